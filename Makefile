@@ -1,0 +1,41 @@
+# make demo | test | check | serve | smoke URL=… — each sets up what it needs in .venv
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+URL ?= http://127.0.0.1:8000
+
+.PHONY: demo test check format serve smoke openapi clean
+
+demo: $(READY)  ## train, export, serve, stream six unseen months, print the table, draw the picture
+	$(BIN)/python -m demo.metro_traffic
+
+test: $(READY)  ## all tests
+	$(BIN)/python -m pytest
+
+check: $(READY)  ## format, lint, types, arrows
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)  ## rewrite the files as `check` wants them
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+serve: $(READY)  ## the service on port 8000 with the shipped models
+	$(BIN)/carousel serve --port 8000 --models models
+
+smoke: $(READY)  ## the client against a running service: make smoke URL=http://127.0.0.1:8000
+	$(BIN)/python -m demo.smoke $(URL)
+
+openapi: $(READY)  ## write docs/openapi.json anew
+	$(BIN)/python -m service.api.openapi docs/openapi.json
+
+$(READY): pyproject.toml client/pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ./client --editable '.[service,training,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs build .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""The server: keeps recurrent state for its callers. Never imports torch, training or the client."""

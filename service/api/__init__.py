@@ -1,0 +1,1 @@
+"""The doors: each decodes, calls the engine and encodes; no decision is made here."""

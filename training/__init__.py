@@ -1,0 +1,1 @@
+"""From a table of sequences to one verified ONNX file. Never imports the service."""
