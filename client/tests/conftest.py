@@ -1,0 +1,72 @@
+"""One test body for both clients: `connect` gives the AsyncClient, or the Client behind awaitable methods."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+from fake_clock import Clock
+from fake_service import FakeService
+
+from carousel_client import AsyncClient, Client, Session
+
+
+class Awaitable:
+    """A blocking client or session whose calls can be awaited, so that a test need be written once."""
+
+    def __init__(self, blocking: Any) -> None:
+        self.blocking = blocking
+
+    def session(self, *args: Any, **kwargs: Any) -> Awaitable:
+        return Awaitable(self.blocking.session(*args, **kwargs))
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.blocking, name)
+        if not callable(value):
+            return value
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            result = value(*args, **kwargs)
+            return Awaitable(result) if isinstance(result, Session) else result
+
+        return call
+
+    async def __aenter__(self) -> Awaitable:
+        self.blocking.__enter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        self.blocking.__exit__(*error)
+
+    def __repr__(self) -> str:
+        return repr(self.blocking)
+
+
+@pytest.fixture
+def service() -> FakeService:
+    return FakeService()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["sync", "async"])
+def connect(request: pytest.FixtureRequest, service: FakeService, clock: Clock) -> Callable[..., Any]:
+    def make(**settings: Any) -> Any:
+        transport = httpx.MockTransport(service)
+        url = settings.pop("url", "http://carousel.test")
+        if request.param == "async":
+            return AsyncClient(url, transport=transport, clock=clock, sleep=clock.sleep_async, **settings)
+        return Awaitable(Client(url, transport=transport, clock=clock, sleep=clock.sleep, **settings))
+
+    return make
+
+
+@pytest.fixture
+async def client(connect: Callable[..., Any]) -> AsyncIterator[Any]:
+    async with connect() as client:
+        yield client

@@ -1,0 +1,192 @@
+"""WIRE §1 in memory, for one model: `sum`, whose state and outputs are sums so far, so any mix-up is a wrong number.
+
+Faults are told to it beforehand, one a request: they are what a network does to good answers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+import numpy as np
+
+FEATURES = ["a", "b"]
+Fault = Callable[[Callable[[], httpx.Response]], httpx.Response]
+
+
+def lose_answer(serve: Callable[[], httpx.Response]) -> httpx.Response:
+    """The request is served; its answer is cut off."""
+    serve()
+    raise httpx.ReadError("connection reset")
+
+
+def lose_request(_: Callable[[], httpx.Response]) -> httpx.Response:
+    """The connection was made, and broke before the service had the request: the client cannot tell."""
+    raise httpx.ReadError("connection reset")
+
+
+def refuse_connection(_: Callable[[], httpx.Response]) -> httpx.Response:
+    raise httpx.ConnectError("connection refused")
+
+
+def no_fault(serve: Callable[[], httpx.Response]) -> httpx.Response:
+    return serve()
+
+
+def answer_with(response: httpx.Response) -> Fault:
+    """Somebody else answers so, each time anew; the request is not served."""
+    return lambda _: httpx.Response(response.status_code, headers=response.headers, content=response.content)
+
+
+def problem(status: int, code: str, headers: dict[str, str] | None = None, **extra: Any) -> httpx.Response:
+    body = {"type": f"urn:carousel:{code}", "title": code, "status": status, "code": code, "detail": f"it is {code}"}
+    return httpx.Response(status, json=body | extra, headers=headers)
+
+
+class ProblemError(Exception):
+    def __init__(self, status: int, code: str, **extra: Any) -> None:
+        self.response = problem(status, code, **extra)
+
+
+@dataclass
+class Sums:
+    id: str
+    step: int = 0
+    total: Any = field(default_factory=lambda: np.zeros(2, np.float32))
+    kept: dict[int, tuple[Any, Any]] = field(default_factory=dict)  # step → inputs, answer
+
+    def described(self) -> dict[str, Any]:
+        ttl = {"ttl_seconds": 60, "expires_at": "2030-01-01T00:00:00Z"}
+        return {"id": self.id, "model": "sum", "version": "1", "step": self.step, "replay": 4} | ttl
+
+    def run(self, inputs: list[Any]) -> list[Any]:
+        outputs = []
+        for x in inputs:
+            row = [x[name] for name in FEATURES] if isinstance(x, dict) else x
+            if len(row) != len(FEATURES):
+                raise ProblemError(422, "invalid_input", detail=f"inputs[0]: {len(row)} features, the model has 2")
+            self.total = self.total + np.asarray(row, np.float32)
+            y = [float(str(value)) for value in self.total]  # shortest decimals of the float32
+            outputs.append(dict(zip(["sum a", "sum b"], y, strict=True)) if isinstance(x, dict) else y)
+        self.step += len(inputs)
+        return outputs
+
+    def advance(self, call: dict[str, Any]) -> dict[str, Any]:
+        step, inputs = call.get("step", self.step), call["inputs"]
+        kept_inputs, kept_answer = self.kept.get(step, (None, None))
+        if step != self.step:
+            if inputs == kept_inputs:
+                return kept_answer  # type: ignore[no-any-return]
+            raise ProblemError(409, "step_conflict", expected_step=self.step, applied=step < self.step)
+        answer = {"outputs": self.run(inputs), "step": self.step}
+        self.kept[step] = (inputs, answer)
+        return answer
+
+
+class FakeService:
+    def __init__(self) -> None:
+        self.sessions: dict[str, Sums] = {}
+        self.requests: list[httpx.Request] = []
+        self.faults: deque[Fault] = deque()
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        fault = self.faults.popleft() if self.faults else no_fault
+        return fault(lambda: self.serve(request))
+
+    def routes(self) -> list[str]:
+        return [f"{request.method} {request.url.path}" for request in self.requests]
+
+    def serve(self, request: httpx.Request) -> httpx.Response:
+        names = [unquote(name) for name in request.url.raw_path.decode().partition("?")[0].split("/")[1:]]
+        try:
+            response = self.answer(request, names)
+        except ProblemError as error:
+            response = error.response
+        response.headers["X-Request-Id"] = request.headers["X-Request-Id"]
+        return response
+
+    def answer(self, request: httpx.Request, names: list[str]) -> httpx.Response:
+        match [request.method, *names]:
+            case ["GET", "health", "ready"]:
+                return httpx.Response(200, json={})
+            case ["GET", "v1", "models"]:
+                version = {"version": "1", "state": "ready"}
+                return httpx.Response(
+                    200, json={"models": [{"name": "sum", "versions": [version], "default_version": "1"}]}
+                )
+            case [_, "v1", "models", name, *rest]:
+                if name != "sum":
+                    raise ProblemError(404, "model_not_found")
+                return self.answer_model(request.method, rest, body(request))
+            case [method, "v1", "sessions", id, *rest]:
+                if id not in self.sessions and (method, rest) != ("PUT", ["state"]):
+                    raise ProblemError(404, "session_not_found")
+                return self.answer_session(method, id, rest, request)
+        raise ProblemError(404, "not_found")
+
+    def answer_model(self, method: str, rest: list[str], call: Any) -> httpx.Response:
+        match [method, *rest]:
+            case ["GET"]:
+                columns = [{"name": name} for name in FEATURES]
+                described = {"name": "sum", "version": "1", "cell": "rnn", "features": columns, "outputs": columns}
+                facts = {"state_bytes": 8, "metrics": {}, "streamable": True, "bit_equal": True}
+                return httpx.Response(200, json=described | facts)
+            case ["POST", "predict"]:
+                outputs = [Sums("").run(sequence) for sequence in call["sequences"]]
+                return httpx.Response(200, json={"model": "sum", "version": "1", "outputs": outputs})
+            case ["POST", "sessions"]:
+                return self.create(Sums(call["id"]), call.get("history", []))
+            case ["POST", "steps"]:
+                return httpx.Response(
+                    200, json={"items": [self.answer_item(item, call.get("open", False)) for item in call["items"]]}
+                )
+        raise ProblemError(404, "not_found")
+
+    def create(self, session: Sums, history: list[Any]) -> httpx.Response:
+        if session.id in self.sessions:
+            raise ProblemError(409, "session_exists")
+        session.run(history)
+        self.sessions[session.id] = session
+        return httpx.Response(201, json=session.described())
+
+    def answer_item(self, item: dict[str, Any], open_unknown: bool) -> dict[str, Any]:
+        created = item["session"] not in self.sessions
+        try:
+            if created and not open_unknown:
+                raise ProblemError(404, "session_not_found")
+            session = self.sessions.setdefault(item["session"], Sums(item["session"]))
+            return {"session": session.id, "created": created} | session.advance(item)
+        except ProblemError as error:
+            return {"session": item["session"], "error": error.response.json()}
+
+    def answer_session(self, method: str, id: str, rest: list[str], request: httpx.Request) -> httpx.Response:
+        match [method, *rest]:
+            case ["GET"]:
+                return httpx.Response(200, json=self.sessions[id].described())
+            case ["DELETE"]:
+                del self.sessions[id]
+                return httpx.Response(204)
+            case ["POST", "steps"]:
+                return httpx.Response(200, json=self.sessions[id].advance(body(request)))
+            case ["POST", "fork"]:
+                source = self.sessions[id]
+                return self.create(Sums(body(request)["id"], source.step, source.total), [])
+            case ["GET", "state"]:
+                source = self.sessions[id]
+                return httpx.Response(200, content=json.dumps([source.step, source.total.tolist()]).encode())
+            case ["PUT", "state"]:
+                created = id not in self.sessions
+                step, total = json.loads(request.content)
+                self.sessions[id] = Sums(id, step, np.asarray(total, np.float32))
+                return httpx.Response(201 if created else 200, json=self.sessions[id].described())
+        raise ProblemError(404, "not_found")
+
+
+def body(request: httpx.Request) -> Any:
+    return json.loads(request.content) if request.content else None

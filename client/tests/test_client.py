@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fake_service import FakeService, answer_with, refuse_connection
+
+from carousel_client import InvalidInput, InvalidRequest, ModelNotFound, SessionNotFound, StepConflict
+
+
+async def test_models_and_descriptions_are_given_as_wire_has_them(client: Any) -> None:
+    (model,) = await client.models()
+    assert (model["name"], model["default_version"]) == ("sum", "1")
+    described = await client.model("sum")
+    assert [feature["name"] for feature in described["features"]] == ["a", "b"]
+    with pytest.raises(ModelNotFound):
+        await client.model("nobody")
+
+
+async def test_ready_is_a_plain_answer_asked_once(client: Any, service: FakeService) -> None:
+    assert await client.ready()
+    service.faults.extend([answer_with(httpx.Response(503)), refuse_connection])
+    assert not await client.ready()
+    assert not await client.ready()
+    assert service.routes() == ["GET /health/ready"] * 3
+
+
+async def test_predict_keeps_order_lengths_and_style_of_each_sequence(client: Any) -> None:
+    array, lists, dicts = np.ones((3, 2), np.float32), [[1.0, 2.0]], [{"a": 1.0, "b": 2.0}, {"a": 1.0, "b": 0.0}]
+    summed, listed, named = await client.predict("sum", [array, lists, dicts])
+    np.testing.assert_array_equal(summed, np.cumsum(array, axis=0))
+    assert summed.dtype == np.float32
+    assert listed == [[1.0, 2.0]]
+    assert named == [{"sum a": 1.0, "sum b": 2.0}, {"sum a": 2.0, "sum b": 2.0}]
+
+
+async def test_predict_takes_a_whole_batch_as_one_array(client: Any) -> None:
+    outputs = await client.predict("sum", np.ones((4, 3, 2)))
+    assert [output.shape for output in outputs] == [(3, 2)] * 4
+
+
+@pytest.mark.parametrize("sequences", [[[1, 2], [3, 4]], np.ones((2, 2)), [{"a": 1, "b": 2}], {"a": 1}])
+async def test_predict_never_guesses_whether_a_step_was_meant_as_a_sequence(
+    client: Any, service: FakeService, sequences: Any
+) -> None:
+    with pytest.raises(InvalidInput):
+        await client.predict("sum", sequences)
+    assert service.requests == []
+
+
+async def test_the_version_is_asked_for_only_when_named(client: Any, service: FakeService) -> None:
+    await client.predict("sum", [[[1, 2]]])
+    await client.predict("sum", [[[1, 2]]], version="2")
+    await client.model("sum", "3")
+    assert [request.url.query for request in service.requests] == [b"", b"version=2", b"version=3"]
+
+
+async def test_many_sessions_step_in_one_call_and_a_bad_item_harms_nobody(client: Any) -> None:
+    items = [("s", [[1, 2]], 0), ("t", np.ones(2)), ("s", {"a": 1, "b": 1}, 1), ("t", [[1]]), ("s", [[0, 0]], 7)]
+    s0, t0, s1, bad, conflict = await client.steps("sum", items, open=True)
+    assert (s0.session, s0.outputs, s0.step, s0.created, s0.error) == ("s", [[1, 2]], 1, True, None)
+    assert (t0.outputs.tolist(), t0.created) == ([1, 1], True)
+    assert (s1.outputs, s1.step, s1.created) == ({"sum a": 2, "sum b": 3}, 2, False)
+    assert isinstance(bad.error, InvalidInput)
+    assert bad.outputs is None
+    assert isinstance(conflict.error, StepConflict)
+    assert conflict.error.expected_step == 2
+
+
+async def test_many_sessions_are_opened_only_when_asked(client: Any) -> None:
+    (answer,) = await client.steps("sum", [("s", [[1, 2]])])
+    assert isinstance(answer.error, SessionNotFound)
+
+
+async def test_names_are_percent_encoded(client: Any, service: FakeService) -> None:
+    with pytest.raises(ModelNotFound):
+        await client.model("a/b?c#d%2F é")
+    assert service.requests[0].url.raw_path == b"/v1/models/a%2Fb%3Fc%23d%252F%20%C3%A9"
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+async def test_a_name_that_would_lead_to_another_route_is_never_sent(
+    client: Any, service: FakeService, name: str
+) -> None:
+    with pytest.raises(InvalidRequest):
+        await client.model(name)
+    with pytest.raises(InvalidRequest):
+        await client.session("sum", name).delete()
+    assert service.requests == []
+
+
+async def test_the_url_may_have_a_path(connect: Callable[..., Any], service: FakeService) -> None:
+    async with connect(url="http://proxy.test/carousel/") as client:
+        assert "http://proxy.test/carousel/" in repr(client)
+        await client.ready()
+    assert service.routes() == ["GET /carousel/health/ready"]
