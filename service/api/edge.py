@@ -1,0 +1,50 @@
+"""The outermost layer: gives every request its id, counts and logs every answer. Knows ASGI; nothing of Carousel."""
+
+import logging
+import re
+import secrets
+import time
+from collections import Counter
+from contextvars import ContextVar
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+_GIVEN = re.compile(r"[\x21-\x7e]{1,128}")
+_log = logging.getLogger("carousel.request")
+
+
+class Edge:
+    """Wraps the application: `X-Request-Id` in, out and in every log line between."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.answers: Counter[tuple[str, str, int]] = Counter()  # (method, route, status)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _GIVEN.fullmatch(given) else secrets.token_urlsafe(12)
+        REQUEST_ID.set(request_id)
+        begin = time.perf_counter()
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] in ("http.response.start", "websocket.accept"):
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                if message["type"] == "http.response.start":
+                    self._note(scope, message["status"], time.perf_counter() - begin)
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        method = scope.get("method", "GET")
+        route = getattr(scope.get("route"), "path", "unknown")
+        self.answers[method, route, status] += 1
+        level = logging.ERROR if status == 500 else logging.DEBUG
+        _log.log(level, "%s %s %d", method, scope["path"], status, extra={"milliseconds": round(seconds * 1000, 3)})

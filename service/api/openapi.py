@@ -1,0 +1,117 @@
+"""The OpenAPI document: what the routes, which read raw bodies, cannot tell FastAPI themselves.
+
+`python -m service.api.openapi FILE` writes it; CI compares docs/openapi.json with it.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from service import errors
+from service.api.schemas import COMPONENTS
+from service.errors import CarouselError
+
+_JSON, _BYTES, _TEXT = "application/json", "application/octet-stream", "text/plain"
+_BODY = (errors.InvalidRequest, errors.UnsupportedEncoding, errors.PayloadTooLarge)
+_MODEL = (errors.ModelNotFound, errors.VersionNotFound)
+_SESSION = (errors.SessionNotFound, errors.SessionExpired, errors.VersionNotFound)
+_QUEUE = (errors.Overloaded, errors.ShuttingDown, errors.EngineFailed)
+_RUN = (errors.InvalidInput, errors.NonFiniteOutput, errors.DeadlineExceeded, *_QUEUE)
+
+_Kind = str | None  # of a body: the name of its schema, a media type, or none
+
+# route → (request body, status, answer, errors)
+_ROUTES: dict[str, tuple[_Kind, int, _Kind, tuple[type[CarouselError], ...]]] = {
+    "models": (None, 200, "Models", ()),
+    "model": (None, 200, "Model", _MODEL),
+    "predict": ("Predict", 200, "Predicted", (*_BODY, *_MODEL, *_RUN)),
+    "open": ("Open", 201, "Session", (*_BODY, *_MODEL, *_RUN, errors.SessionExists, errors.NotStreamable)),
+    "many_steps": ("ManySteps", 200, "ManyStepped", (*_BODY, *_MODEL, errors.InvalidInput, *_QUEUE)),
+    "session": (None, 200, "Session", _SESSION[:2]),
+    "delete": (None, 204, None, (*_SESSION, errors.ShuttingDown, errors.EngineFailed)),
+    "steps": ("Steps", 200, "Stepped", (*_BODY, *_SESSION, errors.StepConflict, *_RUN)),
+    "fork": ("Fork", 201, "Session", (*_BODY, *_SESSION, errors.SessionExists, *_QUEUE)),
+    "read_state": (None, 200, _BYTES, (*_SESSION, *_QUEUE[1:])),
+    "write_state": (
+        _BYTES,
+        200,
+        "Session",
+        (*_BODY, errors.VersionNotFound, errors.StateMismatch, errors.SessionExists, *_QUEUE),
+    ),
+    "live": (None, 200, "Live", ()),
+    "ready": (None, 200, "Ready", ()),
+    "metrics": (None, 200, _TEXT, ()),
+}
+
+
+def described(route: str) -> dict[str, Any]:
+    """What `add_api_route` takes to document a route: its body, its answers and every error it may give."""
+    asked, status, answered, refusals = _ROUTES[route]
+    responses: dict[int | str, dict[str, Any]] = {status: _answer(answered)}
+    if route == "write_state":
+        responses[201] = _answer(answered, "Created")
+    if route == "ready":
+        responses[503] = _answer("Ready", "Not ready, with the reason")
+    by_status: dict[int, list[str]] = {}
+    everywhere: tuple[type[CarouselError], ...] = (*refusals, errors.CarouselError)
+    for error in dict.fromkeys(everywhere):
+        by_status.setdefault(error.status, []).append(error.code)
+    for code, names in by_status.items():
+        content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+        responses[code] = {"description": ", ".join(names), "content": content}
+    extra: dict[str, Any] = {}
+    if asked is not None:
+        extra["requestBody"] = {"required": True, "content": _content(asked)}
+    return {"status_code": status, "responses": responses, "openapi_extra": extra, "operation_id": route}
+
+
+def _content(kind: str) -> dict[str, Any]:
+    if kind == _BYTES:
+        return {kind: {"schema": {"type": "string", "format": "binary"}}}
+    if kind == _TEXT:
+        return {kind: {"schema": {"type": "string"}}}
+    return {_JSON: {"schema": {"$ref": f"#/components/schemas/{kind}"}}}
+
+
+def _answer(kind: _Kind, description: str = "Successful") -> dict[str, Any]:
+    return {"description": description} | ({"content": _content(kind)} if kind is not None else {})
+
+
+def install(app: FastAPI) -> None:
+    """Let the application answer with the whole document."""
+
+    def whole() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+            document.setdefault("components", {})["schemas"] = COMPONENTS
+            for operations in document["paths"].values():
+                for operation in operations.values():
+                    _tidy(operation)
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = whole  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def _tidy(operation: dict[str, Any]) -> None:
+    """Drop what FastAPI adds by itself: its own 422, which no route of ours gives."""
+    unprocessable = operation["responses"].get("422", {})
+    if "HTTPValidationError" in str(unprocessable):
+        del operation["responses"]["422"]
+
+
+def main(path: Path) -> None:
+    """Write the document to a file."""
+    from service.main import Carousel
+    from service.settings import Settings
+
+    document = Carousel(Settings(models=Path("models"))).app.openapi()
+    path.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,99 @@
+"""For whoever operates it: liveness, readiness, metrics. Decides nothing; shows what the parts say of themselves."""
+
+from collections.abc import Callable, Iterable
+from itertools import accumulate
+
+from fastapi import APIRouter, Response
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from service.api import body
+from service.api.edge import Edge
+from service.api.openapi import described
+from service.repository import Repository
+from service.sessions import Sessions
+from service.statistics import ROW_BOUNDS, EngineStatistics
+
+
+class Ops:
+    """`/health/live`, `/health/ready` and `/metrics`. `unready` says why traffic should not come, or None."""
+
+    def __init__(self, unready: Callable[[], str | None], metrics: Collector) -> None:
+        self._unready = unready
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(metrics)
+
+    def router(self) -> APIRouter:
+        """The three routes."""
+        router = APIRouter()
+        for path, route in (
+            ("/health/live", self.live),
+            ("/health/ready", self.ready),
+            ("/metrics", self.metrics),
+        ):
+            router.add_api_route(path, route, methods=["GET"], **described(route.__name__))
+        return router
+
+    async def live(self) -> Response:
+        """The process answers."""
+        return body.answer({"live": True})
+
+    async def ready(self) -> Response:
+        """Whether traffic should come here."""
+        reason = self._unready()
+        return body.answer({"ready": False, "reason": reason}, 503) if reason else body.answer({"ready": True})
+
+    async def metrics(self) -> Response:
+        """All statistics, as Prometheus text."""
+        return Response(generate_latest(self._registry), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+class Metrics(Collector):
+    """Pulls the frozen statistics of all parts when somebody looks."""
+
+    def __init__(self, repository: Repository, sessions: Sessions, edge: Edge) -> None:
+        self._repository, self._sessions, self._edge = repository, sessions, edge
+
+    def collect(self) -> Iterable[Metric]:
+        """Families, anew for each scrape."""
+        yield from self._of_sessions()
+        yield from self._of_engines()
+        answers = CounterMetricFamily("carousel_http_answers", "HTTP answers", labels=["method", "route", "status"])
+        for (method, route, status), count in self._edge.answers.items():
+            answers.add_metric([method, route, str(status)], count)
+        yield answers
+
+    def _of_sessions(self) -> Iterable[Metric]:
+        now = self._sessions.statistics()
+        yield GaugeMetricFamily("carousel_sessions", "Live sessions", now.live)
+        yield GaugeMetricFamily("carousel_session_state_bytes", "State held for sessions", now.state_bytes)
+        yield GaugeMetricFamily("carousel_kept_answer_bytes", "Answers kept for retries", now.kept_bytes)
+        yield CounterMetricFamily("carousel_sessions_opened", "Sessions opened", now.opened)
+        yield CounterMetricFamily("carousel_sessions_deleted", "Sessions deleted", now.deleted)
+        yield CounterMetricFamily("carousel_sessions_expired", "Sessions expired", now.expired)
+
+    def _of_engines(self) -> Iterable[Metric]:
+        engines = [([one.name, one.version], one.statistics()) for one in self._repository.engines()]
+        gauges: tuple[tuple[str, str, Callable[[EngineStatistics], float]], ...] = (
+            ("carousel_engine_alive", "1 while the engine runs", lambda now: now.alive),
+            ("carousel_waiting_rows", "Rows accepted and not answered", lambda now: now.waiting_rows),
+            ("carousel_waiting_bytes", "Bytes of inputs and outputs of waiting rows", lambda now: now.waiting_bytes),
+        )
+        counters: tuple[tuple[str, str, Callable[[EngineStatistics], float]], ...] = (
+            ("carousel_steps", "Time steps run", lambda now: now.steps),
+            ("carousel_padded_steps", "Time steps run in vain, as padding", lambda now: now.padded_steps),
+            ("carousel_model_seconds", "Seconds spent in the model", lambda now: now.model_seconds),
+        )
+        for kind, families in ((GaugeMetricFamily, gauges), (CounterMetricFamily, counters)):
+            for name, text, value in families:
+                family = kind(name, text, labels=["model", "version"])
+                for labels, now in engines:
+                    family.add_metric(labels, value(now))
+                yield family
+        ticks = HistogramMetricFamily("carousel_tick_rows", "Rows in a tick", labels=["model", "version"])
+        bounds = [*map(str, ROW_BOUNDS), "+Inf"]
+        for labels, now in engines:
+            counts = accumulate(now.ticks_by_rows)
+            ticks.add_metric(labels, list(zip(bounds, counts, strict=True)), sum_value=now.rows)
+        yield ticks

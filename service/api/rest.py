@@ -1,0 +1,197 @@
+"""Door one: JSON over REST, `/v1`. Each route decodes, calls the engine and encodes."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+
+from service.api import body, views
+from service.api.many import Many
+from service.api.openapi import described
+from service.api.values import fields, sequence
+from service.engine import Engine, vacant
+from service.errors import InvalidInput, SessionExists, StateMismatch
+from service.model import OnnxModel
+from service.repository import NAME, Repository
+from service.sessions import Session, Sessions
+from service.settings import Settings
+from service.snapshot import Snapshot, decode
+
+_T = TypeVar("_T")
+
+
+class Rest:
+    """The routes, over what they call."""
+
+    def __init__(self, repository: Repository, sessions: Sessions, settings: Settings) -> None:
+        self._repository, self._sessions, self._settings = repository, sessions, settings
+        self._many = Many(repository, sessions, settings)
+
+    def router(self) -> APIRouter:
+        """All routes of `/v1` but the stream."""
+        router = APIRouter()
+        for verb, path, route in (
+            ("GET", "/v1/models", self.models),
+            ("GET", "/v1/models/{model}", self.model),
+            ("POST", "/v1/models/{model}/predict", self.predict),
+            ("POST", "/v1/models/{model}/sessions", self.open),
+            ("POST", "/v1/models/{model}/steps", self.many_steps),
+            ("GET", "/v1/sessions/{id}", self.session),
+            ("DELETE", "/v1/sessions/{id}", self.delete),
+            ("POST", "/v1/sessions/{id}/steps", self.steps),
+            ("POST", "/v1/sessions/{id}/fork", self.fork),
+            ("GET", "/v1/sessions/{id}/state", self.read_state),
+            ("PUT", "/v1/sessions/{id}/state", self.write_state),
+        ):
+            router.add_api_route(path, route, methods=[verb], **described(route.__name__))
+        return router
+
+    async def models(self) -> Response:
+        """The models, their versions and states."""
+        return body.answer(views.models(self._repository))
+
+    async def model(self, model: str, version: str | None = None) -> Response:
+        """What a model takes and gives."""
+        return body.answer(views.model(*self._repository.ready(model, version)))
+
+    async def predict(self, request: Request, model: str, version: str | None = None) -> Response:
+        """Run whole sequences, each from the zero state."""
+        asked = fields(await self._object(request), "body", {"sequences": list}, {})
+        deadline = body.deadline_of(request)
+        engine, served = self._repository.ready(model, version)
+        if not asked["sequences"]:
+            raise InvalidInput("sequences: empty")
+        features = served.description.features
+        given = [sequence(one, features, f"sequences[{index}]") for index, one in enumerate(asked["sequences"])]
+        outputs = await _unless_left(request, engine.predict([one.inputs for one in given], deadline))
+        columns = served.description.outputs
+        answers = [one.outputs(output, columns) for one, output in zip(given, outputs or [], strict=False)]
+        return body.answer({"model": model, "version": engine.version, "outputs": answers})
+
+    async def open(self, request: Request, model: str, version: str | None = None) -> Response:
+        """Open a session, warmed up by its history."""
+        known = {"id": str, "ttl_seconds": (int, float), "history": object}
+        asked = fields(await self._object(request), "body", {}, known)
+        deadline = body.deadline_of(request)
+        engine, served = self._repository.ready(model, version)
+        engine.streamable()
+        id, ttl = self._new_id(asked), views.ttl(asked, self._settings)
+        history = None
+        if "history" in asked:
+            history = sequence(asked["history"], served.description.features, "history").inputs
+        if id is not None:
+            await vacant(self._sessions, id)
+        return self._session(await engine.open(id, ttl, history, deadline), 201)
+
+    async def many_steps(self, request: Request, model: str, version: str | None = None) -> Response:
+        """Advance many sessions of a model in one call."""
+        asked = fields(await self._object(request), "body", {"items": list}, {"open": bool})
+        deadline = body.deadline_of(request)
+        self._repository.ready(model, version)
+        if not asked["items"]:
+            raise InvalidInput("items: empty")
+        may_open = asked.get("open", False)
+        items = await self._many.steps(asked["items"], model, version, may_open=may_open, deadline=deadline)
+        return body.answer({"items": items})
+
+    async def session(self, id: str) -> Response:
+        """A session as it stands."""
+        return self._session(self._sessions.get(id))
+
+    async def delete(self, id: str) -> Response:
+        """Forget a session, once its accepted work is done."""
+        session = self._sessions.get(id)
+        engine, _ = self._of(session)
+        await engine.delete(session)
+        return Response(status_code=204)
+
+    async def steps(self, request: Request, id: str) -> Response:
+        """Advance a session by T steps."""
+        asked = fields(await self._object(request), "body", {"inputs": object}, {"step": int})
+        deadline = body.deadline_of(request)
+        session = self._sessions.get(id)
+        engine, served = self._of(session)
+        step = views.step(asked, "body")
+        given = sequence(asked["inputs"], served.description.features, "inputs")
+        answer = await engine.step(session, given.inputs, step, deadline)
+        outputs = given.outputs(answer.outputs, served.description.outputs)
+        return body.answer({"outputs": outputs, "step": answer.step})
+
+    async def fork(self, request: Request, id: str) -> Response:
+        """A new session with a copy of the state, once the accepted work is done."""
+        asked = fields(await self._object(request), "body", {}, {"id": str})
+        new = self._new_id(asked)
+        if new is not None:
+            await vacant(self._sessions, new)
+        session = self._sessions.get(id)
+        engine, _ = self._of(session)
+        return self._session(await engine.fork(session, new), 201)
+
+    async def read_state(self, id: str) -> Response:
+        """The state as bytes, once the accepted work is done."""
+        session = self._sessions.get(id)
+        engine, served = self._of(session)
+        step, state = await engine.read(session)
+        blob = Snapshot(session.model, session.version, served.description.digest, step, state).encode()
+        return Response(blob, media_type="application/octet-stream")
+
+    async def write_state(self, request: Request, id: str) -> Response:
+        """Create a session from such bytes, or replace its state, once the accepted work is done."""
+        snapshot = decode(await body.read(request, self._settings.max_body_bytes))
+        if not NAME.fullmatch(id):
+            raise views.bad_name("id", id)
+        engine = self._fitting(snapshot)
+        await vacant(self._sessions, id)
+        session = self._sessions.find(id)
+        if session is None:
+            ttl = self._settings.default_ttl_seconds
+            return self._session(engine.restore(id, ttl, snapshot.step, snapshot.state), 201)
+        if session.opening:
+            raise SessionExists(f"session {id!r} is being opened")
+        if (session.model, session.version) != (snapshot.model, snapshot.version):
+            raise StateMismatch(f"session {id!r} is of {session.model}/{session.version}")
+        return self._session(await engine.replace(session, snapshot.step, snapshot.state))
+
+    async def _object(self, request: Request) -> dict[str, Any]:
+        return body.parse(await body.read(request, self._settings.max_body_bytes))
+
+    def _of(self, session: Session) -> tuple[Engine, OnnxModel]:
+        return self._repository.ready(session.model, session.version)
+
+    def _session(self, session: Session, status: int = 200) -> Response:
+        return body.answer(views.session(session, self._sessions), status)
+
+    def _new_id(self, asked: dict[str, Any]) -> str | None:
+        id = asked.get("id")
+        if id is not None and not NAME.fullmatch(id):
+            raise views.bad_name("id", id)
+        return id
+
+    def _fitting(self, snapshot: Snapshot) -> Engine:
+        """The engine that a snapshot belongs to."""
+        versions = self._repository.models.get(snapshot.model, {})
+        if snapshot.version not in versions:
+            raise StateMismatch(f"the state is of {snapshot.model}/{snapshot.version}, which is not served here")
+        engine, served = self._repository.ready(snapshot.model, snapshot.version)
+        shapes = {name: array.shape[1:] for name, array in snapshot.state.items()}
+        if served.description.digest != snapshot.digest or shapes != dict(engine.model.state_shapes):
+            raise StateMismatch(f"the state is of another file named {snapshot.model}/{snapshot.version}")
+        if snapshot.step < 0 or not all(np.isfinite(array).all() for array in snapshot.state.values()):
+            raise StateMismatch("the state is not one that this service writes")
+        return engine
+
+
+async def _unless_left(request: Request, work: Coroutine[Any, Any, _T]) -> _T | None:
+    """The result of `work`; it is given up if the caller leaves first."""
+    task = asyncio.ensure_future(work)
+    left = asyncio.ensure_future(request.receive())  # the body is read: what comes now is the disconnect
+    try:
+        await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            task.cancel()
+            return None
+        return task.result()
+    finally:
+        left.cancel()

@@ -1,0 +1,95 @@
+"""What the wire shows of models and sessions, and the small fields that several doors read. Pure."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from service.engine import Engine
+from service.errors import InvalidRequest
+from service.model import Column, OnnxModel
+from service.repository import Repository
+from service.sessions import Session, Sessions
+from service.settings import Settings
+
+
+def models(repository: Repository) -> dict[str, Any]:
+    """`GET /v1/models`."""
+    listed: dict[str, list[dict[str, Any]]] = {}
+    for one in repository.versions():
+        reason = {"reason": one.reason} if one.reason else {}
+        listed.setdefault(one.model, []).append({"version": one.version, "state": one.state, **reason})
+    return {
+        "models": [
+            {"name": name, "versions": versions, "default_version": repository.default(name)}
+            for name, versions in listed.items()
+        ]
+    }
+
+
+def model(engine: Engine, served: OnnxModel) -> dict[str, Any]:
+    """`GET /v1/models/{model}`."""
+    told, fitness = served.description, engine.fitness
+    view: dict[str, Any] = {
+        "name": engine.name,
+        "version": engine.version,
+        "cell": told.cell,
+        "features": [_column(column) for column in told.features],
+        "outputs": [_column(column) for column in told.outputs],
+        "state_bytes": engine.rows.row_bytes,
+        "metrics": dict(told.metrics),
+        "streamable": fitness.streamable,
+        "bit_equal": fitness.bit_equal,
+    }
+    if told.memory_horizon is not None:
+        view["memory_horizon"] = told.memory_horizon
+    if not fitness.bit_equal:
+        view["tolerance"] = fitness.tolerance
+    return view
+
+
+def _column(column: Column) -> dict[str, str]:
+    return {"name": column.name} | ({"unit": column.unit} if column.unit else {})
+
+
+def session(one: Session, sessions: Sessions) -> dict[str, Any]:
+    """The session object."""
+    expires = datetime.now(UTC) + timedelta(seconds=sessions.seconds_left(one))
+    return {
+        "id": one.id,
+        "model": one.model,
+        "version": one.version,
+        "step": one.step,
+        "ttl_seconds": one.ttl,
+        "expires_at": expires.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "replay": sessions.replays.each,
+    }
+
+
+def ttl(asked: dict[str, Any], settings: Settings) -> float:
+    """`ttl_seconds`, or the default.
+
+    Raises:
+        InvalidRequest: not within (0, max_ttl_seconds].
+
+    """
+    seconds: float = asked.get("ttl_seconds", settings.default_ttl_seconds)
+    if not 0 < seconds <= settings.max_ttl_seconds:
+        raise InvalidRequest(f"ttl_seconds: {seconds} is not over 0 and at most {settings.max_ttl_seconds:g}")
+    return seconds
+
+
+def step(asked: dict[str, Any], place: str) -> int | None:
+    """`step`, if it was given.
+
+    Raises:
+        InvalidRequest: it is negative.
+
+    """
+    number: int | None = asked.get("step")
+    if number is not None and number < 0:
+        raise InvalidRequest(f"{place}.step: {number} is negative")
+    return number
+
+
+def bad_name(place: str, name: str) -> InvalidRequest:
+    """The refusal of a name that is none."""
+    return InvalidRequest(f"{place}: {name[:130]!r} is not 1-128 characters of A-Z a-z 0-9 . _ : @ -, nor . or ..")

@@ -1,0 +1,32 @@
+"""`carousel`: the command line of the service."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Serve recurrent networks.")
+
+
+@app.callback()
+def carousel() -> None:
+    """Serve recurrent networks."""
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on. [default: 8000]")] = None,
+    models: Annotated[Path | None, typer.Option(help="Folder of NAME/VERSION/model.onnx. [default: models]")] = None,
+) -> None:
+    """Serve the models of a folder. Every setting is also a CAROUSEL_* variable (docs/operations.md)."""
+    from service.main import serve as run
+    from service.settings import load
+
+    given = {"host": host, "port": port, "models": models}
+    try:
+        settings = load(**{name: value for name, value in given.items() if value is not None})
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    typer.echo(f"Carousel on http://{settings.host}:{settings.port}, documentation at /docs", err=True)
+    run(settings)

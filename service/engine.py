@@ -1,0 +1,401 @@
+"""The engine of one model version: owns its queue, its state rows and its loop; the only concurrency of the service.
+
+It knows works, sessions and a model; not HTTP, sockets or files. Everything but `run` is called on the loop's thread,
+so there is one owner and no lock.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from service.errors import (
+    CarouselError,
+    DeadlineExceeded,
+    EngineFailed,
+    NotStreamable,
+    Overloaded,
+    StepConflict,
+)
+from service.gate import Gate
+from service.model import Model
+from service.replay import Kept, digest_of
+from service.rows import Array, Rows, State
+from service.runner import Runner
+from service.scheduler import Scheduler
+from service.selftest import Fitness
+from service.sessions import Session, Sessions
+from service.statistics import EngineStatistics
+from service.work import Answer, Call, Turn, Work
+
+CHUNK = 32  # time steps of a row in one tick
+BATCH = 64  # rows in one tick
+
+_log = logging.getLogger("carousel.engine")
+_T = TypeVar("_T")
+
+
+class Engine:
+    """Advances rows. Invariants: a row is in a batch at most once; work of one session runs in order; accepted work
+    runs even if its caller left (abandoned predicts are dropped when they are popped); a bad row poisons nobody.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        fitness: Fitness,
+        sessions: Sessions,
+        gate: Gate,
+        *,
+        name: str = "model",
+        version: str = "1",
+        chunk: int = CHUNK,
+        batch: int = BATCH,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.model, self.fitness, self.name, self.version = model, fitness, name, version
+        self.rows = Rows(model.state_shapes)
+        self.dead: Exception | None = None
+        self.gate, self._sessions, self._clock = gate, sessions, clock
+        self._scheduler = Scheduler(batch=batch)
+        self._runner = Runner(model, fitness, self.rows, chunk=chunk)
+        self._waiting: dict[Work | Turn, None] = {}  # accepted and not answered, in the order of arrival
+        self._wake = asyncio.Event()  # there is something to schedule
+        self._freed = asyncio.Event()  # something left the queue
+
+    def __repr__(self) -> str:
+        return f"<Engine {self.name}/{self.version}: {len(self._waiting)} waiting, {self.rows!r}>"
+
+    # What callers do: checked and queued at once, in the order of the calls; the awaiting comes after.
+
+    async def predict(self, sequences: Sequence[Array], deadline: float | None = None) -> list[Array]:
+        """Outputs [T, K] of each of the sequences [T, F], each from the zero state; all of them or an error."""
+        self.admit(sequences)
+        call = Call(deadline)
+        for inputs in sequences:
+            self._enter(Work(inputs, self._room_for(inputs), call, self._future()))
+        for work in call.works:
+            self._scheduler.add(work)
+        answers = asyncio.gather(*(work.answer for work in call.works))
+        try:
+            return [answer.outputs for answer in await answers]
+        except BaseException:
+            for work in call.works:
+                work.answer.cancel()
+            raise
+
+    def step(
+        self, session: Session, inputs: Array, step: int | None = None, deadline: float | None = None
+    ) -> Awaitable[Answer]:
+        """Accept a call on a session: inputs [T, F], `step` the index of the first of them → the answer to await.
+
+        Raises:
+            StepConflict: `step` is neither the next one nor a kept call's.
+            Overloaded, PayloadTooLarge, ShuttingDown, EngineFailed, NotStreamable: it was not accepted.
+
+        """
+        self.admit([inputs])
+        return self.accept(session, inputs, step, deadline)
+
+    def accept(
+        self, session: Session, inputs: Array, step: int | None = None, deadline: float | None = None
+    ) -> Awaitable[Answer]:
+        """What `step` does, for one of many that were admitted together in this turn of the loop."""
+        self.streamable()
+        digest = digest_of(inputs)
+        repeated = session.repeated(step, len(inputs), digest)
+        self._sessions.touch(session)
+        if isinstance(repeated, Work):
+            return asyncio.shield(repeated.answer)
+        if repeated is not None:
+            answer = self._future()
+            answer.set_result(Answer(repeated.outputs, repeated.start + repeated.steps))
+            return answer
+        work = self._submit(session, inputs, Call(deadline), checked=step is not None, digest=digest)
+        return asyncio.shield(work)
+
+    async def open(
+        self, id: str | None, ttl: float, history: Array | None = None, deadline: float | None = None
+    ) -> Session:
+        """A new session; 201 comes after its history [T, F] ran, and if that fails there is no session."""
+        if history is None:
+            return self.open_now(id, ttl)
+        self.streamable()
+        self.admit([history])
+        session = self._sessions.create(id, self.name, self.version, self.rows, ttl)
+        answer = self._submit(session, history, Call(deadline), kept=False)
+        answer.add_done_callback(self._opens(session))
+        await asyncio.shield(answer)
+        return session
+
+    def open_now(self, id: str | None, ttl: float) -> Session:
+        """A new session at step 0, at once."""
+        self.streamable()
+        self.admit([])
+        session = self._sessions.create(id, self.name, self.version, self.rows, ttl)
+        self._sessions.opened(session)
+        return session
+
+    def forget_unused(self, session: Session) -> None:
+        """Take an opening back whose first step failed, if nothing was applied or is waiting on the session."""
+        if self._sessions.find(session.id) is session and not session.step and not session.pending:
+            self._sessions.delete(session)
+
+    def fork(self, session: Session, id: str | None) -> Awaitable[Session]:
+        """A new session with a copy of state, step, version and TTL, once the accepted work is done."""
+        self.admit([])
+        copy = self._sessions.create(id, self.name, self.version, self.rows, session.ttl)
+
+        def act() -> Session:
+            self.rows.scatter([copy.row], self.rows.gather([session.row]))
+            copy.step = copy.ahead = session.step
+            self._sessions.touch(session)
+            return copy
+
+        turn = self._turn(session, act)
+        turn.add_done_callback(self._opens(copy))
+        return asyncio.shield(turn)
+
+    def delete(self, session: Session) -> Awaitable[None]:
+        """Forget the session once the accepted work is done; from now on nobody finds it."""
+        self.admit([])
+        session.ending = self._turn(session, lambda: self._sessions.delete(session))
+        return asyncio.shield(session.ending)
+
+    def read(self, session: Session) -> Awaitable[tuple[int, State]]:
+        """Its step and a copy of its state, [1, …] each, once the accepted work is done."""
+        self.admit([])
+        return asyncio.shield(self._turn(session, lambda: (session.step, self.rows.gather([session.row]))))
+
+    def replace(self, session: Session, step: int, state: State) -> Awaitable[Session]:
+        """Set step and state [1, …] once the accepted work is done; its kept answers are forgotten."""
+        self.admit([])
+
+        def act() -> Session:
+            self._sessions.replays.forget(session)
+            self.rows.scatter([session.row], state)
+            session.step = step
+            self._sessions.touch(session)
+            return session
+
+        return asyncio.shield(self._turn(session, act, step_after=step))
+
+    def restore(self, id: str, ttl: float, step: int, state: State) -> Session:
+        """A new session at `step` with `state` [1, …]."""
+        session = self.open_now(id, ttl)
+        self.rows.scatter([session.row], state)
+        session.step = session.ahead = step
+        return session
+
+    async def drained(self) -> None:
+        """Return when no accepted work is left."""
+        while self._waiting:
+            await asyncio.wait([item.answer for item in self._waiting])
+
+    def statistics(self) -> EngineStatistics:
+        """A frozen view."""
+        return self._runner.tally.frozen(self.gate, alive=self.dead is None)
+
+    # The loop.
+
+    async def run(self) -> None:
+        """Schedule, run, apply; until cancelled, or until the model itself fails: then every waiter is told."""
+        try:
+            while True:
+                batch = [work for work in self._scheduler.next_batch() if self._take(work)]
+                if batch:
+                    await self._tick(batch)
+                elif not self._scheduler:
+                    self._wake.clear()
+                    await self._wake.wait()
+                await asyncio.sleep(0)  # a turn of the loop: sockets are read and the next batch fills
+        except Exception as error:  # whatever it was, nobody may wait for a dead engine
+            self._die(error)
+
+    async def _tick(self, batch: list[Work]) -> None:
+        """Run a batch and settle what became of each work.
+
+        `ended` is the unit that a durable store will commit, before any of its works is answered.
+        """
+        ended, going_on, refused = await self._runner.run(batch)
+        for work in going_on:
+            self._scheduler.add(work)
+        for work in ended:
+            self._finish(work)
+        for work, error in refused:
+            self._fail(work, error)
+
+    # Works: accepted, taken, ended.
+
+    def admit(self, inputs: Sequence[Array], opening: int = 0) -> None:
+        """Refuse at the door, all or nothing: room for these inputs [T, F] and for `opening` more sessions.
+
+        Raises:
+            Overloaded, PayloadTooLarge, ShuttingDown, EngineFailed: nothing was accepted.
+
+        """
+        if self.dead is not None:
+            raise self._failure()
+        size = sum(one.nbytes + 4 * len(one) * self.model.outputs for one in inputs)
+        waiting_steps = self.gate.bytes / (4 * (self.model.features + self.model.outputs))
+        self.gate.check(len(inputs), size, retry_after=waiting_steps * self.fitness.seconds_per_step)
+        if opening and not self._sessions.room(opening, self.rows.row_bytes):
+            raise Overloaded(f"the session table has no room for {opening} more")
+
+    async def room(self, inputs: Array) -> None:
+        """Return when `admit` would not answer that it is overloaded: how a stream is held back instead of refused."""
+        while True:
+            try:
+                return self.admit([inputs])
+            except Overloaded:
+                self._freed.clear()
+                await self._freed.wait()
+
+    def streamable(self) -> None:
+        """Raise NotStreamable if the model needs the whole sequence."""
+        if not self.fitness.streamable:
+            raise NotStreamable(f"{self.name}/{self.version} needs the whole sequence")
+
+    def _submit(self, session: Session, inputs: Array, call: Call, **how: Any) -> "asyncio.Future[Answer]":
+        answer = self._future()
+        work = Work(inputs, self._room_for(inputs), call, answer, session, **how)
+        self._enter(work)
+        if session.push(work):
+            self._start(session)
+        return answer
+
+    def _turn(self, session: Session, act: Callable[[], _T], step_after: int | None = None) -> "asyncio.Future[_T]":
+        turn = Turn(act, self._future(), step_after)
+        self._waiting[turn] = None
+        if session.push(turn):
+            self._start(session)
+        return turn.answer
+
+    def _enter(self, work: Work) -> None:
+        work.call.works.append(work)
+        self._waiting[work] = None
+        self.gate.enter(work.size)
+        deadline = work.call.deadline
+        if deadline is not None and len(work.call.works) == 1:
+            asyncio.get_running_loop().call_later(max(0.0, deadline - self._clock()), self._expire, work.call)
+        self._wake.set()
+
+    def _start(self, session: Session) -> None:
+        """Do the turns at the head of the session's queue, and schedule the work behind them."""
+        while session.pending:
+            head = session.pending[0]
+            if isinstance(head, Work):
+                head.row = session.row
+                self._scheduler.add(head)
+                self._wake.set()
+                return
+            session.pending.pop(0)
+            del self._waiting[head]
+            head.answer.set_result(head.act())  # never cancelled: callers await it shielded
+
+    def _take(self, work: Work) -> bool:
+        """Whether a popped work still runs: not if it has ended, its caller left or its deadline passed."""
+        if work.answer.done():  # ended while it was queued; a predict's caller may have left
+            self._leave(work)
+            return False
+        if not work.call.taken and work.call.deadline is not None and self._clock() >= work.call.deadline:
+            self._fail(work, DeadlineExceeded())
+            return False
+        work.call.taken = True
+        return True
+
+    def _expire(self, call: Call) -> None:
+        if not call.taken:
+            for work in call.works:
+                if not work.answer.done():
+                    self._fail(work, DeadlineExceeded())
+
+    def _finish(self, work: Work) -> None:
+        """A work's last chunk is done and its state is in place: state, step and kept answer change together."""
+        self._leave(work)
+        session = work.session
+        if session is not None:
+            session.pending.pop(0)
+            session.step = work.start + work.steps
+            if work.kept:
+                self._sessions.replays.keep(session, Kept(work.start, work.steps, work.digest, work.outputs))
+            self._sessions.touch(session)
+            self._start(session)
+        if not work.answer.done():
+            work.answer.set_result(Answer(work.outputs, session.step if session else work.steps))
+
+    def _fail(self, work: Work, error: CarouselError) -> None:
+        """End a work unapplied, and with it the later works of its session that cannot be next any more."""
+        self._reject(work, error)
+        session = work.session
+        if session is None:
+            return
+        was_head = session.pending[0] is work
+        session.pending.remove(work)
+        for fallen, expected in session.renumber():
+            self._reject(fallen, StepConflict(fallen.start, expected))
+        if was_head:
+            self._start(session)
+
+    def _reject(self, work: Work, error: CarouselError) -> None:
+        self._leave(work)
+        if not work.answer.done():
+            work.answer.set_exception(error)
+
+    def _leave(self, work: Work) -> None:
+        if work in self._waiting:
+            del self._waiting[work]
+            self.gate.leave(work.size)
+            self._freed.set()
+            if work.owns_row:
+                self.rows.free(work.row)
+
+    def _die(self, error: Exception) -> None:
+        _log.error("engine %s/%s died", self.name, self.version, exc_info=error)
+        self.dead = error
+        for item in list(self._waiting):
+            if isinstance(item, Turn):
+                item.answer.set_exception(self._failure())
+                continue
+            if item.session is not None:
+                item.session.pending.clear()
+                item.session.renumber()
+            self._reject(item, self._failure())
+        self._waiting.clear()
+
+    def _failure(self) -> EngineFailed:
+        return EngineFailed(f"the engine of {self.name}/{self.version} died: {self.dead}")
+
+    def _opens(self, session: Session) -> "Callable[[asyncio.Future[Any]], None]":
+        """What to do when the first work of a hidden session is done: show it, or forget it."""
+
+        def done(future: "asyncio.Future[Any]") -> None:
+            if future.exception() is None:
+                self._sessions.opened(session)
+            else:
+                self._sessions.delete(session)
+
+        return done
+
+    def _future(self) -> "asyncio.Future[Any]":
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(_seen)
+        return future
+
+    def _room_for(self, inputs: Array) -> Array:
+        return np.empty((len(inputs), self.model.outputs), np.float32)
+
+
+async def vacant(sessions: Sessions, id: str) -> None:
+    """Wait until a delete of that id that was accepted before is done: what follows comes after it."""
+    while (session := sessions.find(id)) is not None and session.ending is not None:
+        await asyncio.wait([session.ending])
+
+
+def _seen(future: "asyncio.Future[Any]") -> None:
+    """Mark an error as seen: whoever asked may have left."""
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,180 @@
+"""The composition root: settings → sessions → models → engines → doors, and how the whole starts and drains.
+
+The only place where the parts are wired; nothing else builds one.
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from types import FrameType
+
+import uvicorn
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+
+from service import __version__, logs
+from service.api import body, openapi
+from service.api.edge import Edge
+from service.api.ops import Metrics, Ops
+from service.api.rest import Rest
+from service.api.stream import Streams
+from service.engine import BATCH, CHUNK, Engine
+from service.errors import CarouselError, InvalidRequest, MethodNotAllowed, NotFound
+from service.gate import Gate
+from service.model import OnnxModel
+from service.replay import Replays
+from service.repository import Repository
+from service.selftest import Fitness, examine
+from service.sessions import Sessions
+from service.settings import Settings
+
+_SWEEP_SECONDS, _SWEPT = 0.1, 2_000  # so a million sessions are looked at within a minute
+
+_log = logging.getLogger("carousel.main")
+
+
+class Carousel:
+    """The service: `asgi` is what a server runs, `drain` what it calls before it stops."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        replays = Replays(each=settings.replay, most_bytes=settings.max_replay_bytes)
+        self._sessions = Sessions(replays, most=settings.max_sessions, most_bytes=settings.max_session_bytes)
+        self._repository = Repository(settings.models, self._start_engine)
+        self._streams = Streams(self._repository, self._sessions, settings)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._draining = False
+        self.app = _application(self._lifespan)
+        self.asgi = Edge(self.app)
+        rest = Rest(self._repository, self._sessions, settings)
+        ops = Ops(self._unready, Metrics(self._repository, self._sessions, self.asgi))
+        self.app.include_router(rest.router())
+        self.app.include_router(ops.router())
+        self.app.include_router(_stream_router(self._streams))
+        openapi.install(self.app)
+
+    async def drain(self) -> None:
+        """Refuse new work, answer what was accepted, close the streams; at most `drain_seconds`."""
+        self._draining = True
+        for engine in self._repository.engines():
+            engine.gate.closed = True
+        _log.info("draining: %d streams, %r", len(self._streams), self._sessions)
+        try:
+            async with asyncio.timeout(self._settings.drain_seconds):
+                await self._streams.drain()
+                await asyncio.gather(*(engine.drained() for engine in self._repository.engines()))
+        except TimeoutError:
+            _log.error("not drained within %s s; what is still running is cut off", self._settings.drain_seconds)
+
+    def _unready(self) -> str | None:
+        return "shutting down" if self._draining else self._repository.unready()
+
+    def _start_engine(self, model: OnnxModel, fitness: Fitness, name: str, version: str) -> Engine:
+        gate = Gate(most_rows=self._settings.max_queue_rows, most_bytes=self._settings.max_queue_bytes)
+        gate.closed = self._draining
+        engine = Engine(model, fitness, self._sessions, gate, name=name, version=version)
+        self._keep(asyncio.create_task(engine.run()))
+        return engine
+
+    @asynccontextmanager
+    async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        self._keep(asyncio.create_task(self._repository.load(partial(examine, chunk=CHUNK, batch=BATCH))))
+        self._keep(asyncio.create_task(self._sweep()))
+        yield
+        for task in self._tasks:
+            task.cancel()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            self._sessions.sweep(_SWEPT)
+
+    def _keep(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _application(lifespan: object) -> FastAPI:
+    app = FastAPIOffline(
+        title="Carousel",
+        version=__version__,
+        description="Serves recurrent networks, and keeps every stream's hidden state for its caller.",
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+
+    @app.exception_handler(CarouselError)
+    async def refused(request: Request, error: CarouselError) -> Response:
+        return body.problem(error)
+
+    @app.exception_handler(HTTPException)
+    async def not_routed(request: Request, error: HTTPException) -> Response:
+        kind = {404: NotFound, 405: MethodNotAllowed}.get(error.status_code, InvalidRequest)
+        answer = body.problem(kind(f"{request.method} {request.url.path}"))
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> Response:  # the server logs it, with its request id
+        return body.problem(CarouselError())
+
+    return app
+
+
+def _stream_router(streams: Streams) -> APIRouter:
+    router = APIRouter()
+    router.add_api_websocket_route("/v1/stream", streams.serve)
+    return router
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, but a signal drains before it stops: uvicorn alone would cut sockets that have answers to come."""
+
+    def __init__(self, config: uvicorn.Config, carousel: Carousel) -> None:
+        super().__init__(config)
+        self._carousel = carousel
+        self._draining: asyncio.Future[None] | None = None
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)  # type: ignore[arg-type]
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """First signal: drain, then stop. Second: stop."""
+        _log.info("%s", signal.Signals(sig).name)
+        if self._draining is not None or not self.started:
+            self.should_exit = self.force_exit = True
+        else:
+            self._loop.call_soon_threadsafe(self._begin_draining)
+
+    def _begin_draining(self) -> None:
+        if self._draining is None:
+            self._draining = asyncio.ensure_future(self._carousel.drain())
+            self._draining.add_done_callback(lambda _: setattr(self, "should_exit", True))
+
+
+def serve(settings: Settings) -> None:
+    """Run the service until a signal stops it."""
+    logs.configure(settings.log_level)
+    carousel = Carousel(settings)
+    config = uvicorn.Config(
+        carousel.asgi,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=settings.max_body_bytes,
+        ws_per_message_deflate=False,
+        ws_ping_timeout=None,  # pings find dead peers; a slow one that back-pressure holds is not dead
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
+    _Server(config, carousel).run()

@@ -1,0 +1,157 @@
+"""The Model protocol and its one implementation on ONNX Runtime; the only file of the service that imports it.
+
+It knows a file and how to run it; not sessions, queues or names of versions.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import ModelUnusable
+from service.rows import Array, State
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: afterwards it is too late
+import onnxruntime as ort
+
+Lengths = NDArray[np.int32]
+_STATE, _NEXT = "state.", "next_state."
+
+
+@dataclass(frozen=True)
+class Column:
+    """A feature or an output: its name and, where the file tells it, its unit."""
+
+    name: str
+    unit: str | None = None
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a file says of itself; every key of its metadata is optional."""
+
+    features: tuple[Column, ...]
+    outputs: tuple[Column, ...]
+    digest: str  # of the file: state of another file of the same name is another model's
+    cell: str | None = None
+    memory_horizon: int | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Model(Protocol):
+    """A recurrent network as the engine sees it. State is batch first, whatever the file's own layout."""
+
+    @property
+    def features(self) -> int:
+        """F, the width of a step."""
+
+    @property
+    def outputs(self) -> int:
+        """K, the width of an answer."""
+
+    @property
+    def state_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """The shape of each state of one row; empty for a feedforward network."""
+
+    def run(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State]:
+        """Advance B ≥ 1 rows: inputs [B, T, F], 1 ≤ lengths [B] ≤ T, state [B, …] → outputs [B, T, K], next state.
+
+        What stands in `outputs` behind a row's length means nothing.
+        """
+
+
+class OnnxModel:
+    """One ONNX file that follows the model contract (docs/model-contract.md), on one CPU thread.
+
+    Raises:
+        ModelUnusable: the file cannot be read, or does not follow the contract.
+
+    """
+
+    def __init__(self, path: Path) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3  # errors: a warning belongs to whoever exported the file
+        try:
+            content = path.read_bytes()
+            self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # vendor errors have no common base; mapped here, where the vendor is imported
+            raise ModelUnusable(f"{path.name}: {error}") from error
+        inputs = {node.name: node for node in self._session.get_inputs()}
+        outputs = {node.name: node for node in self._session.get_outputs()}
+        self._takes_lengths = "lengths" in inputs
+        self.state_shapes: Mapping[str, tuple[int, ...]] = _state_shapes(inputs, outputs)
+        self.features = _width(inputs, "input")
+        self.outputs = _width(outputs, "output")
+        self._names = ["output", *(_NEXT + name for name in self.state_shapes)]
+        metadata = self._session.get_modelmeta().custom_metadata_map.get("carousel", "{}")
+        self.description = _describe(metadata, self.features, self.outputs, hashlib.sha256(content).hexdigest())
+
+    def __repr__(self) -> str:
+        return f"<OnnxModel {self.features} → {self.outputs}, state {dict(self.state_shapes)}>"
+
+    def run(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State]:
+        """See Model.run."""
+        feeds: dict[str, Any] = {"input": inputs, **{_STATE + name: array for name, array in state.items()}}
+        if self._takes_lengths:
+            feeds["lengths"] = lengths
+        output, *next_state = self._session.run(self._names, feeds)
+        return output, dict(zip(self.state_shapes, next_state, strict=True))
+
+
+def _width(nodes: Mapping[str, Any], name: str) -> int:
+    node = nodes.get(name)
+    if node is None:
+        raise ModelUnusable(f"the file has no {name!r}; it has {', '.join(nodes)}")
+    if node.type != "tensor(float)" or len(node.shape) != 3 or not isinstance(node.shape[2], int):
+        raise ModelUnusable(f"{name!r} is {node.type} {node.shape}, not float32 [batch, time, width]")
+    return int(node.shape[2])
+
+
+def _state_shapes(inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Pairs `state.NAME` with `next_state.NAME`: by name, never by order."""
+    unknown = [name for name in inputs if name not in ("input", "lengths") and not name.startswith(_STATE)]
+    if unknown:
+        raise ModelUnusable(f"inputs that the contract does not know: {', '.join(unknown)}")
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, node in inputs.items():
+        if not name.startswith(_STATE):
+            continue
+        after = outputs.get(_NEXT + name.removeprefix(_STATE))
+        if after is None or node.type != "tensor(float)" or after.type != node.type:
+            raise ModelUnusable(f"{name!r} has no float32 partner {_NEXT}{name.removeprefix(_STATE)}")
+        if not all(isinstance(size, int) for size in node.shape[1:]):
+            raise ModelUnusable(f"{name!r} is {node.shape}; only its first dimension, the batch, may be free")
+        shapes[name.removeprefix(_STATE)] = tuple(node.shape[1:])
+    return shapes
+
+
+def _describe(metadata: str, features: int, outputs: int, digest: str) -> Description:
+    try:
+        told = json.loads(metadata)
+        return Description(
+            features=_columns(told.get("features"), features, "x"),
+            outputs=_columns(told.get("outputs"), outputs, "y"),
+            digest=digest,
+            cell=told.get("cell"),
+            memory_horizon=told.get("memory_horizon"),
+            metrics=told.get("metrics") or {},
+        )
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ModelUnusable(f"the metadata 'carousel' cannot be read: {error}") from error
+
+
+def _columns(told: list[dict[str, Any]] | None, width: int, prefix: str) -> tuple[Column, ...]:
+    if not told:
+        return tuple(Column(f"{prefix}{index}") for index in range(width))
+    columns = tuple(Column(one["name"], one.get("unit")) for one in told)
+    if len(columns) != width or len({column.name for column in columns}) != width:
+        raise ValueError(f"{len(columns)} names, or the same one twice, for {width} columns")
+    return columns

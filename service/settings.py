@@ -1,0 +1,47 @@
+"""One frozen Settings, read once from CAROUSEL_* variables and passed down; nothing else reads the environment."""
+
+import os
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_PREFIX = "CAROUSEL_"
+_NOT_OURS = {"CAROUSEL_DATA"}  # where training finds data sets that may not be shipped
+
+
+class Settings(BaseSettings):
+    """What an operator may decide. Bytes, seconds and counts; every field is also a CAROUSEL_* variable."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    models: Path = Path("models")
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+
+    max_body_bytes: int = Field(default=64 * 2**20, ge=1)
+    max_queue_rows: int = Field(default=65_536, ge=1)
+    max_queue_bytes: int = Field(default=256 * 2**20, ge=1)
+    max_sessions: int = Field(default=200_000, ge=1)
+    max_session_bytes: int = Field(default=2 * 2**30, ge=1)
+    default_ttl_seconds: float = Field(default=3600, gt=0)
+    max_ttl_seconds: float = Field(default=7 * 86_400, gt=0)
+    replay: int = Field(default=4, ge=1, le=256)
+    max_replay_bytes: int = Field(default=256 * 2**20, ge=1)
+    drain_seconds: float = Field(default=30, gt=0)
+
+
+def load(**given: object) -> Settings:
+    """Settings from the environment, overruled by what is `given`.
+
+    Raises:
+        ValueError: an unknown CAROUSEL_* variable (pydantic-settings alone would overlook a misspelt one), or a value
+            out of range.
+
+    """
+    known = {_PREFIX + name.upper() for name in Settings.model_fields} | _NOT_OURS
+    unknown = sorted(name for name in os.environ if name.upper().startswith(_PREFIX) and name.upper() not in known)
+    if unknown:
+        raise ValueError(f"unknown settings: {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    return Settings(**given)  # type: ignore[arg-type]  # validated by pydantic
