@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from carousel_client import CarouselError, Client, InvalidInput, ModelDescription, Session, SessionNotFound
 from numpy.typing import NDArray
+
+from carousel_client import CarouselError, Client, InvalidInput, ModelDescription, Session, SessionNotFound
 
 STEPS = 50
 

@@ -1,0 +1,5 @@
+"""`python -m service` is `carousel`."""
+
+from service.cli import app
+
+app()
