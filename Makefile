@@ -24,6 +24,9 @@ format: $(READY)  ## rewrite the files as `check` wants them
 	$(BIN)/ruff check --fix .
 
 serve: $(READY)  ## the service on port 8000 with the shipped models
+	@echo 'Next, in another terminal:  make smoke'
+	@echo '                            curl http://127.0.0.1:8000/v1/models/metro-traffic'
+	@echo '                            the Python lines of the README;  http://127.0.0.1:8000/docs in a browser'
 	$(BIN)/carousel serve --port 8000 --models models
 
 smoke: $(READY)  ## the client against a running service: make smoke URL=http://127.0.0.1:8000
