@@ -1,0 +1,53 @@
+"""A network small enough to train and to read, with every kind of input: numbers, a constant column, two categories."""
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from training.contract import Description, Feature, Output
+from training.export import build
+from training.networks import Encoder, Head, Lstm, Scaling
+
+FEATURES = (
+    Feature("load", "kW"),
+    Feature("hour", "code", tuple(range(24))),
+    Feature("constant", "K"),
+    Feature("kind", "code", (1, 2, 5), ("one", "two", "five")),
+)
+LOAD, HOUR, CONSTANT, KIND = range(4)
+INPUTS = Scaling(mean=np.array([50.0, 11.5, 7.0, 2.0]), std=np.array([20.0, 7.0, 0.0, 1.5]))
+TARGET = Scaling(mean=np.array([50.0]), std=np.array([20.0]))
+
+
+def network(*, hidden: int = 5, layers: int = 1, seed: int = 0) -> Lstm:
+    """An untrained network; its tables hold noise where training would have put something."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        encoder = Encoder(FEATURES, INPUTS, table_width=3, limit=3.0)
+        for table in encoder.tables:
+            torch.nn.init.normal_(table)
+        return Lstm(encoder, Head(hidden, TARGET), hidden=hidden, layers=layers)
+
+
+def rows(count: int, seed: int = 0) -> NDArray[np.float32]:
+    """Raw caller rows [count, 4]."""
+    random = np.random.default_rng(seed)
+    load, hour = random.normal(50, 20, count), np.arange(count) % 24
+    return np.stack([load, hour, np.full(count, 7.0), random.choice([1, 2, 5], count)], axis=1).astype(np.float32)
+
+
+def description(**metrics: float) -> Description:
+    return Description(
+        task="regression",
+        recipe="tiny",
+        cell="lstm",
+        features=FEATURES,
+        outputs=(Output("load", "kW"),),
+        data_sha256="0" * 64,
+        metrics=metrics,
+    )
+
+
+def model(net: Lstm) -> onnx.ModelProto:
+    return build(net, description())
