@@ -1,0 +1,118 @@
+"""Three claims about an exported file, each against the slower way of getting the same numbers.
+
+The only place outside the service that runs a file. Raises `VerificationError` and says what differed where.
+"""
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime opens a telemetry database when it is imported
+import onnxruntime as ort
+
+from training.networks import Lstm
+
+Array = NDArray[np.float32]
+States = dict[str, Array]  # name → [batch, …]
+
+TOLERANCE = 1e-5  # torch = ONNX Runtime: outputs in units of the target's deviation, states as they are
+LENGTHS = (5, 1, 97, 16, 64, 2, 33, 8, 40)  # a ragged batch; 9 rows are no multiple of any vector width
+PADDING = -1e6  # stands behind the end of a shorter row: whoever reads it is found out
+
+
+class VerificationError(Exception):
+    """The exported file does not compute what the trained network computes."""
+
+
+class Exported:
+    """A model file in ONNX Runtime, run the way a server runs it."""
+
+    def __init__(self, model: bytes) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3  # its warnings are for others; a failure raises
+        self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        self.state_names = {i.name.removeprefix("state.") for i in self._session.get_inputs()} - {"input", "lengths"}
+
+    def __call__(self, x: Array, lengths: NDArray[np.int32], state: Mapping[str, Array]) -> tuple[Array, States]:
+        """Run x [B,T,F] from `state`; return output [B,T,K] and the next state."""
+        feeds = {"input": x, "lengths": lengths} | {f"state.{name}": value for name, value in state.items()}
+        results = dict(zip(self._outputs, self._session.run(None, feeds), strict=True))
+        return results.pop("output"), {name.removeprefix("next_state."): value for name, value in results.items()}
+
+
+def verify(model: bytes, network: Lstm, sample: Array) -> None:
+    """Check a serialised model against the network it came from, on rows of sample [N, F], N ≥ 105."""
+    run = Exported(model)
+    start = _some_state(network, len(LENGTHS))
+    if run.state_names != start.keys():
+        raise VerificationError(f"the file's states are {sorted(run.state_names)}, the network's {sorted(start)}")
+    x, lengths = _ragged(sample)
+    outputs, last = run(x, lengths, start)
+    _torch_equals_runtime(network, x, lengths, start, (outputs, last))
+    for row, length in enumerate(lengths):
+        alone = run(x[row : row + 1, :length], lengths[row : row + 1], _rows(start, row))
+        _same_bits(f"batched ≠ alone, row {row}", (outputs[row : row + 1, :length], _rows(last, row)), alone)
+    row = int(np.argmax(lengths))
+    _same_bits(
+        "stepwise ≠ whole", _stepwise(run, x[row], _rows(start, row)), (outputs[row : row + 1], _rows(last, row))
+    )
+
+
+def _ragged(sample: Array) -> tuple[Array, NDArray[np.int32]]:
+    lengths = np.array(LENGTHS, np.int32)
+    x = np.full((len(lengths), max(LENGTHS), sample.shape[1]), PADDING, np.float32)
+    for row, length in enumerate(lengths):
+        x[row, :length] = sample[row : row + length]
+    return x, lengths
+
+
+def _some_state(network: Lstm, batch: int) -> States:
+    """A state that no two parts share, so that a swap shows."""
+    random = np.random.default_rng(0)
+    return {
+        name: random.uniform(-1, 1, zero.shape).astype(np.float32) for name, zero in network.zero_state(batch).items()
+    }
+
+
+def _rows(state: States, row: int) -> States:
+    return {name: value[row : row + 1] for name, value in state.items()}
+
+
+def _stepwise(run: Exported, x: Array, state: States) -> tuple[Array, States]:
+    """Run x [T, F] one step at a time, carrying the state."""
+    outputs = []
+    for step in x:
+        output, state = run(step[None, None], np.array([1], np.int32), state)
+        outputs.append(output)
+    return np.concatenate(outputs, axis=1), state
+
+
+def _torch_equals_runtime(
+    network: Lstm, x: Array, lengths: NDArray[np.int32], start: States, exported: tuple[Array, States]
+) -> None:
+    with torch.no_grad():
+        state = {name: torch.from_numpy(value) for name, value in start.items()}
+        y, last = network(torch.from_numpy(x), torch.from_numpy(lengths).long(), state)
+    inside = np.arange(x.shape[1]) < lengths[:, None]  # [B, T]; outputs beyond a row's length mean nothing
+    errors = {"output": np.where(inside[..., None], (exported[0] - y.numpy()) / network.head.std.numpy(), 0)}
+    errors |= {f"next_state.{name}": exported[1][name] - value.numpy() for name, value in last.items()}
+    for name, error in errors.items():
+        if not np.all(np.abs(error) <= TOLERANCE):  # NaN fails too
+            where = np.unravel_index(np.argmax(np.nan_to_num(np.abs(error), nan=np.inf)), error.shape)
+            place = [int(i) for i in where]
+            raise VerificationError(f"torch ≠ ONNX Runtime: {name}{place} by {error[where]:.3g}, allowed {TOLERANCE:g}")
+
+
+def _same_bits(claim: str, left: tuple[Array, States], right: tuple[Array, States]) -> None:
+    pairs = {"output": (left[0], right[0])}
+    pairs |= {f"next_state.{name}": (left[1][name], right[1][name]) for name in left[1]}
+    for name, (a, b) in pairs.items():
+        differs = a.view(np.uint32) != b.view(np.uint32)
+        if differs.any():
+            where = tuple(int(i) for i in np.argwhere(differs)[0])
+            raise VerificationError(f"{claim}: {name}{list(where)} is {a[where]!r} one way and {b[where]!r} the other")
