@@ -1,0 +1,78 @@
+"""A model whose every answer tells whose state it was given, and a clock that moves when told to."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from service.model import Lengths
+from service.rows import Array, State
+
+
+class RunningSum:
+    """F = K = 1; the state is the sum so far, and each output the sum up to its step: a mix-up is a wrong number.
+
+    Whole numbers below 2**24 are summed exactly, so that oracles may use Python's own.
+    """
+
+    features = outputs = 1
+    state_shapes: Mapping[str, tuple[int, ...]] = {"sum": (1,)}
+
+    def __init__(self, *, raises_on: float | None = None, nan_on: float | None = None) -> None:
+        self.raises_on, self.nan_on = raises_on, nan_on
+        self.broken = False  # raises on everything
+        self.batches: list[list[int]] = []  # the lengths of the rows of each run, in order
+        self._free_to_run = threading.Event()
+        self._free_to_run.set()
+
+    def hold(self) -> None:
+        """Let no run end until `release`."""
+        self._free_to_run.clear()
+
+    def release(self) -> None:
+        """Let the runs end."""
+        self._free_to_run.set()
+
+    def run(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State]:
+        """See Model.run; what stands behind a row's length is NaN."""
+        self.batches.append(lengths.tolist())
+        self._free_to_run.wait()
+        inside = np.arange(inputs.shape[1]) < lengths[:, None]  # [B, T]
+        values = np.where(inside, inputs[:, :, 0], 0)
+        if self.broken or self.raises_on in values:
+            raise RuntimeError("no such value")
+        values = np.where(values == self.nan_on, np.nan, values) if self.nan_on is not None else values
+        sums = np.concatenate([state["sum"], values], axis=1, dtype=np.float32).cumsum(axis=1)  # [B, 1 + T]
+        outputs = np.where(inside, sums[:, 1:], np.nan)[:, :, None].astype(np.float32)
+        return outputs, {"sum": sums[:, -1:]}
+
+
+class FakeClock:
+    """Seconds that pass when told to."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+
+
+def column(*values: float) -> Array:
+    """A sequence [T, 1] of these values."""
+    return np.array(values, np.float32).reshape(-1, 1)
+
+
+def sums(*values: float, before: float = 0.0) -> list[float]:
+    """What RunningSum answers to these values after `before`."""
+    return [before + sum(values[: index + 1]) for index in range(len(values))]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Give the others turns of the loop until something is so."""
+    while not condition():  # noqa: ASYNC110  # what is waited for is the engine's own state, which sets no event
+        await asyncio.sleep(0)
