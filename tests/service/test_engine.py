@@ -1,0 +1,182 @@
+"""Predicts, batches, deadlines and admission: what every work shares, whoever asked."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from service.errors import (
+    DeadlineExceeded,
+    NonFiniteOutput,
+    NotStreamable,
+    Overloaded,
+    PayloadTooLarge,
+    ShuttingDown,
+)
+from service.rows import Array
+from service.selftest import Fitness
+from tests.fakes import RunningSum, column, sums, until
+from tests.service.serving import Serving, outputs
+
+Serve = Callable[..., Serving]
+CALL = 8  # bytes that a call of one step waits with: a float in, a float out
+
+
+def flat(answers: list[Array]) -> list[list[float]]:
+    return [answer[:, 0].tolist() for answer in answers]
+
+
+async def test_a_predict_answers_ragged_sequences_each_from_the_zero_state(serve: Serve) -> None:
+    it = serve(chunk=2)
+    session = it.open()
+    await it.step(session, 50)
+    asked = [column(*range(1, 8)), column(9), column(2, 3)]
+    assert flat(await it.engine.predict(asked)) == [sums(*range(1, 8)), [9], [2, 5]]
+    assert await it.state(session) == (1, 50)
+
+
+async def test_one_bad_sequence_fails_a_predict_whole_and_no_other_caller(serve: Serve) -> None:
+    it = serve(RunningSum(nan_on=13), chunk=2, started=False)
+    bad = asyncio.create_task(it.engine.predict([column(1, 2, 3, 4, 5, 6, 7), column(13)]))
+    good = asyncio.create_task(it.engine.predict([column(1, 2, 3)]))
+    await asyncio.sleep(0)
+    it.start()
+    with pytest.raises(NonFiniteOutput):
+        await bad
+    assert flat(await good) == [[1, 3, 6]]
+
+
+async def test_an_abandoned_predict_is_dropped_and_its_row_freed(serve: Serve) -> None:
+    it = serve(chunk=2)
+    caller = asyncio.create_task(it.engine.predict([column(*range(100)), column(*range(100))]))
+    await until(lambda: it.engine.rows.used == 2)
+    runs = len(it.model.batches)
+    caller.cancel()
+    await it.engine.drained()
+    it.nothing_leaks()
+    assert len(it.model.batches) <= runs + 1
+
+
+async def test_a_single_step_waits_for_one_chunk_of_a_long_predict_at_most(serve: Serve) -> None:
+    it = serve(chunk=32)
+    session = it.open()
+    predict = asyncio.create_task(it.engine.predict([column(*[0] * 10_000)] * 3))
+    await until(lambda: len(it.model.batches) == 5)
+    for value in range(1, 4):
+        before = len(it.model.batches)
+        await it.step(session, value)
+        assert len(it.model.batches) - before <= 2  # a chunk, and its own run
+    assert not predict.done()
+    await predict
+
+
+async def test_a_batch_takes_at_most_its_rows_and_one_chunk_of_each(serve: Serve) -> None:
+    it = serve(chunk=4, batch=3, started=False)
+    asked = [column(*[1] * length) for length in (1, 6, 2, 9, 1, 1, 1)]
+    predict = asyncio.create_task(it.engine.predict(asked))
+    await asyncio.sleep(0)
+    it.start()
+    assert flat(await predict) == [sums(*[1] * len(one)) for one in asked]
+    assert all(len(lengths) <= 3 and max(lengths) <= 4 for lengths in it.model.batches)
+    assert {1 in lengths and max(lengths) > 1 for lengths in it.model.batches} == {False}
+
+
+async def test_a_lone_row_is_padded_for_a_model_that_needs_company(serve: Serve) -> None:
+    it = serve(fitness=Fitness(True, 0.0, 2, 0.0))
+    session = it.open()
+    assert outputs(await it.step(session, 1, 2)) == [1, 3]
+    assert flat(await it.engine.predict([column(5)])) == [[5]]
+    assert it.model.batches == [[2, 2], [1, 1]]
+    assert await it.state(session) == (2, 3)
+
+
+async def test_a_model_that_cannot_be_stepped_gets_whole_sequences_and_no_sessions(serve: Serve) -> None:
+    it = serve(chunk=2, fitness=Fitness(False, 0.0, 1, 0.0))
+    assert flat(await it.engine.predict([column(1, 2, 3, 4, 5)])) == [sums(1, 2, 3, 4, 5)]
+    assert it.model.batches == [[5]]
+    with pytest.raises(NotStreamable):
+        it.open()
+    with pytest.raises(NotStreamable):
+        await it.engine.open("s", 60, column(1))
+
+
+async def test_a_deadline_that_passes_in_the_queue_ends_the_call_unapplied(serve: Serve) -> None:
+    it = serve(started=False)
+    session = it.open()
+    late = it.step(session, 1, step=0, deadline=it.clock() + 5)
+    predict = asyncio.create_task(it.engine.predict([column(1), column(2)], it.clock() + 5))
+    await asyncio.sleep(0)
+    it.clock.advance(5)
+    it.start()
+    for call in (late, predict):
+        with pytest.raises(DeadlineExceeded):
+            await call
+    assert it.model.batches == []
+    assert await it.state(session) == (0, 0)
+
+
+async def test_the_sequences_of_a_predict_that_was_taken_all_run_although_its_deadline_passes(serve: Serve) -> None:
+    it = serve(in_a_thread=True, chunk=2, batch=1)
+    it.model.hold()
+    predict = asyncio.create_task(it.engine.predict([column(1, 2, 3), column(4, 5)], it.clock() + 5))
+    await until(lambda: len(it.model.batches) == 1)
+    it.clock.advance(10)
+    it.model.release()
+    assert flat(await predict) == [[1, 3, 6], [4, 9]]
+
+
+async def test_a_full_queue_refuses_and_says_when_to_come_again(serve: Serve) -> None:
+    it = serve(started=False, most_rows=2, fitness=Fitness(True, 0.0, 1, seconds_per_step=2.0))
+    session = it.open()
+    answer = it.step(session, 1, step=0)
+    with pytest.raises(Overloaded) as caught:
+        await it.engine.predict([column(1), column(2)])
+    assert caught.value.extra == {"retry_after_ms": 2000}  # one step waits
+    assert (it.gate.rows, it.gate.bytes) == (1, CALL)
+    it.model.release()
+    it.start()
+    assert (await answer).step == 1
+
+
+@pytest.mark.parametrize("bounds", [{"most_rows": 2}, {"queue_bytes": 3 * CALL - 1}], ids=str)
+async def test_what_never_fits_in_the_queue_is_too_large(serve: Serve, bounds: dict[str, int]) -> None:
+    it = serve(**bounds)
+    with pytest.raises(PayloadTooLarge):
+        await it.engine.predict([column(1)] * 3)
+    assert flat(await it.engine.predict([column(1)] * 2)) == [[1], [1]]
+
+
+async def test_a_draining_engine_ends_what_it_accepted_and_takes_nothing_more(serve: Serve) -> None:
+    it = serve(started=False)
+    session = it.open()
+    answer = it.step(session, 1)
+    it.gate.closed = True
+    for refused in (lambda: it.step(session, 2), lambda: it.open("t"), lambda: it.engine.delete(session)):
+        with pytest.raises(ShuttingDown):
+            refused()
+    it.start()
+    await it.engine.drained()
+    assert outputs(await answer) == [1]
+
+
+async def test_room_is_waited_for_instead_of_refused(serve: Serve) -> None:
+    it = serve(started=False, most_rows=1)
+    session = it.open()
+    answer = it.step(session, 1)
+    waiters = [asyncio.create_task(it.engine.room(column(2))) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert not any(waiter.done() for waiter in waiters)
+    it.start()
+    await asyncio.gather(answer, *waiters)
+
+
+async def test_statistics_count_what_ran_and_what_waits(serve: Serve) -> None:
+    it = serve(started=False)
+    session = it.open()
+    answers = [it.step(session, 1), it.step(session, 2)]
+    assert (it.engine.statistics().waiting_rows, it.engine.statistics().waiting_bytes) == (2, 2 * CALL)
+    it.start()
+    await asyncio.gather(*answers, it.engine.predict([column(1, 2, 3), column(1, 2)]))
+    told = it.engine.statistics()
+    assert (told.alive, told.ticks, told.rows, told.steps, told.padded_steps) == (True, 3, 4, 7, 1)
+    assert told.ticks_by_rows == (2, 1, 0, 0, 0, 0, 0, 0)

@@ -1,0 +1,109 @@
+"""A bad row poisons nobody; a dead engine keeps nobody waiting."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from service.errors import EngineFailed, InvalidInput, NonFiniteOutput
+from service.selftest import Fitness
+from tests.fakes import RunningSum, column, until
+from tests.service.serving import TTL, Serving, outputs, summed
+
+Serve = Callable[..., Serving]
+
+
+@pytest.mark.parametrize("how", [{}, {"in_a_thread": True}, {"fitness": Fitness(True, 0.0, 2, 0.0)}], ids=str)
+async def test_a_row_that_the_model_refuses_fails_alone(serve: Serve, how: dict[str, object]) -> None:
+    it = serve(RunningSum(raises_on=13), started=False, **how)
+    sessions = [it.open(str(index)) for index in range(3)]
+    values = [(1, 2), (3, 13), (4, 5)]
+    answers = [it.step(session, *pair, step=0) for session, pair in zip(sessions, values, strict=True)]
+    it.start()
+    one, bad, other = await asyncio.gather(*answers, return_exceptions=True)
+    assert isinstance(bad, InvalidInput)
+    assert [outputs(answer) for answer in (one, other)] == [[1, 3], [4, 9]]
+    assert await it.state(sessions[1]) == (0, 0)
+    assert outputs(await it.step(sessions[1], 7, step=0)) == [7]
+
+
+async def test_a_value_refused_in_a_later_chunk_leaves_the_session_as_before(serve: Serve) -> None:
+    it = serve(RunningSum(raises_on=13), chunk=2)
+    session = it.open()
+    await it.step(session, 1)
+    with pytest.raises(InvalidInput):
+        await it.step(session, 2, 3, 4, 5, 13)
+    assert await it.state(session) == (1, 1)
+
+
+async def test_nan_in_a_row_fails_that_row_alone(serve: Serve) -> None:
+    it = serve(RunningSum(nan_on=13), started=False)
+    good, bad = it.open("good"), it.open("bad")
+    answers = [it.step(good, 1), it.step(bad, 13)]
+    it.start()
+    fine, failed = await asyncio.gather(*answers, return_exceptions=True)
+    assert outputs(fine) == [1]
+    assert isinstance(failed, NonFiniteOutput)
+    assert it.model.batches == [[1, 1]]
+    assert await it.state(bad) == (0, 0)
+
+
+async def test_a_model_that_fails_on_zeros_too_kills_the_engine_and_every_waiter_is_told(serve: Serve) -> None:
+    it = serve(started=False, chunk=2)
+    session, other = it.open(), it.open("other")
+    waiting = [
+        asyncio.ensure_future(one)
+        for one in (
+            it.engine.predict([column(1, 2, 3), column(4)]),
+            it.engine.open("warming", TTL, column(1, 2, 3)),
+            it.step(session, 1),
+            it.step(session, 2, 3),
+            it.engine.read(session),
+            it.engine.fork(session, "copy"),
+            it.engine.replace(session, 7, summed(1)),
+            it.step(session, 2, 3, step=7),
+            it.engine.delete(session),
+            it.step(other, 5, 6, 7),
+        )
+    ]
+    await asyncio.sleep(0)
+    it.model.broken = True
+    it.start()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(result) for result in results] == [EngineFailed] * len(waiting)
+    assert it.sessions.statistics().live == 2
+    assert (session.step, session.ahead, session.pending) == (0, 0, [])
+    await it.engine.drained()
+
+
+async def test_a_dead_engine_refuses_what_comes(serve: Serve) -> None:
+    it = serve()
+    session = it.open()
+    it.model.broken = True
+    with pytest.raises(EngineFailed):
+        await it.step(session, 1)
+    for call in (
+        lambda: it.step(session, 1),
+        lambda: it.open("new"),
+        lambda: it.engine.fork(session, None),
+        lambda: it.engine.delete(session),
+    ):
+        with pytest.raises(EngineFailed):
+            call()
+    with pytest.raises(EngineFailed):
+        await it.engine.predict([column(1)])
+    assert not it.engine.statistics().alive
+
+
+async def test_who_waits_for_room_is_told_that_the_engine_died(serve: Serve) -> None:
+    it = serve(in_a_thread=True, most_rows=1)
+    session = it.open()
+    it.model.hold()
+    answer = it.step(session, 1)
+    waiter = asyncio.create_task(it.engine.room(column(2)))
+    await until(lambda: len(it.model.batches) == 1)
+    it.model.broken = True
+    it.model.release()
+    for one in (answer, waiter):
+        with pytest.raises(EngineFailed):
+            await one
