@@ -362,6 +362,7 @@ class Engine:
                 continue
             if item.session is not None:
                 item.session.pending.clear()
+                item.session.ending = None  # nothing was applied, so a delete that waited was not either
                 item.session.renumber()
             self._reject(item, self._failure())
         self._waiting.clear()

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from service.errors import EngineFailed, InvalidInput, NonFiniteOutput
+from service.engine import vacant
+from service.errors import EngineFailed, InvalidInput, NonFiniteOutput, SessionNotFound
 from service.selftest import Fitness
 from tests.fakes import RunningSum, column, until
 from tests.service.serving import TTL, Serving, outputs, summed
@@ -107,3 +108,22 @@ async def test_who_waits_for_room_is_told_that_the_engine_died(serve: Serve) -> 
     for one in (answer, waiter):
         with pytest.raises(EngineFailed):
             await one
+
+async def test_a_delete_that_died_with_the_engine_holds_nobody_up_and_deleted_nothing(serve: Serve) -> None:
+    it = serve(started=False)
+    session = it.open()
+    ending = [it.step(session, 1), it.engine.delete(session)]
+    with pytest.raises(SessionNotFound):
+        it.sessions.get("s")
+    it.model.broken = True
+    it.start()
+    await asyncio.gather(*ending, return_exceptions=True)
+    waiting = asyncio.create_task(vacant(it.sessions, "s"))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    held_up = not waiting.done()
+    waiting.cancel()
+    assert not held_up
+    assert it.sessions.get("s") is session
+    it.clock.advance(TTL)
+    assert it.sessions.find("s") is None
