@@ -278,9 +278,10 @@ class Engine:
         work.call.works.append(work)
         self._waiting[work] = None
         self.gate.enter(work.size)
-        deadline = work.call.deadline
-        if deadline is not None and len(work.call.works) == 1:
-            asyncio.get_running_loop().call_later(max(0.0, deadline - self._clock()), self._expire, work.call)
+        call = work.call
+        if call.deadline is not None and call.timer is None:
+            left = max(0.0, call.deadline - self._clock())
+            call.timer = asyncio.get_running_loop().call_later(left, self._expire, call)
         self._wake.set()
 
     def _start(self, session: Session) -> None:
@@ -350,6 +351,8 @@ class Engine:
             del self._waiting[work]
             self.gate.leave(work.size)
             self._freed.set()
+            if work.call.timer is not None:
+                work.call.timer.cancel()  # it has been taken, or ends whole; the loop would hold its arrays until then
             if work.owns_row:
                 self.rows.free(work.row)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from service.rows import ZERO, Array
 
 if TYPE_CHECKING:  # only the engine makes futures; the pure parts carry them
-    from asyncio import Future
+    from asyncio import Future, TimerHandle
 
     from service.sessions import Session
 
@@ -28,6 +28,7 @@ class Call:
 
     deadline: float | None = None
     taken: bool = False  # its first chunk ran or runs: the deadline means nothing any more
+    timer: "TimerHandle | None" = None  # ends it at its deadline; cancelled when the first of its works leaves
     works: list["Work"] = field(default_factory=list)
 
 

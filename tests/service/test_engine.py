@@ -1,6 +1,8 @@
 """Predicts, batches, deadlines and admission: what every work shares, whoever asked."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -123,6 +125,16 @@ async def test_the_sequences_of_a_predict_that_was_taken_all_run_although_its_de
     it.clock.advance(10)
     it.model.release()
     assert flat(await predict) == [[1, 3, 6], [4, 9]]
+
+
+async def test_a_call_that_ended_is_not_held_in_memory_until_its_deadline(serve: Serve) -> None:
+    it = serve()
+    session, inputs = it.open(), column(1)
+    seen = weakref.ref(inputs)
+    await it.engine.step(session, inputs, deadline=it.clock() + 3600)
+    del inputs
+    gc.collect()
+    assert seen() is None
 
 
 async def test_a_full_queue_refuses_and_says_when_to_come_again(serve: Serve) -> None:
