@@ -74,6 +74,12 @@ class Serving:
         return step, float(state["sum"][0, 0])
 
 
+async def outcomes(*calls: Awaitable[Any]) -> list[Any]:
+    """What each of the calls came to: the answered sums, or the error."""
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    return [outputs(one) if isinstance(one, Answer) else one for one in ended]
+
+
 def outputs(answer: Answer) -> list[float]:
     """The answered sums."""
     values: list[float] = answer.outputs[:, 0].tolist()
