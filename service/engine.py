@@ -127,7 +127,7 @@ class Engine:
         self.admit([history])
         session = self._sessions.create(id, self.name, self.version, self.rows, ttl)
         answer = self._submit(session, history, Call(deadline), kept=False)
-        answer.add_done_callback(self._opens(session))
+        answer.add_done_callback(self._takes_back(session))
         await asyncio.shield(answer)
         return session
 
@@ -153,10 +153,11 @@ class Engine:
             self.rows.scatter([copy.row], self.rows.gather([session.row]))
             copy.step = copy.ahead = session.step
             self._sessions.touch(session)
+            self._sessions.opened(copy)
             return copy
 
         turn = self._turn(session, act)
-        turn.add_done_callback(self._opens(copy))
+        turn.add_done_callback(self._takes_back(copy))
         return asyncio.shield(turn)
 
     def delete(self, session: Session) -> Awaitable[None]:
@@ -323,7 +324,7 @@ class Engine:
             session.step = work.start + work.steps
             if work.kept:
                 self._sessions.replays.keep(session, Kept(work.start, work.steps, work.digest, work.outputs))
-            self._sessions.touch(session)
+            (self._sessions.opened if session.opening else self._sessions.touch)(session)
             self._start(session)
         if not work.answer.done():
             work.answer.set_result(Answer(work.outputs, session.step if session else work.steps))
@@ -373,13 +374,11 @@ class Engine:
     def _failure(self) -> EngineFailed:
         return EngineFailed(f"the engine of {self.name}/{self.version} died: {self.dead}")
 
-    def _opens(self, session: Session) -> "Callable[[asyncio.Future[Any]], None]":
-        """What to do when the first work of a hidden session is done: show it, or forget it."""
+    def _takes_back(self, session: Session) -> "Callable[[asyncio.Future[Any]], None]":
+        """What to do when the first work of a hidden session is done: forget it, if the work failed."""
 
         def done(future: "asyncio.Future[Any]") -> None:
-            if future.exception() is None:
-                self._sessions.opened(session)
-            else:
+            if future.exception() is not None:
                 self._sessions.delete(session)
 
         return done

@@ -1,0 +1,227 @@
+"""Opening, forking, deleting, reading and replacing: what becomes of sessions between their calls."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from service.engine import vacant
+from service.errors import (
+    DeadlineExceeded,
+    NonFiniteOutput,
+    Overloaded,
+    SessionExists,
+    SessionExpired,
+    SessionNotFound,
+    StepConflict,
+)
+from tests.fakes import RunningSum, column, sums, until
+from tests.service.serving import TTL, Serving, outputs, summed
+
+Serve = Callable[..., Serving]
+
+
+async def test_a_session_opens_after_its_history_ran(serve: Serve) -> None:
+    it = serve(chunk=2)
+    opening = asyncio.create_task(it.engine.open("s", TTL, column(1, 2, 3, 4, 5)))
+    await until(lambda: len(it.model.batches) == 1)
+    with pytest.raises(SessionNotFound):
+        it.sessions.get("s")
+    with pytest.raises(SessionExists):
+        it.open("s")
+    session = await opening
+    assert it.sessions.get("s") is session
+    assert (session.step, session.kept) == (5, [])
+    assert outputs(await it.step(session, 10, step=5)) == [25]
+    with pytest.raises(StepConflict):
+        it.step(session, 1, 2, 3, 4, 5, step=0)  # no answer is kept of a history
+
+
+async def test_a_history_runs_although_its_caller_left(serve: Serve) -> None:
+    it = serve(chunk=2)
+    opening = asyncio.create_task(it.engine.open("s", TTL, column(1, 2, 3)))
+    await until(lambda: len(it.model.batches) == 1)
+    opening.cancel()
+    await it.engine.drained()
+    assert await it.state(it.sessions.get("s")) == (3, 6)
+
+
+async def test_a_history_that_fails_leaves_no_session(serve: Serve) -> None:
+    it = serve(RunningSum(nan_on=13), chunk=2)
+    with pytest.raises(NonFiniteOutput):
+        await it.engine.open("s", TTL, column(1, 2, 3, 13))
+    with pytest.raises(DeadlineExceeded):
+        await it.engine.open("s", TTL, column(1), it.clock())
+    assert it.sessions.find("s") is None
+    it.nothing_leaks()
+    assert (await it.engine.open("s", TTL, column(1))).step == 1
+    assert it.sessions.statistics().opened == 1
+
+
+async def test_a_fork_carries_on_from_a_copy_taken_after_the_accepted_work(serve: Serve) -> None:
+    it = serve(started=False, chunk=2)
+    session = it.open()
+    calls = [it.step(session, 1, 2, 3), it.engine.fork(session, "copy"), it.step(session, 4)]
+    with pytest.raises(SessionNotFound):
+        it.sessions.get("copy")
+    it.start()
+    _, copy, _ = await asyncio.gather(*calls)
+    assert it.sessions.get("copy") is copy
+    assert (copy.step, copy.ahead, copy.ttl, copy.model, copy.version) == (3, 3, TTL, "model", "1")
+    assert outputs(await it.step(copy, 100, step=3)) == [106]
+    assert await it.state(session) == (4, 10)
+
+
+async def test_an_idle_session_is_forked_at_once_and_the_copy_lives_its_ttl(serve: Serve) -> None:
+    it = serve()
+    session = it.open()
+    await it.step(session, 1)
+    copy = await it.engine.fork(session, "copy")
+    assert it.sessions.get("copy") is copy
+    assert it.sessions.seconds_left(copy) == TTL
+
+
+async def test_a_fork_to_a_taken_id_is_refused(serve: Serve) -> None:
+    it = serve()
+    session, _ = it.open(), it.open("taken")
+    with pytest.raises(SessionExists):
+        it.engine.fork(session, "taken")
+    it.nothing_leaks()
+
+
+async def test_a_delete_takes_its_turn_but_nobody_finds_the_session_any_more(serve: Serve) -> None:
+    it = serve(started=False)
+    session = it.open()
+    answer, deleted = it.step(session, 1), it.engine.delete(session)
+    with pytest.raises(SessionNotFound):
+        it.sessions.get("s")
+    with pytest.raises(SessionExists):
+        it.open()
+    it.start()
+    await vacant(it.sessions, "s")
+    assert outputs(await answer) == [1]
+    await deleted
+    assert await it.state(it.open()) == (0, 0)
+
+
+async def test_a_state_is_read_after_the_work_accepted_before_and_before_what_comes_later(serve: Serve) -> None:
+    it = serve(started=False)
+    session = it.open()
+    first, reading, second = it.step(session, 1), it.engine.read(session), it.step(session, 2)
+    it.start()
+    step, state = await reading
+    assert (step, state["sum"].tolist()) == (1, [[1]])
+    assert outputs(await second) == [3]
+    assert (await first).step == 1
+    assert state["sum"].tolist() == [[1]]  # a copy
+
+
+async def test_a_replaced_session_goes_on_from_the_given_step_and_forgets_its_answers(serve: Serve) -> None:
+    it = serve(started=False)
+    session = it.open()
+    first, replaced = it.step(session, 1, step=0), it.engine.replace(session, 10, summed(100))
+    after = it.step(session, 5, step=10)
+    it.start()
+    assert outputs(await first) == [1]
+    assert await replaced is session
+    answer = await after
+    assert (outputs(answer), answer.step) == ([105], 11)
+    with pytest.raises(StepConflict):
+        it.step(session, 1, step=0)
+
+
+async def test_a_replaced_session_keeps_its_new_step_when_work_before_it_failed(serve: Serve) -> None:
+    it = serve(RunningSum(nan_on=13), started=False)
+    session = it.open()
+    calls = [
+        it.step(session, 13, step=0),
+        it.step(session, 2, step=1),
+        it.engine.replace(session, 7, summed(70)),
+        it.step(session, 1, step=7),
+    ]
+    it.start()
+    failed, fallen, _, answer = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(failed), type(fallen)] == [NonFiniteOutput, StepConflict]
+    assert outputs(answer) == [71]
+
+
+async def test_a_restored_session_goes_on_from_the_given_step(serve: Serve) -> None:
+    it = serve()
+    session = it.engine.restore("s", TTL, 5, summed(50))
+    assert outputs(await it.step(session, 1, 2, step=5)) == sums(1, 2, before=50)
+    assert session.step == 7
+
+
+@pytest.mark.parametrize("touch", ["step", "replay", "fork", "replace"])
+async def test_what_uses_a_session_restarts_its_idle_clock(serve: Serve, touch: str) -> None:
+    it = serve()
+    session = it.open()
+    await it.step(session, 1, step=0)
+    it.clock.advance(TTL - 1)
+    match touch:
+        case "step":
+            await it.step(session, 2)
+        case "replay":
+            await it.step(session, 1, step=0)
+        case "fork":
+            await it.engine.fork(session, None)
+        case "replace":
+            await it.engine.replace(session, 0, summed(0))
+    it.clock.advance(TTL - 1)
+    assert it.sessions.get("s") is session
+    it.clock.advance(1)
+    with pytest.raises(SessionExpired):
+        it.sessions.get("s")
+
+
+async def test_reading_does_not_restart_the_idle_clock_and_neither_does_a_refused_call(serve: Serve) -> None:
+    it = serve()
+    session = it.open()
+    it.clock.advance(TTL - 1)
+    await it.engine.read(session)
+    with pytest.raises(StepConflict):
+        it.step(session, 1, step=9)
+    assert it.sessions.seconds_left(session) == 1
+
+
+async def test_queued_work_holds_the_idle_clock(serve: Serve) -> None:
+    it = serve(started=False)
+    session = it.open()
+    answer = it.step(session, 1)
+    it.clock.advance(10 * TTL)
+    it.sessions.sweep(10)
+    assert it.sessions.get("s") is session
+    it.start()
+    await answer
+    assert it.sessions.seconds_left(session) == TTL
+
+
+async def test_a_full_table_refuses_openings_and_forks_but_no_steps(serve: Serve) -> None:
+    it = serve(most=2)
+    session, _ = it.open(), it.open("t")
+    for refused in (lambda: it.open("u"), lambda: it.engine.fork(session, "u")):
+        with pytest.raises(Overloaded):
+            refused()
+    with pytest.raises(Overloaded):
+        await it.engine.open("u", TTL, column(1))
+    with pytest.raises(Overloaded):
+        it.engine.admit([column(1)], opening=1)
+    it.nothing_leaks()
+    assert outputs(await it.step(session, 1)) == [1]
+    await it.engine.delete(session)
+    it.engine.admit([column(1)], opening=1)
+    it.open("u")
+
+
+async def test_an_opening_is_taken_back_unless_something_was_applied_or_waits(serve: Serve) -> None:
+    it = serve(RunningSum(nan_on=13))
+    unused, used, busy = it.open("unused"), it.open("used"), it.open("busy")
+    with pytest.raises(NonFiniteOutput):
+        await it.step(unused, 13)
+    await it.step(used, 1)
+    waiting = it.step(busy, 1)
+    for session in (unused, used, busy):
+        it.engine.forget_unused(session)
+    it.engine.forget_unused(unused)
+    await waiting
+    assert [it.sessions.find(id) for id in ("unused", "used", "busy")] == [None, used, busy]
