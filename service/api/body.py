@@ -76,13 +76,21 @@ def _parse_slowly(body: bytes | str, error: orjson.JSONDecodeError) -> Any:
     if "infinity" not in str(error):
         raise InvalidRequest(f"the body is not JSON: {error}") from error
     try:
-        return json.loads(body, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as slow:
+        content = json.loads(body, parse_constant=_no_constant, parse_int=_integer)
+        orjson.dumps(content)  # a lone surrogate passes the lenient parser, and could not be answered with
+    except (ValueError, TypeError, RecursionError) as slow:
         raise InvalidRequest(f"the body is not JSON: {slow}") from slow
+    return content
 
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _integer(digits: str) -> int | float:
+    """As the strict parser has it: a float where 64 bits do not hold it."""
+    number = float(digits)
+    return int(digits) if -(2**63) <= number < 2**63 else number
 
 
 def deadline_of(request: Request) -> float | None:

@@ -121,7 +121,8 @@ async def _raised(error: CarouselError) -> Answer:
 
 
 def _view(asked: Any, item: _Item | CarouselError, result: Answer | BaseException) -> dict[str, Any]:
-    view: dict[str, Any] = {"session": asked.get("session") if isinstance(asked, dict) else None}
+    named = asked.get("session") if isinstance(asked, dict) else None
+    view: dict[str, Any] = {"session": named if isinstance(named, str) else None}
     if isinstance(result, CarouselError):
         return view | {"error": result.problem()}
     if isinstance(result, BaseException):

@@ -72,7 +72,7 @@ COMPONENTS: dict[str, Schema] = {
     ),
     "ItemAnswer": _answered(
         "Outputs and next step, or the error of this item alone.",
-        {"session": {"description": "as it was asked"}},
+        {"session": {"type": ["string", "null"], "description": "as it was asked; null where that is no string"}},
         {"outputs": _ref("Sequence"), "step": _NEXT, "created": {"const": True}, "error": _ref("Problem")},
     ),
     "ManyStepped": _answered("The answers, in the order asked.", {"items": _list(_ref("ItemAnswer"))}),

@@ -1,0 +1,102 @@
+"""A real server process: `carousel serve` on a free port of this machine, watched from outside."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.wire.poll import until
+
+CAROUSEL = Path(sys.executable).with_name("carousel")
+
+
+class Server:
+    """`carousel serve` over a folder of models; keyword settings become CAROUSEL_* variables."""
+
+    def __init__(self, models: Path, log: Path, **settings: object) -> None:
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.stream_url = f"ws://127.0.0.1:{self.port}/v1/stream"
+        self._log = log
+        with log.open("wb") as to:
+            self.process = subprocess.Popen(
+                [CAROUSEL, "serve", "--port", str(self.port), "--models", models],
+                env=environment(**settings),
+                stdout=to,
+                stderr=subprocess.STDOUT,
+            )
+        self._seen = psutil.Process(self.process.pid)
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def answers(self, path: str = "/health/live") -> httpx.Response | None:
+        """What it answers now, or None while it does not."""
+        try:
+            return httpx.get(self.url + path, timeout=5)
+        except httpx.TransportError:
+            return None
+
+    def wait_until_ready(self) -> "Server":
+        def ready() -> bool:
+            assert self.process.poll() is None, f"the server has stopped:\n{self.log}"
+            answer = self.answers("/health/ready")
+            return answer is not None and answer.status_code == 200
+
+        try:
+            until(ready, seconds=30, what="readiness")
+        except AssertionError as error:
+            self.kill()
+            raise AssertionError(f"{error}\n{self.log}") from None
+        return self
+
+    def memory(self) -> int:
+        """Resident bytes."""
+        return int(self._seen.memory_info().rss)
+
+    def open_files(self) -> int:
+        return int(self._seen.num_fds())
+
+    def metrics(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+        """(name, labels) → value."""
+        text = httpx.get(self.url + "/metrics", timeout=5).text
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        return {(sample.name, frozenset(sample.labels.items())): sample.value for sample in samples}
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self.metrics().get((name, frozenset(labels.items())), 0.0)
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code; killed, and a failure, if it does not go."""
+        self.terminate()
+        try:
+            return self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"the server did not stop:\n{self.log}") from None
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def environment(**settings: object) -> dict[str, str]:
+    """This process's environment without its CAROUSEL_* variables, and with these settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CAROUSEL_")}
+    return kept | {f"CAROUSEL_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
