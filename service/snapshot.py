@@ -17,6 +17,7 @@ from service.rows import State
 
 _MAGIC = b"CRSLST\x00\x01"
 _HASH = 32
+_STEPS = 2**63  # no session gets that far
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,17 @@ def decode(blob: bytes) -> Snapshot:
         (length,) = struct.unpack_from("<I", body, len(_MAGIC))
         header = orjson.loads(body[start : start + length])
         state = _arrays(body[start + length :], header["state"])
-        return Snapshot(header["model"], header["version"], header["digest"], header["step"], state)
+        return _checked(Snapshot(header["model"], header["version"], header["digest"], header["step"], state))
     except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:  # sealed, but not by us
         raise StateMismatch(f"not a state written by this service: {error}") from error
+
+
+def _checked(snapshot: Snapshot) -> Snapshot:
+    if not all(isinstance(name, str) for name in (snapshot.model, snapshot.version, snapshot.digest)):
+        raise ValueError("model, version and digest are strings")
+    if type(snapshot.step) is not int or not 0 <= snapshot.step < _STEPS:
+        raise ValueError(f"step {snapshot.step!r}")
+    return snapshot
 
 
 def _arrays(content: bytes, shapes: Mapping[str, list[int]]) -> State:
