@@ -12,13 +12,16 @@ from functools import partial
 from types import FrameType
 
 import uvicorn
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response, WebSocket
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
+from uvicorn.protocols.utils import ClientDisconnected
 
 from service import __version__, logs
 from service.api import body, openapi
 from service.api.edge import Edge
+from service.api.http import Http
 from service.api.ops import Metrics, Ops
 from service.api.rest import Rest
 from service.api.stream import Streams
@@ -116,7 +119,8 @@ def _application(lifespan: object) -> FastAPI:
     async def not_routed(request: Request, error: HTTPException) -> Response:
         kind = {404: NotFound, 405: MethodNotAllowed}.get(error.status_code, InvalidRequest)
         answer = body.problem(kind(f"{request.method} {request.url.path}"))
-        answer.headers.update(error.headers or {})
+        if error.status_code == 405:
+            answer.headers["Allow"] = ", ".join(_verbs(app, request))
         return answer
 
     @app.exception_handler(Exception)
@@ -126,9 +130,20 @@ def _application(lifespan: object) -> FastAPI:
     return app
 
 
+def _verbs(app: FastAPI, request: Request) -> list[str]:
+    """Those that some route takes at the path of a request; a route alone knows its own."""
+    scopes = [dict(request.scope) | {"method": verb} for verb in ("GET", "POST", "PUT", "DELETE")]
+    return [scope["method"] for scope in scopes if any(route.matches(scope)[0] is Match.FULL for route in app.routes)]
+
+
 def _stream_router(streams: Streams) -> APIRouter:
+    async def not_routed(websocket: WebSocket) -> None:
+        await websocket.send_denial_response(body.problem(NotFound(f"no socket at {websocket.url.path}")))
+        raise ClientDisconnected  # uvicorn would log a refused handshake as an incomplete one
+
     router = APIRouter()
     router.add_api_websocket_route("/v1/stream", streams.serve)
+    router.add_api_websocket_route("/{elsewhere:path}", not_routed)
     return router
 
 
@@ -167,7 +182,7 @@ def serve(settings: Settings) -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=Http,
         ws="websockets-sansio",
         ws_max_size=settings.max_body_bytes,
         ws_per_message_deflate=False,

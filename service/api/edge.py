@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
 
+_STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 _GIVEN = re.compile(r"[\x21-\x7e]{1,128}")
 _log = logging.getLogger("carousel.request")
 
@@ -34,7 +35,7 @@ class Edge:
         begin = time.perf_counter()
 
         async def send_with_id(message: Message) -> None:
-            if message["type"] in ("http.response.start", "websocket.accept"):
+            if message["type"] in _STARTS:
                 MutableHeaders(scope=message)["X-Request-Id"] = request_id
                 if message["type"] == "http.response.start":
                     self._note(scope, message["status"], time.perf_counter() - begin)

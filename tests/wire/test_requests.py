@@ -1,0 +1,143 @@
+"""What holds for every request: its id, its problem documents, unknown routes, wrong verbs."""
+
+import socket
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from tests.wire.expect import done, problem, refused
+from tests.wire.server import Server
+from tests.wire.ws import dial
+
+
+def raw(server: Server, request: bytes) -> tuple[bytes, bytes]:
+    """Head and body of the answer to bytes that may be no HTTP; the server closes."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(request)
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head.lower(), body
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "status"),
+    [
+        ("GET", "/health/live", 200),
+        ("GET", "/v1/models", 200),
+        ("GET", "/metrics", 200),
+        ("GET", "/docs", 200),
+        ("GET", "/v1/sessions/none", 404),
+        ("GET", "/none", 404),
+        ("PUT", "/v1/models", 405),
+        ("POST", "/v1/models/lstm/predict", 400),
+    ],
+)
+class TestTheRequestId:
+    def test_is_the_caller_s(self, http: httpx.Client, verb: str, path: str, status: int) -> None:
+        answer = http.request(verb, path, headers={"X-Request-Id": "mine-1"})
+        assert (answer.status_code, answer.headers["x-request-id"]) == (status, "mine-1")
+
+    @pytest.mark.parametrize("given", ["", "a b", "x" * 129, "ä"])
+    def test_is_ours_where_the_caller_s_is_none(
+        self, http: httpx.Client, verb: str, path: str, status: int, given: str
+    ) -> None:
+        answer = http.request(verb, path, headers={"X-Request-Id": given.encode()})
+        assert answer.headers["x-request-id"] not in ("", given)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "/v1", "/v1/", "/v2", "/v1/models/", "/v1/models/lstm/", "/v1/models/lstm/predict/", "/v1//models"),
+        *("/v1/models/a/b/c", "/v1/models/a%2Fb", "/v1/sessions", "/v1/sessions/", "/V1/models", "/health", "/redoc"),
+        *("/v1/stream", "/v1/models/%ff/x", "/openapi.yaml"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["GET", "POST", "DELETE"])
+def test_an_unknown_route_is_not_found(http: httpx.Client, verb: str, path: str) -> None:
+    refused(http.request(verb, path), "not_found")
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/models", {"GET"}),
+        ("/v1/models/lstm", {"GET"}),
+        ("/v1/models/lstm/predict", {"POST"}),
+        ("/v1/models/lstm/sessions", {"POST"}),
+        ("/v1/models/lstm/steps", {"POST"}),
+        ("/v1/sessions/s", {"GET", "DELETE"}),
+        ("/v1/sessions/s/steps", {"POST"}),
+        ("/v1/sessions/s/fork", {"POST"}),
+        ("/v1/sessions/s/state", {"GET", "PUT"}),
+        ("/health/live", {"GET"}),
+        ("/health/ready", {"GET"}),
+        ("/metrics", {"GET"}),
+    ],
+)
+def test_a_wrong_verb_is_told_the_right_ones(http: httpx.Client, path: str, allowed: set[str]) -> None:
+    for verb in {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"} - allowed:
+        answer = http.request(verb, path)
+        refused(answer, "method_not_allowed")
+        assert set(answer.headers["allow"].split(", ")) == allowed
+    head = http.head(path)
+    assert (head.status_code, head.content) == (405, b"")
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/xml", "application/x-www-form-urlencoded", "no type", None]
+)
+def test_the_content_type_is_not_looked_at(http: httpx.Client, kind: str | None) -> None:
+    request = http.build_request("POST", "/v1/models/lstm/predict", content=b'{"sequences":[[[1,2,3]]]}')
+    if kind is not None:
+        request.headers["content-type"] = kind
+    done(http.send(request))
+
+
+@pytest.mark.parametrize("body", [b"\xff{}", b'{"id":"\xc3("}', "{}".encode("utf-16"), b"\xef\xbb\xbf{}", b"\x00"])
+def test_a_body_that_is_not_utf8_is_an_invalid_request(http: httpx.Client, body: bytes) -> None:
+    refused(http.post("/v1/models/lstm/sessions", content=body), "invalid_request")
+
+
+@pytest.mark.parametrize("depth", [200, 300, 1_000, 1_100, 200_000])
+def test_deep_nesting_is_refused_and_harms_nobody(http: httpx.Client, depth: int) -> None:
+    deep = "[" * depth + "]" * depth
+    refused(http.post("/v1/models/lstm/predict", content=f'{{"sequences":[{deep},1e400]}}'), "invalid_request") if (
+        depth > 250
+    ) else None
+    answer = http.post("/v1/models/lstm/steps", content=f'{{"items":[{{"session":{deep},"inputs":[[1,2,3]]}}]}}')
+    told: dict[str, Any] = answer.json()
+    problem(told["items"][0]["error"] if answer.status_code == 200 else told, "invalid_request")
+
+
+@pytest.mark.parametrize("value", ["x", "-1", "1.5", "1e3", "", "+5", "9" * 40, "١"])
+def test_a_deadline_is_a_whole_number_of_milliseconds(http: httpx.Client, value: str) -> None:
+    headers = {"X-Request-Timeout-Ms": value.encode()}
+    answer = http.post("/v1/models/lstm/predict", json={"sequences": [[[1, 2, 3]]]}, headers=headers)
+    refused(answer, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [b"BREW /v1/models HTTP/1.1", b"GET /v1/models HTTP/9.9", b"GET /\xff HTTP/1.1", b"GET  HTTP/1.1", b"\x16\x03\x01"],
+)
+def test_what_is_no_http_is_an_invalid_request_too(server: Server, request_line: bytes) -> None:
+    head, body = raw(server, request_line + b"\r\nHost: x\r\n\r\n")
+    assert head.startswith(b"http/1.1 400")
+    assert b"content-type: application/problem+json" in head
+    assert b"x-request-id: " in head
+    problem(orjson.loads(body), "invalid_request")
+
+
+def test_a_websocket_to_an_unknown_route_is_not_found(server: Server) -> None:
+    with pytest.raises(InvalidStatus) as refusal, dial(server.stream_url + "s"):
+        pass
+    answer = refusal.value.response
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+    assert answer.headers["x-request-id"]
+    problem(orjson.loads(answer.body or b""), "not_found")
