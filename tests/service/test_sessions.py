@@ -1,0 +1,224 @@
+"""The table of sessions and the order of calls on one, by a clock of the test's own."""
+
+import pytest
+
+from service import sessions as module
+from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound, StepConflict
+from service.replay import Kept, Replays
+from service.rows import Rows
+from service.sessions import Session, Sessions
+from tests.fakes import FakeClock, column
+from tests.service.works import turn, work
+
+TTL = 10.0
+
+
+class Table:
+    """Sessions over rows of 8 bytes."""
+
+    def __init__(self, most: int = 10, most_bytes: int = 10**6) -> None:
+        self.clock, self.rows = FakeClock(), Rows({"h": (2,)})
+        self.replays = Replays(each=4, most_bytes=10**6)
+        self.sessions = Sessions(self.replays, most=most, most_bytes=most_bytes, clock=self.clock)
+
+    def hidden(self, id: str | None = None, ttl: float = TTL) -> Session:
+        return self.sessions.create(id, "model", "1", self.rows, ttl)
+
+    def open(self, id: str | None = None, ttl: float = TTL) -> Session:
+        session = self.hidden(id, ttl)
+        self.sessions.opened(session)
+        return session
+
+    def live(self) -> int:
+        return self.sessions.statistics().live
+
+
+def test_a_session_is_found_once_it_is_open_until_it_is_deleted() -> None:
+    table = Table()
+    session = table.hidden("a")
+    with pytest.raises(SessionNotFound):
+        table.sessions.get("a")
+    table.sessions.opened(session)
+    assert table.sessions.get("a") is table.sessions.find("a") is session
+    table.sessions.delete(session)
+    with pytest.raises(SessionNotFound):
+        table.sessions.get("a")
+    assert (table.rows.used, table.live()) == (0, 0)
+
+
+def test_an_id_is_taken_while_its_session_opens_or_lives_and_free_afterwards() -> None:
+    table = Table()
+    session = table.hidden("a")
+    for _ in range(2):
+        with pytest.raises(SessionExists):
+            table.hidden("a")
+        table.sessions.opened(session)
+    table.sessions.delete(session)
+    assert table.open("a").step == 0
+
+
+def test_ids_of_the_servers_own_are_long_and_different() -> None:
+    table = Table()
+    ids = {table.open().id for _ in range(10)}
+    assert len(ids) == 10
+    assert all(len(id) >= 20 for id in ids)
+
+
+def test_an_idle_session_expires_at_its_ttl_and_gives_everything_back() -> None:
+    table = Table()
+    session = table.open("a")
+    table.replays.keep(session, Kept(0, 1, b"", column(1)))
+    table.clock.advance(TTL - 0.5)
+    assert table.sessions.get("a") is session
+    assert table.sessions.seconds_left(session) == 0.5
+    table.clock.advance(0.5)
+    with pytest.raises(SessionExpired):
+        table.sessions.get("a")
+    assert (table.rows.used, table.replays.bytes, table.sessions.statistics().expired) == (0, 0, 1)
+
+
+def test_an_expired_id_is_remembered_for_one_ttl() -> None:
+    table = Table()
+    table.open("a")
+    table.clock.advance(2 * TTL - 1)
+    with pytest.raises(SessionExpired):
+        table.sessions.get("a")
+    table.clock.advance(1)
+    with pytest.raises(SessionNotFound):
+        table.sessions.get("a")
+
+
+def test_an_expired_id_may_be_opened_anew_and_is_expired_still_if_that_fails() -> None:
+    table = Table()
+    table.open("a")
+    table.clock.advance(TTL)
+    table.sessions.delete(table.hidden("a"))
+    with pytest.raises(SessionExpired):
+        table.sessions.get("a")
+    again = table.open("a")
+    assert table.sessions.get("a") is again
+    table.sessions.delete(again)
+    with pytest.raises(SessionNotFound):
+        table.sessions.get("a")
+
+
+def test_so_many_expired_ids_are_remembered_and_no_more() -> None:
+    table = Table(most=module._REMEMBERED + 2)
+    for index in range(module._REMEMBERED + 1):
+        table.open(str(index))
+    table.clock.advance(TTL)
+    for index in range(module._REMEMBERED + 1):
+        table.sessions.find(str(index))
+    with pytest.raises(SessionNotFound):
+        table.sessions.get("0")
+    with pytest.raises(SessionExpired):
+        table.sessions.get("1")
+
+
+@pytest.mark.parametrize("busy", ["opening", "pending"])
+def test_a_session_at_work_does_not_expire(busy: str) -> None:
+    table = Table()
+    session = table.hidden("a") if busy == "opening" else table.open("a")
+    if busy == "pending":
+        session.push(work(1))
+    table.clock.advance(100 * TTL)
+    table.sessions.sweep(10)
+    assert table.sessions.find("a") is session
+
+
+@pytest.mark.parametrize("bounds", [{"most": 2}, {"most_bytes": 23}], ids=str)
+def test_the_table_is_bounded_in_number_and_bytes(bounds: dict[str, int]) -> None:
+    table = Table(**bounds)
+    first = table.open("a")
+    assert table.sessions.room(1, 8)
+    assert not table.sessions.room(2, 8)
+    table.open("b")
+    with pytest.raises(Overloaded):
+        table.open("c")
+    assert (table.rows.used, table.sessions.statistics().state_bytes) == (2, 16)
+    table.sessions.delete(first)
+    table.open("c")
+
+
+def test_idle_sessions_make_room_for_new_ones() -> None:
+    table = Table(most=3)
+    for id in "abc":
+        table.open(id)
+    table.clock.advance(TTL)
+    table.open("d")
+    assert table.live() == 1
+
+
+def test_sweeping_goes_round_all_sessions_and_expires_the_idle_ones() -> None:
+    table = Table()
+    kept = table.open("kept", ttl=2 * TTL)
+    for index in range(5):
+        table.open(str(index))
+    table.clock.advance(TTL)
+    for _ in range(6):
+        table.sessions.sweep(1)
+    assert (table.live(), table.sessions.get("kept")) == (1, kept)
+    assert table.sessions.statistics().expired == 5
+
+
+def test_statistics_count_what_was_opened_and_deleted_but_not_what_never_opened() -> None:
+    table = Table()
+    table.sessions.delete(table.open())
+    table.open()
+    table.sessions.delete(table.hidden())
+    told = table.sessions.statistics()
+    assert (told.opened, told.deleted, told.live) == (2, 1, 1)
+
+
+def session_at(step: int) -> Session:
+    session = Table().open()
+    session.step = session.ahead = step
+    return session
+
+
+def test_the_first_item_is_to_be_started_and_the_next_ones_wait() -> None:
+    session = session_at(3)
+    first, second, third = work(1, 2), turn(step_after=50), work(1)
+    assert [session.push(item) for item in (first, second, third)] == [True, False, False]
+    assert (first.start, third.start, session.ahead) == (3, 50, 51)
+
+
+def test_a_call_at_the_next_step_or_at_none_is_new() -> None:
+    session = session_at(3)
+    assert session.repeated(3, 1, b"x") is None
+    assert session.repeated(None, 1, b"x") is None
+
+
+def test_a_waiting_or_kept_call_is_known_again_by_step_length_and_bits() -> None:
+    session = session_at(3)
+    kept, waiting = Kept(2, 1, b"kept", column(1)), work(1, 2, digest=b"waiting")
+    session.kept.append(kept)
+    for item in (turn(), waiting):
+        session.push(item)
+    assert session.repeated(2, 1, b"kept") is kept
+    assert session.repeated(3, 2, b"waiting") is waiting
+    for step, steps, digest in ((2, 1, b"other"), (2, 2, b"kept"), (3, 1, b"waiting"), (4, 1, b"kept"), (6, 1, b"")):
+        with pytest.raises(StepConflict) as caught:
+            session.repeated(step, steps, digest)
+        assert caught.value.extra["expected_step"] == 5
+
+
+def test_numbering_anew_drops_the_checked_calls_that_cannot_be_next_and_moves_the_others_up() -> None:
+    session = session_at(3)
+    failed, unchecked, checked, last = work(1, 2), work(1), work(1, checked=True), work(1, 2, 3)
+    for item in (failed, unchecked, checked, last):
+        session.push(item)
+    session.pending.remove(failed)
+    assert session.renumber() == [(checked, 4)]
+    assert session.pending == [unchecked, last]
+    assert (unchecked.start, last.start, session.ahead) == (3, 4, 7)
+
+
+def test_numbering_anew_leaves_what_follows_a_replaced_state_alone() -> None:
+    session = session_at(3)
+    failed, fallen, replaced, after = work(1), work(1, checked=True), turn(step_after=50), work(1, checked=True)
+    for item in (failed, fallen, replaced, turn(), after):
+        session.push(item)
+    session.pending.remove(failed)
+    assert session.renumber() == [(fallen, 3)]
+    assert (after.start, session.ahead) == (50, 51)
