@@ -1,0 +1,190 @@
+"""Any interleaving of calls equals an oracle that does them one after another with Python's own sums."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.engine import vacant
+from service.errors import DeadlineExceeded, InvalidInput, NonFiniteOutput, StepConflict
+from service.selftest import Fitness
+from service.sessions import Session
+from tests.fakes import RunningSum, column, sums
+from tests.service.serving import TTL, Serving, outcomes, summed
+
+NAN, REFUSED = 13, 17  # the values that the model cannot take
+IDS = "abc"
+
+ids = st.sampled_from(IDS)
+values = st.lists(
+    st.sampled_from([0, 1, 2, 3, 5, 8, 1, 2, 3, 5, 8, 1, 2, 3, 5, 8, NAN, REFUSED]), min_size=1, max_size=9
+)
+operations = st.lists(
+    st.one_of(
+        st.tuples(st.just("step"), ids, values, st.booleans()),
+        st.tuples(st.just("step"), ids, values, st.booleans()),
+        st.tuples(st.just("retry"), ids),
+        st.tuples(st.just("late"), ids, values, st.booleans()),
+        st.tuples(st.just("predict"), st.lists(values, min_size=1, max_size=3)),
+        st.tuples(st.just("abandoned"), st.lists(values, min_size=1, max_size=3)),
+        st.tuples(st.just("fork"), ids, ids),
+        st.tuples(st.just("read"), ids),
+        st.tuples(st.just("replace"), ids, st.integers(0, 20), st.integers(0, 100)),
+        st.tuples(st.just("delete"), ids),
+        st.tuples(st.just("warm"), ids, values),
+        st.tuples(st.just("pause"), st.integers(1, 5)),
+    ),
+    max_size=30,
+)
+fitnesses = st.builds(Fitness, st.just(True), st.just(0.0), st.sampled_from([1, 2]), st.sampled_from([0.0, 0.0, 1.0]))
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A session as the oracle knows it; `last` is the step, the values and the outcome of its last applied call."""
+
+    step: int = 0
+    sum: int = 0
+    last: tuple[int, list[int], list[float]] | None = None
+
+
+class Story:
+    """Does each operation to the engine, which answers later, and to the oracle, which answers at once."""
+
+    def __init__(self, it: Serving) -> None:
+        self.it = it
+        self.truths: dict[str, Truth] = {}
+        self.calls: list[asyncio.Future[Any]] = []
+        self.expected: list[Any] = []
+
+    def expect(self, call: Awaitable[Any], outcome: Any) -> None:
+        self.calls.append(asyncio.ensure_future(call))
+        self.expected.append(outcome)
+
+    async def session(self, id: str) -> Session:
+        """The session of that id, made if there is none; all its openings are done."""
+        await vacant(self.it.sessions, id)
+        if id not in self.truths:
+            self.truths[id] = Truth()
+            return self.it.open(id)
+        session = self.it.sessions.find(id)
+        assert session is not None
+        if session.opening:
+            await asyncio.wait(self.calls)
+        return session
+
+    async def step(self, id: str, asked: list[int], checked: bool) -> None:
+        session, truth = await self.session(id), self.truths[id]
+        named = session.ahead if checked else None
+        call = self.it.step(session, *asked, step=named)
+        if checked and named != truth.step:  # work before it will fail, and it knows nothing of that
+            self.expect(call, StepConflict)
+        elif {NAN, REFUSED} & set(asked):
+            self.expect(call, (NonFiniteOutput, InvalidInput))
+        else:
+            answer = sums(*asked, before=truth.sum)
+            self.expect(call, answer)
+            self.truths[id] = Truth(truth.step + len(asked), int(answer[-1]), (truth.step, asked, answer))
+
+    async def retry(self, id: str) -> None:
+        session, truth = await self.session(id), self.truths[id]
+        # Its last applied call, unless another that waits will fail and was accepted before: it is named otherwise then
+        if truth.last is not None and session.ahead == truth.step:
+            step, asked, answer = truth.last
+            self.expect(self.it.step(session, *asked, step=step), answer)
+
+    async def late(self, id: str, asked: list[int], checked: bool) -> None:
+        session = await self.session(id)
+        named = session.ahead if checked else None
+        self.expect(
+            self.it.step(session, *asked, step=named, deadline=self.it.clock()), (DeadlineExceeded, StepConflict)
+        )
+
+    async def predict(self, asked: list[list[int]]) -> None:
+        async def answers() -> list[list[float]]:
+            return [one[:, 0].tolist() for one in await self.it.engine.predict([column(*one) for one in asked])]
+
+        bad = any({NAN, REFUSED} & set(one) for one in asked)
+        self.expect(answers(), (NonFiniteOutput, InvalidInput) if bad else [sums(*one) for one in asked])
+        await asyncio.sleep(0)
+
+    async def abandoned(self, asked: list[list[int]]) -> None:
+        await self.predict(asked)
+        self.calls.pop().cancel()
+        self.expected.pop()
+
+    async def fork(self, id: str, new: str) -> None:
+        session = await self.session(id)
+        if new not in self.truths:
+            await vacant(self.it.sessions, new)
+            self.expect(self.it.engine.fork(session, new), Session)
+            self.truths[new] = replace(self.truths[id], last=None)
+
+    async def read(self, id: str) -> None:
+        session, truth = await self.session(id), self.truths[id]
+        self.expect(self.it.state(session), (truth.step, truth.sum))
+        await asyncio.sleep(0)
+
+    async def replace(self, id: str, step: int, value: int) -> None:
+        session = await self.session(id)
+        self.expect(self.it.engine.replace(session, step, summed(value)), Session)
+        self.truths[id] = Truth(step, value)
+
+    async def delete(self, id: str) -> None:
+        session = await self.session(id)
+        self.expect(self.it.engine.delete(session), None)
+        del self.truths[id]
+
+    async def warm(self, id: str, history: list[int]) -> None:
+        """Open with a history, if there is no such session."""
+        if id in self.truths:
+            return
+        await vacant(self.it.sessions, id)
+        bad = {NAN, REFUSED} & set(history)
+        self.expect(self.it.engine.open(id, TTL, column(*history)), (NonFiniteOutput, InvalidInput) if bad else Session)
+        await asyncio.sleep(0)
+        if bad:
+            await asyncio.wait(self.calls)
+        else:
+            self.truths[id] = Truth(len(history), sum(history))
+
+    async def pause(self, turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+
+def agrees(outcome: Any, expected: Any) -> bool:
+    """Whether an outcome is the expected value, or of the expected kind."""
+    if isinstance(expected, type) or (isinstance(expected, tuple) and isinstance(expected[0], type)):
+        return isinstance(outcome, expected)
+    return bool(outcome == expected)
+
+
+async def told(story: list[tuple[Any, ...]], **how: Any) -> None:
+    """Tell a story, compare all answers and the states at the end, and find nothing left over."""
+    it = Serving(RunningSum(nan_on=NAN, raises_on=REFUSED), most_rows=10_000, replay=100, **how)
+    it.start()
+    teller = Story(it)
+    for name, *arguments in story:
+        act: Callable[..., Awaitable[None]] = getattr(teller, name)
+        await act(*arguments)
+    got = await outcomes(*teller.calls)
+    assert [(one, other) for one, other in zip(got, teller.expected, strict=True) if not agrees(one, other)] == []
+    for id, truth in teller.truths.items():
+        session = it.sessions.get(id)
+        assert await it.state(session) == (truth.step, truth.sum)
+        assert (session.step, session.ahead, session.pending) == (truth.step, truth.step, [])
+        await it.engine.delete(session)
+    await it.stop()
+    assert it.sessions.statistics().live == it.sessions.replays.bytes == it.engine.rows.used == 0
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(story=operations, chunk=st.integers(1, 5), batch=st.integers(1, 4), fitness=fitnesses)
+def test_every_interleaving_equals_the_sequential_oracle_and_leaves_nothing_behind(
+    story: list[tuple[Any, ...]], chunk: int, batch: int, fitness: Fitness
+) -> None:
+    asyncio.run(told(story, chunk=chunk, batch=batch, fitness=fitness))
