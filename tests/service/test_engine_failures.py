@@ -9,7 +9,7 @@ from service.engine import vacant
 from service.errors import EngineFailed, InvalidInput, NonFiniteOutput, SessionNotFound
 from service.selftest import Fitness
 from tests.fakes import RunningSum, column, until
-from tests.service.serving import TTL, Serving, outputs, summed
+from tests.service.serving import TTL, Serving, outcomes, outputs, summed
 
 Serve = Callable[..., Serving]
 
@@ -21,9 +21,9 @@ async def test_a_row_that_the_model_refuses_fails_alone(serve: Serve, how: dict[
     values = [(1, 2), (3, 13), (4, 5)]
     answers = [it.step(session, *pair, step=0) for session, pair in zip(sessions, values, strict=True)]
     it.start()
-    one, bad, other = await asyncio.gather(*answers, return_exceptions=True)
+    one, bad, other = await outcomes(*answers)
     assert isinstance(bad, InvalidInput)
-    assert [outputs(answer) for answer in (one, other)] == [[1, 3], [4, 9]]
+    assert [one, other] == [[1, 3], [4, 9]]
     assert await it.state(sessions[1]) == (0, 0)
     assert outputs(await it.step(sessions[1], 7, step=0)) == [7]
 
@@ -42,8 +42,8 @@ async def test_nan_in_a_row_fails_that_row_alone(serve: Serve) -> None:
     good, bad = it.open("good"), it.open("bad")
     answers = [it.step(good, 1), it.step(bad, 13)]
     it.start()
-    fine, failed = await asyncio.gather(*answers, return_exceptions=True)
-    assert outputs(fine) == [1]
+    fine, failed = await outcomes(*answers)
+    assert fine == [1]
     assert isinstance(failed, NonFiniteOutput)
     assert it.model.batches == [[1, 1]]
     assert await it.state(bad) == (0, 0)
@@ -70,8 +70,7 @@ async def test_a_model_that_fails_on_zeros_too_kills_the_engine_and_every_waiter
     await asyncio.sleep(0)
     it.model.broken = True
     it.start()
-    results = await asyncio.gather(*waiting, return_exceptions=True)
-    assert [type(result) for result in results] == [EngineFailed] * len(waiting)
+    assert [type(outcome) for outcome in await outcomes(*waiting)] == [EngineFailed] * len(waiting)
     assert it.sessions.statistics().live == 2
     assert (session.step, session.ahead, session.pending) == (0, 0, [])
     await it.engine.drained()
@@ -109,6 +108,7 @@ async def test_who_waits_for_room_is_told_that_the_engine_died(serve: Serve) -> 
         with pytest.raises(EngineFailed):
             await one
 
+
 async def test_a_delete_that_died_with_the_engine_holds_nobody_up_and_deleted_nothing(serve: Serve) -> None:
     it = serve(started=False)
     session = it.open()
@@ -117,7 +117,7 @@ async def test_a_delete_that_died_with_the_engine_holds_nobody_up_and_deleted_no
         it.sessions.get("s")
     it.model.broken = True
     it.start()
-    await asyncio.gather(*ending, return_exceptions=True)
+    await outcomes(*ending)
     waiting = asyncio.create_task(vacant(it.sessions, "s"))
     for _ in range(10):
         await asyncio.sleep(0)

@@ -16,7 +16,7 @@ from service.errors import (
     StepConflict,
 )
 from tests.fakes import RunningSum, column, sums, until
-from tests.service.serving import TTL, Serving, outputs, summed
+from tests.service.serving import TTL, Serving, outcomes, outputs, summed
 
 Serve = Callable[..., Serving]
 
@@ -140,9 +140,9 @@ async def test_a_replaced_session_keeps_its_new_step_when_work_before_it_failed(
         it.step(session, 1, step=7),
     ]
     it.start()
-    failed, fallen, _, answer = await asyncio.gather(*calls, return_exceptions=True)
+    failed, fallen, _, answer = await outcomes(*calls)
     assert [type(failed), type(fallen)] == [NonFiniteOutput, StepConflict]
-    assert outputs(answer) == [71]
+    assert answer == [71]
 
 
 async def test_a_restored_session_goes_on_from_the_given_step(serve: Serve) -> None:
