@@ -62,7 +62,7 @@ def decode(blob: bytes) -> Snapshot:
         header = orjson.loads(body[start : start + length])
         state = _arrays(body[start + length :], header["state"])
         return _checked(Snapshot(header["model"], header["version"], header["digest"], header["step"], state))
-    except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:  # sealed, but not by us
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, struct.error) as error:  # not sealed by us
         raise StateMismatch(f"not a state written by this service: {error}") from error
 
 
