@@ -19,9 +19,8 @@ from starlette.routing import Match
 from uvicorn.protocols.utils import ClientDisconnected
 
 from service import __version__, logs
-from service.api import body, openapi
+from service.api import body, http, openapi
 from service.api.edge import Edge
-from service.api.http import Http
 from service.api.ops import Metrics, Ops
 from service.api.rest import Rest
 from service.api.stream import Streams
@@ -182,8 +181,8 @@ def serve(settings: Settings) -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=Http,
-        ws="websockets-sansio",
+        http=http.Http,
+        ws=http.WebSocket,
         ws_max_size=settings.max_body_bytes,
         ws_per_message_deflate=False,
         ws_ping_timeout=None,  # pings find dead peers; a slow one that back-pressure holds is not dead

@@ -1,8 +1,9 @@
-"""Below ASGI: what the HTTP parser refuses is answered like everything else. Knows uvicorn; nothing of Carousel."""
+"""Below ASGI: what the parsers refuse is answered like everything else. Knows uvicorn; nothing of Carousel."""
 
 import secrets
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from service.api import body
 from service.errors import InvalidRequest
@@ -20,3 +21,19 @@ class Http(HttpToolsProtocol):
         )
         self.transport.write(head.encode() + content)
         self.transport.close()
+
+
+class WebSocket(WebSocketsSansIOProtocol):
+    """uvicorn's protocol, which would close while the client still sends: the reset overtakes the close code."""
+
+    def handle_parser_exception(self) -> None:
+        """Say why (1009: a frame over the limit), then discard what still comes until the client closes."""
+        if self.close_timer is not None:
+            return
+        told = self.conn.close_sent
+        assert told is not None
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": told.code, "reason": told.reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.transport.write_eof()
+        self.close_sent = True
+        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)

@@ -123,7 +123,7 @@ class Stream:
             else:
                 answer, size = await self._stepped(frame)
         except CarouselError as error:
-            answer = _done({"error": error.problem()})
+            answer = _done(told | {"error": error.problem()})
         self._in_flight += size
         task = asyncio.create_task(self._send(size, told, answer))
         self._answers.add(task)
