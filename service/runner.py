@@ -73,7 +73,7 @@ class Runner:
     def _probe(self) -> None:
         """Raise if the model does not even run on zeros."""
         zeros = np.zeros((self._fitness.min_batch, 1, self._model.features), np.float32)
-        self._model.run(zeros, np.ones(len(zeros), np.int32), self._rows.gather([ZERO] * len(zeros)))
+        self._ask(zeros, np.ones(len(zeros), np.int32), self._rows.gather([ZERO] * len(zeros)))
 
     async def _execute(self, batch: list[Work]) -> tuple[Array, State]:
         """One run over the batch → outputs [B, T, K], next state [B, …]. Where it runs is decided here alone."""
@@ -81,10 +81,19 @@ class Runner:
         state = self._rows.gather(rows)
         begin = time.perf_counter()
         if inputs.shape[0] * inputs.shape[1] * self._fitness.seconds_per_step > _IN_A_THREAD:
-            outputs, after = await asyncio.to_thread(self._model.run, inputs, lengths, state)
+            outputs, after = await asyncio.to_thread(self._ask, inputs, lengths, state)
         else:
-            outputs, after = self._model.run(inputs, lengths, state)
+            outputs, after = self._ask(inputs, lengths, state)
         self.tally.tick(len(batch), int(lengths[: len(batch)].sum()), inputs.shape[1], time.perf_counter() - begin)
+        return outputs, after
+
+    def _ask(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State]:
+        """Run the model; an answer of another shape is a failure before anything of it is applied."""
+        outputs, after = self._model.run(inputs, lengths, state)
+        if outputs.shape != (*inputs.shape[:2], self._model.outputs) or any(
+            after[name].shape != array.shape for name, array in state.items()
+        ):
+            raise ValueError("the model answered in another shape than it declares")
         return outputs, after
 
     def _assemble(self, batch: list[Work]) -> tuple[Array, Lengths, list[int]]:
