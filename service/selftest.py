@@ -38,22 +38,29 @@ def examine(model: Model, *, chunk: int, batch: int) -> Fitness:
         ModelUnusable: rows of one batch change each other, or state is carried and stepping is not the whole.
 
     """
+    compared: dict[int, dict[str, float]] = {}
+    for min_batch in (1, 2):
+        compared[min_batch] = _compare(model, chunk, min_batch)
+        if max(compared[min_batch].values()) == 0.0:
+            break
+    else:
+        min_batch = 1  # company does not make it exact
+    for way, deviation in compared[min_batch].items():
+        if deviation > _WRONG:
+            raise ModelUnusable(f"self-test: a sequence {way} differs from the same one alone by {deviation:.2g}")
+    tolerance = max(compared[min_batch].values())
+    return Fitness("stepped" in compared[min_batch], tolerance, min_batch, _seconds_per_step(model, chunk, batch))
+
+
+def _compare(model: Model, chunk: int, min_batch: int) -> dict[str, float]:
+    """By how much sequences run in each way deviate from each alone and whole; only the ways that the model is for."""
     sequences = list(_sequences(model.features, chunk))
     whole = max(len(sequence) for sequence in sequences)
     ways: dict[str, int] = {"stepped": 1, "in chunks": chunk, "in a batch": whole}
-    for min_batch in (1, 2):
-        alone = [_advance(model, [sequence], whole, min_batch)[0] for sequence in sequences]
-        seen = {way: _deviation(alone, _advance(model, sequences, size, min_batch)) for way, size in ways.items()}
-        if max(seen.values()) == 0.0:
-            break
-    else:
-        min_batch = 1
+    alone = [_advance(model, [sequence], whole, min_batch)[0] for sequence in sequences]
+    seen = {way: _deviation(alone, _advance(model, sequences, size, min_batch)) for way, size in ways.items()}
     streamable = bool(model.state_shapes) or max(seen["stepped"], seen["in chunks"]) <= _WRONG
-    judged = seen if streamable else {"in a batch": seen["in a batch"]}
-    for way, deviation in judged.items():
-        if deviation > _WRONG:
-            raise ModelUnusable(f"self-test: a sequence {way} differs from the same one alone by {deviation:.2g}")
-    return Fitness(streamable, max(judged.values()), min_batch, _seconds_per_step(model, chunk, batch))
+    return seen if streamable else {"in a batch": seen["in a batch"]}
 
 
 def _sequences(features: int, chunk: int) -> Iterator[Array]:
@@ -91,7 +98,9 @@ def _deviation(alone: list[tuple[Array, State]], other: list[tuple[Array, State]
         for a, b in pairs:
             if a.tobytes() == b.tobytes():
                 continue
-            gap = np.abs(a.astype(np.float64) - b) / np.maximum(1.0, np.abs(a))
+            with np.errstate(invalid="ignore"):  # infinities and NaN are compared like other values
+                gap = np.abs(a.astype(np.float64) - b) / np.maximum(1.0, np.abs(a))
+            gap[(a == b) | (np.isnan(a) & np.isnan(b))] = 0.0
             worst = max(worst, float(np.nan_to_num(gap, nan=np.inf).max()), np.finfo(np.float64).tiny)
     return worst
 
