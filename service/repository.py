@@ -62,6 +62,7 @@ class Repository:
         for one in self.versions():
             try:
                 model, fitness = await asyncio.to_thread(_load, one.path, examine_with)
+                engine = self._start(model, fitness, one.model, one.version)
             except ModelUnusable as error:
                 one.state, one.reason = "unavailable", str(error)
                 _log.error("%s/%s is unavailable: %s", one.model, one.version, error)
@@ -69,8 +70,7 @@ class Repository:
                 one.state, one.reason = "unavailable", f"{type(error).__name__}: {error}"
                 _log.exception("%s/%s is unavailable", one.model, one.version)
             else:
-                one.served, one.engine = model, self._start(model, fitness, one.model, one.version)
-                one.state = "ready"
+                one.served, one.engine, one.state = model, engine, "ready"
                 _log.info("%s/%s is ready: %s", one.model, one.version, fitness)
 
     def default(self, model: str) -> str | None:
