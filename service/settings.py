@@ -2,12 +2,14 @@
 
 import os
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _PREFIX = "CAROUSEL_"
 _NOT_OURS = {"CAROUSEL_DATA"}  # where training finds data sets that may not be shipped
+_LONGEST = 10**9  # seconds, 31 years: `expires_at` is a date, and dates end
 
 
 class Settings(BaseSettings):
@@ -25,11 +27,19 @@ class Settings(BaseSettings):
     max_queue_bytes: int = Field(default=256 * 2**20, ge=1)
     max_sessions: int = Field(default=200_000, ge=1)
     max_session_bytes: int = Field(default=2 * 2**30, ge=1)
-    default_ttl_seconds: float = Field(default=3600, gt=0)
-    max_ttl_seconds: float = Field(default=7 * 86_400, gt=0)
+    default_ttl_seconds: float = Field(default=3600, gt=0, le=_LONGEST)
+    max_ttl_seconds: float = Field(default=7 * 86_400, gt=0, le=_LONGEST)
     replay: int = Field(default=4, ge=1, le=256)
     max_replay_bytes: int = Field(default=256 * 2**20, ge=1)
     drain_seconds: float = Field(default=30, gt=0)
+
+    @model_validator(mode="after")
+    def _default_within_maximum(self) -> Self:
+        if self.default_ttl_seconds > self.max_ttl_seconds:
+            raise ValueError(
+                f"default_ttl_seconds {self.default_ttl_seconds:g} > max_ttl_seconds {self.max_ttl_seconds:g}"
+            )
+        return self
 
 
 def load(**given: object) -> Settings:
