@@ -16,8 +16,8 @@ TTL = 10.0
 class Table:
     """Sessions over rows of 8 bytes."""
 
-    def __init__(self, most: int = 10, most_bytes: int = 10**6) -> None:
-        self.clock, self.rows = FakeClock(), Rows({"h": (2,)})
+    def __init__(self, most: int = 10, most_bytes: int = 10**6, clock: FakeClock | None = None) -> None:
+        self.clock, self.rows = clock or FakeClock(), Rows({"h": (2,)})
         self.replays = Replays(each=4, most_bytes=10**6)
         self.sessions = Sessions(self.replays, most=most, most_bytes=most_bytes, clock=self.clock)
 
@@ -126,9 +126,9 @@ def test_a_session_at_work_does_not_expire(busy: str) -> None:
     assert table.sessions.find("a") is session
 
 
-@pytest.mark.parametrize("bounds", [{"most": 2}, {"most_bytes": 23}], ids=str)
-def test_the_table_is_bounded_in_number_and_bytes(bounds: dict[str, int]) -> None:
-    table = Table(**bounds)
+@pytest.mark.parametrize(("most", "most_bytes"), [(2, 10**6), (10, 23)])
+def test_the_table_is_bounded_in_number_and_bytes(most: int, most_bytes: int) -> None:
+    table = Table(most, most_bytes)
     first = table.open("a")
     assert table.sessions.room(1, 8)
     assert not table.sessions.room(2, 8)
@@ -147,6 +147,35 @@ def test_idle_sessions_make_room_for_new_ones() -> None:
     table.clock.advance(TTL)
     table.open("d")
     assert table.live() == 1
+
+
+def test_idle_sessions_make_room_although_deleted_ones_are_still_to_be_swept() -> None:
+    table = Table(most=6)
+    gone = [table.open() for _ in range(5)]
+    table.open("idle")
+    table.sessions.sweep(1)
+    for session in gone:
+        table.sessions.delete(session)
+    table.clock.advance(TTL)
+    assert table.sessions.room(6, 8)
+
+
+def test_a_refused_opening_costs_no_look_at_the_whole_table() -> None:
+    class Counting(FakeClock):
+        looks = 0
+
+        def __call__(self) -> float:
+            self.looks += 1
+            return self.now
+
+    clock = Counting()
+    table = Table(most=5_000, clock=clock)
+    for _ in range(5_000):
+        table.open()
+    clock.looks = 0
+    with pytest.raises(Overloaded):
+        table.open()
+    assert clock.looks <= 1_000
 
 
 def test_sweeping_goes_round_all_sessions_and_expires_the_idle_ones() -> None:
