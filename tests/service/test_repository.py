@@ -46,19 +46,13 @@ async def test_the_greatest_ready_version_by_number_is_the_default(tmp_path: Pat
     assert isinstance(model, OnnxModel)
 
 
-async def test_one_unusable_file_leaves_the_others_served_and_says_why(tmp_path: Path) -> None:
+async def test_a_version_is_unavailable_for_the_reason_that_its_file_gave(tmp_path: Path) -> None:
     found = repository(tmp_path, "a/1", "b/1", broken=("a/2",))
+    faults = [ModelUnusable("self-test: no"), MemoryError("too big")]
 
     def examine(model: OnnxModel) -> Fitness:
-        nonlocal examined
-        examined += 1
-        if examined == 1:
-            raise ModelUnusable("self-test: no")
-        if examined == 2:
-            raise MemoryError("too big")
-        return FIT
+        raise faults.pop(0)
 
-    examined = 0
     await found.load(examine)
     reasons = [(one.state, one.reason) for one in found.versions()]
     assert reasons[0] == ("unavailable", "self-test: no")

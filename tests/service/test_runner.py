@@ -32,7 +32,8 @@ class Table:
 
 
 def answered(one: Work) -> list[float]:
-    return one.outputs[: one.done, 0].tolist()
+    values: list[float] = one.outputs[: one.done, 0].tolist()
+    return values
 
 
 async def test_a_work_goes_on_chunk_by_chunk_on_a_row_of_its_own_and_ends_on_the_sessions() -> None:

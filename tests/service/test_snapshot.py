@@ -15,6 +15,12 @@ from service.errors import StateMismatch
 from service.snapshot import Snapshot, decode
 
 HEADER: dict[str, Any] = {"model": "m", "version": "1", "digest": "d", "step": 3, "state": {"h": [2]}}
+WRONG_SHAPES = [None, [3], [1], [-2], ["2"], [2.0], [2**63], [2**32, 2**32], [-1, -2], [True, 2], [[2]]]
+WRONG: dict[str, list[Any]] = {
+    "state": [[], {"h": 2}, *({"h": shape} for shape in WRONG_SHAPES)],
+    "step": ["3", None, 3.0, -1, True, 2**63],
+    **{name: [None, 1, {}, []] for name in ("model", "version", "digest")},
+}
 
 shapes = st.lists(st.integers(1, 4), max_size=3).map(lambda shape: (1, *shape))
 states = st.dictionaries(
@@ -67,22 +73,10 @@ def test_the_sealed_sample_of_these_tests_is_good() -> None:
     assert decode(sealed(HEADER)).state["h"].tolist() == [[0, 0]]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        *(
-            {"state": state}
-            for state in ([], {"h": 2}, {"h": [3]}, {"h": [1]}, {"h": [-2]}, {"h": ["2"]}, {"h": [2.0]})
-        ),
-        *({"state": {"h": shape}} for shape in ([2**63], [2**32, 2**32], [-1, -2], [True, 2], None, [[2]])),
-        *({"step": step} for step in ("3", None, 3.0, -1, True, 2**63)),
-        *({name: value} for name in ("model", "version", "digest") for value in (None, 1, {}, [])),
-    ],
-    ids=str,
-)
-def test_a_sealed_blob_that_this_service_would_not_write_is_refused(change: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in WRONG.items() for value in values])
+def test_a_sealed_blob_that_this_service_would_not_write_is_refused(key: str, value: Any) -> None:
     with pytest.raises(StateMismatch):
-        decode(sealed(HEADER | change))
+        decode(sealed(HEADER | {key: value}))
 
 
 @pytest.mark.parametrize("header", [None, [], "x", {}, *({key: 1} for key in HEADER)], ids=str)
