@@ -1,0 +1,116 @@
+"""How the server comes up, or refuses to."""
+
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests import graphs
+from tests.wire.expect import done, refused
+from tests.wire.poll import until
+from tests.wire.server import CAROUSEL, Server, environment
+
+
+def run(*arguments: object, **settings: object) -> tuple[int, str]:
+    """Exit code and output of a `carousel serve` that does not come up."""
+    command = [CAROUSEL, "serve", *map(str, arguments)]
+    ended = subprocess.run(
+        command, check=False, env=environment(**settings), capture_output=True, text=True, timeout=20
+    )
+    return ended.returncode, ended.stdout + ended.stderr
+
+
+def test_an_unknown_setting_refuses_to_start_and_is_named(models: Path) -> None:
+    code, told = run("--models", models, max_sesions=5)
+    assert code != 0
+    assert "CAROUSEL_MAX_SESIONS" in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    "settings", [{"max_sessions": 0}, {"max_sessions": "many"}, {"default_ttl_seconds": -1}, {"log_level": "loud"}]
+)
+def test_a_setting_out_of_range_refuses_to_start_and_is_named(models: Path, settings: dict[str, object]) -> None:
+    code, told = run("--models", models, **settings)
+    assert code != 0
+    assert next(iter(settings)) in told.lower()
+    assert "Traceback" not in told
+
+
+def test_a_default_ttl_over_the_maximum_refuses_to_start(models: Path) -> None:
+    code, told = run("--models", models, default_ttl_seconds=100, max_ttl_seconds=10)
+    assert code != 0
+    assert "ttl" in told
+
+
+def test_a_port_that_is_taken_refuses_to_start(models: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        code, told = run("--models", models, "--port", taken.getsockname()[1])
+    assert code != 0
+    assert "address" in told.lower()
+
+
+def test_it_is_live_but_not_ready_until_every_model_is_examined(launch: Callable[..., Server], tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    graphs.write(folder / "a/1/model.onnx", "lstm")
+    for index in range(6):
+        graphs.write(folder / f"slow-{index}/1/model.onnx", "lstm", hidden=256)
+    server = launch(folder)
+    until(lambda: server.answers() is not None, what="the first answer")
+    with httpx.Client(base_url=server.url) as http:
+        not_yet = http.get("/health/ready")
+        assert (not_yet.status_code, not_yet.json()) == (503, {"ready": False, "reason": "models are loading"})
+        states = {one["name"]: one["versions"][0]["state"] for one in done(http.get("/v1/models"))["models"]}
+        assert states["slow-5"] == "loading"
+        told = refused(http.get("/v1/models/slow-5?version=1"), "version_not_found")
+        assert "loading" in told["detail"]
+        server.wait_until_ready()
+        assert http.get("/health/ready").json() == {"ready": True}
+        assert http.get("/v1/models/slow-5").status_code == 200
+        assert server.metric("carousel_engine_alive", model="slow-5", version="1") == 1
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("content", [None, b"", b"this is no ONNX file"])
+def test_it_is_live_but_not_ready_when_no_model_is(
+    launch: Callable[..., Server], tmp_path: Path, content: bytes | None
+) -> None:
+    if content is not None:
+        (tmp_path / "models/m/1").mkdir(parents=True)
+        (tmp_path / "models/m/1/model.onnx").write_bytes(content)
+    server = launch(tmp_path / "models")
+
+    def told() -> object:
+        answer = server.answers("/health/ready")
+        return answer is not None and answer.json()["reason"]
+
+    until(lambda: told() == "no model is ready", seconds=20)
+    live = server.answers()
+    assert live is not None
+    assert live.status_code == 200
+    assert server.stop() == 0
+
+
+def test_folders_that_are_not_name_and_version_are_passed_over(launch: Callable[..., Server], tmp_path: Path) -> None:
+    for folder in ("good/1", "bad name/1", "good/latest", "good/01", "good/-1"):
+        graphs.write(tmp_path / f"models/{folder}/model.onnx", "lstm")
+    server = launch(tmp_path / "models").wait_until_ready()
+    answer = server.answers("/v1/models")
+    assert answer is not None
+    (model,) = answer.json()["models"]
+    assert model == {"name": "good", "versions": [{"version": "1", "state": "ready"}], "default_version": "1"}
+    assert server.stop() == 0
+
+
+def test_every_log_line_is_json_with_a_request_id(launch: Callable[..., Server], models: Path) -> None:
+    server = launch(models, log_level="debug").wait_until_ready()
+    httpx.get(f"{server.url}/v1/models", headers={"X-Request-Id": "mine-3"})
+    assert server.stop() == 0
+    lines = [line for line in server.log.splitlines() if line.startswith("{")]
+    assert any('"request_id":"mine-3"' in line and "GET /v1/models 200" in line for line in lines)
+    assert len(server.log.splitlines()) == len(lines) + 1, "one line for people, at the start"
