@@ -7,7 +7,7 @@ import zlib
 from typing import Any
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from service.errors import CarouselError, InvalidRequest, PayloadTooLarge, UnsupportedEncoding
@@ -22,7 +22,7 @@ async def read(request: Request, limit: int) -> bytes:
     Raises:
         PayloadTooLarge: it is longer; known from its Content-Length before it is read.
         UnsupportedEncoding: a Content-Encoding other than gzip or deflate.
-        InvalidRequest: it is not what its Content-Encoding says.
+        InvalidRequest: it is cut off, or not what its Content-Encoding says.
 
     """
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
@@ -31,10 +31,13 @@ async def read(request: Request, limit: int) -> bytes:
     if int(request.headers.get("content-length", 0)) > limit:  # digits: the HTTP parser has seen to it
         raise _too_large(limit)
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > limit:
-            raise _too_large(limit)
+    try:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > limit:
+                raise _too_large(limit)
+    except ClientDisconnect as error:  # nobody reads the answer; it is counted as the caller's fault, not as ours
+        raise InvalidRequest("the body is cut off") from error
     return _inflated(bytes(body), _WINDOW[encoding], limit) if encoding in _WINDOW else bytes(body)
 
 

