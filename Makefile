@@ -33,7 +33,7 @@ smoke: $(READY)  ## the client against a running service: make smoke URL=http://
 	$(BIN)/python -m demo.smoke $(URL)
 
 openapi: $(READY)  ## write docs/openapi.json anew
-	$(BIN)/python -m service.api.openapi docs/openapi.json
+	$(BIN)/carousel openapi > docs/openapi.json
 
 $(READY): pyproject.toml client/pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -20,7 +20,7 @@ def serve(
     models: Annotated[Path | None, typer.Option(help="Folder of NAME/VERSION/model.onnx. [default: models]")] = None,
 ) -> None:
     """Serve the models of a folder. Every setting is also a CAROUSEL_* variable (docs/operations.md)."""
-    from service.main import serve as run
+    from service.server import serve as run
     from service.settings import load
 
     given = {"host": host, "port": port, "models": models}
@@ -28,5 +28,16 @@ def serve(
         settings = load(**{name: value for name, value in given.items() if value is not None})
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    typer.echo(f"Carousel on http://{settings.host}:{settings.port}, documentation at /docs", err=True)
     run(settings)
+
+
+@app.command()
+def openapi() -> None:
+    """Print the OpenAPI document of the service."""
+    import orjson
+
+    from service.main import Carousel
+    from service.settings import Settings
+
+    document = Carousel(Settings()).app.openapi()
+    typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))

@@ -8,34 +8,24 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
-
-from service.errors import (
-    CarouselError,
-    DeadlineExceeded,
-    EngineFailed,
-    NotStreamable,
-    Overloaded,
-    StepConflict,
-)
+from service.errors import EngineFailed, NotStreamable, Overloaded, ShuttingDown
 from service.gate import Gate
 from service.model import Model
-from service.replay import Kept, digest_of
+from service.queue import Queue, future
+from service.replay import digest_of
 from service.rows import Array, Rows, State
 from service.runner import Runner
-from service.scheduler import Scheduler
 from service.selftest import Fitness
 from service.sessions import Session, Sessions
 from service.statistics import EngineStatistics
-from service.work import Answer, Call, Turn, Work
+from service.work import Answer, Call, Work
 
 CHUNK = 32  # time steps of a row in one tick
 BATCH = 64  # rows in one tick
 
 _log = logging.getLogger("carousel.engine")
-_T = TypeVar("_T")
 
 
 class Engine:
@@ -59,15 +49,12 @@ class Engine:
         self.model, self.fitness, self.name, self.version = model, fitness, name, version
         self.rows = Rows(model.state_shapes)
         self.dead: Exception | None = None
-        self.gate, self._sessions, self._clock = gate, sessions, clock
-        self._scheduler = Scheduler(batch=batch)
+        self.gate, self._sessions = gate, sessions
+        self._queue = Queue(self.rows, sessions, gate, outputs=model.outputs, batch=batch, clock=clock)
         self._runner = Runner(model, fitness, self.rows, chunk=chunk)
-        self._waiting: dict[Work | Turn, None] = {}  # accepted and not answered, in the order of arrival
-        self._wake = asyncio.Event()  # there is something to schedule
-        self._freed = asyncio.Event()  # something left the queue
 
     def __repr__(self) -> str:
-        return f"<Engine {self.name}/{self.version}: {len(self._waiting)} waiting, {self.rows!r}>"
+        return f"<Engine {self.name}/{self.version}: {self._queue!r}, {self.rows!r}>"
 
     # What callers do: checked and queued at once, in the order of the calls; the awaiting comes after.
 
@@ -75,10 +62,7 @@ class Engine:
         """Outputs [T, K] of each of the sequences [T, F], each from the zero state; all of them or an error."""
         self.admit(sequences)
         call = Call(deadline)
-        for inputs in sequences:
-            self._enter(Work(inputs, self._room_for(inputs), call, self._future()))
-        for work in call.works:
-            self._scheduler.add(work)
+        self._queue.predict(call, sequences)
         answers = asyncio.gather(*(work.answer for work in call.works))
         try:
             return [answer.outputs for answer in await answers]
@@ -111,10 +95,10 @@ class Engine:
         if isinstance(repeated, Work):
             return asyncio.shield(repeated.answer)
         if repeated is not None:
-            answer = self._future()
+            answer = future()
             answer.set_result(Answer(repeated.outputs, repeated.start + repeated.steps))
             return answer
-        work = self._submit(session, inputs, Call(deadline), checked=step is not None, digest=digest)
+        work = self._queue.step(session, inputs, Call(deadline), checked=step is not None, digest=digest)
         return asyncio.shield(work)
 
     async def open(
@@ -126,7 +110,7 @@ class Engine:
         self.streamable()
         self.admit([history])
         session = self._sessions.create(id, self.name, self.version, self.rows, ttl)
-        answer = self._submit(session, history, Call(deadline), kept=False)
+        answer = self._queue.step(session, history, Call(deadline), kept=False)
         answer.add_done_callback(self._takes_back(session))
         await asyncio.shield(answer)
         return session
@@ -156,20 +140,20 @@ class Engine:
             self._sessions.opened(copy)
             return copy
 
-        turn = self._turn(session, act)
+        turn = self._queue.turn(session, act)
         turn.add_done_callback(self._takes_back(copy))
         return asyncio.shield(turn)
 
     def delete(self, session: Session) -> Awaitable[None]:
         """Forget the session once the accepted work is done; from now on nobody finds it."""
         self.admit([])
-        session.ending = self._turn(session, lambda: self._sessions.delete(session))
+        session.ending = self._queue.turn(session, lambda: self._sessions.delete(session))
         return asyncio.shield(session.ending)
 
     def read(self, session: Session) -> Awaitable[tuple[int, State]]:
         """Its step and a copy of its state, [1, …] each, once the accepted work is done."""
         self.admit([])
-        return asyncio.shield(self._turn(session, lambda: (session.step, self.rows.gather([session.row]))))
+        return asyncio.shield(self._queue.turn(session, lambda: (session.step, self.rows.gather([session.row]))))
 
     def replace(self, session: Session, step: int, state: State) -> Awaitable[Session]:
         """Set step and state [1, …] once the accepted work is done; its kept answers are forgotten."""
@@ -182,7 +166,7 @@ class Engine:
             self._sessions.touch(session)
             return session
 
-        return asyncio.shield(self._turn(session, act, step_after=step))
+        return asyncio.shield(self._queue.turn(session, act, step_after=step))
 
     def restore(self, id: str, ttl: float, step: int, state: State) -> Session:
         """A new session at `step` with `state` [1, …]."""
@@ -193,8 +177,8 @@ class Engine:
 
     async def drained(self) -> None:
         """Return when no accepted work is left."""
-        while self._waiting:
-            await asyncio.wait([item.answer for item in self._waiting])
+        while waiting := self._queue.futures():
+            await asyncio.wait(waiting)
 
     def statistics(self) -> EngineStatistics:
         """A frozen view."""
@@ -206,15 +190,15 @@ class Engine:
         """Schedule, run, apply; until cancelled, or until the model itself fails: then every waiter is told."""
         try:
             while True:
-                batch = [work for work in self._scheduler.next_batch() if self._take(work)]
-                if batch:
+                if batch := self._queue.next_batch():
                     await self._tick(batch)
-                elif not self._scheduler:
-                    self._wake.clear()
-                    await self._wake.wait()
+                else:
+                    await self._queue.ready.wait()
                 await asyncio.sleep(0)  # a turn of the loop: sockets are read and the next batch fills
         except Exception as error:  # whatever it was, nobody may wait for a dead engine
-            self._die(error)
+            _log.error("engine %s/%s died", self.name, self.version, exc_info=error)
+            self.dead = error
+            self._queue.abort(self._failure)
 
     async def _tick(self, batch: list[Work]) -> None:
         """Run a batch and settle what became of each work.
@@ -223,13 +207,13 @@ class Engine:
         """
         ended, going_on, refused = await self._runner.run(batch)
         for work in going_on:
-            self._scheduler.add(work)
+            self._queue.goes_on(work)
         for work in ended:
-            self._finish(work)
+            self._queue.finish(work)
         for work, error in refused:
-            self._fail(work, error)
+            self._queue.fail(work, error)
 
-    # Works: accepted, taken, ended.
+    # The door.
 
     def admit(self, inputs: Sequence[Array], opening: int = 0) -> None:
         """Refuse at the door, all or nothing: room for these inputs [T, F] and for `opening` more sessions.
@@ -252,124 +236,17 @@ class Engine:
             try:
                 return self.admit([inputs])
             except Overloaded:
-                self._freed.clear()
-                await self._freed.wait()
+                self._queue.freed.clear()
+                await self._queue.freed.wait()
 
     def streamable(self) -> None:
         """Raise NotStreamable if the model needs the whole sequence."""
         if not self.fitness.streamable:
             raise NotStreamable(f"{self.name}/{self.version} needs the whole sequence")
 
-    def _submit(self, session: Session, inputs: Array, call: Call, **how: Any) -> "asyncio.Future[Answer]":
-        answer = self._future()
-        work = Work(inputs, self._room_for(inputs), call, answer, session, **how)
-        self._enter(work)
-        if session.push(work):
-            self._start(session)
-        return answer
-
-    def _turn(self, session: Session, act: Callable[[], _T], step_after: int | None = None) -> "asyncio.Future[_T]":
-        turn = Turn(act, self._future(), step_after)
-        self._waiting[turn] = None
-        if session.push(turn):
-            self._start(session)
-        return turn.answer
-
-    def _enter(self, work: Work) -> None:
-        work.call.works.append(work)
-        self._waiting[work] = None
-        self.gate.enter(work.size)
-        call = work.call
-        if call.deadline is not None and call.timer is None:
-            left = max(0.0, call.deadline - self._clock())
-            call.timer = asyncio.get_running_loop().call_later(left, self._expire, call)
-        self._wake.set()
-
-    def _start(self, session: Session) -> None:
-        """Do the turns at the head of the session's queue, and schedule the work behind them."""
-        while session.pending:
-            head = session.pending[0]
-            if isinstance(head, Work):
-                head.row = session.row
-                self._scheduler.add(head)
-                self._wake.set()
-                return
-            session.pending.pop(0)
-            del self._waiting[head]
-            head.answer.set_result(head.act())  # never cancelled: callers await it shielded
-
-    def _take(self, work: Work) -> bool:
-        """Whether a popped work still runs: not if it has ended, its caller left or its deadline passed."""
-        if work.answer.done():  # ended while it was queued; a predict's caller may have left
-            self._leave(work)
-            return False
-        if not work.call.taken and work.call.deadline is not None and self._clock() >= work.call.deadline:
-            self._fail(work, DeadlineExceeded())
-            return False
-        work.call.taken = True
-        return True
-
-    def _expire(self, call: Call) -> None:
-        if not call.taken:
-            for work in call.works:
-                if not work.answer.done():
-                    self._fail(work, DeadlineExceeded())
-
-    def _finish(self, work: Work) -> None:
-        """A work's last chunk is done and its state is in place: state, step and kept answer change together."""
-        self._leave(work)
-        session = work.session
-        if session is not None:
-            session.pending.pop(0)
-            session.step = work.start + work.steps
-            if work.kept:
-                self._sessions.replays.keep(session, Kept(work.start, work.steps, work.digest, work.outputs))
-            (self._sessions.opened if session.opening else self._sessions.touch)(session)
-            self._start(session)
-        if not work.answer.done():
-            work.answer.set_result(Answer(work.outputs, session.step if session else work.steps))
-
-    def _fail(self, work: Work, error: CarouselError) -> None:
-        """End a work unapplied, and with it the later works of its session that cannot be next any more."""
-        self._reject(work, error)
-        session = work.session
-        if session is None:
-            return
-        was_head = session.pending[0] is work
-        session.pending.remove(work)
-        for fallen, expected in session.renumber():
-            self._reject(fallen, StepConflict(fallen.start, expected))
-        if was_head:
-            self._start(session)
-
-    def _reject(self, work: Work, error: CarouselError) -> None:
-        self._leave(work)
-        if not work.answer.done():
-            work.answer.set_exception(error)
-
-    def _leave(self, work: Work) -> None:
-        if work in self._waiting:
-            del self._waiting[work]
-            self.gate.leave(work.size)
-            self._freed.set()
-            if work.call.timer is not None:
-                work.call.timer.cancel()  # it has been taken, or ends whole; the loop would hold its arrays until then
-            if work.owns_row:
-                self.rows.free(work.row)
-
-    def _die(self, error: Exception) -> None:
-        _log.error("engine %s/%s died", self.name, self.version, exc_info=error)
-        self.dead = error
-        for item in list(self._waiting):
-            if isinstance(item, Turn):
-                item.answer.set_exception(self._failure())
-                continue
-            if item.session is not None:
-                item.session.pending.clear()
-                item.session.ending = None  # nothing was applied, so a delete that waited was not either
-                item.session.renumber()
-            self._reject(item, self._failure())
-        self._waiting.clear()
+    def abort(self) -> None:
+        """Fail what is not done in the time there was to drain; nothing of it is applied."""
+        self._queue.abort(ShuttingDown)
 
     def _failure(self) -> EngineFailed:
         return EngineFailed(f"the engine of {self.name}/{self.version} died: {self.dead}")
@@ -383,22 +260,8 @@ class Engine:
 
         return done
 
-    def _future(self) -> "asyncio.Future[Any]":
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        future.add_done_callback(_seen)
-        return future
-
-    def _room_for(self, inputs: Array) -> Array:
-        return np.empty((len(inputs), self.model.outputs), np.float32)
-
 
 async def vacant(sessions: Sessions, id: str) -> None:
     """Wait until a delete of that id that was accepted before is done: what follows comes after it."""
     while (session := sessions.find(id)) is not None and session.ending is not None:
         await asyncio.wait([session.ending])
-
-
-def _seen(future: "asyncio.Future[Any]") -> None:
-    """Mark an error as seen: whoever asked may have left."""
-    if not future.cancelled():
-        future.exception()

@@ -5,21 +5,18 @@ The only place where the parts are wired; nothing else builds one.
 
 import asyncio
 import logging
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from types import FrameType
 
-import uvicorn
 from fastapi import APIRouter, FastAPI, Request, Response, WebSocket
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from uvicorn.protocols.utils import ClientDisconnected
 
-from service import __version__, logs
-from service.api import body, http, openapi
+from service import __version__
+from service.api import body, openapi
 from service.api.edge import Edge
 from service.api.ops import Metrics, Ops
 from service.api.rest import Rest
@@ -35,6 +32,8 @@ from service.sessions import Sessions
 from service.settings import Settings
 
 _SWEEP_SECONDS, _SWEPT = 0.1, 2_000  # so a million sessions are looked at within a minute
+
+_LAST_SECONDS = 1.0  # for the answers to what was ended when the time to drain was over
 
 _log = logging.getLogger("carousel.main")
 
@@ -60,17 +59,21 @@ class Carousel:
         openapi.install(self.app)
 
     async def drain(self) -> None:
-        """Refuse new work, answer what was accepted, close the streams; at most `drain_seconds`."""
+        """Refuse new work, answer what was accepted, close the streams; after `drain_seconds` refuse the rest."""
         self._draining = True
+        self._streams.stop()  # before the gates close: a frame that is read is accepted
         for engine in self._repository.engines():
             engine.gate.closed = True
         _log.info("draining: %d streams, %r", len(self._streams), self._sessions)
+        engines = self._repository.engines()
+        done = asyncio.gather(self._streams.drained(), *(engine.drained() for engine in engines))
         try:
-            async with asyncio.timeout(self._settings.drain_seconds):
-                await self._streams.drain()
-                await asyncio.gather(*(engine.drained() for engine in self._repository.engines()))
+            await asyncio.wait_for(asyncio.shield(done), self._settings.drain_seconds)
         except TimeoutError:
-            _log.error("not drained within %s s; what is still running is cut off", self._settings.drain_seconds)
+            _log.error("not drained within %g s: what is left ends unapplied", self._settings.drain_seconds)
+            for engine in engines:
+                engine.abort()
+            await asyncio.wait([done], timeout=_LAST_SECONDS)
 
     def _unready(self) -> str | None:
         return "shutting down" if self._draining else self._repository.unready()
@@ -144,51 +147,3 @@ def _stream_router(streams: Streams) -> APIRouter:
     router.add_api_websocket_route("/v1/stream", streams.serve)
     router.add_api_websocket_route("/{elsewhere:path}", not_routed)
     return router
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, but a signal drains before it stops: uvicorn alone would cut sockets that have answers to come."""
-
-    def __init__(self, config: uvicorn.Config, carousel: Carousel) -> None:
-        super().__init__(config)
-        self._carousel = carousel
-        self._draining: asyncio.Future[None] | None = None
-
-    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
-        self._loop = asyncio.get_running_loop()
-        await super().startup(sockets)  # type: ignore[arg-type]
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """First signal: drain, then stop. Second: stop."""
-        _log.info("%s", signal.Signals(sig).name)
-        if self._draining is not None or not self.started:
-            self.should_exit = self.force_exit = True
-        else:
-            self._loop.call_soon_threadsafe(self._begin_draining)
-
-    def _begin_draining(self) -> None:
-        if self._draining is None:
-            self._draining = asyncio.ensure_future(self._carousel.drain())
-            self._draining.add_done_callback(lambda _: setattr(self, "should_exit", True))
-
-
-def serve(settings: Settings) -> None:
-    """Run the service until a signal stops it."""
-    logs.configure(settings.log_level)
-    carousel = Carousel(settings)
-    config = uvicorn.Config(
-        carousel.asgi,
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http=http.Http,
-        ws=http.WebSocket,
-        ws_max_size=settings.max_body_bytes,
-        ws_per_message_deflate=False,
-        ws_ping_timeout=None,  # pings find dead peers; a slow one that back-pressure holds is not dead
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=5,
-    )
-    _Server(config, carousel).run()

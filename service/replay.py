@@ -8,6 +8,7 @@ from typing import Protocol
 from service.rows import Array
 
 _OLDER_BYTES = 64 * 2**10  # of all but a session's newest answer
+RECORD_BYTES = 400  # about what keeping an answer costs beside its numbers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +47,7 @@ class Replays:
         """Keep one more answer, and drop those for which there is no room now, oldest first."""
         owner.kept.append(answer)
         self._order[answer] = owner
-        self.bytes += answer.outputs.nbytes
+        self.bytes += RECORD_BYTES + answer.outputs.nbytes
         older = sum(one.outputs.nbytes for one in owner.kept[:-1])
         while len(owner.kept) > self.each or older > _OLDER_BYTES:
             older -= owner.kept[0].outputs.nbytes
@@ -61,4 +62,4 @@ class Replays:
 
     def _drop(self, answer: Kept) -> None:
         self._order.pop(answer).kept.remove(answer)
-        self.bytes -= answer.outputs.nbytes
+        self.bytes -= RECORD_BYTES + answer.outputs.nbytes

@@ -1,13 +1,10 @@
 """The OpenAPI document: what the routes, which read raw bodies, cannot tell FastAPI themselves.
 
-`python -m service.api.openapi FILE` writes it; CI compares docs/openapi.json with it.
+`carousel openapi` prints it; a test compares docs/openapi.json with it.
 """
 
-import sys
-from pathlib import Path
 from typing import Any
 
-import orjson
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
@@ -102,16 +99,3 @@ def _tidy(operation: dict[str, Any]) -> None:
     unprocessable = operation["responses"].get("422", {})
     if "HTTPValidationError" in str(unprocessable):
         del operation["responses"]["422"]
-
-
-def main(path: Path) -> None:
-    """Write the document to a file."""
-    from service.main import Carousel
-    from service.settings import Settings
-
-    document = Carousel(Settings(models=Path("models"))).app.openapi()
-    path.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

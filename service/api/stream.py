@@ -59,11 +59,14 @@ class Streams:
             self._open.discard(stream)
             stream.finished.set()
 
-    async def drain(self) -> None:
-        """Read no more frames, answer the accepted ones and close with 1001."""
+    def stop(self) -> None:
+        """Read no more frames, from now on."""
         self._draining = True
         for stream in self._open:
             stream.stop()
+
+    async def drained(self) -> None:
+        """Return when the accepted frames are answered and the sockets closed with 1001."""
         await asyncio.gather(*(stream.finished.wait() for stream in self._open))
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from service.replay import Kept, Replays, digest_of
+from service.replay import RECORD_BYTES, Kept, Replays, digest_of
 from tests.fakes import column
 
 KIB = 1024
@@ -23,6 +23,11 @@ def answer(start: int, size: int = 4) -> Kept:
     return Kept(start, size // 4, b"", np.zeros((size // 4, 1), np.float32))
 
 
+def held(*sizes: int) -> int:
+    """What answers of these sizes count for, with the record of each."""
+    return sum(sizes) + len(sizes) * RECORD_BYTES
+
+
 def keep(replays: Replays, owner: Session, *sizes: int) -> None:
     for start, size in enumerate(sizes):
         replays.keep(owner, answer(start, size))
@@ -33,7 +38,7 @@ def test_the_last_answers_of_each_session_are_kept() -> None:
     one, two = Session(), Session()
     keep(replays, one, 4, 4, 4)
     keep(replays, two, 4)
-    assert (one.starts(), two.starts(), replays.bytes) == ([1, 2], [0], 12)
+    assert (one.starts(), two.starts(), replays.bytes) == ([1, 2], [0], held(4, 4, 4))
 
 
 def test_older_answers_are_kept_within_64_kib_and_the_newest_whatever_its_size() -> None:
@@ -46,31 +51,31 @@ def test_older_answers_are_kept_within_64_kib_and_the_newest_whatever_its_size()
 
 
 def test_the_budget_of_all_sessions_drops_the_oldest_answer_of_any() -> None:
-    replays = Replays(each=4, most_bytes=12)
+    replays = Replays(each=4, most_bytes=held(4, 4, 4))
     one, two = Session(), Session()
     replays.keep(one, answer(0))
     keep(replays, two, 4, 4)
     replays.keep(one, answer(1))
-    assert (one.starts(), two.starts(), replays.bytes) == ([1], [0, 1], 12)
+    assert (one.starts(), two.starts(), replays.bytes) == ([1], [0, 1], held(4, 4, 4))
 
 
 def test_an_answer_over_the_whole_budget_is_not_kept() -> None:
-    replays = Replays(each=4, most_bytes=12)
+    replays = Replays(each=4, most_bytes=held(4, 4, 4))
     session = Session()
-    keep(replays, session, 4, 16)
+    keep(replays, session, 4, held(4, 4, 4))
     assert (session.starts(), replays.bytes) == ([], 0)
 
 
 def test_forgetting_a_session_frees_its_bytes_and_no_others() -> None:
-    replays = Replays(each=4, most_bytes=100)
+    replays = Replays(each=4, most_bytes=10**6)
     one, two = Session(), Session()
     keep(replays, one, 4, 8)
     keep(replays, two, 16)
     replays.forget(one)
     replays.forget(one)
-    assert (one.kept, two.starts(), replays.bytes) == ([], [0], 16)
+    assert (one.kept, two.starts(), replays.bytes) == ([], [0], held(16))
     keep(replays, two, *[4] * 10)  # what is dropped later is two's alone
-    assert replays.bytes == 16
+    assert replays.bytes == held(*[4] * 4)
 
 
 def test_the_digest_tells_bits_apart_that_compare_equal() -> None:

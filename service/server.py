@@ -1,0 +1,70 @@
+"""The process: uvicorn around the service, and what a signal does. Knows nothing of models or sessions."""
+
+import asyncio
+import logging
+import signal
+from types import FrameType
+
+import uvicorn
+
+from service import logs
+from service.api import http
+from service.main import Carousel
+from service.settings import Settings
+
+_log = logging.getLogger("carousel.server")
+
+
+class Server(uvicorn.Server):
+    """uvicorn, but a signal drains before it stops: uvicorn alone would cut sockets that have answers to come."""
+
+    def __init__(self, config: uvicorn.Config, carousel: Carousel) -> None:
+        super().__init__(config)
+        self._carousel = carousel
+        self._draining: asyncio.Future[None] | None = None
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        """Bind and listen, and say where."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)  # type: ignore[arg-type]
+        if self.started:
+            _log.info("serving http://%s:%d, documented at /docs", self.config.host, self._port())
+
+    def _port(self) -> int:
+        """The one that was bound: 0 asks for any."""
+        return int(self.servers[0].sockets[0].getsockname()[1])
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """First signal: drain, then stop. Second: stop."""
+        _log.info("%s", signal.Signals(sig).name)
+        if self._draining is not None or not self.started:
+            self.should_exit = self.force_exit = True
+        else:
+            self._loop.call_soon_threadsafe(self._begin_draining)
+
+    def _begin_draining(self) -> None:
+        if self._draining is None:
+            self._draining = asyncio.ensure_future(self._carousel.drain())
+            self._draining.add_done_callback(lambda _: setattr(self, "should_exit", True))
+
+
+def serve(settings: Settings) -> None:
+    """Run the service until a signal stops it."""
+    logs.configure(settings.log_level)
+    carousel = Carousel(settings)
+    config = uvicorn.Config(
+        carousel.asgi,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http=http.Http,
+        ws=http.WebSocket,
+        ws_max_size=settings.max_body_bytes,
+        ws_per_message_deflate=False,
+        ws_ping_timeout=None,  # pings find dead peers; a slow one that back-pressure holds is not dead
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
+    Server(config, carousel).run()
