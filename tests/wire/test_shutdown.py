@@ -160,3 +160,21 @@ def test_a_second_signal_does_not_wait(server: Server) -> None:
         server.terminate()
         server.process.wait(timeout=5)
         assert call.exception() is not None or call.result().status_code >= 500
+
+
+def test_what_is_not_drained_in_time_is_refused_and_the_streams_still_close_with_1001(
+    slow: Path, launch: Callable[..., Server]
+) -> None:
+    server = launch(slow, drain_seconds=0.3).wait_until_ready()
+    with ThreadPoolExecutor(1) as caller, dial(server.stream_url) as stream:
+        stream.open("slow")
+        stream.tell({"id": 2, "channel": 1, "inputs": [STEP] * 10 * LONG})
+        predict = caller.submit(
+            httpx.post, f"{server.url}/v1/models/slow/predict", json={"sequences": [[STEP] * 10 * LONG]}, timeout=30
+        )
+        waiting(server, 2)
+        server.terminate()
+        told, code = rest_of(stream)
+        refused(predict.result(), "shutting_down")
+    assert ([one["error"]["code"] for one in told], code) == (["shutting_down"], 1001)
+    assert server.process.wait(timeout=10) == 0
