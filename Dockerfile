@@ -16,7 +16,7 @@ ENV PATH=/opt/carousel/bin:$PATH \
 COPY --from=build /opt/carousel /opt/carousel
 # Leaves the bytecode of the standard library behind, which the base image lacks and a read-only container cannot
 # write: without it each start and each health check compiles anew.
-RUN python -c 'import http.client, service.main'
+RUN python -c 'import http.client, service.server'
 COPY models /models
 # A number, so that whoever runs the image can see that it is not root.
 USER 10001:10001
