@@ -15,11 +15,15 @@ from rich.table import Table
 from carousel_client import Client
 from demo.plot import two_weeks
 from demo.server import server
-from training.evaluate import HeldOut
-from training.recipes import metro_traffic
+from training.dataset import load
+from training.evaluate import Unseen, task_of, unseen
+from training.parse import read_recipe
+from training.tasks import Task
+from training.train import train
 
 _FOLDER = Path("runs/demo")
-_MODEL = metro_traffic.NAME
+_RECIPE = read_recipe("metro-traffic")
+_MODEL = _RECIPE.name
 _GOOD, _FORGETFUL = 0.03, 0.08  # z-scored MSE: the model must be below, the same one without state above
 _DRAWN = slice(49 * 24, 63 * 24)  # two weeks of May and June, Memorial Day among them
 _AT_ONCE = 512  # one-step sequences in a predict
@@ -33,16 +37,17 @@ def main() -> None:
     """Run the demonstration; exit with 1 if the result is not what the README claims."""
     _FOLDER.mkdir(parents=True, exist_ok=True)
     models = _trained()
-    unseen = metro_traffic.held_out()
+    data = load(_RECIPE)
+    (stream,) = unseen(_RECIPE, data, data.test)
     with server(models, _FOLDER / "serve.log") as url:
         _console.print(f"[bold]Serving[/] {models} on {url}")
         with Client(url) as client:
-            forecast = _streamed(client, unseen)
-            dropped = _without_state(client, unseen)
+            forecast = _streamed(client, stream)
+            dropped = _without_state(client, stream)
     _console.print("[bold]Stopped[/] the server; it drained and ended with 0.")
-    good = _compare(unseen, forecast, dropped)
+    good = _compare(task_of(_RECIPE, data), stream, forecast, dropped)
     picture = _FOLDER / "metro-traffic.png"
-    two_weeks(unseen.target_times[_DRAWN], unseen.targets[_DRAWN], forecast[_DRAWN], dropped[_DRAWN], picture)
+    two_weeks(stream.answer_times[_DRAWN], stream.answers[_DRAWN, 0], forecast[_DRAWN], dropped[_DRAWN], picture)
     _console.print(f"[bold]Picture[/] of two weeks, truth against forecast: {picture}")
     sys.exit(0 if good else 1)
 
@@ -55,14 +60,14 @@ def _trained() -> Path:
         _console.print(f"[bold]Reusing[/] {file}; remove {_FOLDER} to train again.")
     else:
         _console.print(f"[bold]Training[/] {_MODEL} on the hours before 2018-02-01 …")
-        metro_traffic.train(models)
+        train(_RECIPE, models, runs=_FOLDER / "training")
         _console.print(f"[bold]Exported[/] and verified {file} ({file.stat().st_size / 1000:.0f} kB)")
     return models
 
 
-def _streamed(client: Client, unseen: HeldOut) -> Volume:
+def _streamed(client: Client, stream: Unseen) -> Volume:
     """The forecast of every hour, one hour sent at a time through one session → [N] vehicles/h."""
-    forecast = np.empty(len(unseen.inputs))
+    forecast = np.empty(len(stream.inputs))
     columns = (
         TextColumn("[bold]Streaming[/] {task.fields[hour]}"),
         BarColumn(20),
@@ -70,49 +75,50 @@ def _streamed(client: Client, unseen: HeldOut) -> Volume:
         TextColumn("{task.fields[now]}"),
     )
     with (
-        client.session(_MODEL, history=unseen.history) as session,
+        client.session(_MODEL, history=stream.history) as session,
         Progress(*columns, console=_console) as progress,
     ):
         hours = progress.add_task("", total=len(forecast), hour="", now="")
-        for index, row in enumerate(unseen.inputs):
+        for index, row in enumerate(stream.inputs):
             forecast[index] = session.step(row)[0]
-            hour = np.datetime_as_string(unseen.times[index], "h").replace("T", " ")
-            now = f"said {forecast[index]:4.0f}, came {unseen.targets[index]:4.0f}"
+            hour = np.datetime_as_string(stream.times[index], "h").replace("T", " ")
+            now = f"said {forecast[index]:4.0f}, came {stream.answers[index, 0]:4.0f}"
             progress.update(hours, advance=1, hour=f"{hour}:00", now=now)
     return forecast
 
 
-def _without_state(client: Client, unseen: HeldOut) -> Volume:
+def _without_state(client: Client, stream: Unseen) -> Volume:
     """The same rows, each from the zero state → [N] vehicles/h."""
-    lone = [row[np.newaxis] for row in unseen.inputs]  # [1, F]
+    lone = [row[np.newaxis] for row in stream.inputs]  # [1, F]
     pieces = [client.predict(_MODEL, lone[start : start + _AT_ONCE]) for start in range(0, len(lone), _AT_ONCE)]
     return np.array([output[0, 0] for piece in pieces for output in piece])
 
 
-def _compare(unseen: HeldOut, forecast: Volume, dropped: Volume) -> bool:
+def _compare(task: Task, stream: Unseen, forecast: Volume, dropped: Volume) -> bool:
     """Print the table; whether the model is good with its state and poor without."""
-    rows: dict[str, NDArray[np.floating]] = {
+    forecasts: dict[str, NDArray[np.floating]] = {
         "LSTM, streamed through one session": forecast,
         "the same LSTM, state dropped at each hour": dropped,
-        "persistence (the last hour again)": unseen.baselines["persistence"],
-        "same hour last week": unseen.baselines["last_week"],
+        "persistence (the last hour again)": stream.baselines["persistence"][:, 0],
+        "same hour last week": stream.baselines["season"][:, 0],
+    }
+    figures = {
+        name: task.figures(values[:, None].astype(np.float32), stream.answers) for name, values in forecasts.items()
     }
     table = Table(title="Next hour's traffic, 2018-04-01 to 2018-09-30, never seen in training")
     table.add_column("forecast")
     table.add_column("MSE, z-scored", justify="right")
     table.add_column("MAE, vehicles/h", justify="right")
-    for name, values in rows.items():
-        score = unseen.score(values)
-        table.add_row(name, f"{score.mse_z:.4f}", f"{score.mae:.0f}")
+    for name, own in figures.items():
+        table.add_row(name, f"{own['mse_z']:.4f}", f"{own['mae']:.0f}")
     _console.print(table)
-    uncounted = int((~unseen.measured).sum())
-    everything = unseen.score(forecast, filled_count=True).mse_z
+    mean, std = task.data.answers.mean[0], task.data.answers.std[0]
     _console.print(
-        f"The session was warmed up with {len(unseen.history)} hours of history. z-scored with the training part's mean"
-        f" {unseen.mean:.0f} and deviation {unseen.std:.0f}. {uncounted} of {len(forecast)} hours were not measured:"
-        f" they are fed as filled, and not counted as targets (counted, the streamed MSE is {everything:.4f})."
+        f"The session was warmed up with {len(stream.history)} hours of history. z-scored with the training part's mean"
+        f" {mean:.0f} and deviation {std:.0f}. {int(np.isnan(stream.answers).sum())} of {len(forecast)} hours were not"
+        " measured: they are fed with the values of the hour before, and not counted as targets."
     )
-    with_state, without = unseen.score(forecast).mse_z, unseen.score(dropped).mse_z
+    with_state, without = (own["mse_z"] for own in list(figures.values())[:2])
     if not with_state <= _GOOD:
         _console.print(f"[red]FAILED: {with_state:.4f} is above {_GOOD}[/]")
     if not without > _FORGETFUL:

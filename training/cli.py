@@ -1,19 +1,15 @@
-"""`carousel-train`: the command line of the training half."""
+"""`carousel-train`: the command line of the training half, and the one place that shows its errors to people."""
 
-from enum import StrEnum
-from importlib import import_module
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from training.errors import TrainingError
+
 app = typer.Typer(help="Train a recurrent network and export it as one verified ONNX file.", no_args_is_help=True)
-
-
-class Recipe(StrEnum):
-    """The tasks that ship with the package, each a module of `training.recipes`."""
-
-    METRO_TRAFFIC = "metro-traffic"
 
 
 @app.callback()
@@ -23,20 +19,34 @@ def main() -> None:
 
 @app.command()
 def fit(
-    recipe: Recipe,
+    recipe: Annotated[str, typer.Argument(help="A recipe's file, or the name of a shipped one: metro-traffic.")],
     models: Annotated[Path, typer.Option(help="Model repository to write to.")] = Path("models"),
     version: Annotated[int, typer.Option(min=1, help="Version of the model; an older file of it is replaced.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same model.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted fit stopped.")] = False,
 ) -> None:
     """Train a recipe, export it, verify the file and print how good it is on unseen data."""
-    # Heavy, so that `--help` answers at once.
-    from rich.console import Console
+    with _shown():
+        # Heavy, so that `--help` answers at once.
+        from rich.console import Console
 
-    from training.contract import read_metadata
-    from training.report import comparison_table
+        from training.contract import read_metadata
+        from training.parse import read_recipe
+        from training.report import comparison_table
+        from training.train import train
 
-    module = import_module(f"training.recipes.{recipe.value.replace('-', '_')}")
-    path = module.train(models, str(version), seed)
-    console = Console()
-    console.print(comparison_table(read_metadata(path)))
-    console.print(f"Wrote {path} ({path.stat().st_size / 1000:.0f} kB) and {path.with_name('card.md')}", soft_wrap=True)
+        path = train(read_recipe(recipe), models, str(version), seed, resume=resume)
+        console = Console()
+        console.print(comparison_table(read_metadata(path)))
+        size = f"{path.stat().st_size / 1000:.0f} kB"
+        console.print(f"Wrote {path} ({size}) and {path.with_name('card.md')}", soft_wrap=True)
+
+
+@contextmanager
+def _shown() -> Iterator[None]:
+    """Print what the user can mend, without a traceback."""
+    try:
+        yield
+    except TrainingError as error:
+        typer.echo(f"{error}", err=True)
+        raise typer.Exit(1) from None

@@ -9,12 +9,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import onnx
 
 METADATA_KEY = "carousel"
 TOOLS = ("torch", "lightning", "onnx", "onnxruntime", "polars", "numpy")
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What a caller sends where a feature has a gap: the last value, a constant, or a constant and a mark."""
+
+    rule: Literal["hold", "constant", "mask"]
+    value: float | None = None  # of `constant` and `mask`
+    column: str | None = None  # of `mask`: the feature that is 1 in a gap and else 0
+
+
+@dataclass(frozen=True)
+class Lag:
+    """A feature that repeats another one, `steps` rows later."""
+
+    of: str
+    steps: int
 
 
 @dataclass(frozen=True)
@@ -25,14 +42,28 @@ class Feature:
     unit: str | None = None
     codes: tuple[int, ...] = ()
     labels: tuple[str, ...] = ()  # what each code stands for, where a number does not say it
+    calendar: str | None = None  # hour, weekday or month: read off the time of the row
+    missing: Missing | None = None
+    lag: Lag | None = None
+    mask_of: str | None = None  # 1 where that feature has a gap
+    initial: float | None = None  # what is held, or lags, before the first row
+    scale: bool = True  # whether it is standardised on its way in
+
+    @property
+    def measured(self) -> bool:
+        """Whether it comes from outside; lags and masks are made of the others."""
+        return self.lag is None and self.mask_of is None
 
 
 @dataclass(frozen=True)
 class Output:
-    """One column of the output, in real units."""
+    """One column of the output: a number in real units, or the probability of what it is named for."""
 
     name: str
     unit: str | None = None
+    target: str | None = None  # the column it speaks of
+    horizon: int | None = None  # how many rows later
+    quantile: float | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +77,7 @@ class Description:
     outputs: tuple[Output, ...]
     data_sha256: str
     metrics: Mapping[str, float]
+    streamable: bool = True  # false: it reads a sequence from both ends
 
     def metadata(self) -> dict[str, Any]:
         """Return the JSON object that the file carries under `carousel`."""
@@ -53,8 +85,9 @@ class Description:
             "task": self.task,
             "recipe": self.recipe,
             "cell": self.cell,
-            "features": [_named(feature) for feature in self.features],
-            "outputs": [_named(output) for output in self.outputs],
+            "streamable": self.streamable,
+            "features": [_feature(feature) for feature in self.features],
+            "outputs": [_told(output) for output in self.outputs],
             "categories": {feature.name: _category(feature) for feature in self.features if feature.codes},
             "data_sha256": self.data_sha256,
             "metrics": dict(self.metrics),
@@ -69,8 +102,14 @@ def read_metadata(path: Path) -> dict[str, Any]:
     return metadata
 
 
-def _named(column: Feature | Output) -> dict[str, str]:
-    return {"name": column.name} | ({"unit": column.unit} if column.unit else {})
+def _told(part: Feature | Output | Missing | Lag) -> dict[str, Any]:
+    return {key: value for key, value in vars(part).items() if value is not None}
+
+
+def _feature(feature: Feature) -> dict[str, Any]:
+    """Return a feature without what stands elsewhere (codes, labels) or inside the graph (scale)."""
+    told = {key: value for key, value in _told(feature).items() if key not in ("codes", "labels", "scale")}
+    return told | {key: _told(part) for key, part in told.items() if isinstance(part, Missing | Lag)}
 
 
 def _category(feature: Feature) -> dict[str, list[int] | list[str]]:

@@ -1,93 +1,140 @@
-"""A table of one long sequence → arrays, parts and windows. Knows neither networks nor files it was not given."""
+"""Recipe and table → sequences of complete inputs and their answers, in three parts, with what was learnt of them.
 
-from collections.abc import Sequence
+The one place that knows the order of things: sequences, split, columns, gaps. Knows neither networks nor training.
+"""
+
+from collections.abc import Sequence as Many
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
-import polars as pl
-import torch
 from numpy.typing import NDArray
-from torch.utils.data import TensorDataset
 
-from training.networks import Scaling
+from training.contract import Feature
+from training.encode import Columns, Target, encode
+from training.layout import Rows, sequences
+from training.prepare import GapError, complete, first
+from training.recipe import Recipe
+from training.sources import Table
+from training.split import Piece, split
 
-FILLED = "filled"  # the column that `forward_fill` adds
-
-
-class TableError(ValueError):
-    """The table is not what the recipe says."""
-
-
-def read_table(path: Path, time: str) -> pl.DataFrame:
-    """Read a CSV file (plain or gzipped) whose `time` column must rise by one hour a row."""
-    table = pl.read_csv(path, try_parse_dates=True)
-    steps = table[time].diff().drop_nulls()
-    if not (steps == timedelta(hours=1)).all():
-        row = int((steps != timedelta(hours=1)).arg_true()[0]) + 1
-        raise TableError(f"{path.name}: {time} {table[time][row]} in row {row} is not one hour after the row before")
-    return table
+Floats = NDArray[np.float32]
 
 
-def forward_fill(table: pl.DataFrame) -> pl.DataFrame:
-    """Give each empty value the last one above it, and mark the rows where that happened in the column `filled`."""
-    filled = table.with_columns(pl.any_horizontal(pl.all().is_null()).alias(FILLED))
-    filled = filled.with_columns(pl.all().exclude(FILLED).forward_fill())
-    for column in filled.columns:
-        if filled[column].has_nulls():
-            raise TableError(f"{column} is empty in row 0, so there is nothing to fill it with")
-    return filled
+class Scaling(NamedTuple):
+    """Mean and standard deviation of each column, in its own unit."""
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Series:
-    """One sequence with its target: row i is what is known at `times[i]`, target i is what follows `horizon` later."""
+class Sequence:
+    """One sequence as the network meets it."""
 
-    times: NDArray[np.datetime64]  # [N] of the rows
-    inputs: NDArray[np.float32]  # [N, F]
-    targets: NDArray[np.float32]  # [N, K]
-    filled: NDArray[np.bool_]  # [N] the row was not measured
-    measured: NDArray[np.bool_]  # [N] the target was
-    horizon: timedelta
-
-    def __len__(self) -> int:
-        return len(self.times)
-
-    def part(self, start: datetime, end: datetime) -> slice:
-        """Return the rows whose *targets* lie in [start, end): no target is in two parts."""
-        first, last = np.searchsorted(
-            self.times + np.timedelta64(self.horizon), np.array([start, end], "datetime64[us]")
-        )
-        return slice(int(first), int(last))
+    id: str
+    times: NDArray[Any]  # [T]
+    inputs: Floats  # [T, F] complete
+    targets: Floats  # [T, C] of the row itself; NaN where it was not measured
+    gaps: NDArray[np.bool_]  # [T] a feature was empty
 
 
-def series(table: pl.DataFrame, *, time: str, features: Sequence[str], target: str, horizon: int) -> Series:
-    """Pair each hourly row with the target `horizon` rows later; the last rows, which have none, are dropped."""
-    N = len(table) - horizon
-    filled = table[FILLED].to_numpy()
-    return Series(
-        times=table[time].to_numpy()[:N],
-        inputs=table.select(features).to_numpy()[:N].astype(np.float32),
-        targets=table.select(target).to_numpy()[horizon:].astype(np.float32),
-        filled=filled[:N],
-        measured=~filled[horizon:],
-        horizon=timedelta(hours=horizon),
+@dataclass(frozen=True)
+class Stretch:
+    """The steps of a sequence whose answers lie in rows [first, stop): no row is an answer in two parts."""
+
+    sequence: Sequence
+    first: int
+    stop: int
+    horizons: tuple[int, ...]
+
+    @property
+    def steps(self) -> slice:
+        """The rows from which at least one answer is asked."""
+        return slice(max(0, self.first - max(self.horizons)), self.stop - min(self.horizons))
+
+    def answers(self, steps: slice | None = None) -> Floats:
+        """Return the answers [n, C·H] of steps, horizons of a target side by side; NaN: not measured, or not ours."""
+        steps = steps or self.steps
+        row = np.arange(steps.start, steps.stop)[:, None] + np.array(self.horizons)  # [n, H]
+        ours = (row >= self.first) & (row < self.stop)
+        values = self.sequence.targets[np.where(ours, row, 0)]  # [n, H, C]
+        values = np.where(ours[..., None], values, np.float32(np.nan)).swapaxes(1, 2)
+        return values.reshape(len(row), -1)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a recipe's data come to. The scalings were fitted on the training part only."""
+
+    features: tuple[Feature, ...]
+    targets: tuple[Target, ...]
+    horizons: tuple[int, ...]
+    training: tuple[Stretch, ...]
+    validation: tuple[Stretch, ...]
+    test: tuple[Stretch, ...]
+    inputs: Scaling  # [F]
+    answers: Scaling  # [C·H]
+    sha256: str
+
+
+def load(recipe: Recipe) -> Dataset:
+    """Read, check and arrange the data of a recipe.
+
+    Raises:
+        TableError: they are not what the recipe says; the message names file, line or column, and the fix.
+
+    """
+    return arrange(recipe.data.read(recipe.folder), recipe)
+
+
+def arrange(table: Table, recipe: Recipe) -> Dataset:
+    """Arrange a table that was read already."""
+    horizons = recipe.task.horizons
+    rows = sequences(table, min(horizons) + 1)
+    parts = split(table, rows, recipe.split, min(horizons))
+    learnt = np.concatenate([piece.rows.index[piece.first : piece.stop] for piece in parts.training])
+    columns = encode(table, recipe, learnt)
+    completed = {id(one): _sequence(table, columns, one) for one in rows}
+
+    def stretches(pieces: Many[Piece]) -> tuple[Stretch, ...]:
+        return tuple(Stretch(completed[id(one.rows)], one.first, one.stop, horizons) for one in pieces)
+
+    training = stretches(parts.training)
+    answers = np.concatenate([stretch.answers() for stretch in training])
+    if np.isnan(answers).all(axis=0).any():
+        raise table.error(f"{', '.join(recipe.task.targets)}: a target is empty in the whole training part")
+    return Dataset(
+        columns.features,
+        columns.targets,
+        horizons,
+        training,
+        stretches(parts.validation),
+        stretches(parts.test),
+        inputs=_input_scaling(columns.features, training),
+        answers=fit_scaling(answers),
+        sha256=table.sha256,
     )
 
 
-def fit_scaling(values: NDArray[np.float32]) -> Scaling:
-    """Return mean and deviation of each column of values [N, F]; pass the training part only."""
-    return Scaling(values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64))
+def fit_scaling(values: Floats) -> Scaling:
+    """Return mean and deviation of each column of values [N, F], gaps left out; pass the training part only."""
+    return Scaling(np.nanmean(values, axis=0, dtype=np.float64), np.nanstd(values, axis=0, dtype=np.float64))
 
 
-def windows(rows: Series, part: slice, *, length: int, stride: int, uncounted: int) -> TensorDataset:
-    """Cut a part into windows of x [n,T,F], y [n,T,K], counts [n,T].
+def _input_scaling(features: Many[Feature], training: Many[Stretch]) -> Scaling:
+    scaling = fit_scaling(np.concatenate([stretch.sequence.inputs[stretch.steps] for stretch in training]))
+    raw = np.array([not feature.scale for feature in features])
+    # A column that enters as it is keeps its numbers, unless it never varied: then nothing was learnt of it.
+    mean = np.where(raw & (scaling.std > 0), 0.0, scaling.mean)
+    return Scaling(mean, np.where(raw & (scaling.std > 0), 1.0, scaling.std))
 
-    A window starts from the zero state, so its first `uncounted` steps do not count in the loss, and neither do targets
-    that were filled. The window that ends with the part is always there.
-    """
-    starts = [*range(part.start, part.stop - length, stride), part.stop - length]
-    index = np.array(starts)[:, None] + np.arange(length)  # [n, T]
-    counts = rows.measured[index] & (np.arange(length) >= uncounted)
-    return TensorDataset(*(torch.from_numpy(array) for array in (rows.inputs[index], rows.targets[index], counts)))
+
+def _sequence(table: Table, columns: Columns, rows: Rows) -> Sequence:
+    raw = columns.raw[rows.index]
+    try:
+        inputs, _ = complete(columns.features, raw, first(columns.features))
+    except GapError as error:
+        problem = f"{error.name} is empty; give the feature a rule, such as missing = 'hold'"
+        raise table.error(problem, row=int(rows.index[error.row])) from None
+    return Sequence(rows.id, rows.times, inputs, columns.answers[rows.index], np.asarray(np.isnan(raw).any(axis=1)))

@@ -1,72 +1,99 @@
-"""How good forecasts are: a network streamed, the same one with its state dropped, and the error of any forecast."""
+"""How good a network is on unseen data: streamed as a caller would, with its state dropped, beside the baselines."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.networks import Lstm
+from training.batches import warm_start
+from training.dataset import Dataset, Stretch
+from training.networks import Network
+from training.recipe import ByTime, Recipe
+from training.tasks import TASKS, Figures, Task
+
+Floats = NDArray[np.float32]
+AT_ONCE = 4096  # rows of a batch of one step
 
 
 @dataclass(frozen=True)
-class HeldOut:
-    """The unseen part as a caller would live it: row i, known at `times[i]`, forecasts `target_times[i]`."""
+class Unseen:
+    """A stretch as a caller lives it: row i is what he knows at `times[i]`; `answers[i]` is what comes."""
 
-    history: NDArray[np.float32]  # [H, F] the rows just before, to warm a session up
-    inputs: NDArray[np.float32]  # [N, F] raw caller values, in the order of the model's features
-    times: NDArray[np.datetime64]  # [N] of the input rows
-    target_times: NDArray[np.datetime64]  # [N]
-    targets: NDArray[np.float32]  # [N] in the target's unit; one that was not measured repeats the one before
-    filled: NDArray[np.bool_]  # [N] the input row was empty in the table
-    measured: NDArray[np.bool_]  # [N] the target was not
-    baselines: Mapping[str, NDArray[np.float32]]  # name → forecasts [N] that need no model
-    mean: float  # of the target in the training part
-    std: float
-
-    def score(self, forecast: NDArray[np.floating], *, filled_count: bool = False) -> "Score":
-        """Return the errors of forecast [N] over the measured targets, or over all of them if `filled_count`."""
-        counts = self.measured | filled_count
-        return score(forecast[counts], self.targets[counts], self.std)
+    id: str
+    history: Floats  # [H, F] the rows just before, to warm a session up
+    inputs: Floats  # [N, F] raw caller values, in the order of the model's features
+    times: NDArray[Any]  # [N] of the input rows
+    answer_times: NDArray[Any]  # [N] of the row that the first horizon asks for
+    answers: Floats  # [N, M]; NaN: not measured
+    baselines: dict[str, Floats]  # name → forecasts [N, K] that need no network
 
 
-@dataclass(frozen=True)
-class Score:
-    """The error of one column of forecasts."""
-
-    mse_z: float  # mean squared, in units of the training part's variance of the target
-    mae: float  # mean absolute, in the target's unit
+def task_of(recipe: Recipe, data: Dataset) -> Task:
+    """Return the recipe's task on its data."""
+    return TASKS[recipe.task.kind](recipe.task, data)
 
 
-def score(forecast: NDArray[np.floating], target: NDArray[np.floating], std: float) -> Score:
-    """Return the errors of forecast [n] against target [n]."""
-    error = forecast.astype(np.float64) - target.astype(np.float64)
-    return Score(mse_z=float(np.square(error / std).mean()), mae=float(np.abs(error).mean()))
+def warm_up(recipe: Recipe) -> int | None:
+    """Return how many steps before a part warm its state up; None: all there are."""
+    if not isinstance(recipe.split, ByTime):
+        return 0
+    return recipe.training.window if recipe.split.warm_up is None else recipe.split.warm_up
 
 
-def metrics(network: Lstm, unseen: HeldOut) -> dict[str, float]:
-    """Return `NAME_mse_z` and `NAME_mae` of the streamed model, of it with its state dropped, and of each baseline."""
-    forecast = streamed(network, np.concatenate([unseen.history, unseen.inputs]))[len(unseen.history) :, 0]
-    scores = {
-        "test": unseen.score(forecast),
-        "test_with_filled": unseen.score(forecast, filled_count=True),
-        "state_dropped": unseen.score(state_dropped(network, unseen.inputs)[:, 0]),
-    }
-    scores |= {name: unseen.score(baseline) for name, baseline in unseen.baselines.items()}
-    return {f"{name}_{measure}": round(value, 5) for name, s in scores.items() for measure, value in asdict(s).items()}
+def unseen(recipe: Recipe, data: Dataset, stretches: Iterable[Stretch]) -> list[Unseen]:
+    """Return stretches of the validation or test part for streaming."""
+    task = task_of(recipe, data)
+    return [_unseen(task, stretch, warm_up(recipe)) for stretch in stretches]
+
+
+def _unseen(task: Task, stretch: Stretch, steps: int | None) -> Unseen:
+    sequence, own = stretch.sequence, stretch.steps
+    later = np.minimum(np.arange(own.start, own.stop) + stretch.horizons[0], len(sequence.times) - 1)
+    return Unseen(
+        sequence.id,
+        history=sequence.inputs[warm_start(stretch, steps) : own.start],
+        inputs=sequence.inputs[own],
+        times=sequence.times[own],
+        answer_times=sequence.times[later],
+        answers=stretch.answers(),
+        baselines=task.baselines(stretch),
+    )
+
+
+def scores(network: Network, task: Task, streams: list[Unseen]) -> dict[str, Figures]:
+    """Return the figures of the network (`test`), of it with its state dropped, and of each baseline."""
+    answers = np.concatenate([one.answers for one in streams])
+
+    def of(forecast: Callable[[Unseen], Floats]) -> Figures:
+        return task.figures(np.concatenate([forecast(one) for one in streams]), answers)
+
+    measured = {"test": of(lambda one: streamed(network, one))}
+    if network.state_shapes:
+        measured["state_dropped"] = of(lambda one: state_dropped(network, one))
+    return measured | {name: of(lambda one, name=name: one.baselines[name]) for name in streams[0].baselines}  # type: ignore[misc]
+
+
+def flat(measured: dict[str, Figures]) -> Figures:
+    """Return scores as the metadata tell them: `NAME_FIGURE`, rounded."""
+    return {f"{name}_{figure}": round(value, 5) for name, own in measured.items() for figure, value in own.items()}
 
 
 @torch.no_grad()
-def streamed(network: Lstm, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the outputs [N, K] for inputs [N, F] as one stream through one state, from the zero state."""
-    outputs, _ = network(torch.from_numpy(inputs)[None], torch.tensor([len(inputs)]), network.zero_state(1))
-    return np.asarray(outputs[0].numpy())
+def streamed(network: Network, one: Unseen) -> Floats:
+    """Return the outputs [N, K] of the inputs as one stream through one state, warmed up by the history."""
+    x = np.concatenate([one.history, one.inputs])
+    outputs, _ = network(torch.from_numpy(x)[None], torch.tensor([len(x)]), network.zero_state(1))
+    return np.asarray(outputs[0, len(one.history) :].numpy())
 
 
 @torch.no_grad()
-def state_dropped(network: Lstm, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the outputs [N, K] for inputs [N, F], each row alone from the zero state."""
-    lengths = torch.ones(len(inputs), dtype=torch.int64)
-    outputs, _ = network(torch.from_numpy(inputs)[:, None], lengths, network.zero_state(len(inputs)))
-    return np.asarray(outputs[:, 0].numpy())
+def state_dropped(network: Network, one: Unseen) -> Floats:
+    """Return the outputs [N, K] of the inputs, each row alone from the zero state."""
+    outputs = []
+    for start in range(0, len(one.inputs), AT_ONCE):
+        x = torch.from_numpy(one.inputs[start : start + AT_ONCE])[:, None]
+        outputs.append(network(x, torch.ones(len(x), dtype=torch.int64), network.zero_state(len(x)))[0][:, 0].numpy())
+    return np.concatenate(outputs)

@@ -1,117 +1,130 @@
-"""The Lightning run: one network, its windows, a validation stream; early stopping, checkpoint of the best, seed.
+"""The Lightning run: one network, its batches, a validation stream; early stopping, checkpoints, resume, seed.
 
-Knows nothing of tables, features or files of models. What Lightning writes (checkpoints, curves) goes under `runs`.
+Knows nothing of tables, features or files of models. What it leaves (checkpoints, curves) goes into one folder.
 """
 
 import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader
 
-from training.networks import Lstm
+from training.batches import Batch
+from training.networks import Network, State
+from training.progress import Curves, ProgressLine
+from training.recipe import Training
 
 HINTS = (
-    ".*does not have many workers",  # the data is in memory already
+    ".*does not have many workers",  # the data are in memory already
     r".*isinstance\(treespec, LeafSpec\)",  # Lightning 2.6 under torch 2.13: theirs to mend
+    ".*Checkpoint directory .* exists and is not empty",  # it is ours, and emptied or resumed on purpose
 )
-Batch = list[Tensor]  # x [B,T,F], y [B,T,K], counts [B,T]: which steps the loss counts
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast to learn."""
+class Learner(LightningModule):
+    """A network and its loss as Lightning drives them.
 
-    epochs: int = 24  # at most; the learning rate falls to zero over them along a cosine
-    patience: int = 6  # epochs without a better validation error before the run stops
-    batch: int = 16
-    learning_rate: float = 0.01
-    clip: float = 1.0  # largest norm of the gradient
+    `carried` is the state of each lane after its last window; only `training_step` touches it.
+    """
 
-
-class Forecaster(LightningModule):
-    """The mean squared error of a network's forecasts in units of the target's deviation, as Lightning drives it."""
-
-    def __init__(self, network: Lstm, schedule: Schedule) -> None:
+    def __init__(self, network: Network, how: Training) -> None:
         super().__init__()
-        self.network, self.schedule = network, schedule
+        self.network, self.how = network, how
+        self.carried: State = {}
 
-    def loss(self, batch: Batch) -> Tensor:
-        """Return the error of one batch over the steps that count, every sequence from the zero state."""
-        x, y, counts = batch
-        forecast, _ = self.network(x, torch.full((len(x),), x.shape[1]), self.network.zero_state(len(x)))
-        loss: Tensor = ((forecast - y) / self.network.head.std)[counts].square().mean()
-        return loss
+    def loss(self, batch: Batch, state: State) -> tuple[Tensor, State]:
+        """Return the loss of one batch from `state`, and the state after it."""
+        h, after = self.network.hidden_values(batch.x, batch.lengths, state)
+        return self.network.head.loss(h, batch.answers), after
 
     def training_step(self, batch: Batch) -> Tensor:
-        """Return the training loss of one batch of windows."""
-        loss = self.loss(batch)
-        self.log("train_mse", loss, on_step=False, on_epoch=True, prog_bar=True)
+        """Return the training loss of one batch."""
+        loss, after = self.loss(batch, self._start(batch))
+        for name, value in after.items() if self.how.carry else ():
+            self.carried[name][batch.lanes] = value.detach()
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.x))
         return loss
 
     def validation_step(self, batch: Batch) -> None:
-        """Log the error on the validation stream, by which the best epoch is chosen."""
-        self.log("validation_mse", self.loss(batch), prog_bar=True)
+        """Log the loss on the validation part, by which the best epoch is chosen."""
+        loss, _ = self.loss(batch, self.network.zero_state(len(batch.x)))
+        self.log("validation_loss", loss, batch_size=int((~batch.answers.isnan()).any(-1).sum()))
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
         """Adam, its rate annealed over the epochs."""
-        optimizer = Adam(self.parameters(), lr=self.schedule.learning_rate)
-        return [optimizer], [CosineAnnealingLR(optimizer, self.schedule.epochs)]
+        optimizer = Adam(self.parameters(), lr=self.how.learning_rate)
+        return [optimizer], [CosineAnnealingLR(optimizer, self.how.epochs)]
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep where the dice stand: a resumed run takes the windows in the order in which it would have."""
+        checkpoint["dice"] = torch.get_rng_state()
 
-class Progress(RichProgressBar):
-    """One line that shows the epoch and both errors."""
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the dice back."""
+        torch.set_rng_state(checkpoint["dice"].cpu())
 
-    def get_metrics(
-        self, trainer: Trainer, pl_module: LightningModule
-    ) -> dict[str, int | str | float | dict[str, float]]:
-        """Return what the line shows; not the number of the log folder."""
-        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+    def _start(self, batch: Batch) -> State:
+        if not self.how.carry:
+            return self.network.zero_state(len(batch.x))
+        self.carried = self.carried or self.network.zero_state(self.how.batch)
+        kept = (~batch.fresh).to(batch.x)
+        return {
+            name: value[batch.lanes] * kept.view(-1, *[1] * (value.dim() - 1)) for name, value in self.carried.items()
+        }
 
 
 def fit(
-    build: Callable[[], Lstm],
-    training: TensorDataset,
-    validation: TensorDataset,
+    build: Callable[[], Network],
+    training: DataLoader[Any],
+    validation: DataLoader[Any],
     *,
-    schedule: Schedule,
+    how: Training,
     seed: int,
-    runs: Path,
-) -> Lstm:
-    """Train what `build` makes and return it as it was at its best validation error, ready to be evaluated.
+    folder: Path,
+    resume: bool = False,
+) -> Network:
+    """Train what `build` makes and return it as it was at its best validation loss, ready to be evaluated.
 
     The same seed gives the same weights on the same machine: `build` is called after the seed is set, on one thread.
+    `resume` goes on from the last epoch that the folder holds, and gives what an uninterrupted run would have.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    last = folder / "last.ckpt"
+    if not resume:
+        for old in folder.glob("*.ckpt"):
+            old.unlink()
     with _one_thread(), _quiet_lightning():
         seed_everything(seed, workers=True, verbose=False)
-        forecaster = Forecaster(build(), schedule)
-        best = ModelCheckpoint(monitor="validation_mse")
-        trainer = _trainer(schedule, runs, [best, EarlyStopping("validation_mse", patience=schedule.patience)])
-        trainer.fit(forecaster, DataLoader(training, schedule.batch, shuffle=True), DataLoader(validation))
+        learner = Learner(build(), how)
+        best = ModelCheckpoint(folder, "best", monitor="validation_loss", enable_version_counter=False)
+        every = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+        stop = EarlyStopping("validation_loss", patience=how.patience)
+        trainer = _trainer(how, folder, [stop, Curves(folder), ProgressLine(), best, every])
+        trainer.fit(learner, training, validation, ckpt_path=last if last.exists() else None)
         checkpoint = torch.load(best.best_model_path, weights_only=True)
-    forecaster.load_state_dict(checkpoint["state_dict"])
-    return forecaster.network.eval()
+    learner.load_state_dict(checkpoint["state_dict"])
+    return learner.network.eval()
 
 
-def _trainer(schedule: Schedule, runs: Path, callbacks: list[Callback]) -> Trainer:
+def _trainer(how: Training, folder: Path, callbacks: list[Callback]) -> Trainer:
     return Trainer(
         accelerator="cpu",
-        max_epochs=schedule.epochs,
-        gradient_clip_val=schedule.clip,
-        logger=CSVLogger(runs.parent, name=runs.name),
-        callbacks=[*callbacks, Progress()],
+        default_root_dir=folder,
+        max_epochs=how.epochs,
+        gradient_clip_val=how.clip,
+        logger=False,
+        callbacks=callbacks,
         num_sanity_val_steps=0,
-        log_every_n_steps=1,
+        enable_progress_bar=False,  # ours is a callback
         enable_model_summary=False,
     )
 

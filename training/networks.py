@@ -1,28 +1,22 @@
 """The networks behind one signature: (x [B,T,F], lengths [B], state) → (y [B,T,K], state).
 
-Raw caller values go in and real units come out, as in the exported file: standardisation and the tables of the
-categories are part of the module. Knows neither files nor training.
+Raw caller values go in and real units or probabilities come out, as in the exported file: standardisation, the
+tables of the categories and the head are part of the module. Knows neither files nor training.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from training.contract import Feature
+from training.dataset import Scaling
+from training.heads import Head
 
 State = dict[str, Tensor]  # name → [batch, …]; the names of the file without its `state.`
-
-
-class Scaling(NamedTuple):
-    """Mean and standard deviation of each column, in its own unit."""
-
-    mean: NDArray[np.float64]
-    std: NDArray[np.float64]
 
 
 class Encoder(nn.Module):
@@ -66,53 +60,116 @@ class Encoder(nn.Module):
         return torch.cat(parts, dim=-1)
 
 
-class Head(nn.Module):
-    """Hidden values [B,T,H] → [B,T,K] in the target's unit: a linear layer, then the target's scaling undone."""
+class Network(nn.Module):
+    """Encoder, cell, head. The cell is the subclass's: `hidden_values` and the shapes of its state."""
 
-    mean: Tensor
-    std: Tensor
+    cell: str
+    streamable = True  # a step depends on the steps before it only
 
-    def __init__(self, hidden: int, scaling: Scaling) -> None:
-        super().__init__()
-        self.linear = nn.Linear(hidden, len(scaling.mean))
-        self.register_buffer("mean", torch.tensor(scaling.mean, dtype=torch.float32))
-        self.register_buffer("std", torch.tensor(scaling.std, dtype=torch.float32))
-
-    def forward(self, h: Tensor) -> Tensor:
-        """Map [B,T,H] to [B,T,K]."""
-        y: Tensor = self.linear(h) * self.std + self.mean
-        return y
-
-
-class Lstm(nn.Module):
-    """Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate of Gers 2000), `layers` deep."""
-
-    cell = "lstm"
-
-    def __init__(self, encoder: Encoder, head: Head, *, hidden: int, layers: int = 1) -> None:
+    def __init__(self, encoder: Encoder, head: Head, dropout: float) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
-        self.recurrent = nn.LSTM(encoder.width, hidden, layers, batch_first=True)
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+
+    @property
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each state of one row."""
+        return {}
 
     def zero_state(self, batch: int) -> State:
-        """Return `h0, c0, h1, c1, …`, each [batch, H], all zero."""
-        like = self.head.mean  # its device, its precision
-        shape = (batch, self.recurrent.hidden_size)
-        return {f"{part}{layer}": like.new_zeros(shape) for layer in range(self.recurrent.num_layers) for part in "hc"}
+        """Return every state as [batch, …], all zero, where the network is."""
+        like = self.head.linear.weight
+        return {name: like.new_zeros((batch, *shape)) for name, shape in self.state_shapes.items()}
+
+    def hidden_values(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        """Return what the head sees, [B,T,H], and the state after each row's last step."""
+        raise NotImplementedError
 
     def forward(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
         """Advance every row of x by its own length."""
-        layers = range(self.recurrent.num_layers)
-        initial = tuple(torch.stack([state[f"{part}{layer}"] for layer in layers]) for part in "hc")  # [L, B, H] each
-        steps, final = self._run(self.encoder(x), lengths, initial)
-        next_state = {f"{part}{layer}": final["hc".index(part)][layer] for layer in layers for part in "hc"}
-        return self.head(steps), next_state
+        h, next_state = self.hidden_values(x, lengths, state)
+        return self.head(h), next_state
 
-    def _run(self, z: Tensor, lengths: Tensor, initial: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+
+class Feedforward(Network):
+    """Each step on its own (one-to-one): `layers` of rectified linear units. There is no state."""
+
+    cell = "feedforward"
+
+    def __init__(self, encoder: Encoder, head: Head, *, hidden: int, layers: int = 1, dropout: float = 0.0) -> None:
+        super().__init__(encoder, head, dropout)
+        widths = [encoder.width, *[hidden] * layers]
+        self.linears = [nn.Linear(into, out) for into, out in pairwise(widths)]
+        self.layers = nn.ModuleList(self.linears)  # torch finds them there
+
+    def hidden_values(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        """See Network."""
+        z = self.encoder(x)
+        for linear in self.linears:
+            z = self.dropout(linear(z).relu())
+        return z, {}
+
+
+CELLS: Mapping[str, tuple[type[nn.RNN | nn.GRU | nn.LSTM], str]] = {  # the module, and the letters of its states
+    "rnn": (nn.RNN, "h"),  # Elman 1990, tanh
+    "gru": (nn.GRU, "h"),  # Cho 2014, in the form of cuDNN: the reset gate works behind the matrix
+    "lstm": (nn.LSTM, "hc"),  # Hochreiter & Schmidhuber 1997, with the forget gate of Gers 2000
+}
+
+
+class Recurrent(Network):
+    """A fused cell of torch, `layers` deep; dropout between layers and before the head."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        head: Head,
+        *,
+        cell: str,
+        hidden: int,
+        layers: int = 1,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+    ) -> None:
+        super().__init__(encoder, head, dropout)
+        self.cell, self.streamable = cell, not bidirectional
+        module, self.letters = CELLS[cell]
+        self.recurrent = module(
+            encoder.width,
+            hidden,
+            layers,
+            batch_first=True,
+            dropout=dropout if layers > 1 else 0.0,
+            bidirectional=bidirectional,
+        )
+
+    @property
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The states `h0, c0, h1, c1, …`; a bidirectional network keeps none, since it begins at both ends."""
+        if not self.streamable:
+            return {}
+        H, L = self.recurrent.hidden_size, self.recurrent.num_layers
+        return {f"{letter}{layer}": (H,) for layer in range(L) for letter in self.letters}
+
+    def hidden_values(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        """See Network."""
+        layers = range(self.recurrent.num_layers)
+        if self.streamable:
+            initial = tuple(torch.stack([state[f"{letter}{layer}"] for layer in layers]) for letter in self.letters)
+        else:
+            initial = (x.new_zeros(2 * len(layers), len(x), self.recurrent.hidden_size),) * 2
+        steps, final = self._run(self.encoder(x), lengths, initial)  # each [L, B, H]
+        next_state = {name: final[self.letters.index(name[0])][int(name[1:])] for name in self.state_shapes}
+        return self.dropout(steps), next_state
+
+    def _run(self, z: Tensor, lengths: Tensor, initial: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         T = z.shape[1]
+        start = initial if len(self.letters) > 1 else initial[0]
         if bool((lengths == T).all()):  # nothing to pack, and the quicker kernel
-            return self.recurrent(z, initial)  # type: ignore[no-any-return]
-        packed = pack_padded_sequence(z, lengths, batch_first=True, enforce_sorted=False)
-        steps, final = self.recurrent(packed, initial)
-        return pad_packed_sequence(steps, batch_first=True, total_length=T)[0], final
+            steps, final = self.recurrent(z, start)
+        else:
+            packed = pack_padded_sequence(z, lengths.cpu(), batch_first=True, enforce_sorted=False)
+            steps, final = self.recurrent(packed, start)
+            steps = pad_packed_sequence(steps, batch_first=True, total_length=T)[0]
+        return steps, final if len(self.letters) > 1 else (final,)

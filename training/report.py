@@ -1,89 +1,127 @@
 """The model card: what the file says of itself, with the recipe's notes. Reads the file, never the network."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from training.contract import read_metadata
+from training.recipe import Notes, Recipe
 
 LABELS = {
-    "test": "this model, one stream",
-    "test_with_filled": "this model, filled targets counted too",
+    "test": "this model, streamed",
     "state_dropped": "this model, state dropped at every step",
     "persistence": "persistence (the value of the step before)",
-    "last_week": "same hour last week",
+    "season": "the value one season before",
+    "prior": "what the training part says, whatever is sent",
 }
+FIGURES = {
+    "mse_z": "MSE, z-scored",
+    "mae": "MAE, {unit}",
+    "pinball_z": "pinball loss, z-scored",
+    "coverage": "truths inside the band",
+    "accuracy": "accuracy",
+    "f1": "F1",
+    "nll": "nats a step",
+}
+Comparison = tuple[list[str], list[list[str]]]  # the head and the rows
 
 
-@dataclass(frozen=True)
-class Notes:
-    """What only the author of a recipe can say."""
+def comparison(metadata: Mapping[str, Any]) -> Comparison:
+    """Return the model beside what it is compared with, figure by figure, as text."""
+    metrics, unit = metadata["metrics"], metadata["outputs"][0].get("unit", "")
+    figures = [figure for figure in FIGURES if f"test_{figure}" in metrics]
+    head = ["forecast", *(FIGURES[figure].format(unit=unit).removesuffix(", ") for figure in figures)]
+    rows = [
+        [label, *(_shown(figure, metrics.get(f"{name}_{figure}")) for figure in figures)]
+        for name, label in LABELS.items()
+        if any(f"{name}_{figure}" in metrics for figure in figures)
+    ]
+    return head, rows
 
-    title: str
-    summary: str
-    data: str
-    split: str
 
-
-def comparison(metrics: Mapping[str, float]) -> list[tuple[str, float, float]]:
-    """Return (label, mse_z, mae) of the model and of what it is compared with."""
-    return [(label, metrics[f"{name}_mse_z"], metrics[f"{name}_mae"]) for name, label in LABELS.items()]
+def _shown(figure: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    return (
+        f"{value:.4g}"
+        if figure == "mae" and abs(value) < 100
+        else f"{value:.0f}"
+        if figure == "mae"
+        else f"{value:.4f}"
+    )
 
 
 def comparison_table(metadata: Mapping[str, Any]) -> Table:
     """Return the comparison for the terminal."""
-    output = metadata["outputs"][0]
-    table = Table("forecast", title=f"{output['name']} on unseen data")
-    table.add_column("MSE, z-scored", justify="right")
-    table.add_column(f"MAE, {output['unit']}", justify="right")
-    for label, mse_z, mae in comparison(metadata["metrics"]):
-        table.add_row(label, f"{mse_z:.4f}", f"{mae:.0f}")
+    (first, *figures), rows = comparison(metadata)
+    table = Table(first, title=f"{metadata['recipe']} on unseen data")
+    for figure in figures:
+        table.add_column(figure, justify="right")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
-def write_card(model: Path, notes: Notes, command: str) -> None:
+def write_card(model: Path, recipe: Recipe, command: str) -> None:
     """Write card.md beside a model file."""
-    model.with_name("card.md").write_text(card(read_metadata(model), notes, command), encoding="utf-8")
+    text = card(read_metadata(model), recipe.title or recipe.name, recipe.notes, command)
+    model.with_name("card.md").write_text(text, encoding="utf-8")
 
 
-def card(metadata: Mapping[str, Any], notes: Notes, command: str) -> str:
-    """Return the card as Markdown."""
+def card(metadata: Mapping[str, Any], title: str, notes: Notes, command: str) -> str:
+    """Return the card as Markdown; what has no text has no heading."""
     sections = {
-        "": notes.summary,
+        "": notes.summary.strip(),
         "Inputs": _features(metadata),
-        "Outputs": "\n".join(f"- `{output['name']}`, {output['unit']}" for output in metadata["outputs"]),
-        "Test": f"{notes.split}\n\n{_comparison(metadata)}",
-        "Data and licence": notes.data,
+        "Outputs": "\n".join(f"- {_with_unit(output)}" for output in metadata["outputs"]),
+        "Test": "\n\n".join(part for part in (notes.split.strip(), _comparison(metadata)) if part),
+        "Data and licence": notes.data.strip(),
         "Made by": f"`{command}`, cell `{metadata['cell']}`, with {_versions(metadata)};\n"
         f"data sha256 `{metadata['data_sha256']}`.",
     }
-    body = "\n\n".join(f"## {heading}\n\n{text}" if heading else text for heading, text in sections.items())
-    return f"# {notes.title}\n\n{body}\n"
+    body = "\n\n".join(f"## {head}\n\n{text}" if head else text for head, text in sections.items() if text)
+    return f"# {title}\n\n{body}\n"
 
 
 def _features(metadata: Mapping[str, Any]) -> str:
-    """One line a feature; the codes of a category with what they stand for."""
-    lines = []
-    for feature in metadata["features"]:
-        name, unit = feature["name"], feature["unit"]
-        category = metadata["categories"].get(name)
-        if category is None:
-            lines.append(f"- `{name}`, {unit}")
-        elif labels := category.get("labels"):
-            pairs = zip(category["codes"], labels, strict=True)
-            lines.append(f"- `{name}`, {unit}: " + ", ".join(f"{known} {label}" for known, label in pairs))
-        else:
-            lines.append(f"- `{name}`, {unit}: {category['codes'][0]} to {category['codes'][-1]}")
+    """One line a feature: its codes with what they stand for, and what a caller sends in a gap."""
+    lines = [f"- {_with_unit(one)}{_codes(metadata, one)}{_made(one)}" for one in metadata["features"]]
     return "\n".join(lines) + "\n\nScaling and tables are inside the file. A code outside its table counts as unknown."
 
 
+def _with_unit(column: Mapping[str, Any]) -> str:
+    return f"`{column['name']}`" + (f", {column['unit']}" if column.get("unit") else "")
+
+
+def _codes(metadata: Mapping[str, Any], feature: Mapping[str, Any]) -> str:
+    category = metadata["categories"].get(feature["name"])
+    if category is None:
+        return ""
+    codes, labels = category["codes"], category.get("labels")
+    if labels:
+        return ": " + ", ".join(f"{code} {label}" for code, label in zip(codes, labels, strict=True))
+    rising = codes == list(range(codes[0], codes[-1] + 1))
+    return f": {codes[0]} to {codes[-1]}" if rising else f": {', '.join(map(str, codes))}"
+
+
+def _made(feature: Mapping[str, Any]) -> str:
+    """Say what a caller does for a feature beside sending it."""
+    if lag := feature.get("lag"):
+        return f": `{lag['of']}` of {lag['steps']} steps before"
+    if of := feature.get("mask_of"):
+        return f": 1 where `{of}` has a gap, else 0"
+    missing = feature.get("missing")
+    if missing is None:
+        return ""
+    return "; in a gap the last value" if missing["rule"] == "hold" else f"; in a gap {missing['value']:g}"
+
+
 def _comparison(metadata: Mapping[str, Any]) -> str:
-    unit = metadata["outputs"][0]["unit"]
-    rows = [f"| {label} | {mse_z:.4f} | {mae:.0f} |" for label, mse_z, mae in comparison(metadata["metrics"])]
-    return "\n".join([f"| forecast | MSE, z-scored | MAE, {unit} |", "|---|---|---|", *rows])
+    head, rows = comparison(metadata)
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines).replace("| --- |", "|---|").replace(" --- |", "---|")
 
 
 def _versions(metadata: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.training import tiny
-from training.networks import Lstm
+from training.networks import Recurrent
 
 Array = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ def lstm(z: Array, h: Array, c: Array, weights: dict[str, tuple[Array, Array, Ar
     return np.array(steps), h, c
 
 
-def weights_of(network: Lstm, layer: int) -> dict[str, tuple[Array, Array, Array]]:
+def weights_of(network: Recurrent, layer: int) -> dict[str, tuple[Array, Array, Array]]:
     """Return the weights of a layer by gate; torch stacks i, f, c, o and keeps the bias in two halves."""
     parts = {name: value.detach().numpy().astype(np.float64) for name, value in network.recurrent.named_parameters()}
     w, u = parts[f"weight_ih_l{layer}"], parts[f"weight_hh_l{layer}"]
@@ -40,7 +40,7 @@ def weights_of(network: Lstm, layer: int) -> dict[str, tuple[Array, Array, Array
     return dict(zip("ifco", zip(np.split(w, 4), np.split(u, 4), np.split(b, 4), strict=True), strict=True))
 
 
-def encode(network: Lstm, x: Array) -> Array:
+def encode(network: Recurrent, x: Array) -> Array:
     """Encode raw rows [T, 4] of the tiny features."""
     tables = [table.detach().numpy() for table in network.encoder.tables]
     rows = []
@@ -50,7 +50,7 @@ def encode(network: Lstm, x: Array) -> Array:
     return np.array(rows)
 
 
-def run(network: Lstm, x: Array, state: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+def run(network: Recurrent, x: Array, state: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
     """Return outputs [T, 1] and the next state for raw rows x [T, 4] and states [H]."""
     z, last = encode(network, x), {}
     for layer in range(network.recurrent.num_layers):

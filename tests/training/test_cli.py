@@ -1,24 +1,32 @@
-from rich.console import Console
+from pathlib import Path
+
+import pytest
 from typer.testing import CliRunner
 
+from tests.training import tables
 from training.cli import app
-from training.report import comparison_table
 
 
 def test_an_unknown_recipe_is_refused_and_the_known_ones_are_named() -> None:
     result = CliRunner().invoke(app, ["fit", "weather"])
-    assert result.exit_code == 2
+    assert result.exit_code == 1
     assert "metro-traffic" in result.output
 
 
-def test_the_table_sets_the_model_beside_what_it_is_compared_with() -> None:
-    names = ("test", "test_with_filled", "state_dropped", "persistence", "last_week")
-    metrics = {f"{name}_mse_z": i / 10 for i, name in enumerate(names)} | {
-        f"{name}_mae": i for i, name in enumerate(names)
-    }
-    console = Console(width=100)
-    with console.capture() as shown:
-        console.print(comparison_table({"outputs": [{"name": "load", "unit": "kW"}], "metrics": metrics}))
-    text = shown.get()
-    assert "MAE, kW" in text
-    assert "persistence (the value of the step before)" in text
+def test_a_fault_of_the_table_is_one_message_without_a_traceback(tmp_path: Path) -> None:
+    tables.recipe(tmp_path, table=tables.line().replace(",3\n", ",three\n"))
+    result = CliRunner().invoke(app, ["fit", str(tmp_path / "tiny.toml"), "--models", str(tmp_path / "models")])
+    assert result.exit_code == 1
+    assert result.output.startswith("tiny.csv: line 5: x is 'three', which is no finite number")
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "models").exists()
+
+
+def test_fit_trains_and_says_how_good_it_is_and_what_it_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables.recipe(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["fit", "tiny.toml"])
+    assert result.exit_code == 0, result.output
+    assert "persistence" in result.output
+    assert "Wrote models/tiny/1/model.onnx" in result.output
+    assert Path("models/tiny/1/card.md").read_text(encoding="utf-8").startswith("# tiny\n")

@@ -8,8 +8,9 @@ from onnx import helper, numpy_helper
 
 from tests.training import tiny
 from training.contract import read_metadata
+from training.errors import VerificationError
 from training.export import export, write
-from training.verify import Exported, VerificationError
+from training.verify import Exported
 
 SAMPLE = tiny.rows(120)
 
@@ -95,19 +96,22 @@ def test_a_damaged_graph_is_refused_and_nothing_is_written(damage, complaint: st
 
 def test_a_sound_graph_is_written_alone(tmp_path: Path) -> None:
     path = tmp_path / "tiny" / "1" / "model.onnx"
-    export(tiny.network(layers=2), tiny.description(), SAMPLE, path)
+    network = tiny.network(layers=2)
+    export(network, tiny.description(network), SAMPLE, path)
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_the_file_alone_says_what_a_caller_must_know(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
-    export(tiny.network(), tiny.description(test_mse_z=0.5), SAMPLE, path)
+    network = tiny.network()
+    export(network, tiny.description(network, test_mse_z=0.5), SAMPLE, path)
     metadata = read_metadata(path)
     versions = metadata.pop("versions")
     assert metadata == {
         "task": "regression",
         "recipe": "tiny",
         "cell": "lstm",
+        "streamable": True,
         "features": [
             {"name": "load", "unit": "kW"},
             {"name": "hour", "unit": "code"},

@@ -3,11 +3,11 @@ import pytest
 import torch
 
 from tests.training import reference, tiny
-from training.networks import Lstm
+from training.networks import Network
 from training.verify import Exported
 
 
-def some_state(network: Lstm, batch: int) -> dict[str, np.ndarray]:
+def some_state(network: Network, batch: int) -> dict[str, np.ndarray]:
     random = np.random.default_rng(1)
     zero = network.zero_state(batch)
     return {name: random.uniform(-1, 1, value.shape).astype(np.float32) for name, value in zero.items()}

@@ -1,0 +1,77 @@
+"""What a fit tells people while it runs: one line in the terminal that fits 80 columns, and its learning curves."""
+
+import json
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from rich.progress import BarColumn, Progress, TextColumn
+
+
+class ProgressLine(Callback):
+    """Epoch, batch and both losses on one line."""
+
+    def __init__(self) -> None:
+        columns = (
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(16),
+            TextColumn("{task.fields[losses]}"),
+        )
+        self.line = Progress(*columns)
+        self.task = self.line.add_task("", epoch="", losses="")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin the line, in one process of many."""
+        if trainer.is_global_zero:
+            self.line.start()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin the bar anew."""
+        batches = float(trainer.num_training_batches)
+        epoch = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
+        # Carried lanes end when they end: their number of batches is not known.
+        total = batches if isfinite(batches) else None
+        self.line.reset(self.task, total=total, epoch=epoch, losses=_losses(trainer))
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Move the bar on."""
+        self.line.advance(self.task)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show what the epoch brought."""
+        self.line.update(self.task, losses=_losses(trainer))
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """End the line, its last state in sight, and give the terminal back, whatever happened."""
+        self.line.stop()
+
+
+def _losses(trainer: Trainer) -> str:
+    seen = trainer.callback_metrics
+    pairs = (("train", "train_loss"), ("validation", "validation_loss"))
+    return "  ".join(f"{word} {float(seen[key]):.4g}" for word, key in pairs if key in seen)
+
+
+class Curves(Callback):
+    """The losses of every epoch, in curves.json; kept in the checkpoint, so that a resumed run has them all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "curves.json"
+        self.epochs: list[dict[str, float]] = []
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the curves as they are so far."""
+        losses = {key: float(value) for key, value in trainer.callback_metrics.items()}
+        self.epochs.append({"epoch": trainer.current_epoch + 1, **losses})
+        if trainer.is_global_zero:
+            self.path.write_text(json.dumps(self.epochs, indent=1), encoding="utf-8")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the checkpoint keeps."""
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.epochs = list(state_dict["epochs"])

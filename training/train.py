@@ -1,0 +1,94 @@
+"""One recipe from its data to a verified file and its card: the one place that knows every step of the way."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from training.batches import carried, in_order, shuffled, streams, windows
+from training.contract import Description
+from training.dataset import Dataset, load
+from training.errors import RecipeError, TableError
+from training.evaluate import flat, scores, task_of, unseen, warm_up
+from training.export import export
+from training.fit import fit
+from training.networks import Encoder, Feedforward, Network, Recurrent
+from training.recipe import Recipe
+from training.report import write_card
+
+RUNS = Path("runs")
+
+
+def train(
+    recipe: Recipe, models: Path, version: str = "1", seed: int = 0, *, runs: Path = RUNS, resume: bool = False
+) -> Path:
+    """Train, verify, write NAME/`version`/{model.onnx,card.md} under `models`; return the model's path.
+
+    Raises:
+        TrainingError: the recipe, the data or the exported file is not what it should be.
+
+    """
+    data = load(recipe)
+    folder = runs / recipe.name / version
+    _same_run(recipe, data, seed, folder, resume)
+    network = learn(recipe, data, seed, folder, resume=resume)
+    task = task_of(recipe, data)
+    measured = scores(network, task, unseen(recipe, data, data.test))
+    path = models / recipe.name / version / "model.onnx"
+    sample = np.concatenate([stretch.sequence.inputs[stretch.steps] for stretch in data.validation])
+    export(network, describe(recipe, data, network, flat(measured)), sample, path)
+    write_card(path, recipe, f"carousel-train fit {recipe.name} --version {version} --seed {seed}")
+    return path
+
+
+def learn(recipe: Recipe, data: Dataset, seed: int, folder: Path, *, resume: bool = False) -> Network:
+    """Return the trained network of a recipe."""
+    how = recipe.training
+    cut = windows(data.training, how)
+    if not cut:
+        raise TableError(f"{recipe.name}: no window of the training part has an answer that counts")
+    batches = carried(data.training, how) if how.carry else shuffled(cut, how.batch)
+    validation = in_order(streams(data.validation, warm_up(recipe)), how.batch)
+    return fit(lambda: build(recipe, data), batches, validation, how=how, seed=seed, folder=folder, resume=resume)
+
+
+def build(recipe: Recipe, data: Dataset) -> Network:
+    """Return the untrained network of a recipe."""
+    size = recipe.network
+    encoder = Encoder(data.features, data.inputs, table_width=size.table_width, limit=size.limit)
+    head = task_of(recipe, data).head(size.hidden * (1 + size.bidirectional))
+    if size.cell == "feedforward":
+        return Feedforward(encoder, head, hidden=size.hidden, layers=size.layers, dropout=size.dropout)
+    return Recurrent(
+        encoder,
+        head,
+        cell=size.cell,
+        hidden=size.hidden,
+        layers=size.layers,
+        dropout=size.dropout,
+        bidirectional=size.bidirectional,
+    )
+
+
+def describe(recipe: Recipe, data: Dataset, network: Network, metrics: dict[str, float]) -> Description:
+    """Return what the file says of itself."""
+    return Description(
+        task=recipe.task.kind,
+        recipe=recipe.name,
+        cell=network.cell,
+        features=data.features,
+        outputs=task_of(recipe, data).outputs,
+        data_sha256=data.sha256,
+        metrics=metrics,
+        streamable=network.streamable,
+    )
+
+
+def _same_run(recipe: Recipe, data: Dataset, seed: int, folder: Path, resume: bool) -> None:
+    """Note what is being trained; a run is resumed with the recipe, the data and the seed with which it was begun."""
+    note = folder / "recipe.json"
+    now = {"seed": seed, "data": data.sha256, "recipe": recipe.model_dump(mode="json", exclude={"folder"})}
+    if resume and note.exists() and json.loads(note.read_text(encoding="utf-8")) != now:
+        raise RecipeError(f"{folder} was begun with another recipe, data or seed; fit it without --resume")
+    folder.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps(now, indent=1), encoding="utf-8")
