@@ -1,5 +1,6 @@
 """One server for most tests of the wire, and the means to start others."""
 
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.wire.oracle import Oracle
 from tests.wire.server import Server
 from tests.wire.ws import Socket, dial
 
+SHIPPED = Path(__file__).parents[2] / "models/metro-traffic"
 NOT_FINITE = [-9, -9, -9]
 METADATA = {
     "cell": "lstm",
@@ -25,7 +27,7 @@ METADATA = {
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of each kind; `lstm` in versions 1, 2 and 10, and an 11 that cannot be read."""
+    """The shipped model, and one of each kind; `lstm` in versions 1, 2 and 10, and an 11 that cannot be read."""
     folder = tmp_path_factory.mktemp("models")
     for seed, version in enumerate((1, 2, 10)):
         graphs.write(folder / f"lstm/{version}/model.onnx", "lstm", seed=seed)
@@ -38,6 +40,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     graphs.write(folder / "named/1/model.onnx", "lstm", seed=5, metadata=METADATA)
     # its output is NaN after NOT_FINITE
     graphs.write(folder / "log/1/model.onnx", "lstm", outputs=1, seed=20, head="log")
+    shutil.copytree(SHIPPED, folder / "metro-traffic")
     return folder
 
 
