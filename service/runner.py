@@ -25,7 +25,7 @@ _log = logging.getLogger("carousel.runner")
 
 
 class Outcome(NamedTuple):
-    """What became of each work of a batch."""
+    """What became of each work of a batch; `ended` are also those that nobody waits for any more."""
 
     ended: list[Work]
     going_on: list[Work]
@@ -112,6 +112,9 @@ class Runner:
         finite = _finite(outputs[: len(batch)], lengths, state)
         targets: dict[int, int] = {}  # row of the table → row of the batch
         for index, (work, length) in enumerate(zip(batch, lengths, strict=True)):
+            if work.answer.done():  # its caller left, or it was aborted, while it ran: its row may be another's now
+                outcome.ended.append(work)
+                continue
             if not finite[index]:
                 error = NonFiniteOutput("the model answered NaN or Inf; the state did not move")
                 outcome.refused.append((work, error))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from service.engine import vacant
-from service.errors import EngineFailed, InvalidInput, NonFiniteOutput, SessionNotFound
+from service.errors import EngineFailed, InvalidInput, NonFiniteOutput, SessionNotFound, ShuttingDown
 from service.selftest import Fitness
 from tests.fakes import RunningSum, column, until
 from tests.service.serving import TTL, Serving, outcomes, outputs, summed
@@ -127,3 +127,17 @@ async def test_a_delete_that_died_with_the_engine_holds_nobody_up_and_deleted_no
     assert it.sessions.get("s") is session
     it.clock.advance(TTL)
     assert it.sessions.find("s") is None
+
+
+async def test_an_aborted_engine_applies_nothing_of_what_was_running_and_leaks_no_row(serve: Serve) -> None:
+    it = serve(in_a_thread=True, chunk=2)
+    session, other = it.open(), it.open("other")
+    it.model.hold()
+    calls = [it.step(session, 1, 2), it.step(other, 1, 2, 3), it.step(session, 4), it.engine.delete(other)]
+    predict = asyncio.create_task(it.engine.predict([column(1, 2, 3)]))
+    await until(lambda: len(it.model.batches) == 1)
+    it.engine.abort()
+    assert [type(outcome) for outcome in await outcomes(*calls, predict)] == [ShuttingDown] * 5
+    it.model.release()
+    assert outputs(await it.step(other, 5, step=0)) == [5]  # behind the run that was aborted
+    assert await it.state(session) == (0, 0)
