@@ -208,7 +208,6 @@ class Sessions:
         self._lapsed += 1
         self._drop(session)
         self._expired[session.id] = session.deadline + session.ttl
-        self._expired.move_to_end(session.id)
         while len(self._expired) > _REMEMBERED:
             self._expired.popitem(last=False)
 
