@@ -17,8 +17,9 @@ from service.errors import (
 )
 from service.rows import Array
 from service.selftest import Fitness
+from service.work import Answer
 from tests.fakes import RunningSum, column, sums, until
-from tests.service.serving import Serving, outputs
+from tests.service.serving import Serving, outcomes, outputs
 
 Serve = Callable[..., Serving]
 CALL = 8  # bytes that a call of one step waits with: a float in, a float out
@@ -46,6 +47,14 @@ async def test_one_bad_sequence_fails_a_predict_whole_and_no_other_caller(serve:
     with pytest.raises(NonFiniteOutput):
         await bad
     assert flat(await good) == [[1, 3, 6]]
+
+
+async def test_the_other_sequences_of_a_predict_that_failed_are_dropped(serve: Serve) -> None:
+    it = serve(RunningSum(nan_on=13), chunk=2)
+    with pytest.raises(NonFiniteOutput):
+        await it.engine.predict([column(*range(100, 200)), column(13)])
+    await it.engine.drained()
+    assert len(it.model.batches) < 10
 
 
 async def test_an_abandoned_predict_is_dropped_and_its_row_freed(serve: Serve) -> None:
@@ -174,12 +183,16 @@ async def test_a_draining_engine_ends_what_it_accepted_and_takes_nothing_more(se
 async def test_room_is_waited_for_instead_of_refused(serve: Serve) -> None:
     it = serve(started=False, most_rows=1)
     session = it.open()
-    answer = it.step(session, 1)
-    waiters = [asyncio.create_task(it.engine.room(column(2))) for _ in range(2)]
+
+    async def held_back(value: float) -> Answer:
+        await it.engine.room(column(value))
+        return await it.engine.accept(session, column(value))
+
+    calls = [asyncio.create_task(held_back(10**index)) for index in range(3)]
     await asyncio.sleep(0)
-    assert not any(waiter.done() for waiter in waiters)
+    assert it.gate.rows == 1
     it.start()
-    await asyncio.gather(answer, *waiters)
+    assert sorted(await outcomes(*calls)) == [[1], [11], [111]]
 
 
 async def test_statistics_count_what_ran_and_what_waits(serve: Serve) -> None:

@@ -9,9 +9,7 @@ from service.engine import vacant
 from service.errors import (
     DeadlineExceeded,
     NonFiniteOutput,
-    Overloaded,
     SessionExists,
-    SessionExpired,
     SessionNotFound,
     StepConflict,
 )
@@ -150,78 +148,3 @@ async def test_a_restored_session_goes_on_from_the_given_step(serve: Serve) -> N
     session = it.engine.restore("s", TTL, 5, summed(50))
     assert outputs(await it.step(session, 1, 2, step=5)) == sums(1, 2, before=50)
     assert session.step == 7
-
-
-@pytest.mark.parametrize("touch", ["step", "replay", "fork", "replace"])
-async def test_what_uses_a_session_restarts_its_idle_clock(serve: Serve, touch: str) -> None:
-    it = serve()
-    session = it.open()
-    await it.step(session, 1, step=0)
-    it.clock.advance(TTL - 1)
-    match touch:
-        case "step":
-            await it.step(session, 2)
-        case "replay":
-            await it.step(session, 1, step=0)
-        case "fork":
-            await it.engine.fork(session, None)
-        case "replace":
-            await it.engine.replace(session, 0, summed(0))
-    it.clock.advance(TTL - 1)
-    assert it.sessions.get("s") is session
-    it.clock.advance(1)
-    with pytest.raises(SessionExpired):
-        it.sessions.get("s")
-
-
-async def test_reading_does_not_restart_the_idle_clock_and_neither_does_a_refused_call(serve: Serve) -> None:
-    it = serve()
-    session = it.open()
-    it.clock.advance(TTL - 1)
-    await it.engine.read(session)
-    with pytest.raises(StepConflict):
-        it.step(session, 1, step=9)
-    assert it.sessions.seconds_left(session) == 1
-
-
-async def test_queued_work_holds_the_idle_clock(serve: Serve) -> None:
-    it = serve(started=False)
-    session = it.open()
-    answer = it.step(session, 1)
-    it.clock.advance(10 * TTL)
-    it.sessions.sweep(10)
-    assert it.sessions.get("s") is session
-    it.start()
-    await answer
-    assert it.sessions.seconds_left(session) == TTL
-
-
-async def test_a_full_table_refuses_openings_and_forks_but_no_steps(serve: Serve) -> None:
-    it = serve(most=2)
-    session, _ = it.open(), it.open("t")
-    for refused in (lambda: it.open("u"), lambda: it.engine.fork(session, "u")):
-        with pytest.raises(Overloaded):
-            refused()
-    with pytest.raises(Overloaded):
-        await it.engine.open("u", TTL, column(1))
-    with pytest.raises(Overloaded):
-        it.engine.admit([column(1)], opening=1)
-    it.nothing_leaks()
-    assert outputs(await it.step(session, 1)) == [1]
-    await it.engine.delete(session)
-    it.engine.admit([column(1)], opening=1)
-    it.open("u")
-
-
-async def test_an_opening_is_taken_back_unless_something_was_applied_or_waits(serve: Serve) -> None:
-    it = serve(RunningSum(nan_on=13))
-    unused, used, busy = it.open("unused"), it.open("used"), it.open("busy")
-    with pytest.raises(NonFiniteOutput):
-        await it.step(unused, 13)
-    await it.step(used, 1)
-    waiting = it.step(busy, 1)
-    for session in (unused, used, busy):
-        it.engine.forget_unused(session)
-    it.engine.forget_unused(unused)
-    await waiting
-    assert [it.sessions.find(id) for id in ("unused", "used", "busy")] == [None, used, busy]

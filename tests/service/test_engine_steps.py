@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from service.errors import DeadlineExceeded, NonFiniteOutput, StepConflict
+from service.work import Answer
 from tests.fakes import RunningSum, column, sums, until
 from tests.service.serving import Serving, outcomes, outputs
 
@@ -67,6 +68,20 @@ async def test_the_retry_of_a_running_call_waits_for_it_and_runs_nothing(serve: 
     answers = await outcomes(first, waiting, *retries)
     assert answers == [[1], [3], [1], [3]]
     assert it.model.batches == [[1], [1]]
+
+
+async def test_who_retries_and_leaves_takes_nothing_from_the_first_caller(serve: Serve) -> None:
+    it = serve(started=False)
+    session = it.open()
+
+    async def call() -> Answer:
+        return await it.step(session, 1, step=0)
+
+    first, retry = asyncio.create_task(call()), asyncio.create_task(call())
+    await asyncio.sleep(0)
+    retry.cancel()
+    it.start()
+    assert outputs(await first) == [1]
 
 
 async def test_only_the_last_answers_are_kept(serve: Serve) -> None:
