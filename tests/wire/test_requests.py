@@ -134,6 +134,18 @@ def test_what_is_no_http_is_an_invalid_request_too(server: Server, request_line:
     problem(orjson.loads(body), "invalid_request")
 
 
+UPGRADE = b"Host: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n"
+
+
+@pytest.mark.parametrize("verb", [b"GET", b"PUT"])
+@pytest.mark.parametrize("rest", [b"Content-Length: 5\r\n\r\nhello", b"A: " + b"x" * 9000 + b"\r\n\r\n"])
+def test_a_handshake_that_cannot_be_read_is_an_invalid_request(server: Server, verb: bytes, rest: bytes) -> None:
+    head, body = raw(server, verb + b" /v1/stream HTTP/1.1\r\n" + UPGRADE + rest)
+    assert head.startswith(b"http/1.1 400")
+    assert b"x-request-id: " in head
+    problem(orjson.loads(body), "invalid_request")
+
+
 def test_a_websocket_to_an_unknown_route_is_not_found(server: Server) -> None:
     with pytest.raises(InvalidStatus) as refusal, dial(server.stream_url + "s"):
         pass
