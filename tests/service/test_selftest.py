@@ -113,3 +113,15 @@ class Shy(Rounding):
 def test_a_model_that_cannot_be_stepped_is_given_the_company_it_needs() -> None:
     fitness = found(Shy())
     assert (fitness.streamable, fitness.bit_equal, fitness.min_batch) == (False, True, 2)
+
+
+class Signed(RunningSum):
+    """A model whose zeros are negative in company."""
+
+    def run(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State]:
+        outputs, after = super().run(inputs, lengths, state)
+        return outputs * np.float32(0 if len(inputs) == 1 else -0.0), after
+
+
+def test_zeros_of_another_sign_are_a_deviation() -> None:
+    assert (found(Signed()).bit_equal, found(Signed()).min_batch) == (True, 2)
