@@ -12,11 +12,6 @@ from training.errors import TrainingError
 app = typer.Typer(help="Train a recurrent network and export it as one verified ONNX file.", no_args_is_help=True)
 
 
-@app.callback()
-def main() -> None:
-    """Keep `fit` a command of its own while it is the only one."""
-
-
 @app.command()
 def fit(
     recipe: Annotated[str, typer.Argument(help="A recipe's file, or the name of a shipped one: metro-traffic.")],
@@ -40,6 +35,21 @@ def fit(
         console.print(comparison_table(read_metadata(path)))
         size = f"{path.stat().st_size / 1000:.0f} kB"
         console.print(f"Wrote {path} ({size}) and {path.with_name('card.md')}", soft_wrap=True)
+
+
+@app.command()
+def init(
+    table: Annotated[Path, typer.Argument(help="A CSV or Parquet file with a header.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the recipe.")] = Path("recipe.toml"),
+) -> None:
+    """Write a first recipe by looking at a table; read it, then fit it."""
+    with _shown():
+        from training.draft import draft
+
+        if output.exists():
+            raise TrainingError(f"{output} exists; remove it, or name another file by --output")
+        output.write_text(draft(table, output), encoding="utf-8")
+        typer.echo(f"Wrote {output}: read it, then run: carousel-train fit {output}")
 
 
 @contextmanager

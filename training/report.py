@@ -14,7 +14,7 @@ LABELS = {
     "state_dropped": "this model, state dropped at every step",
     "persistence": "persistence (the value of the step before)",
     "season": "the value one season before",
-    "prior": "what the training part says, whatever is sent",
+    "prior": "the training part on average, whatever is sent",
 }
 FIGURES = {
     "mse_z": "MSE, z-scored",
