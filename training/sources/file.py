@@ -97,7 +97,7 @@ def _lines(text: str, separator: str, rows: int) -> NDArray[np.int64]:
 def _uneven(text: str, separator: str) -> str | None:
     """Say which line has another number of columns than the header."""
     rows = csv.reader(io.StringIO(text), delimiter=separator)
-    header = next(rows)
+    header = next(rows, [])
     for row in rows:
         if row and len(row) != len(header):
             return (
