@@ -7,10 +7,11 @@ so there is one owner and no lock.
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from service.errors import EngineFailed, NotStreamable, Overloaded, ShuttingDown
+from service.errors import EngineFailed, NotStreamable, Overloaded, PayloadTooLarge, ShuttingDown
 from service.gate import Gate
 from service.model import Model
 from service.queue import Queue, future
@@ -24,6 +25,7 @@ from service.work import Answer, Call, Work
 
 CHUNK = 32  # time steps of a row in one tick
 BATCH = 64  # rows in one tick
+PENDING = 1024  # calls that may wait on one session
 
 _log = logging.getLogger("carousel.engine")
 
@@ -50,7 +52,8 @@ class Engine:
         self.rows = Rows(model.state_shapes)
         self.dead: Exception | None = None
         self.gate, self._sessions = gate, sessions
-        self._queue = Queue(self.rows, sessions, gate, outputs=model.outputs, batch=batch, clock=clock)
+        steps = None if fitness.streamable else batch * chunk
+        self._queue = Queue(self.rows, sessions, gate, outputs=model.outputs, batch=batch, steps=steps, clock=clock)
         self._runner = Runner(model, fitness, self.rows, chunk=chunk)
 
     def __repr__(self) -> str:
@@ -81,24 +84,25 @@ class Engine:
             Overloaded, PayloadTooLarge, ShuttingDown, EngineFailed, NotStreamable: it was not accepted.
 
         """
-        self.admit([inputs])
-        return self.accept(session, inputs, step, deadline)
+        self.admit([inputs], [session])
+        return self.accept(session, inputs, step, Call(deadline))
 
     def accept(
-        self, session: Session, inputs: Array, step: int | None = None, deadline: float | None = None
+        self, session: Session, inputs: Array, step: int | None = None, call: Call | None = None
     ) -> Awaitable[Answer]:
-        """What `step` does, for one of many that were admitted together in this turn of the loop."""
+        """What `step` does, for one of many in a call that was admitted as a whole in this turn of the loop."""
         self.streamable()
         digest = digest_of(inputs)
         repeated = session.repeated(step, len(inputs), digest)
         self._sessions.touch(session)
         if isinstance(repeated, Work):
+            self._queue.join(repeated.call, call.deadline if call else None)
             return asyncio.shield(repeated.answer)
         if repeated is not None:
             answer = future()
             answer.set_result(Answer(repeated.outputs, repeated.start + repeated.steps))
             return answer
-        work = self._queue.step(session, inputs, Call(deadline), checked=step is not None, digest=digest)
+        work = self._queue.step(session, inputs, call or Call(), checked=step is not None, digest=digest)
         return asyncio.shield(work)
 
     async def open(
@@ -123,14 +127,17 @@ class Engine:
         self._sessions.opened(session)
         return session
 
-    def forget_unused(self, session: Session) -> None:
-        """Take an opening back whose first step failed, if nothing was applied or is waiting on the session."""
-        if self._sessions.find(session.id) is session and not session.step and not session.pending:
+    def take_back(self, session: Session, deadline: float) -> None:
+        """Undo an opening of which no step was applied, if nobody has called on the session since its idle clock stood
+        at `deadline`.
+        """
+        unused = not session.step and not session.pending and session.deadline == deadline
+        if unused and self._sessions.find(session.id) is session:
             self._sessions.delete(session)
 
     def fork(self, session: Session, id: str | None) -> Awaitable[Session]:
         """A new session with a copy of state, step, version and TTL, once the accepted work is done."""
-        self.admit([])
+        self.admit([], [session])
         copy = self._sessions.create(id, self.name, self.version, self.rows, session.ttl)
 
         def act() -> Session:
@@ -146,18 +153,18 @@ class Engine:
 
     def delete(self, session: Session) -> Awaitable[None]:
         """Forget the session once the accepted work is done; from now on nobody finds it."""
-        self.admit([])
+        self.admit([], [session])
         session.ending = self._queue.turn(session, lambda: self._sessions.delete(session))
         return asyncio.shield(session.ending)
 
     def read(self, session: Session) -> Awaitable[tuple[int, State]]:
         """Its step and a copy of its state, [1, …] each, once the accepted work is done."""
-        self.admit([])
+        self.admit([], [session])
         return asyncio.shield(self._queue.turn(session, lambda: (session.step, self.rows.gather([session.row]))))
 
     def replace(self, session: Session, step: int, state: State) -> Awaitable[Session]:
         """Set step and state [1, …] once the accepted work is done; its kept answers are forgotten."""
-        self.admit([])
+        self.admit([], [session])
 
         def act() -> Session:
             self._sessions.replays.forget(session)
@@ -198,7 +205,7 @@ class Engine:
         except Exception as error:  # whatever it was, nobody may wait for a dead engine
             _log.error("engine %s/%s died", self.name, self.version, exc_info=error)
             self.dead = error
-            self._queue.abort(self._failure)
+            self._queue.abort(self._failure())
 
     async def _tick(self, batch: list[Work]) -> None:
         """Run a batch and settle what became of each work.
@@ -211,12 +218,13 @@ class Engine:
         for work in ended:
             self._queue.finish(work)
         for work, error in refused:
-            self._queue.fail(work, error)
+            self._queue.fail([work], error)
 
     # The door.
 
-    def admit(self, inputs: Sequence[Array], opening: int = 0) -> None:
-        """Refuse at the door, all or nothing: room for these inputs [T, F] and for `opening` more sessions.
+    def admit(self, inputs: Sequence[Array], calls: Sequence[Session | str] = (), *, opening: int = 0) -> None:
+        """Refuse at the door, all or nothing: room for these inputs [T, F], for the calls on these sessions (or ids of
+        new ones) and for `opening` more sessions.
 
         Raises:
             Overloaded, PayloadTooLarge, ShuttingDown, EngineFailed: nothing was accepted.
@@ -227,14 +235,19 @@ class Engine:
         size = sum(one.nbytes + 4 * len(one) * self.model.outputs for one in inputs)
         waiting_steps = self.gate.bytes / (4 * (self.model.features + self.model.outputs))
         self.gate.check(len(inputs), size, retry_after=waiting_steps * self.fitness.seconds_per_step)
+        for session, count in Counter(calls).items():
+            if count > PENDING:
+                raise PayloadTooLarge(f"{count} calls on one session at once; at most {PENDING} can wait")
+            if isinstance(session, Session) and len(session.pending) + count > PENDING:
+                raise Overloaded(f"{len(session.pending)} calls wait on session {session.id!r} already")
         if opening and not self._sessions.room(opening, self.rows.row_bytes):
             raise Overloaded(f"the session table has no room for {opening} more")
 
-    async def room(self, inputs: Array) -> None:
+    async def room(self, inputs: Array, calls: Sequence[Session] = ()) -> None:
         """Return when `admit` would not answer that it is overloaded: how a stream is held back instead of refused."""
         while True:
             try:
-                return self.admit([inputs])
+                return self.admit([inputs], calls)
             except Overloaded:
                 self._queue.freed.clear()
                 await self._queue.freed.wait()
@@ -246,7 +259,7 @@ class Engine:
 
     def abort(self) -> None:
         """Fail what is not done in the time there was to drain; nothing of it is applied."""
-        self._queue.abort(ShuttingDown)
+        self._queue.abort(ShuttingDown())
 
     def _failure(self) -> EngineFailed:
         return EngineFailed(f"the engine of {self.name}/{self.version} died: {self.dead}")

@@ -136,6 +136,7 @@ def _state_shapes(inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict
 def _describe(metadata: str, features: int, outputs: int, digest: str) -> Description:
     try:
         told = json.loads(metadata)
+        _expect(told, cell=(str,), memory_horizon=(int,), metrics=(dict,), features=(list,), outputs=(list,))
         return Description(
             features=_columns(told.get("features"), features, "x"),
             outputs=_columns(told.get("outputs"), outputs, "y"),
@@ -148,9 +149,20 @@ def _describe(metadata: str, features: int, outputs: int, digest: str) -> Descri
         raise ModelUnusable(f"the metadata 'carousel' cannot be read: {error}") from error
 
 
+def _expect(told: Any, **kinds: tuple[type, ...]) -> None:
+    """Raise unless `told` is an object whose keys, where they are given, have these types."""
+    if not isinstance(told, dict):
+        raise TypeError(f"{told!r} is not an object")
+    for key, allowed in kinds.items():
+        if told.get(key) is not None and type(told[key]) not in allowed:
+            raise TypeError(f"{key} is {told[key]!r}")
+
+
 def _columns(told: list[dict[str, Any]] | None, width: int, prefix: str) -> tuple[Column, ...]:
     if not told:
         return tuple(Column(f"{prefix}{index}") for index in range(width))
+    for one in told:
+        _expect(one, name=(str,), unit=(str,))
     columns = tuple(Column(one["name"], one.get("unit")) for one in told)
     if len(columns) != width or len({column.name for column in columns}) != width:
         raise ValueError(f"{len(columns)} names, or the same one twice, for {width} columns")

@@ -27,11 +27,19 @@ class Queue:
     """
 
     def __init__(
-        self, rows: Rows, sessions: Sessions, gate: Gate, *, outputs: int, batch: int, clock: Callable[[], float]
+        self,
+        rows: Rows,
+        sessions: Sessions,
+        gate: Gate,
+        *,
+        outputs: int,
+        batch: int,
+        steps: int | None = None,
+        clock: Callable[[], float],
     ) -> None:
         self._rows, self._sessions, self._gate = rows, sessions, gate
         self._outputs, self._clock = outputs, clock
-        self._scheduler = Scheduler(batch=batch)
+        self._scheduler = Scheduler(batch=batch, steps=steps)
         self._waiting: dict[Work | Turn, None] = {}  # in the order of arrival
         self.ready = asyncio.Event()  # there is something to schedule
         self.freed = asyncio.Event()  # something left
@@ -57,6 +65,15 @@ class Queue:
         if session.push(work):
             self._start(session)
         return work.answer
+
+    def join(self, call: Call, deadline: float | None) -> None:
+        """A retry waits for a call that is not done: the more patient of its callers decides, None being for ever."""
+        if call.taken or call.deadline is None:
+            return
+        call.deadline = None if deadline is None else max(deadline, call.deadline)
+        if call.timer is not None:
+            call.timer.cancel()
+            self._arm(call)
 
     def turn(self, session: Session, act: Callable[[], _T], step_after: int | None = None) -> "asyncio.Future[_T]":
         """Do `act` once what the session has accepted before is done; now, if nothing is."""
@@ -88,48 +105,51 @@ class Queue:
             session.step = work.start + work.steps
             if work.kept:
                 self._sessions.replays.keep(session, Kept(work.start, work.steps, work.digest, work.outputs))
-            (self._sessions.opened if session.opening else self._sessions.touch)(session)
+            if session.opening:
+                self._sessions.opened(session)
+            else:
+                self._sessions.touch(session)
             self._start(session)
         if not work.answer.done():
             work.answer.set_result(Answer(work.outputs, session.step if session else work.steps))
 
-    def fail(self, work: Work, error: CarouselError) -> None:
-        """End a work unapplied, and with it the later works of its session that cannot be next any more."""
-        if work not in self._waiting:
-            return
-        self._reject(work, error)
-        session = work.session
-        if session is None:
-            return
-        was_head = session.pending[0] is work
-        session.pending.remove(work)
-        for fallen, expected in session.renumber():
-            self._reject(fallen, StepConflict(fallen.start, expected))
-        if was_head:
-            self._start(session)
+    def fail(self, works: Iterable[Work], error: CarouselError) -> None:
+        """End works unapplied, and with them the later works of their sessions that cannot be next any more."""
+        sessions: dict[Session, None] = {}
+        for work in works:
+            if work in self._waiting:
+                self._reject(work, error)
+                if work.session is not None:
+                    sessions[work.session] = None
+        for session in sessions:
+            self._close_ranks(session)
 
-    def abort(self, error: Callable[[], CarouselError]) -> None:
-        """End everything unapplied, each with an error of its own."""
+    def abort(self, error: CarouselError) -> None:
+        """End everything unapplied."""
         for item in list(self._waiting):
             if isinstance(item, Turn):
-                item.answer.set_exception(error())
+                item.answer.set_exception(error)
                 continue
             if item.session is not None:
                 item.session.pending.clear()
                 item.session.ending = None  # nothing was applied, so a delete that waited was not either
                 item.session.renumber()
-            self._reject(item, error())
+            self._reject(item, error)
         self._waiting.clear()
 
     def _enter(self, work: Work) -> None:
         work.call.works.append(work)
+        work.call.waiting += 1
         self._waiting[work] = None
         self._gate.enter(work.size)
-        call = work.call
-        if call.deadline is not None and call.timer is None:
+        if work.call.timer is None:
+            self._arm(work.call)
+        self.ready.set()
+
+    def _arm(self, call: Call) -> None:
+        if call.deadline is not None:
             left = max(0.0, call.deadline - self._clock())
             call.timer = asyncio.get_running_loop().call_later(left, self._expire, call)
-        self.ready.set()
 
     def _start(self, session: Session) -> None:
         """Do the turns at the head of the session's queue, and schedule the work behind them."""
@@ -150,16 +170,23 @@ class Queue:
             self._leave(work)
             return False
         if not work.call.taken and work.call.deadline is not None and self._clock() >= work.call.deadline:
-            self.fail(work, DeadlineExceeded())
+            self.fail(work.call.works, DeadlineExceeded())
             return False
         work.call.taken = True
         return True
 
     def _expire(self, call: Call) -> None:
         if not call.taken:
-            for work in call.works:
-                if not work.answer.done():
-                    self.fail(work, DeadlineExceeded())
+            self.fail(call.works, DeadlineExceeded())
+
+    def _close_ranks(self, session: Session) -> None:
+        """Works of the session have ended unapplied: number what waits anew, and start what is the head now."""
+        head = session.pending[0]
+        session.pending = [item for item in session.pending if item in self._waiting]
+        for fallen, expected in session.renumber():
+            self._reject(fallen, StepConflict(fallen.start, expected))
+        if head not in self._waiting:
+            self._start(session)
 
     def _reject(self, work: Work, error: CarouselError) -> None:
         self._leave(work)
@@ -171,8 +198,9 @@ class Queue:
             del self._waiting[work]
             self._gate.leave(work.size)
             self.freed.set()
-            if work.call.timer is not None:
-                work.call.timer.cancel()  # it has been taken, or ends whole; the loop would hold its arrays until then
+            work.call.waiting -= 1
+            if work.call.timer is not None and not work.call.waiting:
+                work.call.timer.cancel()  # the loop would hold its arrays until then
             if work.owns_row:
                 self._rows.free(work.row)
 

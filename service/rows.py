@@ -31,13 +31,13 @@ class Rows:
         """Rows handed out and not freed."""
         return self._capacity - 1 - len(self._free)
 
-    def allocate(self, source: int = ZERO) -> int:
-        """A row of one's own, holding a copy of row `source`."""
+    def allocate(self) -> int:
+        """A row of one's own, all zero."""
         if not self._free:
             self._grow()
         row = self._free.pop()
         for array in self._table.values():
-            array[row] = array[source]
+            array[row] = 0.0
         return row
 
     def free(self, row: int) -> None:

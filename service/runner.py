@@ -56,19 +56,25 @@ class Runner:
             return self._apply(batch, *await self._execute(batch))
         except Exception as error:
             _log.warning("a run of %d rows failed: %s", len(batch), error)
-        outcomes = [await self._alone(work) for work in batch]
+        results = [await self._alone(work) for work in batch]  # all of them before any is applied
+        outcomes = [self._settle(work, result) for work, result in zip(batch, results, strict=True)]
         return Outcome(
             [work for one in outcomes for work in one.ended],
             [work for one in outcomes for work in one.going_on],
             [pair for one in outcomes for pair in one.refused],
         )
 
-    async def _alone(self, work: Work) -> Outcome:
+    async def _alone(self, work: Work) -> tuple[Array, State] | InvalidInput:
         try:
-            return self._apply([work], *await self._execute([work]))
+            return await self._execute([work])
         except Exception as error:
             self._probe()
-            return Outcome([], [], [(work, InvalidInput(f"the model refuses these values: {error}"))])
+            return InvalidInput(f"the model refuses these values: {error}")
+
+    def _settle(self, work: Work, result: tuple[Array, State] | InvalidInput) -> Outcome:
+        if isinstance(result, InvalidInput):
+            return Outcome([], [], [(work, result)])
+        return self._apply([work], *result)
 
     def _probe(self) -> None:
         """Raise if the model does not even run on zeros."""
@@ -80,7 +86,7 @@ class Runner:
         inputs, lengths, rows = self._assemble(batch)
         state = self._rows.gather(rows)
         begin = time.perf_counter()
-        if inputs.shape[0] * inputs.shape[1] * self._fitness.seconds_per_step > _IN_A_THREAD:
+        if self._fitness.seconds(*inputs.shape[:2]) > _IN_A_THREAD:
             outputs, after = await asyncio.to_thread(self._ask, inputs, lengths, state)
         else:
             outputs, after = self._ask(inputs, lengths, state)

@@ -24,6 +24,11 @@ class Fitness:
     tolerance: float  # largest relative deviation seen; 0.0 is bit for bit
     min_batch: int  # the fewest rows a run may have: the plain RNN node computes a lone row differently
     seconds_per_step: float  # of one row in a full batch of whole chunks
+    seconds_alone: float = 0.0  # of a step of one row, where nothing is shared
+
+    def seconds(self, rows: int, steps: int) -> float:
+        """About how long a run takes."""
+        return max(steps * self.seconds_alone, rows * steps * self.seconds_per_step)
 
     @property
     def bit_equal(self) -> bool:
@@ -49,7 +54,13 @@ def examine(model: Model, *, chunk: int, batch: int) -> Fitness:
         if deviation > _WRONG:
             raise ModelUnusable(f"self-test: a sequence {way} differs from the same one alone by {deviation:.2g}")
     tolerance = max(compared[min_batch].values())
-    return Fitness("stepped" in compared[min_batch], tolerance, min_batch, _seconds_per_step(model, chunk, batch))
+    return Fitness(
+        "stepped" in compared[min_batch],
+        tolerance,
+        min_batch,
+        _seconds_per_step(model, chunk, batch),
+        _seconds_per_step(model, chunk, min_batch) * min_batch,
+    )
 
 
 def _compare(model: Model, chunk: int, min_batch: int) -> dict[str, float]:

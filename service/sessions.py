@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound, StepConflict
+from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound, StateMismatch, StepConflict
 from service.replay import Kept, Replays
 from service.rows import Rows
 from service.work import Turn, Work
@@ -55,10 +55,18 @@ class Session:
         """
         if step is None or step == self.ahead:
             return None
-        for one in (*self.kept, *self.pending):
-            if not isinstance(one, Turn) and (one.start, one.steps, one.digest) == (step, steps, digest):
+        for one in reversed([*self.kept, *self.pending]):
+            if isinstance(one, Turn):
+                if one.step_after is not None:
+                    break  # what came before a replaced state is no call of this one
+            elif (one.start, one.steps, one.digest) == (step, steps, digest):
                 return one
         raise StepConflict(step, self.ahead)
+
+    def belongs(self, model: str, version: str | None) -> None:
+        """Raise StateMismatch unless it is of that model, and of that version if one is named."""
+        if (model, version or self.version) != (self.model, self.version):
+            raise StateMismatch(f"session {self.id!r} is of {self.model}/{self.version}")
 
     def push(self, item: Work | Turn) -> bool:
         """Accept an item behind all others; True if it is the head, to be started now."""
@@ -82,8 +90,9 @@ class Session:
             else:
                 item.start = self.ahead
                 self.ahead += item.steps
-        for work, _ in fallen:
-            self.pending.remove(work)
+        if fallen:
+            gone = {work for work, _ in fallen}
+            self.pending = [item for item in self.pending if item not in gone]
         return fallen
 
 

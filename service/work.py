@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from service.rows import ZERO, Array
 
-if TYPE_CHECKING:  # only the engine makes futures; the pure parts carry them
+if TYPE_CHECKING:  # only the queue makes futures; the pure parts carry them
     from asyncio import Future, TimerHandle
 
     from service.sessions import Session
@@ -29,6 +29,7 @@ class Call:
     deadline: float | None = None
     taken: bool = False  # its first chunk ran or runs: the deadline means nothing any more
     timer: "TimerHandle | None" = None  # ends it at its deadline; cancelled when the first of its works leaves
+    waiting: int = 0  # of its works, those accepted and not answered
     works: list["Work"] = field(default_factory=list)
 
 

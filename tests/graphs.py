@@ -34,8 +34,8 @@ def write(
         return name
 
     def vector(name: str, rank: int, width: int) -> onnx.ValueInfoProto:
-        free: list[int | str] = ["batch", "time"][: rank - 1]
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [*free, width])
+        free: list[int | str] = ["batch", "time"]
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [*free[: rank - 1], width])
 
     inputs = [vector("input", 3, features), helper.make_tensor_value_info("lengths", TensorProto.INT32, ["batch"])]
     results = [vector("output", 3, outputs)]

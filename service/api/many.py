@@ -8,13 +8,13 @@ from typing import Any
 
 from service.api import views
 from service.api.values import Sequenced, fields, sequence
-from service.engine import Engine
-from service.errors import CarouselError, SessionNotFound, StateMismatch
+from service.engine import Engine, vacant
+from service.errors import CarouselError, SessionNotFound
 from service.model import OnnxModel
 from service.repository import NAME, Repository
 from service.sessions import Session, Sessions
 from service.settings import Settings
-from service.work import Answer
+from service.work import Answer, Call
 
 
 @dataclass
@@ -45,12 +45,21 @@ class Many:
             Overloaded, PayloadTooLarge, ShuttingDown, EngineFailed: nothing of the call was applied.
 
         """
+        if may_open:
+            for one in asked:
+                if isinstance(one, dict) and isinstance(one.get("session"), str):
+                    await vacant(self._sessions, one["session"])
         items = self._read(asked, model, version, may_open)
         self._admit([item for item in items if isinstance(item, _Item)])
         opened: dict[str, Session] = {}
-        answers = [self._accept(item, opened, deadline) for item in items]
-        results = await asyncio.gather(*answers, return_exceptions=True)
-        return [_view(*one) for one in zip(asked, items, results, strict=True)]
+        call = Call(deadline)
+        answers = [self._accept(item, opened, call) for item in items]
+        clocks = {id: session.deadline for id, session in opened.items()}
+        results: list[Answer | BaseException] = await asyncio.gather(*answers, return_exceptions=True)
+        for item in items:
+            if isinstance(item, _Item) and item.created:
+                item.engine.take_back(opened[item.id], clocks[item.id])
+        return _views(asked, items, results, set(opened))
 
     def _read(self, asked: list[Any], model: str, version: str | None, may_open: bool) -> list[_Item | CarouselError]:
         items: list[_Item | CarouselError] = []
@@ -77,8 +86,8 @@ class Many:
             if self._sessions.find(id) is not None:  # being opened or deleted
                 raise
             session = None
-        if session is not None and (session.model, version or session.version) != (model, session.version):
-            raise StateMismatch(f"session {id!r} is of {session.model}/{session.version}")
+        if session is not None:
+            session.belongs(model, version)
         engine, served = self._repository.ready(model, session.version if session else version)
         engine.streamable()
         given = sequence(known["inputs"], served.description.features, f"{place}.inputs")
@@ -90,19 +99,11 @@ class Many:
             groups[item.engine].append(item)
         for engine, group in groups.items():
             opening = sum(item.created for item in group)
-            engine.admit([item.given.inputs for item in group], opening)
+            engine.admit(
+                [item.given.inputs for item in group], [item.session or item.id for item in group], opening=opening
+            )
 
-    async def _answered(self, item: _Item, session: Session, answer: Awaitable[Answer]) -> Answer:
-        try:
-            return await answer
-        except CarouselError:
-            if item.created:
-                item.engine.forget_unused(session)
-            raise
-
-    def _accept(
-        self, item: _Item | CarouselError, opened: dict[str, Session], deadline: float | None
-    ) -> Awaitable[Answer]:
+    def _accept(self, item: _Item | CarouselError, opened: dict[str, Session], call: Call) -> Awaitable[Answer]:
         """Accept the item now → its answer, or its error, to await."""
         try:
             if isinstance(item, CarouselError):
@@ -110,8 +111,7 @@ class Many:
             if item.created:
                 opened[item.id] = item.engine.open_now(item.id, self._settings.default_ttl_seconds)
             session = item.session or opened[item.id]
-            answer = item.engine.accept(session, item.given.inputs, item.step, deadline)
-            return self._answered(item, session, answer)
+            return item.engine.accept(session, item.given.inputs, item.step, call)
         except CarouselError as error:
             return _raised(error)
 
@@ -120,14 +120,24 @@ async def _raised(error: CarouselError) -> Answer:
     raise error
 
 
-def _view(asked: Any, item: _Item | CarouselError, result: Answer | BaseException) -> dict[str, Any]:
-    named = asked.get("session") if isinstance(asked, dict) else None
-    view: dict[str, Any] = {"session": named if isinstance(named, str) else None}
-    if isinstance(result, CarouselError):
-        return view | {"error": result.problem()}
-    if isinstance(result, BaseException):
-        raise result
-    assert isinstance(item, _Item)
-    created = {"created": True} if item.created else {}
-    outputs = item.given.outputs(result.outputs, item.served.description.outputs)
-    return view | {"outputs": outputs, "step": result.step} | created
+def _views(
+    asked: list[Any], items: list[_Item | CarouselError], results: list[Answer | BaseException], opened: set[str]
+) -> list[dict[str, Any]]:
+    """What each item is answered; the first answer of a session that was opened says so."""
+    answered = []
+    for one, item, result in zip(asked, items, results, strict=True):
+        named = one.get("session") if isinstance(one, dict) else None
+        view: dict[str, Any] = {"session": named if isinstance(named, str) else None}
+        if isinstance(result, CarouselError):
+            view["error"] = result.problem()
+        elif isinstance(result, BaseException):
+            raise result
+        else:
+            assert isinstance(item, _Item)
+            view["outputs"] = item.given.outputs(result.outputs, item.served.description.outputs)
+            view["step"] = result.step
+            if item.id in opened:
+                view["created"] = True
+                opened.remove(item.id)
+        answered.append(view)
+    return answered

@@ -20,7 +20,6 @@ from service.errors import (
     ChannelNotFound,
     InvalidRequest,
     SessionNotFound,
-    StateMismatch,
     TooManyChannels,
 )
 from service.repository import NAME, Repository
@@ -28,7 +27,7 @@ from service.sessions import Session, Sessions
 from service.settings import Settings
 
 _IN_FLIGHT = 4 * 2**20  # bytes of frames and answers that one socket may have under way
-_CONTROL = 1024  # bytes that an open or a close counts for
+_CONTROL = 1024  # bytes that any frame counts for, beside its numbers
 _CHANNELS = 65_536
 _GOING_AWAY, _FAILED = 1001, 1011  # close codes
 
@@ -153,9 +152,8 @@ class Stream:
             engine, _ = self._repository.ready(asked["model"], version)
             self._room_for_a_channel()
             session = engine.open_now(id, ttl)
-        elif (session.model, version or session.version) != (asked["model"], session.version):
-            raise StateMismatch(f"session {id!r} is of {session.model}/{session.version}")
         else:
+            session.belongs(asked["model"], version)
             engine, _ = self._repository.ready(session.model, session.version)
             self._sessions.touch(session)
         return {
@@ -198,14 +196,14 @@ class Stream:
         fields(frame, "frame", {"id": int, "close": dict}, {})
         asked = fields(frame["close"], "close", {"channel": int}, {"end": bool})
         channel = asked["channel"]
-        session = self._channels.pop(channel, None)
+        session = self._channels.get(channel)
         if session is None:
             raise ChannelNotFound(f"no channel {channel} on this socket")
-        del self._by_session[session]
         deleted: Awaitable[None] | None = None
         if asked.get("end") and self._sessions.find(session.id) is session and session.ending is None:
             engine, _ = self._repository.ready(session.model, session.version)
             deleted = engine.delete(session)
+        del self._channels[channel], self._by_session[session]
         return _closed_after(deleted, channel)
 
     async def _stepped(self, frame: View) -> tuple[Awaitable[View], int]:
@@ -216,14 +214,15 @@ class Stream:
         engine, served = self._repository.ready(session.model, session.version)
         step = views.step(frame, "frame")
         given = sequence(frame["inputs"], served.description.features, "inputs")
-        await engine.room(given.inputs)
+        await engine.room(given.inputs, [session])
         answer = engine.accept(self._session(channel), given.inputs, step)
 
         async def view() -> View:
             outputs, after = await answer
             return {"channel": channel, "outputs": given.outputs(outputs, served.description.outputs), "step": after}
 
-        return view(), 12 * len(given.inputs) * (engine.model.features + engine.model.outputs)  # 12 characters a number
+        width = engine.model.features + engine.model.outputs
+        return view(), _CONTROL + 12 * len(given.inputs) * width  # about 12 characters a number
 
     def _session(self, channel: int) -> Session:
         """The live session of a channel."""

@@ -44,14 +44,13 @@ def sequence(given: Any, features: Sequence[Column], place: str) -> Sequenced:
     _check_steps(steps, features, place)
     flat = [number for step in steps for number in step]
     if not set(map(type, flat)) <= _NUMBERS:
-        raise _not_finite(steps, features, place, objects)
-    try:
-        with np.errstate(over="ignore"):
-            inputs = np.array(flat, np.float64).astype(np.float32)
-    except OverflowError:  # an integer beyond any float
-        raise _not_finite(steps, features, place, objects) from None
-    if not np.isfinite(inputs).all():
-        raise _not_finite(steps, features, place, objects)
+        first = next(index for index, value in enumerate(flat) if type(value) not in _NUMBERS)
+        raise InvalidInput(f"{_at(first, features, place, objects)}: not a number")
+    with np.errstate(over="ignore"):
+        inputs = np.array(flat, np.float64).astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(inputs))
+    if len(bad):
+        raise InvalidInput(f"{_at(int(bad[0]), features, place, objects)}: no finite float32")
     return Sequenced(inputs.reshape(len(steps), len(features)), objects)
 
 
@@ -80,21 +79,10 @@ def _check_steps(steps: list[Any], features: Sequence[Column], place: str) -> No
             raise InvalidInput(f"{place}[{index}]: {len(step)} features, the model has {len(features)}")
 
 
-def _not_finite(steps: list[Any], features: Sequence[Column], place: str, objects: bool) -> InvalidInput:
-    """Find the first value that is no number, or whose nearest float32 is not finite."""
-    for index, step in enumerate(steps):
-        for column, value in enumerate(step):
-            here = f"{place}[{index}].{features[column].name}" if objects else f"{place}[{index}][{column}]"
-            if type(value) not in _NUMBERS:
-                return InvalidInput(f"{here}: not a number")
-            try:
-                with np.errstate(over="ignore"):
-                    finite = np.isfinite(np.float32(float(value)))
-            except OverflowError:
-                finite = False
-            if not finite:
-                return InvalidInput(f"{here}: no finite float32")
-    return InvalidInput(f"{place}: not finite")
+def _at(index: int, features: Sequence[Column], place: str, objects: bool) -> str:
+    """The place of the index-th number of a sequence."""
+    step, column = divmod(index, len(features))
+    return f"{place}[{step}].{features[column].name}" if objects else f"{place}[{step}][{column}]"
 
 
 def fields(given: Any, place: str, required: dict[str, Any], optional: dict[str, Any]) -> dict[str, Any]:

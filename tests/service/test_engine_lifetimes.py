@@ -79,8 +79,10 @@ async def test_an_opening_is_taken_back_unless_something_was_applied_or_waits(se
         await it.step(unused, 13)
     await it.step(used, 1)
     waiting = it.step(busy, 1)
+    called_on = it.open("called on")
     for session in (unused, used, busy):
-        it.engine.forget_unused(session)
-    it.engine.forget_unused(unused)
+        it.engine.take_back(session, session.deadline)
+    it.engine.take_back(unused, unused.deadline)
+    it.engine.take_back(called_on, called_on.deadline - 1)
     await waiting
-    assert [it.sessions.find(id) for id in ("unused", "used", "busy")] == [None, used, busy]
+    assert [it.sessions.find(id) for id in ("unused", "used", "busy", "called on")] == [None, used, busy, called_on]

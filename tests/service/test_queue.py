@@ -64,7 +64,7 @@ async def test_what_ends_gives_its_room_back_and_says_so() -> None:
     assert (it.gate.rows, it.gate.bytes, it.queue.futures()) == (2, 32, answers)
     finished, failed = it.queue.next_batch()
     it.queue.finish(finished)
-    it.queue.fail(failed, NonFiniteOutput())
+    it.queue.fail([failed], NonFiniteOutput())
     assert (it.gate.rows, it.gate.bytes, it.queue.futures()) == (0, 0, [])
     assert it.queue.freed.is_set()
     assert (await answers[0]).step == 2
@@ -91,9 +91,9 @@ async def test_what_was_aborted_while_it_ran_is_not_finished_and_failed_no_more(
     finished, failed = it.open(), it.open()
     answers = [it.queue.step(session, column(1), Call()) for session in (finished, failed)]
     works = it.queue.next_batch()
-    it.queue.abort(ShuttingDown)
+    it.queue.abort(ShuttingDown())
     it.queue.finish(works[0])
-    it.queue.fail(works[1], NonFiniteOutput())
+    it.queue.fail([works[1]], NonFiniteOutput())
     for answer in answers:
         with pytest.raises(ShuttingDown):
             await answer

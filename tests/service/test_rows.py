@@ -55,15 +55,6 @@ def test_rows_are_gathered_in_the_order_asked_and_as_copies() -> None:
     assert is_all(rows.gather([one]), 2)
 
 
-def test_a_row_can_start_as_the_copy_of_another() -> None:
-    rows = Rows(SHAPES)
-    source = rows.allocate()
-    rows.scatter([source], filled(3))
-    copy = rows.allocate(source)
-    rows.scatter([source], filled(4))
-    assert is_all(rows.gather([copy]), 3)
-
-
 def test_a_row_weighs_the_float32_of_all_its_states() -> None:
     assert Rows(SHAPES).row_bytes == 4 * (2 + 6)
 

@@ -145,3 +145,11 @@ def test_an_envelope_that_cannot_be_read_is_an_invalid_request(http: httpx.Clien
 
 def test_no_items_are_an_invalid_input(http: httpx.Client) -> None:
     refused(http.post("/v1/models/lstm/steps", json={"items": []}), "invalid_input")
+
+
+def test_a_session_of_which_nothing_was_applied_is_not_opened(http: httpx.Client, name: str) -> None:
+    """Whichever of its items fails last."""
+    for asked in ([NOT_FINITE], [NOT_FINITE, *[STEP] * 64, NOT_FINITE]):
+        told = items(http, [item(name, [NOT_FINITE]), item(name, asked)], model="log", open=True)
+        assert [one["error"]["code"] for one in told] == ["non_finite_output"] * 2
+        refused(http.get(f"/v1/sessions/{name}"), "session_not_found")
