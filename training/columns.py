@@ -5,6 +5,7 @@ Numbers, words and times; knows neither recipes nor sequences.
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from training.sources import Table
 
 Array = NDArray[np.float64]  # [rows], NaN where the table is empty
+Times = NDArray[Any]  # [rows], datetime64[us] or numbers
 EXACT = 2**24  # the whole numbers up to here are float32 numbers, so that they can be their own codes
 ISO, DOTS, SLASHES = ("%Y-%m-%d", "%Y/%m/%d"), ("%d.%m.%Y",), {True: "%d/%m/%Y", False: "%m/%d/%Y"}
 CLOCKS = ("", " %H:%M:%S%.f", " %H:%M", " %H:%M:%S%.f%:z")
@@ -90,7 +92,7 @@ def _is_whole(word: str) -> bool:
     return digits.isascii() and digits.isdigit() and str(int(word)) == word and abs(int(word)) <= EXACT
 
 
-def times(table: Table, name: str) -> NDArray[np.datetime64] | Array:
+def times(table: Table, name: str) -> Times:
     """Return the time column: dates and times, without a zone (an offset is turned into UTC), or numbers."""
     read = column(table, name)
     if read.has_nulls():

@@ -33,7 +33,7 @@ HINTS = (
 class Learner(LightningModule):
     """A network and its loss as Lightning drives them.
 
-    `carried` is the state of each lane after its last window; only `training_step` touches it.
+    `carried` is the state of each lane after its last window; only `advance` touches it.
     """
 
     def __init__(self, network: Network, how: Training) -> None:
@@ -46,11 +46,16 @@ class Learner(LightningModule):
         h, after = self.network.hidden_values(batch.x, batch.lengths, state)
         return self.network.head.loss(h, batch.answers), after
 
-    def training_step(self, batch: Batch) -> Tensor:
-        """Return the training loss of one batch."""
+    def advance(self, batch: Batch) -> Tensor:
+        """Return the loss of one batch from where its lanes stand, and move them on."""
         loss, after = self.loss(batch, self._start(batch))
         for name, value in after.items() if self.how.carry else ():
             self.carried[name][batch.lanes] = value.detach()
+        return loss
+
+    def training_step(self, batch: Batch) -> Tensor:
+        """Return the training loss of one batch."""
+        loss = self.advance(batch)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.x))
         return loss
 

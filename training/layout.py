@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 from polars.exceptions import PolarsError
 
-from training.columns import column, times, words
+from training.columns import Times, column, times, words
 from training.errors import TableError
 from training.sources import Table
 
@@ -35,7 +35,7 @@ def sequences(table: Table, shortest: int) -> list[Rows]:
 
     A piece that is too short because a gap in time cut it off is left out.
     """
-    clock: NDArray[Any] = times(table, table.time) if table.time else np.arange(len(table.frame))
+    clock: Times = times(table, table.time) if table.time else np.arange(len(table.frame))
     rows = []
     for id, index in _groups(table):
         own = clock[index]

@@ -7,19 +7,20 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 
 class ProgressLine(Callback):
     """Epoch, batch and both losses on one line."""
 
-    def __init__(self) -> None:
+    def __init__(self, console: Console | None = None) -> None:
         columns = (
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(16),
             TextColumn("{task.fields[losses]}"),
         )
-        self.line = Progress(*columns)
+        self.line = Progress(*columns, console=console)
         self.task = self.line.add_task("", epoch="", losses="")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

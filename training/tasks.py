@@ -198,7 +198,7 @@ class LabelsTask(Task):
         said, truth = _tensor(outputs[counts]), torch.from_numpy(answers[counts]).long()
         likelihood = torch.where(truth == 1, said, 1 - said).clamp(min=LEAST)
         return {
-            "f1": float(classification.multilabel_f1_score(said, truth, truth.shape[1], average="micro")),
+            "f1": float(classification.binary_f1_score(said.flatten(), truth.flatten())),
             "nll": float(-likelihood.log().sum(1).mean()),
         }
 

@@ -7,9 +7,12 @@ import pytest
 from onnx import helper, numpy_helper
 
 from tests.training import tiny
-from training.contract import read_metadata
+from training.contract import Description, Feature, Lag, Missing, Output, read_metadata
+from training.dataset import Scaling
 from training.errors import VerificationError
 from training.export import export, write
+from training.heads import Band, Classes, Labels, Values
+from training.networks import Encoder, Recurrent
 from training.verify import Exported
 
 SAMPLE = tiny.rows(120)
@@ -167,3 +170,56 @@ def test_an_unknown_code_fails_no_batch_and_poisons_nobody(code: float) -> None:
     assert np.array_equal(outputs[[0, 2]].view(np.uint32), untouched[[0, 2]].view(np.uint32))
     assert np.isfinite(outputs).all()
     assert all(np.isfinite(value).all() for value in state.values())
+
+
+HEADS = {
+    "values": lambda width: Values(width, Scaling(np.array([50.0, 10.0]), np.array([20.0, 3.0]))),
+    "band": lambda width: Band(width, Scaling(np.array([50.0, 10.0]), np.array([20.0, 3.0])), (0.1, 0.5, 0.9)),
+    "classes": lambda width: Classes(width, 5),
+    "labels": lambda width: Labels(width, 11),
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize(
+    ("cell", "layers", "states"),
+    [("feedforward", 2, []), ("rnn", 1, ["h0"]), ("gru", 2, ["h0", "h1"]), ("lstm", 1, ["h0", "c0"]), ("both", 2, [])],
+)
+def test_every_cell_and_head_passes_and_has_the_states_of_the_contract(
+    cell: str, layers: int, states: list[str], head: str, tmp_path: Path
+) -> None:
+    both = cell == "both"
+    network = tiny.network("lstm" if both else cell, layers=layers, bidirectional=both, head=HEADS[head])
+    export(network, tiny.description(network), SAMPLE, tmp_path / "model.onnx")
+    model = onnx.load(tmp_path / "model.onnx")
+    assert [value.name for value in model.graph.input] == ["input", "lengths", *(f"state.{name}" for name in states)]
+    ops = {node.op_type for node in model.graph.node}
+    assert not ops & {"Einsum", "Softplus", "Log", "Exp", "Sin", "Cos", "Scan", "Loop"}
+    assert json.loads(model.metadata_props[0].value)["streamable"] is not both
+
+
+def test_a_network_of_codes_alone_has_no_numbers_to_scale(tmp_path: Path) -> None:
+    feature = Feature("symbol", codes=(0, 1, 2))
+    encoder = Encoder([feature], Scaling(np.zeros(1), np.ones(1)), table_width=2, limit=3.0)
+    network = Recurrent(encoder, Classes(4, 3), cell="gru", hidden=4)
+    sample = np.arange(40, dtype=np.float32)[:, None] % 3  # shorter than what is checked: it is repeated
+    outputs = tuple(Output(name) for name in "abc")
+    description = Description("next-symbol", "codes", "gru", (feature,), outputs, "0" * 64, {})
+    export(network, description, sample, tmp_path / "model.onnx")
+
+
+def test_metadata_tell_what_a_caller_makes_himself() -> None:
+    features = (
+        Feature("a", "m", missing=Missing("mask", 1.5, "a_missing"), initial=1.5),
+        Feature("a_missing", mask_of="a", scale=False),
+        Feature("a_24", lag=Lag("a", 24)),
+        Feature("hour", "code", tuple(range(24)), calendar="hour"),
+    )
+    told = Description("regression", "r", "lstm", features, (Output("a_q0.1", "m", "a", 1, 0.1),), "", {}).metadata()
+    assert told["features"] == [
+        {"name": "a", "unit": "m", "missing": {"rule": "mask", "value": 1.5, "column": "a_missing"}, "initial": 1.5},
+        {"name": "a_missing", "mask_of": "a"},
+        {"name": "a_24", "lag": {"of": "a", "steps": 24}},
+        {"name": "hour", "unit": "code", "calendar": "hour"},
+    ]
+    assert told["outputs"] == [{"name": "a_q0.1", "unit": "m", "target": "a", "horizon": 1, "quantile": 0.1}]

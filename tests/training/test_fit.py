@@ -5,10 +5,13 @@ import pytest
 import torch
 
 from tests.training import tiny
-from training.batches import Window, collate, in_order, shuffled
+from training.batches import Window, carried, collate, in_order, shuffled, streams
+from training.dataset import Sequence, Stretch
 from training.fit import Learner, fit
 from training.networks import Network
 from training.recipe import Training
+
+SERIES = [tiny.rows(33, seed) for seed in range(4)]  # two for each lane
 
 
 class Interrupted(Exception):
@@ -101,6 +104,18 @@ def test_neither_uncounted_answers_nor_padding_move_the_loss() -> None:
     short = Window(first.x[:6], first.answers[:6])
     uncounted = Window(second.x, np.full_like(second.answers, np.nan))
     assert loss(tiny.network(), [short, uncounted]) == pytest.approx(loss(tiny.network(), [short]))
+
+
+def test_carried_windows_are_to_the_loss_what_the_whole_series_is() -> None:
+    series = [
+        Stretch(Sequence(str(i), np.arange(33), x, x[:, :1], np.zeros(33, bool)), 0, 33, (1,))
+        for i, x in enumerate(SERIES)
+    ]
+    network = tiny.network()
+    learner = Learner(network, Training(window=8, batch=2, carry=True))
+    with torch.no_grad():
+        pieces = [learner.advance(batch).item() for batch in carried(series, learner.how)]
+    assert np.mean(pieces) == pytest.approx(loss(network, streams(series, 0)), rel=1e-6)
 
 
 def test_a_batch_without_an_answer_teaches_nothing() -> None:

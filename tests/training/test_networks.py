@@ -33,14 +33,40 @@ def test_numpy_equations_torch_and_onnx_runtime_agree(layers: int) -> None:
         np.testing.assert_allclose(ort_state[name][0], value, rtol=0, atol=1e-6)
 
 
-def test_a_padded_row_ends_in_the_state_it_has_alone() -> None:
-    network = tiny.network(layers=2)
+@pytest.mark.parametrize("cell", ["feedforward", "rnn", "gru", "lstm"])
+def test_a_padded_row_ends_where_it_does_alone(cell: str) -> None:
+    network = tiny.network(cell, layers=2)
     x = torch.from_numpy(tiny.rows(20)).reshape(2, 10, 4)
     with torch.no_grad():
-        _, together = network(x, torch.tensor([10, 3]), network.zero_state(2))
-        _, alone = network(x[1:, :3], torch.tensor([3]), network.zero_state(1))
+        y, together = network(x, torch.tensor([10, 3]), network.zero_state(2))
+        y_alone, alone = network(x[1:, :3], torch.tensor([3]), network.zero_state(1))
+    torch.testing.assert_close(y[1:, :3], y_alone)
+    assert together.keys() == alone.keys() == network.state_shapes.keys()
     for name, value in alone.items():
         torch.testing.assert_close(together[name][1:], value)
+
+
+@pytest.mark.parametrize("cell", ["feedforward", "rnn", "gru", "lstm"])
+def test_only_a_recurrent_network_remembers(cell: str) -> None:
+    network = tiny.network(cell)
+    x = torch.from_numpy(tiny.rows(6))[None]
+    changed = x.clone()
+    changed[0, 0, tiny.LOAD] += 20
+    with torch.no_grad():
+        outputs = [network(one, torch.tensor([6]), network.zero_state(1))[0][0, 1:] for one in (x, changed)]
+    assert torch.equal(*outputs) == (cell == "feedforward")
+
+
+def test_a_bidirectional_network_reads_from_both_ends_of_each_row() -> None:
+    network = tiny.network(bidirectional=True)
+    x = torch.from_numpy(tiny.rows(20)).reshape(2, 10, 4)
+    with torch.no_grad():
+        together, state = network(x, torch.tensor([10, 3]), {})
+        alone, _ = network(x[1:, :3], torch.tensor([3]), {})
+        cut, _ = network(x[:1, :9], torch.tensor([9]), {})
+    torch.testing.assert_close(together[1:, :3], alone)
+    assert state == {}
+    assert not torch.allclose(together[:1, :9], cut)  # what comes after is heard
 
 
 def test_a_column_that_never_varied_in_training_is_ignored() -> None:
