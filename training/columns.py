@@ -16,6 +16,7 @@ from training.sources import Table
 Array = NDArray[np.float64]  # [rows], NaN where the table is empty
 Times = NDArray[Any]  # [rows], datetime64[us] or numbers
 EXACT = 2**24  # the whole numbers up to here are float32 numbers, so that they can be their own codes
+LARGEST = float(np.finfo(np.float32).max)
 ISO, DOTS, SLASHES = ("%Y-%m-%d", "%Y/%m/%d"), ("%d.%m.%Y",), {True: "%d/%m/%Y", False: "%m/%d/%Y"}
 CLOCKS = ("", " %H:%M:%S%.f", " %H:%M", " %H:%M:%S%.f%:z")
 
@@ -26,7 +27,10 @@ def column(table: Table, name: str) -> pl.Series:
         near = get_close_matches(name, table.frame.columns, n=1)
         guess = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(table.frame.columns)}"
         raise table.error(f"no column {name!r}; {guess}")
-    return table.frame[name]
+    read = table.frame[name]
+    if read.dtype.is_nested() or read.dtype == pl.Binary:
+        raise table.error(f"{name} holds {read.dtype}; a column is of numbers, words or times")
+    return read
 
 
 def numbers(table: Table, name: str) -> Array:
@@ -36,7 +40,7 @@ def numbers(table: Table, name: str) -> Array:
     if read.dtype == pl.String and table.decimal != ".":
         text = read.str.replace(table.decimal, ".", literal=True)
     values = text.cast(pl.Float64, strict=False)
-    wrong = read.is_not_null() & (values.is_null() | values.is_infinite())
+    wrong = read.is_not_null() & (values.is_null() | (values.abs() > LARGEST))
     if wrong.any():
         row = int(wrong.arg_true()[0])
         hint = "; data.decimal = ',' reads it" if "," in str(read[row]) and table.decimal == "." else ""

@@ -103,7 +103,9 @@ def arrange(table: Table, recipe: Recipe) -> Dataset:
     training = stretches(parts.training)
     answers = np.concatenate([stretch.answers() for stretch in training])
     if np.isnan(answers).all(axis=0).any():
-        raise table.error(f"{', '.join(recipe.task.targets)}: a target is empty in the whole training part")
+        raise table.error(
+            f"{', '.join(recipe.task.targets)}: a target is empty in the whole training part, or its horizon leaves it"
+        )
     return Dataset(
         columns.features,
         columns.targets,

@@ -43,11 +43,9 @@ def sequences(table: Table, shortest: int) -> list[Rows]:
         if table.time and len(falls):
             raise _out_of_order(table, index[falls[0] + 1], index[falls[0]])
         if len(index) < shortest:
-            raise table.error(
-                f"sequence {id!r} has {len(index)} rows, and this horizon needs {shortest}: "
-                "remove the sequence, or lower the horizon",
-                row=int(index[0]),
-            )
+            what, fix = (f"sequence {id!r}", "remove it, or ") if table.sequence else ("the table", "")
+            problem = f"{what} has {len(index)} rows, and this horizon needs {shortest}: {fix}lower the horizon"
+            raise table.error(problem, row=int(index[0]))
         part = _part(table, int(index[0]))
         rows += [Rows(id, index[cut], own[cut], part) for cut in _cuts(table, own) if cut.stop - cut.start >= shortest]
     return rows

@@ -30,7 +30,10 @@ class Look:
 
 def look(table: Table, name: str) -> Look:
     """Say what a column seems to hold."""
-    read = columns.column(table, name)
+    try:
+        read = columns.column(table, name)
+    except TableError as error:
+        return Look(name, "nothing", reason=str(error))
     seen = read.drop_nulls()
     if len(seen) <= (1 - RARE) * len(read):
         return Look(name, "nothing", reason="it is nearly always empty")

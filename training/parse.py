@@ -57,7 +57,8 @@ def _tables(section: Any) -> list[Toml]:
 
 
 def _complaints(error: ValidationError, told: Toml) -> Iterator[str]:
-    """One line a fault: the key as one would write it, what is wrong, what would be right."""
+    """One line a key: as one would write it, what is wrong, what would be right. One key may have many faults."""
+    found: dict[str, list[str]] = {}
     for fault in error.errors():
         place, value = _place(fault["loc"], told)
         message = fault["msg"].removeprefix("Value error, ")
@@ -66,6 +67,10 @@ def _complaints(error: ValidationError, told: Toml) -> Iterator[str]:
                 message = "unknown key; remove it, or see docs/recipes.md for the keys there are"
             case "missing":
                 message = "is missing; add it"
+            case "tuple_type":
+                message = "should be a list; a list of tables is written with two brackets"
+            case "model_type":
+                message = "should be a table; it is written with one bracket"
             case "union_tag_invalid":
                 context = fault["ctx"]
                 key = context["discriminator"].strip("'")
@@ -76,7 +81,9 @@ def _complaints(error: ValidationError, told: Toml) -> Iterator[str]:
                 message = "is missing; add it"
             case kind if kind != "value_error" and not isinstance(value, dict | list):
                 message = f"{message[0].lower()}{message[1:]}, and not {value!r}"
-        yield f"{place}: {message}" if place else message
+        found.setdefault(place, []).append(message)
+    for place, messages in found.items():
+        yield f"{place}: {'; or '.join(messages)}" if place else "; ".join(messages)
 
 
 def _place(location: tuple[int | str, ...], told: Toml) -> tuple[str, Any]:

@@ -8,13 +8,13 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, Strict, model_validator
 
 from training.sources import Data
 from training.values import Value
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Moment = datetime | date
+Moment = Annotated[datetime, Strict()] | Annotated[date, Strict()]
 
 
 class Constant(Value):

@@ -22,10 +22,15 @@ def test_numbers_are_read_from_text_and_an_empty_one_is_nan() -> None:
     np.testing.assert_array_equal(numbers(table(1, None, 3), "x"), [1, np.nan, 3])
 
 
-@pytest.mark.parametrize("wrong", ["ten", "inf", "1 000"])
+@pytest.mark.parametrize("wrong", ["ten", "inf", "1e39", "1 000"])
 def test_text_in_a_number_column_is_an_error_that_names_the_line(wrong: str) -> None:
     with pytest.raises(TableError, match=rf"t\.csv: line 3: x is '{wrong}', which is no finite number"):
         numbers(table("1", wrong), "x")
+
+
+def test_a_column_of_lists_is_an_error_that_names_it() -> None:
+    with pytest.raises(TableError, match=r"t\.csv: x holds List\(Int64\); a column is of numbers, words or times"):
+        numbers(table([1, 2]), "x")
 
 
 def test_a_decimal_comma_is_told_how_to_be_read() -> None:

@@ -47,7 +47,7 @@ def test_times_out_of_order_are_an_error_that_names_the_row_and_the_fix(time: li
 
 
 def test_a_sequence_shorter_than_the_horizon_is_an_error_that_names_it() -> None:
-    with pytest.raises(TableError, match=r"row 2: sequence 'b' has 1 rows, and this horizon needs 2: remove"):
+    with pytest.raises(TableError, match=r"row 2: sequence 'b' has 1 rows, and this horizon needs 2: remove it"):
         sequences(table([1, 2, 1], ["a", "a", "b"]), 2)
 
 

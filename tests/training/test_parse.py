@@ -50,6 +50,13 @@ def test_every_shipped_recipe_is_one() -> None:
         ("[task]", '[[features]]\nname = "x"\n[task]', "tiny.toml: two features are named 'x'"),
         ('name = "tiny"', 'name = "a/b"', "tiny.toml: name: string should match pattern"),
         ('name = "tiny"', 'name = tiny"', "tiny.toml: Invalid value (at line 2"),
+        ("[[features]]", "[features]", "tiny.toml: features: should be a list; a list of tables"),
+        ("[data]", "[[data]]", "tiny.toml: data: should be a table"),
+        (
+            "validation = 0.2",
+            "validation = 3",
+            "tiny.toml: split.validation: input should be less than 1, and not 3; or",
+        ),
         ('name = "tiny"', 'folder = "/"', "tiny.toml: folder: unknown key"),
     ],
 )

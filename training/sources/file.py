@@ -4,6 +4,7 @@ import csv
 import gzip
 import hashlib
 import io
+import zlib
 from pathlib import Path
 from typing import Literal
 
@@ -66,7 +67,7 @@ class TableFile(Value):
             raise TableError(f"{self.path.name}: {error}") from None
 
     def _text(self, content: bytes) -> tuple[pl.DataFrame, NDArray[np.int64]]:
-        text = self._decoded(gzip.decompress(content) if self.path.suffix == ".gz" else content)
+        text = self._decoded(self._unpacked(content))
         separator = self.separator or max(SEPARATORS, key=text.partition("\n")[0].count)
         try:
             frame = pl.read_csv(io.StringIO(text), separator=separator, infer_schema=False)
@@ -76,6 +77,14 @@ class TableFile(Value):
         frame = frame.with_columns(pl.all().replace(EMPTY, [None] * len(EMPTY)))
         something = frame.select(~pl.all_horizontal(pl.all().is_null())).to_series()  # a blank line is no row
         return frame.filter(something), _lines(text, separator, len(frame))[something.to_numpy()]
+
+    def _unpacked(self, content: bytes) -> bytes:
+        if self.path.suffix != ".gz":
+            return content
+        try:
+            return gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise TableError(f"{self.path.name}: {error}") from None
 
     def _decoded(self, content: bytes) -> str:
         try:

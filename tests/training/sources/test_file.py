@@ -57,6 +57,7 @@ def test_what_is_no_table_is_an_error_that_names_the_line(content: bytes, compla
         read(tmp_path, content)
 
 
-def test_what_is_no_parquet_file_is_an_error_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(TableError, match=r"t\.parquet: "):
-        read(tmp_path, b"nothing", "t.parquet")
+@pytest.mark.parametrize("name", ["t.parquet", "t.csv.gz"])
+def test_what_is_no_such_file_is_an_error_that_names_it(name: str, tmp_path: Path) -> None:
+    with pytest.raises(TableError, match=f"{name}: "):
+        read(tmp_path, b"nothing", name)
