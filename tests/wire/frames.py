@@ -1,0 +1,51 @@
+"""WebSocket frames by hand over asyncio: fast, and able to say what no client library would."""
+
+import asyncio
+import struct
+from collections.abc import Iterable
+
+from tests.wire.line import PATIENCE
+
+TEXT, BINARY, CLOSE = 1, 2, 8
+
+
+class Frames:
+    """One socket to `/v1/stream`; frames are sent with a mask of zeros, so that they are what they look like."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    @classmethod
+    async def dial(cls, port: int) -> "Frames":
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**24)
+        writer.write(
+            b"GET /v1/stream HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 "), head
+        return cls(reader, writer)
+
+    async def send(self, payloads: Iterable[bytes], kind: int = TEXT) -> None:
+        for payload in payloads:
+            size = len(payload)
+            length = bytes([0x80 | size]) if size < 126 else struct.pack(">BH" if size < 65536 else ">BQ", *_wide(size))
+            self._writer.write(bytes([0x80 | kind]) + length + bytes(4) + payload)
+        await self._writer.drain()
+
+    async def hear(self) -> tuple[int, bytes]:
+        """Kind and payload of the next frame; a close frame has its code in the first two bytes."""
+        async with asyncio.timeout(PATIENCE):
+            first, size = await self._reader.readexactly(2)
+            if size == 126:
+                (size,) = struct.unpack(">H", await self._reader.readexactly(2))
+            elif size == 127:
+                (size,) = struct.unpack(">Q", await self._reader.readexactly(8))
+            return first & 15, await self._reader.readexactly(size)
+
+    def hang_up(self) -> None:
+        self._writer.close()
+
+
+def _wide(size: int) -> tuple[int, int]:
+    return (0x80 | (126 if size < 65536 else 127), size)
