@@ -26,10 +26,11 @@ _STATE, _NEXT = "state.", "next_state."
 
 @dataclass(frozen=True)
 class Column:
-    """A feature or an output: its name and, where the file tells it, its unit."""
+    """A feature or an output: its name and, where the file tells it, its unit and how a caller makes its values."""
 
     name: str
     unit: str | None = None
+    making: Mapping[str, Any] = field(default_factory=dict)  # passed on as it is: rules for gaps, lags, calendar, codes
 
 
 @dataclass(frozen=True)
@@ -137,9 +138,11 @@ def _describe(metadata: str, features: int, outputs: int, digest: str) -> Descri
     try:
         told = json.loads(metadata)
         _expect(told, cell=(str,), memory_horizon=(int,), metrics=(dict,), features=(list,), outputs=(list,))
+        _expect(told, categories=(dict,))
+        codes = told.get("categories") or {}
         return Description(
-            features=_columns(told.get("features"), features, "x"),
-            outputs=_columns(told.get("outputs"), outputs, "y"),
+            features=_columns(told.get("features"), features, "x", codes),
+            outputs=_columns(told.get("outputs"), outputs, "y", {}),
             digest=digest,
             cell=told.get("cell"),
             memory_horizon=told.get("memory_horizon"),
@@ -158,12 +161,18 @@ def _expect(told: Any, **kinds: tuple[type, ...]) -> None:
             raise TypeError(f"{key} is {told[key]!r}")
 
 
-def _columns(told: list[dict[str, Any]] | None, width: int, prefix: str) -> tuple[Column, ...]:
+def _columns(
+    told: list[dict[str, Any]] | None, width: int, prefix: str, codes: Mapping[str, Mapping[str, Any]]
+) -> tuple[Column, ...]:
     if not told:
         return tuple(Column(f"{prefix}{index}") for index in range(width))
-    for one in told:
-        _expect(one, name=(str,), unit=(str,))
-    columns = tuple(Column(one["name"], one.get("unit")) for one in told)
+    columns = tuple(_column(one, codes) for one in told)
     if len(columns) != width or len({column.name for column in columns}) != width:
         raise ValueError(f"{len(columns)} names, or the same one twice, for {width} columns")
     return columns
+
+
+def _column(told: dict[str, Any], codes: Mapping[str, Mapping[str, Any]]) -> Column:
+    _expect(told, name=(str,), unit=(str,))
+    making = {key: value for key, value in told.items() if key not in ("name", "unit")}
+    return Column(told["name"], told.get("unit"), making | dict(codes.get(told["name"], {})))

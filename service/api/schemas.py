@@ -87,7 +87,11 @@ COMPONENTS: dict[str, Schema] = {
         {"name": _TEXT, "versions": _list(_ref("Version")), "default_version": {"type": ["string", "null"]}},
     ),
     "Models": _answered("All models.", {"models": _list(_ref("Listed"))}),
-    "Column": _answered("A feature or an output.", {"name": _TEXT}, {"unit": _TEXT}),
+    "Column": _answered(
+        "A feature or an output; further keys say how its values are made, as the model contract has them.",
+        {"name": _TEXT},
+        {"unit": _TEXT},
+    ),
     "Model": _answered(
         "What a model takes and gives; `tolerance` is there where batched does not equal alone bit for bit.",
         {

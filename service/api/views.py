@@ -46,8 +46,8 @@ def model(engine: Engine, served: OnnxModel) -> dict[str, Any]:
     return view
 
 
-def _column(column: Column) -> dict[str, str]:
-    return {"name": column.name} | ({"unit": column.unit} if column.unit else {})
+def _column(column: Column) -> dict[str, Any]:
+    return {"name": column.name} | ({"unit": column.unit} if column.unit else {}) | dict(column.making)
 
 
 def session(one: Session, sessions: Sessions) -> dict[str, Any]:

@@ -88,6 +88,7 @@ def test_metadata_names_the_columns_and_every_key_is_optional(tmp_path: Path) ->
         {"outputs": {"y": 1}},
         {"metrics": [1, 2]},
         {"memory_horizon": "long"},
+        {"features": [{"name": n} for n in "abc"], "categories": {"a": 1}},
         [],
     ],
     ids=str,
@@ -131,3 +132,16 @@ def test_a_model_may_do_without_lengths(tmp_path: Path) -> None:
     path = changed(write(tmp_path / "model.onnx", "feedforward"), lengths=None)
     outputs, _ = OnnxModel(path).run(np.ones((1, 2, 3), np.float32), np.array([2], np.int32), {})
     assert outputs.shape == (1, 2, 2)
+
+
+def test_how_the_values_of_a_column_are_made_is_passed_on(tmp_path: Path) -> None:
+    told = [
+        {"name": "flow", "unit": "m³/h", "missing": {"rule": "hold"}, "initial": 1.5},
+        {"name": "hour", "calendar": "hour"},
+        {"name": "kind"},
+    ]
+    model = described(tmp_path, {"features": told, "categories": {"kind": {"codes": [0, 1], "labels": ["a", "b"]}}})
+    flow, hour, kind = model.description.features
+    assert (flow.unit, flow.making) == ("m³/h", {"missing": {"rule": "hold"}, "initial": 1.5})
+    assert (hour.unit, hour.making) == (None, {"calendar": "hour"})
+    assert kind.making == {"codes": [0, 1], "labels": ["a", "b"]}

@@ -98,3 +98,10 @@ class TestEveryModelCall:
         worse = {"predict": {"sequences": []}, "sessions": {"history": "x"}, "steps": {"items": []}}
         body = worse.get(path.strip("/"))
         refused(http.request(verb, f"/v1/models/none{path}", json=body), "model_not_found")
+
+
+def test_a_model_tells_how_a_caller_makes_its_values(http: httpx.Client) -> None:
+    features = {one["name"]: one for one in done(http.get("/v1/models/metro-traffic"))["features"]}
+    assert features["temp"]["missing"] == {"rule": "hold"}
+    assert features["hour"]["calendar"] == "hour"
+    assert features["weather_main"]["labels"][:2] == ["Clear", "Clouds"]
