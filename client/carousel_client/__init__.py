@@ -1,7 +1,7 @@
 """The Python client of Carousel: sequences and sessions of recurrent models, over HTTP."""
 
 from carousel_client.async_client import AsyncClient, AsyncSession
-from carousel_client.calls import Column, ItemAnswer, ModelDescription, ModelVersions, Version
+from carousel_client.calls import Column, Feature, ItemAnswer, ModelDescription, ModelVersions, Version
 from carousel_client.client import Client, Session
 from carousel_client.errors import (
     CarouselError,
@@ -30,6 +30,7 @@ from carousel_client.errors import (
     UnsupportedEncoding,
     VersionNotFound,
 )
+from carousel_client.prepare import Preparation
 
 __all__ = [
     "AsyncClient",
@@ -40,6 +41,7 @@ __all__ = [
     "ConnectionFailed",
     "DeadlineExceeded",
     "EngineFailed",
+    "Feature",
     "ForeignAnswer",
     "Internal",
     "InvalidInput",
@@ -53,6 +55,7 @@ __all__ = [
     "NotStreamable",
     "Overloaded",
     "PayloadTooLarge",
+    "Preparation",
     "RouteNotFound",
     "Session",
     "SessionExists",

@@ -34,13 +34,38 @@ class Column(TypedDict):
     unit: NotRequired[str]
 
 
+class Missing(TypedDict):
+    """What a gap takes: the value before it, or `value`."""
+
+    rule: Literal["hold", "constant", "mask"]
+    value: NotRequired[float]
+    column: NotRequired[str]  # the feature that marks the gaps, of `mask`
+
+
+class Lag(TypedDict):
+    """Another feature, `steps` rows before."""
+
+    of: str
+    steps: int
+
+
+class Feature(Column):
+    """A feature, and how its values are made where the model tells it; `Preparation` goes by it."""
+
+    missing: NotRequired[Missing]
+    initial: NotRequired[float]  # its value before the first row
+    lag: NotRequired[Lag]
+    mask_of: NotRequired[str]  # 1 where that feature has a gap, else 0
+    calendar: NotRequired[Literal["hour", "weekday", "month"]]
+
+
 class ModelDescription(TypedDict):
     """What a version says about itself; `memory_horizon` in steps."""
 
     name: str
     version: str
     cell: str | None
-    features: list[Column]
+    features: list[Feature]
     outputs: list[Column]
     state_bytes: int
     memory_horizon: NotRequired[float]
