@@ -107,7 +107,7 @@ async def crowded(socket: Frames, rng: Random, count: int, tally: Tally) -> None
     for _ in range(count // 50):
         asked: list[tuple[str, dict[str, Any]]] = []
         for _ in range(50):
-            gone = {"channel": CHANNELS + rng.randrange(1, 2**40)}
+            gone: dict[str, Any] = {"channel": CHANNELS + rng.randrange(1, 2**40)}
             asked.append(("stream open", {"open": {"model": "lstm", "session": fresh(rng)}}))
             asked.append(rng.choice([("stream close", {"close": gone}), ("stream step", {**gone, "inputs": [STEP]})]))
         await socket.send(orjson.dumps({"id": rng.getrandbits(32), **one}) for _, one in asked)

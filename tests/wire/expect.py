@@ -34,6 +34,7 @@ def problem(told: Mapping[str, Any], code: str) -> Mapping[str, Any]:
     assert told["type"] == f"urn:carousel:{code}"
     assert told["status"] == STATUS[code]
     assert told["title"] and told["detail"]
+    assert (told.get("retry_after_ms", 0) >= 1) == (code in ("overloaded", "too_many_channels"))
     return told
 
 
@@ -45,7 +46,6 @@ def refused(answer: httpx.Response, code: str) -> Mapping[str, Any]:
     assert answer.headers["x-request-id"]
     if code in ("overloaded", "too_many_channels"):
         assert re.fullmatch("[1-9][0-9]*", answer.headers["retry-after"])
-        assert told["retry_after_ms"] >= 1
     return told
 
 

@@ -11,7 +11,7 @@ import orjson
 
 RAW = [b"NaN", b"-Infinity", b"1e400", b"-1e999", b"01", b"9" * 25, b"9" * 400, b"9" * 5000, b'"\\ud800"', b"'x'", b""]
 RAW += [b"[" * depth + b"]" * depth for depth in (20, 300, 1100)]
-JUNK = [
+JUNK: list[Any] = [
     None,
     True,
     False,

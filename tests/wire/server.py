@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import httpx
-import psutil
+import psutil  # type: ignore[import-untyped]  # ships no types
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.wire.poll import until

@@ -49,7 +49,7 @@ class Canaries:
 def fuzzed(launch: Callable[..., Server], tmp_path: Path) -> Iterator[Server]:
     folder = tmp_path / "models"
     for cell in ("lstm", "gru", "feedforward", "bidirectional"):
-        graphs.write(folder / f"{cell}/1/model.onnx", cell)  # type: ignore[arg-type]
+        graphs.write(folder / f"{cell}/1/model.onnx", cell)
     graphs.write(folder / "log/1/model.onnx", "lstm", outputs=1, seed=20, head="log")
     server = launch(folder, max_body_bytes=LIMIT, max_sessions=CHANNELS + ROOM)
     yield server.wait_until_ready()

@@ -11,7 +11,7 @@ from tests.wire.expect import done, refused
 
 def listed(http: httpx.Client, name: str) -> dict[str, Any]:
     (one,) = [model for model in done(http.get("/v1/models"))["models"] if model["name"] == name]
-    return one
+    return dict(one)
 
 
 def test_the_list_tells_each_version_its_state_and_why_one_is_unavailable(http: httpx.Client) -> None:

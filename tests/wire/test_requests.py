@@ -1,5 +1,6 @@
 """What holds for every request: its id, its problem documents, unknown routes, wrong verbs."""
 
+import re
 import socket
 from typing import Any
 
@@ -46,7 +47,7 @@ class TestTheRequestId:
     def test_is_ours_where_the_caller_s_is_none(
         self, http: httpx.Client, verb: str, path: str, status: int, given: str
     ) -> None:
-        answer = http.request(verb, path, headers={"X-Request-Id": given.encode()})
+        answer = http.request(verb, path, headers={b"X-Request-Id": given.encode()})
         assert answer.headers["x-request-id"] not in ("", given)
 
 
@@ -117,7 +118,7 @@ def test_deep_nesting_is_refused_and_harms_nobody(http: httpx.Client, depth: int
 
 @pytest.mark.parametrize("value", ["x", "-1", "1.5", "1e3", "", "+5", "9" * 40, "١"])
 def test_a_deadline_is_a_whole_number_of_milliseconds(http: httpx.Client, value: str) -> None:
-    headers = {"X-Request-Timeout-Ms": value.encode()}
+    headers = {b"X-Request-Timeout-Ms": value.encode()}
     answer = http.post("/v1/models/lstm/predict", json={"sequences": [[[1, 2, 3]]]}, headers=headers)
     refused(answer, "invalid_request")
 
@@ -132,6 +133,14 @@ def test_what_is_no_http_is_an_invalid_request_too(server: Server, request_line:
     assert b"content-type: application/problem+json" in head
     assert b"x-request-id: " in head
     problem(orjson.loads(body), "invalid_request")
+
+
+def test_requests_sent_ahead_are_answered_in_their_order(server: Server, http: httpx.Client, name: str) -> None:
+    http.post("/v1/models/lstm/sessions", json={"id": name})
+    body = b'{"inputs":[[1,2,3]]}'
+    call = f"POST /v1/sessions/{name}/steps HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n".encode()
+    _, answers = raw(server, (call + b"\r\n" + body) * 5 + call + b"Connection: close\r\n\r\n" + body)
+    assert re.findall(rb'"step":([0-9]+)', answers) == [b"1", b"2", b"3", b"4", b"5", b"6"]
 
 
 UPGRADE = b"Host: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n"

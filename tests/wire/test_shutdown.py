@@ -52,7 +52,7 @@ def rest_of(socket: Socket) -> tuple[list[dict[str, Any]], int | None]:
         while True:
             told.append(socket.hear())
     except ConnectionClosed as closed:
-        return told, closed.rcvd and closed.rcvd.code
+        return told, None if closed.rcvd is None else closed.rcvd.code
 
 
 def test_an_idle_server_stops_at_once_with_0(server: Server) -> None:

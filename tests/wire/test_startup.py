@@ -16,7 +16,7 @@ from tests.wire.server import CAROUSEL, Server, environment
 
 def run(*arguments: object, **settings: object) -> tuple[int, str]:
     """Exit code and output of a `carousel serve` that does not come up."""
-    command = [CAROUSEL, "serve", *map(str, arguments)]
+    command = [str(CAROUSEL), "serve", *map(str, arguments)]
     ended = subprocess.run(
         command, check=False, env=environment(**settings), capture_output=True, text=True, timeout=20
     )
