@@ -1,11 +1,11 @@
-# make demo | test | check | serve | smoke URL=… — each sets up what it needs in .venv
-PYTHON ?= python3.11
+# make demo | test | check | serve | smoke URL=… | bench — each sets up what it needs in .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 URL ?= http://127.0.0.1:8000
 
-.PHONY: demo test check format serve smoke openapi clean
+.PHONY: demo test check format serve smoke bench openapi clean
 
 demo: $(READY)  ## train, export, serve, stream six unseen months, print the table, draw the picture
 	$(BIN)/python -m demo.metro_traffic
@@ -31,6 +31,9 @@ serve: $(READY)  ## the service on port 8000 with the shipped models
 
 smoke: $(READY)  ## the client against a running service: make smoke URL=http://127.0.0.1:8000
 	$(BIN)/python -m demo.smoke $(URL)
+
+bench: $(READY)  ## the engine against the bare model, appended to bench/RESULTS.md
+	$(BIN)/python -m bench.engine
 
 openapi: $(READY)  ## write docs/openapi.json anew
 	$(BIN)/carousel openapi > docs/openapi.json

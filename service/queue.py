@@ -128,7 +128,7 @@ class Queue:
         """End everything unapplied."""
         for item in list(self._waiting):
             if isinstance(item, Turn):
-                item.answer.set_exception(error)
+                _refuse(item.answer, error)
                 continue
             if item.session is not None:
                 item.session.pending.clear()
@@ -191,7 +191,7 @@ class Queue:
     def _reject(self, work: Work, error: CarouselError) -> None:
         self._leave(work)
         if not work.answer.done():
-            work.answer.set_exception(error)
+            _refuse(work.answer, error)
 
     def _leave(self, work: Work) -> None:
         if work in self._waiting:
@@ -209,13 +209,11 @@ class Queue:
 
 
 def future() -> "asyncio.Future[Any]":
-    """A future whose error nobody has to look at: whoever asked may have left."""
-    made: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    made.add_done_callback(_seen)
-    return made
+    """An answer to come."""
+    return asyncio.get_running_loop().create_future()
 
 
-def _seen(future: "asyncio.Future[Any]") -> None:
-    """Mark an error as seen: whoever asked may have left."""
-    if not future.cancelled():
-        future.exception()
+def _refuse(answer: "asyncio.Future[Any]", error: CarouselError) -> None:
+    """End with an error that nobody has to look at: whoever asked may have left."""
+    answer.set_exception(error)
+    answer.exception()
