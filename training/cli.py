@@ -52,6 +52,25 @@ def init(
         typer.echo(f"Wrote {output}: read it, then run: carousel-train fit {output}")
 
 
+@app.command()
+def gates(
+    recipe: Annotated[str, typer.Argument(help="A recipe's file, or the name of a shipped one; its model is an LSTM.")],
+    *,
+    models: Annotated[Path, typer.Option(help="Model repository to read from.")] = Path("models"),
+    version: Annotated[int, typer.Option(min=1, help="Version of the model.")] = 1,
+    sequence: Annotated[int, typer.Option(min=0, help="Which sequence of the test part, from 0.")] = 0,
+    steps: Annotated[int, typer.Option(min=2, help="How many of its steps; the default is a week of hours.")] = 168,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the picture.")] = Path("gates.png"),
+) -> None:
+    """Draw the gates, candidate and cell of a trained LSTM over a sequence of unseen data."""
+    with _shown():
+        from training.gates import draw
+        from training.parse import read_recipe
+
+        draw(read_recipe(recipe), models, str(version), output, sequence=sequence, steps=steps)
+        typer.echo(f"Wrote {output}")
+
+
 @contextmanager
 def _shown() -> Iterator[None]:
     """Print what the user can mend, without a traceback."""

@@ -1,0 +1,150 @@
+"""What the LSTM of an exported file does inside, step by step: its gates, checked against the file, and their picture.
+
+Knows the file and the recipe's data; not the network that the file was made of.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from training.contract import read_metadata
+from training.dataset import load
+from training.errors import RecipeError, VerificationError
+from training.evaluate import unseen
+from training.recipe import Recipe
+from training.verify import TOLERANCE, Exported
+
+STEPS = 168  # a week of hours; more are too narrow to tell apart
+INK = "#22303c"
+LOOK: dict[Any, Any] = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
+LOOK |= {"date.autoformatter.day": "%a %d %b", "date.autoformatter.hour": "%d %b %H:%M"}
+PANELS = (  # field of Gates, title, colours, their range (none: symmetric, about as far as the values go)
+    ("forget", "forget gate f: how much of the cell is kept", "viridis", (0.0, 1.0)),
+    ("input", "input gate i: how much of the candidate is written", "viridis", (0.0, 1.0)),
+    ("output", "output gate o: how much of the cell is shown", "viridis", (0.0, 1.0)),
+    ("candidate", "candidate C̃: what would be written", "RdBu_r", (-1.0, 1.0)),
+    ("cell", "cell C = f∗C₋₁ + i∗C̃: what is remembered", "RdBu_r", None),
+)
+
+Array = NDArray[np.float64]
+Floats = NDArray[np.float32]
+
+
+class Gates(NamedTuple):
+    """One layer over one sequence, [T, H] each."""
+
+    forget: Array
+    input: Array
+    output: Array
+    candidate: Array
+    cell: Array
+
+    @property
+    def hidden(self) -> Array:
+        """What the layer shows, h = o∗tanh(C)."""
+        return self.output * np.tanh(self.cell)
+
+
+def draw(recipe: Recipe, models: Path, version: str, output: Path, *, sequence: int = 0, steps: int = STEPS) -> None:
+    """Draw the last layer of a trained model over the first `steps` of a test sequence, its state warmed up before.
+
+    Raises:
+        TrainingError: there is no such model, LSTM or sequence, or the equations do not give what the file computes.
+
+    """
+    path = models / recipe.name / version / "model.onnx"
+    if not path.is_file():
+        raise RecipeError(f"{path}: no such file; `carousel-train fit` makes it")
+    told = read_metadata(path)
+    cell = told.get("cell") if told.get("streamable", True) else "bidirectional"
+    if cell != "lstm":
+        raise RecipeError(f"{path}: its cell is {cell}; only the gates of a one-way lstm can be drawn")
+    data = load(recipe)
+    if [one["name"] for one in told["features"]] != [one.name for one in data.features]:
+        raise RecipeError(f"{path}: was made with other features than the recipe has now; fit it again")
+    if sequence >= len(data.test):
+        raise RecipeError(f"--sequence {sequence}: the test part of {recipe.name} has 0 to {len(data.test) - 1}")
+    (one,) = unseen(recipe, data, [stretch := data.test[sequence]])
+    x = np.concatenate([one.history, one.inputs[:steps]])
+    shown = Gates(*(part[len(one.history) :] for part in gates(onnx.load(path), x)))
+    series = stretch.sequence.targets[stretch.steps][:steps, 0]
+    label = "\n".join(part for part in (data.targets[0].name, data.targets[0].unit) if part)
+    title = f"{recipe.title or recipe.name}: inside the LSTM"
+    picture(shown, one.times[:steps], series, title, label).savefig(output, format="png")
+
+
+def gates(model: onnx.ModelProto, x: Floats) -> Gates:
+    """Return the last layer's gates over raw rows x [T, F] from the zero state, by the equations of the LSTM.
+
+    Raises:
+        VerificationError: they do not lead to the hidden values that the file computes itself.
+
+    """
+    constants = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+    layers = [[constants[name][0] for name in node.input[1:4]] for node in model.graph.node if node.op_type == "LSTM"]
+    z, hidden = _around(model, x, width=layers[0][1].shape[1])
+    for weights in layers:
+        layer = _layer(z, *weights)
+        z = layer.hidden
+    error = float(np.abs(z - hidden).max())
+    if not error <= TOLERANCE:  # NaN fails too
+        raise VerificationError(f"o∗tanh(C) ≠ the file's hidden values by {error:.3g}, allowed {TOLERANCE:g}")
+    return layer
+
+
+def _around(model: onnx.ModelProto, x: Floats, width: int) -> tuple[Array, Array]:
+    """Run the file; return what enters its first layer [T, E] and what leaves its last one [T, H]."""
+    turns = [node for node in model.graph.node if node.op_type == "Transpose"]  # to [T, B, E], and back
+    names = turns[0].input[0], turns[-1].output[0]
+    opened = onnx.ModelProto()
+    opened.CopyFrom(model)
+    opened.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
+    run = Exported(opened.SerializeToString())
+    zero = {name: np.zeros((1, width), np.float32) for name in run.state_names}
+    _, found = run(x[None], np.array([len(x)], np.int32), zero)
+    return found[names[0]][0].astype(np.float64), found[names[1]][0].astype(np.float64)
+
+
+def _layer(z: Array, W: Floats, R: Floats, B: Floats) -> Gates:
+    """Step through z [T, E] in float64; ONNX stacks the gates i, o, f, c, and keeps the bias in two halves."""
+    driven = z @ W.T.astype(np.float64) + B.reshape(2, -1).sum(axis=0, dtype=np.float64)  # [T, 4H]
+    h = c = np.zeros(R.shape[1])
+    steps = []
+    for drive in driven:
+        into, out, forget, candidate = np.split(drive + R @ h, 4)
+        i, o, f = ((1 + np.tanh(gate / 2)) / 2 for gate in (into, out, forget))  # σ, without overflow
+        new = np.tanh(candidate)
+        c = f * c + i * new
+        h = o * np.tanh(c)
+        steps.append((f, i, o, new, c))
+    return Gates(*np.stack(steps, axis=1))
+
+
+@rc_context(LOOK)
+def picture(shown: Gates, times: NDArray[Any], series: Floats, title: str, label: str) -> Figure:
+    """Return heat maps over time [T] below a series [T]; units stand in the order of their mean forget gate."""
+    order = np.argsort(shown.forget.mean(axis=0))
+    figure = Figure(figsize=(11, 13), dpi=82, layout="constrained")
+    top, *maps = figure.subplots(6, 1, sharex=True, height_ratios=(0.7, 1, 1, 1, 1, 1))
+    figure.suptitle(title, fontsize=15)
+    top.plot(times, series, color=INK, linewidth=1.6)
+    top.set_ylabel(label)
+    top.grid(axis="x", alpha=0.3)
+    top.spines[["top", "right"]].set_visible(False)
+    for axes, (name, heading, colours, limits) in zip(maps, PANELS, strict=True):
+        values = getattr(shown, name)[:, order].T  # [H, T]
+        edge = float(np.quantile(np.abs(values), 0.99))  # a lone unit far out would fade all others
+        low, high = limits or (-edge, edge)
+        mesh = axes.pcolormesh(times, np.arange(len(order)), values, cmap=colours, vmin=low, vmax=high)
+        axes.set_title(heading, loc="left")
+        figure.colorbar(mesh, ax=axes, pad=0.01, aspect=12, extend="neither" if limits else "both")
+    figure.supylabel("units of the last layer; those that forget most at the bottom", fontsize="medium")
+    if not np.issubdtype(times.dtype, np.datetime64):
+        maps[-1].set_xlabel("time")
+    return figure
