@@ -25,6 +25,7 @@ from service.work import Answer, Call, Work
 
 CHUNK = 32  # time steps of a row in one tick
 BATCH = 64  # rows in one tick
+_TURNS = 3  # of the loop between ticks: sockets are read, their calls begin, and are accepted; so the next batch fills
 PENDING = 1024  # calls that may wait on one session
 
 _log = logging.getLogger("carousel.engine")
@@ -201,7 +202,8 @@ class Engine:
                     await self._tick(batch)
                 else:
                     await self._queue.ready.wait()
-                await asyncio.sleep(0)  # a turn of the loop: sockets are read and the next batch fills
+                for _ in range(_TURNS):
+                    await asyncio.sleep(0)
         except Exception as error:  # whatever it was, nobody may wait for a dead engine
             _log.error("engine %s/%s died", self.name, self.version, exc_info=error)
             self.dead = error
