@@ -198,9 +198,7 @@ class Engine:
         """Schedule, run, apply; until cancelled, or until the model itself fails: then every waiter is told."""
         try:
             while True:
-                if batch := self._queue.next_batch():
-                    await self._tick(batch)
-                else:
+                if not await self._tick():
                     await self._queue.ready.wait()
                 for _ in range(_TURNS):
                     await asyncio.sleep(0)
@@ -209,11 +207,14 @@ class Engine:
             self.dead = error
             self._queue.abort(self._failure())
 
-    async def _tick(self, batch: list[Work]) -> None:
-        """Run a batch and settle what became of each work.
+    async def _tick(self) -> bool:
+        """Run the next batch and settle what became of each work; False if there was none.
 
         `ended` is the unit that a durable store will commit, before any of its works is answered.
         """
+        batch = self._queue.next_batch()
+        if not batch:
+            return False
         ended, going_on, refused = await self._runner.run(batch)
         for work in going_on:
             self._queue.goes_on(work)
@@ -221,6 +222,7 @@ class Engine:
             self._queue.finish(work)
         for work, error in refused:
             self._queue.fail([work], error)
+        return True
 
     # The door.
 
