@@ -111,7 +111,7 @@ class Queue:
                 self._sessions.touch(session)
             self._start(session)
         if not work.answer.done():
-            work.answer.set_result(Answer(work.outputs, session.step if session else work.steps))
+            work.answer.set_result(Answer(work.outputs, work.start + work.steps))
 
     def fail(self, works: Iterable[Work], error: CarouselError) -> None:
         """End works unapplied, and with them the later works of their sessions that cannot be next any more."""

@@ -19,6 +19,14 @@ _SESSION = (errors.SessionNotFound, errors.SessionExpired, errors.VersionNotFoun
 _QUEUE = (errors.Overloaded, errors.ShuttingDown, errors.EngineFailed)
 _RUN = (errors.InvalidInput, errors.NonFiniteOutput, errors.DeadlineExceeded, *_QUEUE)
 
+_PATIENCE = {
+    "name": "X-Request-Timeout-Ms",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "integer", "minimum": 0},
+    "description": "The caller's patience, from the last byte of the request on",
+}
+
 _Kind = str | None  # of a body: the name of its schema, a media type, or none
 
 # route → (request body, status, answer, errors)
@@ -60,7 +68,9 @@ def described(route: str) -> dict[str, Any]:
     for code, names in by_status.items():
         content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
         responses[code] = {"description": ", ".join(names), "content": content}
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = (
+        {"parameters": [_PATIENCE]} if route == "many_steps" or errors.DeadlineExceeded in refusals else {}
+    )
     if asked is not None:
         extra["requestBody"] = {"required": True, "content": _content(asked)}
     return {"status_code": status, "responses": responses, "openapi_extra": extra, "operation_id": route}

@@ -68,12 +68,7 @@ def test_a_fork_keeps_no_answer_of_the_first(http: httpx.Client, name: str) -> N
     assert refused(answer, "step_conflict")["applied"] is True
 
 
-LATE_STEP = "service/queue.py finish(): the answer's step is read after the PUT behind it has replaced it"
-
-
-@pytest.mark.parametrize(
-    "call", ["fork", "read", pytest.param("replace", marks=pytest.mark.xfail(reason=LATE_STEP)), "delete"]
-)
+@pytest.mark.parametrize("call", ["fork", "read", "replace", "delete"])
 def test_what_is_done_to_a_session_takes_its_turn_behind_accepted_work(
     http: httpx.Client, stream: Socket, name: str, call: str
 ) -> None:
