@@ -69,7 +69,7 @@ def _complaints(error: ValidationError, told: Toml) -> Iterator[str]:
                 message = "is missing; add it"
             case "tuple_type":
                 message = "should be a list; a list of tables is written with two brackets"
-            case "model_type":
+            case "model_type" | "model_attributes_type":
                 message = "should be a table; it is written with one bracket"
             case "union_tag_invalid":
                 context = fault["ctx"]
