@@ -25,9 +25,9 @@ def fit(
         # Heavy, so that `--help` answers at once.
         from rich.console import Console
 
+        from training.card import comparison_table
         from training.contract import read_metadata
         from training.parse import read_recipe
-        from training.report import comparison_table
         from training.train import train
 
         path = train(read_recipe(recipe), models, str(version), seed, resume=resume)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from training.batches import carried, in_order, shuffled, streams, windows
+from training.card import write_card
 from training.contract import Description
 from training.dataset import Dataset, load
 from training.errors import RecipeError, TableError
@@ -14,7 +15,6 @@ from training.export import export
 from training.fit import fit
 from training.networks import Encoder, Feedforward, Network, Recurrent
 from training.recipe import Recipe
-from training.report import write_card
 
 RUNS = Path("runs")
 

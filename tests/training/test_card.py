@@ -1,7 +1,7 @@
 from rich.console import Console
 
+from training.card import card, comparison_table
 from training.recipe import Notes
-from training.report import card, comparison_table
 
 METADATA = {
     "recipe": "load",
