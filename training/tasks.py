@@ -4,6 +4,7 @@ A new task is a section of `training/recipe.py`, a head, and a class here that `
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -43,8 +44,9 @@ class Task:
     def baselines(self, stretch: Stretch) -> dict[str, Floats]:
         """Return forecasts [N,K] for the steps of a stretch that need no network, by name."""
         N = stretch.steps.stop - stretch.steps.start
-        return {"prior": np.tile(self.prior(), (N, 1)).astype(np.float32)}
+        return {"prior": np.tile(self.prior, (N, 1)).astype(np.float32)}
 
+    @cached_property
     def prior(self) -> NDArray[np.floating]:
         """Return what one would say, [K], knowing the training part's answers and nothing else."""
         raise NotImplementedError
@@ -93,6 +95,7 @@ class RegressionTask(Task):
             back["season"] = now + np.array(self.data.horizons) - self.told.season
         return {name: _at(values, rows) for name, rows in back.items()}
 
+    @cached_property
     def prior(self) -> NDArray[np.floating]:
         """Return the means."""
         return self.data.answers.mean
@@ -137,6 +140,7 @@ class QuantilesTask(RegressionTask):
         """Return the quantiles of the training part."""
         return Task.baselines(self, stretch)
 
+    @cached_property
     def prior(self) -> NDArray[np.floating]:
         """Return the quantiles of the training part's answers."""
         return np.nanquantile(self.learnt_answers().astype(np.float64), self.levels, axis=0).T.reshape(-1)
@@ -172,6 +176,7 @@ class ClassesTask(Task):
             "nll": float(-likelihood.log().mean()),
         }
 
+    @cached_property
     def prior(self) -> NDArray[np.floating]:
         """Return the share of each class in the training part."""
         answers = self.learnt_answers()
@@ -202,6 +207,7 @@ class LabelsTask(Task):
             "nll": float(-likelihood.log().sum(1).mean()),
         }
 
+    @cached_property
     def prior(self) -> NDArray[np.floating]:
         """Return how often each label was set in the training part."""
         return np.asarray(np.nanmean(self.learnt_answers(), axis=0, dtype=np.float64))

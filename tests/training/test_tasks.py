@@ -65,7 +65,7 @@ def test_a_band_is_judged_by_what_lies_inside(tmp_path: Path) -> None:
             "pinball_z": (0.75 + 2.75 + 0.25 + 2.25 + 2.25 + 0.25) / 6,
         }
     )
-    np.testing.assert_allclose(band.prior(), [3.5, 8.5])  # answers 1 … 11 ... of the training part
+    np.testing.assert_allclose(band.prior, [3.5, 8.5])  # answers 1 … 11 ... of the training part
 
 
 SYMBOLS = '[[features]]\nkind = "category"\nname = "s"\n'
@@ -78,7 +78,7 @@ def test_classes_and_symbols_are_named_and_judged_in_nats(tmp_path: Path) -> Non
     figures = one.figures(floats([0.75, 0.25], [0.5, 0.5]), floats([0], [np.nan]))
     assert figures["nll"] == pytest.approx(-np.log(0.75))
     assert figures["accuracy"] == 1
-    np.testing.assert_allclose(one.prior(), [5 / 11, 6 / 11])
+    np.testing.assert_allclose(one.prior, [5 / 11, 6 / 11])
 
 
 def test_labels_are_judged_in_nats_a_step_over_all_of_them(tmp_path: Path) -> None:
