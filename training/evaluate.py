@@ -13,6 +13,7 @@ from training.dataset import Dataset, Stretch
 from training.networks import Network
 from training.recipe import ByTime, Recipe
 from training.tasks import TASKS, Figures, Task
+from training.threads import one_thread
 
 Floats = NDArray[np.float32]
 AT_ONCE = 4096  # rows of a batch of one step
@@ -63,6 +64,7 @@ def _unseen(task: Task, stretch: Stretch, steps: int | None) -> Unseen:
     )
 
 
+@one_thread()
 def scores(network: Network, task: Task, streams: list[Unseen]) -> dict[str, Figures]:
     """Return the figures of the network (`test`), of it with its state dropped, and of each baseline."""
     answers = np.concatenate([one.answers for one in streams])

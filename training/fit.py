@@ -22,6 +22,7 @@ from training.batches import Batch
 from training.networks import Network, State
 from training.progress import Curves, ProgressLine
 from training.recipe import Training
+from training.threads import one_thread
 
 HINTS = (
     ".*does not have many workers",  # the data are in memory already
@@ -107,7 +108,7 @@ def fit(
     if not resume:
         for old in folder.glob("*.ckpt"):
             old.unlink()
-    with _one_thread(), _quiet_lightning():
+    with one_thread(), _quiet_lightning():
         seed_everything(seed, workers=True, verbose=False)
         learner = Learner(build(), how)
         best = ModelCheckpoint(folder, "best", monitor="validation_loss", enable_version_counter=False)
@@ -132,17 +133,6 @@ def _trainer(how: Training, folder: Path, callbacks: list[Callback]) -> Trainer:
         enable_progress_bar=False,  # ours is a callback
         enable_model_summary=False,
     )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Small recurrent networks gain nothing from a second thread, and sums keep their order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @contextmanager
