@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Small recurrent networks gain nothing from a second thread (one stream loses by it), and sums keep their order."""
+    """Small networks gain nothing from a second thread, and a lone stream loses by it; sums keep their order."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
