@@ -67,7 +67,7 @@ def _unseen(task: Task, stretch: Stretch, steps: int | None) -> Unseen:
 @one_thread()
 def scores(network: Network, task: Task, streams: list[Unseen]) -> dict[str, Figures]:
     """Return the figures of the network (`test`), of it with its state dropped, and of each baseline."""
-    answers = np.concatenate([one.answers for one in streams])
+    answers = np.concatenate([task.judged(one.answers) for one in streams])
 
     def of(forecast: Callable[[Unseen], Floats]) -> Figures:
         return task.figures(np.concatenate([forecast(one) for one in streams]), answers)

@@ -3,6 +3,8 @@
 One class a kind of answer; `export` builds each of them node by node. Knows no cells.
 """
 
+from math import inf
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -33,8 +35,9 @@ class Values(Head):
 
     mean: Tensor
 
-    def __init__(self, hidden: int, scaling: Scaling) -> None:
+    def __init__(self, hidden: int, scaling: Scaling, cap: float | None = None) -> None:
         super().__init__(hidden, len(scaling.mean))
+        self.cap = inf if cap is None else cap  # answers above it count as it
         std = torch.tensor(scaling.std, dtype=torch.float32)
         self.register_buffer("mean", torch.tensor(scaling.mean, dtype=torch.float32))
         self.register_buffer("std", torch.where(std > 0, std, 1.0))
@@ -46,7 +49,7 @@ class Values(Head):
 
     def loss(self, h: Tensor, answers: Tensor) -> Tensor:
         """Return the mean squared error."""
-        error = (self(h) - answers) / self.std
+        error = (self(h) - answers.clamp(max=self.cap)) / self.std
         return _mean(error[~answers.isnan()].square())
 
 

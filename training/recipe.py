@@ -80,6 +80,8 @@ class Regression(Value):
     horizons: Horizons = (1,)
     unit: str | None = None
     season: PositiveInt | None = None  # steps: the forecast is compared with the value one season before
+    cap: float | None = None  # answers above it count as it while learning; figures are given both ways
+    judged: Literal["every", "last"] = "every"  # the steps of a sequence that figures are about
 
 
 class Quantiles(Value):

@@ -41,6 +41,10 @@ class Task:
         """Return how good outputs [n,K] are for answers [n,M]; NaN on either side does not count."""
         raise NotImplementedError
 
+    def judged(self, answers: Floats) -> Floats:
+        """Return answers [N,M] of one sequence with NaN where the figures leave them out."""
+        return answers
+
     def baselines(self, stretch: Stretch) -> dict[str, Floats]:
         """Return forecasts [N,K] for the steps of a stretch that need no network, by name."""
         N = stretch.steps.stop - stretch.steps.start
@@ -71,23 +75,38 @@ class RegressionTask(Task):
 
     def head(self, hidden: int) -> Head:
         """Return a head that speaks the targets' units."""
-        return Values(hidden, self.data.answers)
+        return Values(hidden, self.data.answers, self.told.cap)
 
     def figures(self, outputs: Floats, answers: Floats) -> Figures:
-        """Return `mse_z` and `mae` over all outputs; with several, `NAME_mse_z` and `NAME_mae` of each as well."""
+        """Return `mse_z` and `mae` over all outputs; with several, `NAME_mse_z` and `NAME_mae` of each as well.
+
+        With a cap there are `rmse` and `capped_rmse` too: answers above the cap as they are, and counted as it.
+        """
         std = np.where(self.data.answers.std > 0, self.data.answers.std, 1.0)
         figures = _errors(outputs, answers, std) if len({target.unit for target in self.data.targets}) == 1 else {}
         if len(self.outputs) > 1:
             for k, output in enumerate(self.outputs):
                 each = _errors(outputs[:, [k]], answers[:, [k]], std[[k]])
                 figures |= {f"{output.name}_{measure}": value for measure, value in each.items()}
+        if self.told.cap is not None:
+            figures |= {"rmse": _rmse(outputs, answers), "capped_rmse": _rmse(outputs, self._capped(answers))}
         return figures
 
+    def judged(self, answers: Floats) -> Floats:
+        """Return every answer, or only those of the last step."""
+        if self.told.judged == "every":
+            return answers
+        return np.where(np.arange(len(answers))[:, None] == len(answers) - 1, answers, np.float32(np.nan))
+
     def baselines(self, stretch: Stretch) -> dict[str, Floats]:
-        """Return the last value and the value one season before, where the target is a feature; else the mean."""
+        """Return the last value and the value one season before, where the target is a feature; else the mean.
+
+        Where the end of a sequence is judged, there is the mean at the same step of the training sequences too.
+        """
         names = [feature.name for feature in self.data.features]
         if not all(target.name in names for target in self.data.targets):
-            return super().baselines(stretch)
+            by_step = {} if self.told.judged == "every" else {"step": self._by_step(stretch)}
+            return super().baselines(stretch) | by_step
         values = stretch.sequence.inputs[:, [names.index(target.name) for target in self.data.targets]]  # [T, C]
         now = np.arange(stretch.steps.start, stretch.steps.stop)[:, None]  # [N, 1]
         back = {"persistence": np.broadcast_to(now, (len(now), len(self.data.horizons)))}
@@ -98,7 +117,26 @@ class RegressionTask(Task):
     @cached_property
     def prior(self) -> NDArray[np.floating]:
         """Return the means."""
-        return self.data.answers.mean
+        return np.asarray(np.nanmean(self._capped(self.learnt_answers()), axis=0, dtype=np.float64))
+
+    def _by_step(self, stretch: Stretch) -> Floats:
+        """Return the mean answer [N,K] at each step of the training sequences; behind their end the last of them."""
+        means = self._step_means
+        N = stretch.steps.stop - stretch.steps.start
+        return means[np.minimum(np.arange(N), len(means) - 1)]
+
+    @cached_property
+    def _step_means(self) -> Floats:
+        learnt = [self._capped(stretch.answers()) for stretch in self.data.training]
+        T = max(map(len, learnt))
+        ragged = np.stack([np.pad(one, ((0, T - len(one)), (0, 0)), constant_values=np.nan) for one in learnt])
+        count = (~np.isnan(ragged)).sum(axis=0)
+        means = np.full(count.shape, np.nan, np.float32)
+        return np.divide(np.nansum(ragged, axis=0), count, out=means, where=count > 0)
+
+    def _capped(self, answers: Floats) -> Floats:
+        """Return answers with those above the cap counted as it."""
+        return answers if self.told.cap is None else np.minimum(answers, np.float32(self.told.cap))
 
 
 class QuantilesTask(RegressionTask):
@@ -230,6 +268,12 @@ def _errors(outputs: Floats, answers: Floats, std: NDArray[np.float64]) -> Figur
         "mse_z": float(regression.mean_squared_error((said / unit)[where], (truth / unit)[where])),
         "mae": float(regression.mean_absolute_error(said[where], truth[where])),
     }
+
+
+def _rmse(outputs: Floats, answers: Floats) -> float:
+    counts = ~np.isnan(answers)
+    said, truth = _tensor(outputs[counts]), _tensor(answers[counts])
+    return float(regression.mean_squared_error(said, truth, squared=False))
 
 
 def _at(values: Floats, rows: NDArray[np.int64]) -> Floats:

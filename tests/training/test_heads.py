@@ -52,6 +52,13 @@ def test_values_are_judged_in_units_of_their_deviation() -> None:
     torch.testing.assert_close(head.loss(hidden(), answers([45.0, 12.0])), error.square().mean())
 
 
+def test_while_learning_an_answer_above_the_cap_counts_as_it() -> None:
+    capped, free = Values(4, SCALING, cap=11.0), Values(4, SCALING)
+    capped.load_state_dict(free.state_dict())
+    assert capped.loss(hidden(), answers([45.0, 12.0])) == free.loss(hidden(), answers([11.0, 11.0]))
+    assert capped.loss(hidden(), answers([10.0, 9.0])) == free.loss(hidden(), answers([10.0, 9.0]))
+
+
 def test_quantiles_never_cross_and_are_judged_by_the_pinball_loss() -> None:
     head = Band(4, SCALING, (0.1, 0.5, 0.9))
     said = head(hidden() * 100).unflatten(-1, (2, 3))
