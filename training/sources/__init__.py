@@ -8,10 +8,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from training.sources.chorales import Chorales
+from training.sources.cmapss import Cmapss
 from training.sources.file import TableFile
 from training.sources.reber import Reber
 from training.sources.table import Source, Table
 
-Data = Annotated[TableFile | Reber, Field(discriminator="source")]
+Data = Annotated[TableFile | Reber | Cmapss | Chorales, Field(discriminator="source")]
 
-__all__ = ["Data", "Reber", "Source", "Table", "TableFile"]
+__all__ = ["Chorales", "Cmapss", "Data", "Reber", "Source", "Table", "TableFile"]
