@@ -6,7 +6,7 @@ each of its symbols exactly the legal next ones have p > 0.2.
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,11 +38,12 @@ def main() -> None:
     console = Console()
     models = _trained(console, version, seed)
     data = load(_RECIPE)
-    strings = unseen(_RECIPE, data, data.test)
+    streams = unseen(_RECIPE, data, data.test)
+    strings = [spelt(one) for one in streams]
     with server(models, _FOLDER / "serve-reber.log") as url, Client(url) as client:
         console.print(f"[bold]Streaming[/] {len(strings)} strings, each a session of {url}")
-        kept = share_right(strings, streamed(client, _MODEL, version, strings))
-        dropped = share_right(strings, state_dropped(client, _MODEL, version, strings))
+        kept = share_right(strings, streamed(client, _MODEL, version, streams))
+        dropped = share_right(strings, state_dropped(client, _MODEL, version, streams))
         seconds = time.time() - psutil.Process().create_time()
     console.print(f"Strings that occur in no training string, every next-symbol set right: [bold]{kept:.1%}[/]")
     console.print(f"The same with the state dropped at each symbol: [bold]{dropped:.1%}[/]")
@@ -53,15 +54,19 @@ def main() -> None:
     sys.exit(0 if good else 1)
 
 
-def share_right(strings: Sequence[Unseen], outputs: Sequence[NDArray[np.float32]]) -> float:
+def spelt(one: Unseen) -> str:
+    """Return the symbols whose codes a stream sends."""
+    return "".join(SYMBOLS[int(code)] for code in one.inputs[:, 0])
+
+
+def share_right(strings: Iterable[str], outputs: Sequence[NDArray[np.float32]]) -> float:
     """Return the share of strings after each of whose symbols exactly the legal ones are likely; outputs [T, K]."""
-    return sum(map(_right, strings, outputs)) / len(strings)
+    return sum(map(_right, strings, outputs)) / len(outputs)
 
 
-def _right(string: Unseen, outputs: NDArray[np.float32]) -> bool:
-    said = "".join(SYMBOLS[int(code)] for code in string.inputs[:, 0])
+def _right(string: str, outputs: NDArray[np.float32]) -> bool:
     likely = [{symbol for symbol, p in zip(SYMBOLS, row, strict=True) if p > _LIKELY} for row in outputs]
-    return likely == [legal(said[: n + 1]) for n in range(len(said))]
+    return likely == [legal(string[: n + 1]) for n in range(len(string))]
 
 
 def _trained(console: Console, version: str, seed: int) -> Path:

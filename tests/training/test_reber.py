@@ -78,5 +78,5 @@ def test_a_string_is_right_only_if_exactly_the_legal_symbols_are_likely() -> Non
     def said(*sets: str) -> np.ndarray:
         return np.array([[0.21 if symbol in likely else 0.2 for symbol in SYMBOLS] for likely in sets])
 
-    outputs = {"BT": said("TP", "B"), "BP": said("T", "B"), "BTB": said("TP", "B", "TPS")}
-    assert share_right(outputs, tuple(SYMBOLS)) == pytest.approx(1 / 3)
+    outputs = [said("TP", "B"), said("T", "B"), said("TP", "B", "TPS")]
+    assert share_right(["BT", "BP", "BTB"], outputs) == pytest.approx(1 / 3)
