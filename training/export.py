@@ -41,6 +41,11 @@ def write(model: onnx.ModelProto, network: Network, sample: NDArray[np.float32],
     """Write a model to `path` if it computes what the network does; otherwise raise `VerificationError`."""
     content = model.SerializeToString()
     verify(content, network, sample)
+    save(content, path)
+
+
+def save(content: bytes, path: Path) -> None:
+    """Write a verified file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     unfinished.write_bytes(content)
@@ -74,21 +79,26 @@ def build(network: Network, description: Description) -> onnx.ModelProto:
 class Graph:
     """Nodes and weights as they are added. Each weight is an initializer, no graph input: ORT may pre-pack it."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = prefix  # of every name that is made here
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[TensorProto] = []
 
     def add(self, op: str, inputs: list[str], outputs: list[str] | None = None, **attributes: Any) -> str:
         """Add a node and return the name of its first output."""
-        outputs = outputs or [f"{op.lower()}.{len(self.nodes)}"]
-        self.nodes.append(helper.make_node(op, inputs, outputs, name=f"node.{len(self.nodes)}", **attributes))
+        outputs = outputs or [f"{self.prefix}{op.lower()}.{len(self.nodes)}"]
+        name = f"{self.prefix}node.{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, inputs, outputs, name=name, **attributes))
         return outputs[0]
 
     def weight(self, values: Tensor | NDArray[np.float32] | list[int]) -> str:
         """Add a constant and return its name; a list becomes int64, the type of axes and indices."""
-        array = np.array(values, np.int64) if isinstance(values, list) else np.asarray(values, np.float32)
-        name = f"weight.{len(self.weights)}"
-        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return self.constant(np.asarray(values, np.int64 if isinstance(values, list) else np.float32))
+
+    def constant(self, values: NDArray[Any] | np.generic) -> str:
+        """Add a constant of the type that it has, and return its name."""
+        name = f"{self.prefix}weight.{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
         return name
 
     def model(

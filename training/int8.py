@@ -1,0 +1,117 @@
+"""An LSTM's file → the same file in integers: each `LSTM` node becomes a `Scan` around `MatMulInteger`.
+
+Every scale is a constant of the file, so that no row changes another's answer. Knows graphs; neither data nor figures.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from training.export import Graph
+
+Floats = NDArray[np.float32]
+ZERO = np.uint8(128)  # stands for 0.0: ONNX Runtime has quick kernels for uint8 · int8, and none for int8 · int8
+STEPS = 127  # of an input on either side of 0
+WEIGHT = 64  # the largest: without VNNI two products are added up in 16 bits, and 2 · 255 · 64 is the last that fits
+HIDDEN = 1.0  # h = o∗tanh(C) lies in (−1, 1)
+
+
+def in_int8(model: onnx.ModelProto, reach: float) -> onnx.ModelProto:
+    """Return the model with its layers in int8; what enters the first one is held within about ±`reach`."""
+    constants = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    read_by = {name: node for node in model.graph.node for name in node.input}
+    nodes: list[onnx.NodeProto] = []
+    weights: list[TensorProto] = list(model.graph.initializer)
+    reshapes: set[str] = set()  # a Scan takes and gives [B, H] and needs none of them
+    layers = 0
+    for node in model.graph.node:
+        if node.op_type != "LSTM":
+            nodes.append(node)
+            continue
+        before, behind = [made_by[name] for name in node.input[5:]], [read_by[name] for name in node.output]
+        reshapes |= {one.name for one in before + behind}
+        layer = Graph(f"int8.{layers}.")
+        _layer(
+            layer,
+            node.input[0],
+            [constants[name][0] for name in node.input[1:4]],
+            HIDDEN if layers else reach,
+            states=[one.input[0] for one in before],
+            results=[one.output[0] for one in behind],
+        )
+        nodes += layer.nodes
+        weights += layer.weights
+        layers += 1
+    return _with(model, [one for one in nodes if one.name not in reshapes], weights)
+
+
+def integers(weight: Floats) -> tuple[NDArray[np.int8], Floats]:
+    """Return a weight [N, K] as integers, and the scale [N] of each output, whose largest weight becomes ±64."""
+    largest = np.abs(weight).max(axis=1)
+    scale = (np.where(largest > 0, largest, 1) / WEIGHT).astype(np.float32)
+    return np.rint(weight / scale[:, None]).astype(np.int8), scale
+
+
+def _layer(
+    graph: Graph, z: str, weights: Sequence[Floats], reach: float, *, states: list[str], results: list[str]
+) -> None:
+    """Add one layer over z [T, B, E]; ONNX gives it as W, R, B, and its results as y, h, C."""
+    W, R, B = weights
+    y, *after = results
+    drive = graph.add("Add", [_product(graph, z, W, reach), graph.weight(B.reshape(2, -1).sum(axis=0))])  # [T, B, 4H]
+    left = graph.add("Unsqueeze", ["lengths", graph.weight([1])])
+    nothing = f"{graph.prefix}left"
+    body = _step(Graph(f"{graph.prefix}step."), R)
+    graph.add("Scan", [*states, left, drive], [*after, nothing, y], body=body, num_scan_inputs=1)
+
+
+def _step(graph: Graph, R: Floats) -> onnx.GraphProto:
+    """Return one step: h, C [B, H], the steps left [B, 1] and drive [B, 4H] → h, C, the steps left, and y [B, H].
+
+    A row without steps left keeps its h and C; its y means nothing.
+    """
+    h, cell, left, drive = taken = [graph.prefix + name for name in ("h", "c", "left", "drive")]
+    parts = [f"{graph.prefix}gate.{name}" for name in "iofc"]
+    graph.add("Split", [graph.add("Add", [_product(graph, h, R, HIDDEN), drive])], parts, axis=1)
+    i, o, f = (graph.add("Sigmoid", [part]) for part in parts[:3])
+    candidate = graph.add("Tanh", [parts[3]])
+    new_cell = graph.add("Add", [graph.add("Mul", [f, cell]), graph.add("Mul", [i, candidate])])
+    new_h = graph.add("Mul", [o, graph.add("Tanh", [new_cell])])
+    goes_on = graph.add("Greater", [left, graph.constant(np.int32(0))])
+    given = [graph.add("Where", [goes_on, new, old]) for new, old in ((new_h, h), (new_cell, cell))]
+    given += [graph.add("Sub", [left, graph.constant(np.int32(1))]), new_h]
+
+    def values(names: Sequence[str], last: int) -> list[onnx.ValueInfoProto]:
+        kinds = [TensorProto.FLOAT, TensorProto.FLOAT, TensorProto.INT32, TensorProto.FLOAT]
+        shapes = [["batch", width] for width in (H, H, 1, last)]
+        return [helper.make_tensor_value_info(*told) for told in zip(names, kinds, shapes, strict=True)]
+
+    H = R.shape[1]
+    return helper.make_graph(graph.nodes, "step", values(taken, 4 * H), values(given, H), graph.weights)
+
+
+def _product(graph: Graph, x: str, weight: Floats, reach: float) -> str:
+    """Add x · weightᵀ for x within ±`reach`: both in integers, their sum in int32 and exact, then scaled back."""
+    scale = np.float32(reach / STEPS)
+    whole, scales = integers(weight)
+    zero = graph.constant(ZERO)
+    rounded = graph.add("QuantizeLinear", [x, graph.constant(scale), zero])
+    total = graph.add("MatMulInteger", [rounded, graph.constant(whole.T), zero])
+    return graph.add("Mul", [graph.add("Cast", [total], to=TensorProto.FLOAT), graph.constant(scales * scale)])
+
+
+def _with(model: onnx.ModelProto, nodes: Sequence[Any], weights: Sequence[TensorProto]) -> onnx.ModelProto:
+    """Return a checked copy with other nodes, and those of the weights that they read."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    del result.graph.node[:], result.graph.initializer[:]
+    read = {name for node in nodes for name in node.input}
+    result.graph.node.extend(nodes)
+    result.graph.initializer.extend(weight for weight in weights if weight.name in read)
+    onnx.checker.check_model(result, full_check=True)
+    return result
