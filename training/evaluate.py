@@ -1,22 +1,37 @@
 """How good a network is on unseen data: streamed as a caller would, with its state dropped, beside the baselines."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from training.batches import warm_start
 from training.dataset import Dataset, Stretch
-from training.networks import Network
+from training.networks import State
 from training.recipe import ByTime, Recipe
 from training.tasks import TASKS, Figures, Task
 from training.threads import one_thread
 
 Floats = NDArray[np.float32]
 AT_ONCE = 4096  # rows of a batch of one step
+
+
+class Judged(Protocol):
+    """What is judged: a network, or a file that is run as one."""
+
+    @property
+    def state_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """The shape of each state of one row."""
+
+    def zero_state(self, batch: int) -> State:
+        """Return every state as [batch, …], all zero."""
+
+    def __call__(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        """Advance every row of x [B,T,F] by its own length."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +80,7 @@ def _unseen(task: Task, stretch: Stretch, steps: int | None) -> Unseen:
 
 
 @one_thread()
-def scores(network: Network, task: Task, streams: list[Unseen]) -> dict[str, Figures]:
+def scores(network: Judged, task: Task, streams: list[Unseen]) -> dict[str, Figures]:
     """Return the figures of the network (`test`), of it with its state dropped, and of each baseline."""
     answers = np.concatenate([task.judged(one.answers) for one in streams])
 
@@ -84,7 +99,7 @@ def flat(measured: dict[str, Figures]) -> Figures:
 
 
 @torch.no_grad()
-def streamed(network: Network, one: Unseen) -> Floats:
+def streamed(network: Judged, one: Unseen) -> Floats:
     """Return the outputs [N, K] of the inputs as one stream through one state, warmed up by the history."""
     x = np.concatenate([one.history, one.inputs])
     outputs, _ = network(torch.from_numpy(x)[None], torch.tensor([len(x)]), network.zero_state(1))
@@ -92,7 +107,7 @@ def streamed(network: Network, one: Unseen) -> Floats:
 
 
 @torch.no_grad()
-def state_dropped(network: Network, one: Unseen) -> Floats:
+def state_dropped(network: Judged, one: Unseen) -> Floats:
     """Return the outputs [N, K] of the inputs, each row alone from the zero state."""
     outputs = []
     for start in range(0, len(one.inputs), AT_ONCE):
