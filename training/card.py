@@ -15,24 +15,30 @@ LABELS = {
     "persistence": "persistence (the value of the step before)",
     "season": "the value one season before",
     "prior": "the training part on average, whatever is sent",
+    "step": "the training part on average at the same step",
 }
 FIGURES = {
     "mse_z": "MSE, z-scored",
-    "mae": "MAE, {unit}",
+    "mae": "MAE{unit}",
+    "rmse": "RMSE{unit}",
+    "capped_rmse": "RMSE{unit}, truth capped",
     "pinball_z": "pinball loss, z-scored",
     "coverage": "truths inside the band",
     "accuracy": "accuracy",
     "f1": "F1",
     "nll": "nats a step",
 }
+IN_UNITS = ("mae", "rmse", "capped_rmse")  # of the target
 Comparison = tuple[list[str], list[list[str]]]  # the head and the rows
 
 
 def comparison(metadata: Mapping[str, Any]) -> Comparison:
-    """Return the model beside what it is compared with, figure by figure, as text."""
-    metrics, unit = metadata["metrics"], metadata["outputs"][0].get("unit", "")
+    """Return the model beside what it is compared with, figure by figure, or else output by output, as text."""
+    metrics, unit = metadata["metrics"], metadata["outputs"][0].get("unit")
     figures = [figure for figure in FIGURES if f"test_{figure}" in metrics]
-    head = ["forecast", *(FIGURES[figure].format(unit=unit).removesuffix(", ") for figure in figures)]
+    if not figures:
+        return by_output(metadata)
+    head = ["forecast", *(FIGURES[figure].format(unit=f", {unit}" if unit else "") for figure in figures)]
     rows = [
         [label, *(_shown(figure, metrics.get(f"{name}_{figure}")) for figure in figures)]
         for name, label in LABELS.items()
@@ -41,16 +47,24 @@ def comparison(metadata: Mapping[str, Any]) -> Comparison:
     return head, rows
 
 
+def by_output(metadata: Mapping[str, Any]) -> Comparison:
+    """Return the mean absolute error of each output, of the model and of what it is compared with, as text."""
+    metrics, outputs = metadata["metrics"], metadata["outputs"]
+    whose = [name for name in LABELS if f"{name}_{outputs[0]['name']}_mae" in metrics]
+    head = ["MAE", *("this model" if name == "test" else name.replace("_", " ") for name in whose)]
+    rows = []
+    for one in outputs:
+        words = ", ".join(filter(None, (one["name"], one.get("unit"))))
+        rows.append([words, *(_shown("mae", metrics[f"{name}_{one['name']}_mae"]) for name in whose)])
+    return head, rows if whose else []
+
+
 def _shown(figure: str, value: float | None) -> str:
     if value is None:
         return "–"
-    return (
-        f"{value:.4g}"
-        if figure == "mae" and abs(value) < 100
-        else f"{value:.0f}"
-        if figure == "mae"
-        else f"{value:.4f}"
-    )
+    if figure not in IN_UNITS:
+        return f"{value:.4f}"
+    return f"{value:.4g}" if abs(value) < 100 else f"{value:.0f}"
 
 
 def comparison_table(metadata: Mapping[str, Any]) -> Table:
@@ -78,7 +92,7 @@ def card(metadata: Mapping[str, Any], title: str, notes: Notes, command: str) ->
         "Outputs": "\n".join(f"- {_with_unit(output)}" for output in metadata["outputs"]),
         "Test": "\n\n".join(part for part in (notes.split.strip(), _comparison(metadata)) if part),
         "Data and licence": notes.data.strip(),
-        "Made by": f"`{command}`, cell `{metadata['cell']}`, with {_versions(metadata)};\n"
+        "Made by": f"`{command}`, cell `{metadata['cell']}`, with {versions(metadata)};\n"
         f"data sha256 `{metadata['data_sha256']}`.",
     }
     body = "\n\n".join(f"## {head}\n\n{text}" if head else text for head, text in sections.items() if text)
@@ -124,5 +138,6 @@ def _comparison(metadata: Mapping[str, Any]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines).replace("| --- |", "|---|").replace(" --- |", "---|")
 
 
-def _versions(metadata: Mapping[str, Any]) -> str:
+def versions(metadata: Mapping[str, Any]) -> str:
+    """Return the tools that made the file, with their versions."""
     return ", ".join(f"{tool} {version}" for tool, version in metadata["versions"].items())
