@@ -78,9 +78,11 @@ class Description:
     data_sha256: str
     metrics: Mapping[str, float]
     streamable: bool = True  # false: it reads a sequence from both ends
+    memory_horizon: int | None = None  # steps; of one that streams, None: further back than could be measured
 
     def metadata(self) -> dict[str, Any]:
         """Return the JSON object that the file carries under `carousel`."""
+        listens = {"memory_horizon": self.memory_horizon} if self.streamable else {}
         return {
             "task": self.task,
             "recipe": self.recipe,
@@ -91,6 +93,7 @@ class Description:
             "categories": {feature.name: _category(feature) for feature in self.features if feature.codes},
             "data_sha256": self.data_sha256,
             "metrics": dict(self.metrics),
+            **listens,
             "versions": {"python": platform.python_version()} | {tool: version(tool) for tool in TOOLS},
         }
 

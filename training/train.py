@@ -13,6 +13,7 @@ from training.errors import RecipeError, TableError
 from training.evaluate import flat, scores, task_of, unseen, warm_up
 from training.export import export
 from training.fit import fit
+from training.gradients import memory_horizon
 from training.networks import Encoder, Feedforward, Network, Recurrent
 from training.recipe import Recipe
 
@@ -81,6 +82,7 @@ def describe(recipe: Recipe, data: Dataset, network: Network, metrics: dict[str,
         data_sha256=data.sha256,
         metrics=metrics,
         streamable=network.streamable,
+        memory_horizon=memory_horizon(network, data.test),
     )
 
 
