@@ -32,8 +32,8 @@ serve: $(READY)  ## the service on port 8000 with the shipped models
 smoke: $(READY)  ## the client against a running service: make smoke URL=http://127.0.0.1:8000
 	$(BIN)/python -m demo.smoke $(URL)
 
-bench: $(READY)  ## the engine against the bare model, appended to bench/RESULTS.md
-	$(BIN)/python -m bench.engine
+bench: $(READY)  ## every load against its floors and peers, appended to bench/RESULTS.md: make bench ARGS='--only many-S'
+	$(BIN)/python -m bench $(ARGS)
 
 openapi: $(READY)  ## write docs/openapi.json anew
 	$(BIN)/carousel openapi > docs/openapi.json

@@ -11,14 +11,27 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bench.check import WrongAnswerError
+from bench.crowd import crowd
+from bench.cuts import cuts
+from bench.fairness import fairness
 from bench.generator import NotRunError
+from bench.overload import CALLS, FRAMES, STEPS, overload
 from bench.report import Line, append, machine, table
 from bench.rows import ROWS, floors, measure
 from bench.workshop import Workshop
 
+WRONG = "**wrong answer**"
+
 _ALL: Mapping[str, Callable[[Workshop], list[Line]]] = {
     "floors": floors,
     **{name: partial(measure, row) for name, row in ROWS.items()},
+    "fairness": fairness,
+    "crowd": crowd,
+    "overload-calls": partial(overload, CALLS),
+    "overload-steps": partial(overload, STEPS),
+    "overload-frames": partial(overload, FRAMES),
+    "cuts": cuts,
 }
 
 
@@ -46,20 +59,17 @@ def main(
     print(f"{machine()}\n\n{table(lines)}")
     if record:
         append(lines, f"python -m bench {' '.join(sys.argv[1:])}".strip(), repeats, seconds)
+    if any(line.what == WRONG for line in lines):
+        raise typer.Exit(1)
 
 
 def _run(name: str, shop: Workshop) -> list[Line]:
-    """The lines of a row; if it could not be measured, one that says why."""
+    """The lines of a row; if it could not be measured, or an answer was wrong, one that says why."""
     try:
         return _ALL[name](shop)
-    except NotRunError as reason:
-        return [
-            Line(
-                ROWS[name].says if name in ROWS else name,
-                "**not run**",
-                " ".join(str(reason).replace("|", "/").split()),
-            )
-        ]
+    except (NotRunError, WrongAnswerError) as reason:
+        verdict = "**not run**" if isinstance(reason, NotRunError) else WRONG
+        return [Line(name, verdict, " ".join(str(reason).replace("|", "/").split())[:500])]
 
 
 def _tell(progress: Progress, task: object, name: str, what: str) -> None:

@@ -15,6 +15,8 @@ from bench.inputs import Array, pool, rows_of
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: afterwards it is too late
 import onnxruntime as ort
 
+Kept = dict[int, list[tuple[int, Array]]]  # session → the first step and the outputs [T, K] of each answer
+
 _HEAD = struct.Struct("<QII")  # step, session, bytes of the answer
 _PIECE = 1024  # steps of a lone run that are held at once
 
@@ -49,23 +51,27 @@ class Reference:
 
 
 def check(samples: Path, load: Load, reference: Reference) -> int:
-    """How many steps were compared.
+    """How many steps of what a run kept were compared.
 
     Raises:
         WrongAnswerError: one differs.
 
     """
-    kept: dict[int, list[tuple[int, Array]]] = defaultdict(list)
+    kept: Kept = defaultdict(list)
     for session, step, payload in _records(samples):
         kept[session].append((step, _decode(payload, load)))
+    return compare(kept, reference, from_zero=load.predict)
+
+
+def compare(kept: Kept, reference: Reference, *, from_zero: bool = False) -> int:
+    """How many steps were compared; `from_zero`: each answer is of a sequence of its own. Raises WrongAnswerError."""
     for session, answers in kept.items():
-        last = max(step for step, _ in answers) + load.length
-        whole = None if load.predict else reference.outputs(session, 0, last)
-        for step, answer in answers:
-            lone = reference.outputs(session, step, load.length) if whole is None else whole[step : step + load.length]
+        whole = None if from_zero else reference.outputs(session, 0, max(at + len(answer) for at, answer in answers))
+        for at, answer in answers:
+            lone = reference.outputs(session, at, len(answer)) if whole is None else whole[at : at + len(answer)]
             if answer.tobytes() != lone.tobytes():
-                raise WrongAnswerError(f"session {session}, step {step}: {answer.tolist()} is not {lone.tolist()}")
-    return load.length * sum(map(len, kept.values()))
+                raise WrongAnswerError(f"session {session}, step {at}: {answer.tolist()} is not {lone.tolist()}")
+    return sum(len(answer) for answers in kept.values() for _, answer in answers)
 
 
 def _records(samples: Path) -> Iterator[tuple[int, int, bytes]]:

@@ -135,6 +135,14 @@ class Running:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
+    def done(self, within: float) -> bool:
+        """Whether it has ended, after waiting that many seconds for it."""
+        try:
+            self._process.wait(within)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def wait(self) -> Tally:
         """Its result. Raises NotRunError with what the generator says of the server."""
         told, complaint = self._process.communicate()

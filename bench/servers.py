@@ -47,6 +47,13 @@ def carousel(models: Path, log: Path, **settings: object) -> AbstractContextMana
     return _started([_CAROUSEL, "serve", "--models", models, "--port"], log, "/health/ready", **settings)
 
 
+def watched_carousel(models: Path, log: Path) -> AbstractContextManager[Server]:
+    """The service, which writes to its log on SIGUSR1 how many tasks it has."""
+    return _started(
+        [sys.executable, "-m", "bench.watched", "serve", "--models", models, "--port"], log, "/health/ready"
+    )
+
+
 def sixty_lines(model: Path, log: Path) -> AbstractContextManager[Server]:
     """The peer that serves one file."""
     return _started([sys.executable, "-m", "bench.sixty_lines", model], log)

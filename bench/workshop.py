@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -53,8 +53,11 @@ class Workshop:
         """The service, with one model."""
         return servers.carousel(self.models(model), self.log("carousel"), **settings)
 
-    def checked(self, load: Load, model: str, server: Server, seconds: float | None = None) -> Tally:
-        """Run a load against the service, and compare at least 1 % of its answers with lone runs."""
+    def checked(
+        self, load: Load, model: str, server: Server, *, seconds: float | None = None, lead: float | None = None
+    ) -> Tally:
+        """Run a load for `seconds` after a `lead`, and compare at least 1 % of its answers with lone runs."""
+        load = load if lead is None else replace(load, warm=lead)
         samples = self.folder / "samples"
         samples.unlink(missing_ok=True)
         tally = self.generator.run(load, model, server.port, seconds or self.seconds, samples=samples)
