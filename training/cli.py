@@ -71,6 +71,31 @@ def gates(
         typer.echo(f"Wrote {output}")
 
 
+@app.command()
+def quantise(
+    recipe: Annotated[str, typer.Argument(help="A recipe's file, or the name of a shipped one; its model is an LSTM.")],
+    *,
+    models: Annotated[Path, typer.Option(help="Model repository to read from and write to.")] = Path("models"),
+    of: Annotated[int, typer.Option(min=1, help="Version that int8 is made of.")] = 1,
+    version: Annotated[int, typer.Option(min=1, help="Version to write; an older file of it is replaced.")] = 2,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="By what share its main figure on the validation part may be worse.")
+    ] = 0.02,
+) -> None:
+    """Write a trained LSTM in int8, as another version, and print what that costs and brings."""
+    with _shown():
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        from training.parse import read_recipe
+        from training.quantise import quantise as write
+
+        path = write(read_recipe(recipe), models, of=str(of), version=str(version), tolerance=tolerance)
+        card = path.with_name("card.md")
+        Console().print(Markdown(card.read_text(encoding="utf-8").rpartition("## Quantised")[2]))
+        typer.echo(f"Wrote {path} and {card}")
+
+
 @contextmanager
 def _shown() -> Iterator[None]:
     """Print what the user can mend, without a traceback."""
