@@ -12,8 +12,9 @@ from training.sources.chorales import Chorales
 from training.sources.cmapss import Cmapss
 from training.sources.file import TableFile
 from training.sources.reber import Reber
+from training.sources.recall import Recall
 from training.sources.table import Source, Table
 
-Data = Annotated[TableFile | Reber | Cmapss | Chorales, Field(discriminator="source")]
+Data = Annotated[TableFile | Reber | Cmapss | Chorales | Recall, Field(discriminator="source")]
 
-__all__ = ["Chorales", "Cmapss", "Data", "Reber", "Source", "Table", "TableFile"]
+__all__ = ["Chorales", "Cmapss", "Data", "Reber", "Recall", "Source", "Table", "TableFile"]

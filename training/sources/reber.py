@@ -5,14 +5,13 @@ string of the Reber grammar (itself B … E), then the same T or P again, then E
 to remember the second across the whole string between them.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import polars as pl
 from pydantic import PositiveInt
 
+from training.sources.strings import spelt
 from training.sources.table import Table
 from training.values import Value
 
@@ -77,21 +76,9 @@ class Reber(Value):
     seed: int = 0
 
     def read(self, folder: Path) -> Table:
-        """Draw the strings: a row is a symbol, with its string, its step there and the part of the string."""
+        """Draw the strings."""
         del folder  # nothing is read
-        parts = self.parts()
-        rows = [(part, text) for part, texts in parts.items() for text in texts]
-        frame = pl.DataFrame(
-            {
-                "string": np.repeat(np.arange(len(rows)), [len(text) for _, text in rows]),
-                "step": np.concatenate([np.arange(len(text)) for _, text in rows]),
-                "symbol": list("".join(text for _, text in rows)),
-                "part": [part for part, text in rows for _ in text],
-            }
-        )
-        told = "\n".join(f"{part} {text}" for part, text in rows)
-        sha256 = hashlib.sha256(told.encode()).hexdigest()
-        return Table(frame, "reber", sha256, time="step", sequence="string", part="part")
+        return spelt("reber", self.parts())
 
     def parts(self) -> dict[str, list[str]]:
         """Return the strings of each part; none of one part occurs in another."""
