@@ -37,6 +37,7 @@ class Batch(NamedTuple):
     answers: Tensor  # [B, T, M]; NaN in the padding
     lanes: Tensor  # [B] whose state a row goes on from
     fresh: Tensor  # [B] the row begins with the zero state instead
+    weight: float = 1.0  # of its mean loss, where processes share a batch
 
 
 def window(stretch: Stretch, start: int, stop: int, uncounted: int = 0) -> Window:
@@ -83,6 +84,21 @@ def collate_lanes(rows: Sequence[Laned]) -> Batch:
     lengths = torch.tensor([len(one.x) for one in cut])
     lanes, fresh = torch.tensor([lane for _, lane, _ in rows]), torch.tensor([new for _, _, new in rows])
     return Batch(torch.from_numpy(x), lengths, torch.from_numpy(answers), lanes, fresh)
+
+
+def share(batch: Batch, rank: int, world: int) -> Batch:
+    """Return the lanes of one process of many; their mean losses, weighted, have the mean over the whole batch as mean.
+
+    A process that has no lane left takes a step that does not count: all have as many batches.
+    """
+    counted, mine = ~batch.answers.isnan(), batch.lanes % world == rank
+    weight = world * float(counted[mine].sum()) / max(float(counted.sum()), 1.0)
+    if not mine.any():
+        x, answers = batch.x[:1, :1], torch.full_like(batch.answers[:1, :1], torch.nan)
+        return Batch(x, torch.ones_like(batch.lengths[:1]), answers, batch.lanes[:1], batch.fresh[:1], weight)
+    T = int(batch.lengths[mine].max())
+    x, lengths, answers, lanes, fresh = (part[mine] for part in batch[:5])
+    return Batch(x[:, :T], lengths, answers[:, :T], lanes, fresh, weight)
 
 
 class _Listed(Dataset[Window]):

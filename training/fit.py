@@ -1,5 +1,6 @@
 """The Lightning run: one network, its batches, a validation stream; early stopping, checkpoints, resume, seed.
 
+Many processes, on one host or on many, share each batch that one would take, so that they learn what one learns.
 Knows nothing of tables, features or files of models. What it leaves (checkpoints, curves) goes into one folder.
 """
 
@@ -11,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning import LightningModule, seed_everything
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 from torch.utils.data import DataLoader
 
-from training.batches import Batch
+from training.batches import Batch, share
+from training.errors import TrainingError
+from training.hardware import PLAIN, Hardware, is_first
 from training.networks import Network, State
 from training.progress import Curves, ProgressLine
 from training.recipe import Training
@@ -45,25 +48,36 @@ class Learner(LightningModule):
     def loss(self, batch: Batch, state: State) -> tuple[Tensor, State]:
         """Return the loss of one batch from `state`, and the state after it."""
         h, after = self.network.hidden_values(batch.x, batch.lengths, state)
-        return self.network.head.loss(h, batch.answers), after
+        with torch.autocast(h.device.type, enabled=False):  # a loss wants its digits, whatever the cells compute in
+            return self.network.head.loss(h.float(), batch.answers), after
 
     def advance(self, batch: Batch) -> Tensor:
         """Return the loss of one batch from where its lanes stand, and move them on."""
         loss, after = self.loss(batch, self._start(batch))
         for name, value in after.items() if self.how.carry else ():
-            self.carried[name][batch.lanes] = value.detach()
+            self.carried[name][batch.lanes] = value.detach().float()
         return loss
+
+    def on_train_epoch_start(self) -> None:
+        """Throw the first process's dice: all take the windows in one order."""
+        torch.set_rng_state(self.trainer.strategy.broadcast(torch.get_rng_state()))
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Take this process's share of a batch."""
+        world = self.trainer.world_size
+        return batch if world == 1 else share(batch, self.global_rank, world)
 
     def training_step(self, batch: Batch) -> Tensor:
         """Return the training loss of one batch."""
         loss = self.advance(batch)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.x))
-        return loss
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.x), sync_dist=True)
+        return loss * batch.weight
 
     def validation_step(self, batch: Batch) -> None:
         """Log the loss on the validation part, by which the best epoch is chosen."""
         loss, _ = self.loss(batch, self.network.zero_state(len(batch.x)))
-        self.log("validation_loss", loss, batch_size=int((~batch.answers.isnan()).any(-1).sum()))
+        counted = int((~batch.answers.isnan()).any(-1).sum())
+        self.log("validation_loss", loss, batch_size=counted, sync_dist=True)
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
         """Adam, its rate annealed over the epochs."""
@@ -97,54 +111,54 @@ def fit(
     seed: int,
     folder: Path,
     resume: bool = False,
+    hardware: Hardware = PLAIN,
 ) -> Network:
     """Train what `build` makes and return it as it was at its best validation loss, ready to be evaluated.
 
     The same seed gives the same weights on the same machine: `build` is called after the seed is set, on one thread.
-    `resume` goes on from the last epoch that the folder holds, and gives what an uninterrupted run would have.
+    `resume` goes on from the last epoch that the folder holds, and gives what an uninterrupted run would have. Many
+    processes share the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     last = folder / "last.ckpt"
-    if not resume:
-        for old in folder.glob("*.ckpt"):
-            old.unlink()
+    for old in folder.glob("*.ckpt") if is_first() and not resume else ():
+        old.unlink()
     with one_thread(), _quiet_lightning():
         seed_everything(seed, workers=True, verbose=False)
         learner = Learner(build(), how)
         best = ModelCheckpoint(folder, "best", monitor="validation_loss", enable_version_counter=False)
         every = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
         stop = EarlyStopping("validation_loss", patience=how.patience)
-        trainer = _trainer(how, folder, [stop, Curves(folder), ProgressLine(), best, every])
-        trainer.fit(learner, training, validation, ckpt_path=last if last.exists() else None)
-        checkpoint = torch.load(best.best_model_path, weights_only=True)
+        trainer = hardware.trainer(
+            default_root_dir=folder,
+            max_epochs=how.epochs,
+            gradient_clip_val=how.clip,
+            logger=False,
+            callbacks=[stop, Curves(folder), ProgressLine(), best, every],
+            num_sanity_val_steps=0,
+            enable_progress_bar=False,  # ours is a callback
+            enable_model_summary=False,
+        )
+        if trainer.world_size > how.batch:
+            raise TrainingError(f"training.batch is {how.batch}, too few for {trainer.world_size} processes to share")
+        trainer.fit(learner, training, validation, ckpt_path=last if resume and last.exists() else None)
+        checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     learner.load_state_dict(checkpoint["state_dict"])
-    return learner.network.eval()
-
-
-def _trainer(how: Training, folder: Path, callbacks: list[Callback]) -> Trainer:
-    return Trainer(
-        accelerator="cpu",
-        default_root_dir=folder,
-        max_epochs=how.epochs,
-        gradient_clip_val=how.clip,
-        logger=False,
-        callbacks=callbacks,
-        num_sanity_val_steps=0,
-        enable_progress_bar=False,  # ours is a callback
-        enable_model_summary=False,
-    )
+    return learner.network.cpu().eval()
 
 
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
     """Keep hints that no user of a recipe can act on out of the terminal."""
-    log = logging.getLogger("lightning.pytorch")
-    level = log.level
-    log.setLevel(logging.WARNING)
+    logs = [logging.getLogger(f"lightning.{half}") for half in ("pytorch", "fabric")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             for hint in HINTS:
                 warnings.filterwarnings("ignore", hint)
             yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)

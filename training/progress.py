@@ -46,7 +46,8 @@ class ProgressLine(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """End the line, its last state in sight, and give the terminal back, whatever happened."""
-        self.line.stop()
+        if trainer.is_global_zero:
+            self.line.stop()
 
 
 def _losses(trainer: Trainer) -> str:
