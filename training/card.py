@@ -1,6 +1,7 @@
 """The model card: what the file says of itself, with the recipe's notes. Reads the file, never the network."""
 
 from collections.abc import Mapping
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def by_output(metadata: Mapping[str, Any]) -> Comparison:
 
 
 def _shown(figure: str, value: float | None) -> str:
-    if value is None:
+    if value is None or isnan(value):
         return "–"
     if figure not in IN_UNITS:
         return f"{value:.4f}"
@@ -93,7 +94,7 @@ def card(metadata: Mapping[str, Any], title: str, notes: Notes, command: str) ->
         "Test": "\n\n".join(part for part in (notes.split.strip(), _comparison(metadata)) if part),
         "Data and licence": notes.data.strip(),
         "Made by": f"`{command}`, cell `{metadata['cell']}`, with {versions(metadata)};\n"
-        f"data sha256 `{metadata['data_sha256']}`.",
+        f"data sha256 `{metadata['data_sha256']}`. The long form of this card is the run's `report.html`.",
     }
     body = "\n\n".join(f"## {head}\n\n{text}" if head else text for head, text in sections.items() if text)
     return f"# {title}\n\n{body}\n"

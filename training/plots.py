@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from io import StringIO
 from typing import Any, Concatenate, NamedTuple, ParamSpec
+from zlib import crc32
 
 import numpy as np
 from matplotlib import rc_context
@@ -46,7 +47,8 @@ def drawn(draw: Callable[Concatenate[Figure, P], None]) -> Callable[P, str]:
         draw(figure, *args, **kwargs)
         figure.savefig(text, format="svg", metadata={"Date": None})
         element = re.sub(r"<metadata>.*?</metadata>", "", text.getvalue()[text.getvalue().index("<svg") :], flags=re.S)
-        own_ids = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{draw.__name__}-", element)
+        own = f"f{crc32(element.encode()):x}-"  # ids are the page's, and figures count theirs alike
+        own_ids = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{own}", element)
         return own_ids.replace(INK, "currentColor")
 
     return svg
@@ -137,6 +139,22 @@ def errors(figure: Figure, x: Array, panels: Mapping[str, Mapping[str, Array]], 
     axes.set_xlabel(axis)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2)
+
+
+@drawn
+def listening(figure: Figure, share: Array, threshold: float, horizon: int | None) -> None:
+    """Gradients [K+1] by lag, in units of that at lag 0; below the threshold they do not count."""
+    near = threshold / 100
+    axes = figure.subplots()
+    axes.plot(share, color=MODEL)
+    axes.axhline(threshold, color=GREY, linewidth=0.8, linestyle=":")
+    if horizon is not None:
+        axes.plot(horizon, share[horizon], "D", color=MODEL)
+        axes.annotate(f"  {horizon} steps", (horizon, share[horizon]), va="bottom")
+    axes.set(xlabel="steps before", ylabel="gradient, relative to\nthat of the step itself")
+    _logarithmic(axes)
+    axes.set_ylim(near, 2 * share.max())
+    axes.set_xlim(0, max(1, np.flatnonzero(share >= near)[-1]))
 
 
 @drawn

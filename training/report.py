@@ -28,6 +28,7 @@ LOSSES = {
 def write_report(folder: Path, fit: Fitted) -> Path:
     """Write report.html into the folder of a run, beside its curves; return its path."""
     path, told = folder / "report.html", fit.recipe.notes
+    path.unlink(missing_ok=True)  # an older one would tell of another fit
     curves = json.loads((folder / "curves.json").read_text(encoding="utf-8"))
     parts = {
         "On unseen data": page.prose(told.split) + _compared(fit.metadata),
@@ -37,6 +38,7 @@ def write_report(folder: Path, fit: Fitted) -> Path:
         "Error along a sequence": sections.along(fit),
         "Does what it says come true?": sections.calibration(fit),
         "Which class for which": sections.confusion(fit),
+        "How far back it listens": sections.listening(fit),
         "Data and licence": page.prose(told.data),
         "Made by": _made(fit),
         "Recipe": page.verbatim(fit.recipe.model_dump_json(indent=1, exclude={"folder", "notes"}, exclude_unset=True)),

@@ -6,6 +6,7 @@ from training import measures, page, plots
 from training.card import LABELS
 from training.contract import Output
 from training.fitted import Array, Fitted, Floats
+from training.gradients import SHARE, ends, reach
 from training.recipe import BySequence
 from training.tasks import ClassesTask, LabelsTask, QuantilesTask
 
@@ -111,6 +112,19 @@ def confusion(fit: Fitted) -> str:
     often = np.sort(np.argsort(-counts.sum(axis=1), kind="stable")[:CLASSES])
     names, counts = [fit.task.classes[index] for index in often], counts[np.ix_(often, often)]
     return page.figure(plots.confusion(names, counts))
+
+
+def listening(fit: Fitted) -> str:
+    """Return how far back an output listens, by its gradient; of what is streamed with a state."""
+    if not fit.network.state_shapes:
+        return ""
+    found = reach(fit.network, ends(fit.data.test))
+    if found.horizon is None:
+        answer = f"Beyond the {len(found.share) - 1} steps that were measured."
+    else:
+        answer = f"{found.horizon} steps: further back the gradient stays below {SHARE:.0%} of that at the step itself."
+    text = f"{answer} The gradient is that of the loss with respect to the inputs; median over {found.windows} windows."
+    return page.prose(text) + page.figure(plots.listening(found.share, SHARE, found.horizon))
 
 
 def _panels(fit: Fitted, means: dict[str, Array]) -> dict[str, dict[str, Array]]:
