@@ -1,14 +1,20 @@
-# make demo | test | check | serve | smoke URL=… | bench — each sets up what it needs in .venv
+# make demo | demo-reber | results | test | check | serve | smoke URL=… | bench — each sets up what it needs in .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 URL ?= http://127.0.0.1:8000
 
-.PHONY: demo test check format serve smoke bench openapi clean
+.PHONY: demo demo-reber results test check format serve smoke bench openapi clean
 
 demo: $(READY)  ## train, export, serve, stream six unseen months, print the table, draw the picture
 	$(BIN)/python -m demo.metro_traffic
+
+demo-reber: $(READY)  ## memory across a string: train, export, serve, stream 500 unseen strings, score
+	$(BIN)/python -m demo.reber
+
+results: $(READY)  ## measure what is missing of docs/results.md, with CAROUSEL_DATA all of it, and write it
+	$(BIN)/python -m demo.results
 
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest
