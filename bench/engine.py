@@ -18,7 +18,7 @@ import uvloop
 from service.engine import BATCH, CHUNK, Engine
 from service.gate import Gate
 from service.model import OnnxModel
-from service.replay import Replays
+from service.replay import Budget
 from service.selftest import examine
 from service.sessions import Sessions
 
@@ -40,7 +40,7 @@ def floor(model: OnnxModel) -> float:
 
 async def engine(model: OnnxModel) -> float:
     """Steps/s of the engine with 64 sessions, each stepping as soon as all are answered, step numbers checked."""
-    sessions = Sessions(Replays(each=4, most_bytes=2**28), most=1000, most_bytes=2**30)
+    sessions = Sessions(Budget(each=4, most_bytes=2**28), most=1000, most_bytes=2**30)
     served = Engine(model, examine(model, chunk=CHUNK, batch=BATCH), sessions, Gate(most_rows=1000, most_bytes=2**28))
     loop = asyncio.create_task(served.run())
     streams = [served.open_now(None, 3600) for _ in range(_ROWS)]

@@ -1,6 +1,6 @@
 """The engine of one model version: owns its queue, its state rows and its loop; the only concurrency of the service.
 
-It knows works, sessions and a model; not HTTP, sockets or files. Everything but `run` is called on the loop's thread,
+It knows calls, sessions and a model; not HTTP, sockets or files. Everything but `run` is called on the loop's thread,
 so there is one owner and no lock.
 """
 
@@ -11,21 +11,24 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from service.errors import EngineFailed, NotStreamable, Overloaded, PayloadTooLarge, ShuttingDown
 from service.gate import Gate
 from service.model import Model
-from service.queue import Queue, future
-from service.replay import digest_of
-from service.rows import Array, Rows, State
+from service.queue import Queue
+from service.replay import Answers
+from service.rows import ZERO, Array, Index, Rows, State
 from service.runner import Runner
+from service.scheduler import Scheduler
 from service.selftest import Fitness
 from service.sessions import Session, Sessions
 from service.statistics import EngineStatistics
-from service.work import Answer, Call, Work
+from service.work import UNCHECKED, Answer, Call, Patience, one
 
 CHUNK = 32  # time steps of a row in one tick
 BATCH = 64  # rows in one tick
-_TURNS = 3  # of the loop between ticks: sockets are read, their calls begin, and are accepted; so the next batch fills
+_TURNS = 3  # of the loop before a tick: sockets are read, their calls begin, and are accepted; so batches fill
 PENDING = 1024  # calls that may wait on one session
 
 _log = logging.getLogger("carousel.engine")
@@ -51,28 +54,43 @@ class Engine:
     ) -> None:
         self.model, self.fitness, self.name, self.version = model, fitness, name, version
         self.rows = Rows(model.state_shapes)
+        self.answers = Answers(self.rows, model.outputs, sessions.budget)
         self.dead: Exception | None = None
         self.gate, self._sessions = gate, sessions
-        steps = None if fitness.streamable else batch * chunk
-        self._queue = Queue(self.rows, sessions, gate, outputs=model.outputs, batch=batch, steps=steps, clock=clock)
-        self._runner = Runner(model, fitness, self.rows, chunk=chunk)
+        scheduler = Scheduler(batch=batch, chunk=chunk if fitness.streamable else 2**31, steps=batch * chunk)
+        sizes = {"features": model.features, "outputs": model.outputs}
+        self._queue = Queue(self.rows, self.answers, gate, scheduler, clock=clock, **sizes)
+        self._runner = Runner(model, fitness, self.rows, self._queue.works, chunk=chunk)
 
     def __repr__(self) -> str:
         return f"<Engine {self.name}/{self.version}: {self._queue!r}, {self.rows!r}>"
 
     # What callers do: checked and queued at once, in the order of the calls; the awaiting comes after.
 
+    def submit(self, call: Call) -> None:
+        """Accept a call whose rows are all different, or all ZERO; its steps are checked before the next tick.
+
+        Raises:
+            Overloaded, PayloadTooLarge, ShuttingDown, EngineFailed: it was not accepted.
+
+        """
+        self.admit(len(call.rows), len(call.inputs))
+        if not call.stateless:
+            self.may_wait(call.rows)
+        self._queue.add(call)
+
     async def predict(self, sequences: Sequence[Array], deadline: float | None = None) -> list[Array]:
         """Outputs [T, K] of each of the sequences [T, F], each from the zero state; all of them or an error."""
-        self.admit(sequences)
-        call = Call(deadline)
-        self._queue.predict(call, sequences)
-        answers = asyncio.gather(*(work.answer for work in call.works))
+        lengths = np.array([len(one) for one in sequences], np.int64)
+        inputs = np.concatenate(sequences) if len(sequences) > 1 else sequences[0]
+        answer: asyncio.Future[Array] = asyncio.get_running_loop().create_future()
+        rows, asked = np.full(len(lengths), ZERO, np.int64), np.full(len(lengths), UNCHECKED, np.int64)
+        call = Call(rows, lengths, asked, inputs, _settles(answer, lambda call: call.outputs), _patience(deadline))
+        self.submit(call)
         try:
-            return [answer.outputs for answer in await answers]
-        except BaseException:
-            for work in call.works:
-                work.answer.cancel()
+            return np.split(await answer, np.cumsum(lengths)[:-1])
+        except asyncio.CancelledError:
+            self._queue.abandon(call)
             raise
 
     def step(
@@ -81,30 +99,22 @@ class Engine:
         """Accept a call on a session: inputs [T, F], `step` the index of the first of them → the answer to await.
 
         Raises:
+            Overloaded, PayloadTooLarge, ShuttingDown, EngineFailed, NotStreamable: it was not accepted. Awaited:
             StepConflict: `step` is neither the next one nor a kept call's.
-            Overloaded, PayloadTooLarge, ShuttingDown, EngineFailed, NotStreamable: it was not accepted.
 
         """
-        self.admit([inputs], [session])
-        return self.accept(session, inputs, step, Call(deadline))
+        self.streamable()
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.submit(one(session.row, step, inputs, _settles(answer, Call.only), patience=_patience(deadline)))
+        return answer
 
     def accept(
-        self, session: Session, inputs: Array, step: int | None = None, call: Call | None = None
-    ) -> Awaitable[Answer]:
-        """What `step` does, for one of many in a call that was admitted as a whole in this turn of the loop."""
-        self.streamable()
-        digest = digest_of(inputs)
-        repeated = session.repeated(step, len(inputs), digest)
-        self._sessions.touch(session)
-        if isinstance(repeated, Work):
-            self._queue.join(repeated.call, call.deadline if call else None)
-            return asyncio.shield(repeated.answer)
-        if repeated is not None:
-            answer = future()
-            answer.set_result(Answer(repeated.outputs, repeated.start + repeated.steps))
-            return answer
-        work = self._queue.step(session, inputs, call or Call(), checked=step is not None, digest=digest)
-        return asyncio.shield(work)
+        self, session: Session, inputs: Array, step: int | None, patience: Patience | None
+    ) -> "asyncio.Future[Answer]":
+        """What `step` does, for one of many calls that were admitted together in this turn of the loop."""
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._queue.add(one(session.row, step, inputs, _settles(answer, Call.only), patience=patience))
+        return answer
 
     async def open(
         self, id: str | None, ttl: float, history: Array | None = None, deadline: float | None = None
@@ -113,18 +123,27 @@ class Engine:
         if history is None:
             return self.open_now(id, ttl)
         self.streamable()
-        self.admit([history])
-        session = self._sessions.create(id, self.name, self.version, self.rows, ttl)
-        answer = self._queue.step(session, history, Call(deadline), kept=False)
-        answer.add_done_callback(self._takes_back(session))
-        await asyncio.shield(answer)
+        self.admit(1, len(history))
+        session = self._sessions.create(id, self, ttl)
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        tell = _settles(answer, lambda _: None)
+
+        def ended(call: Call) -> None:
+            if call.errors:
+                self._sessions.delete(session)
+            else:
+                self._sessions.opened(session)
+            tell(call)
+
+        self._queue.add(one(session.row, None, history, ended, patience=_patience(deadline), kept=False))
+        await answer
         return session
 
     def open_now(self, id: str | None, ttl: float) -> Session:
         """A new session at step 0, at once."""
         self.streamable()
-        self.admit([])
-        session = self._sessions.create(id, self.name, self.version, self.rows, ttl)
+        self.admit()
+        session = self._sessions.create(id, self, ttl)
         self._sessions.opened(session)
         return session
 
@@ -132,61 +151,74 @@ class Engine:
         """Undo an opening of which no step was applied, if nobody has called on the session since its idle clock stood
         at `deadline`.
         """
-        unused = not session.step and not session.pending and session.deadline == deadline
+        unused = not session.step and not session.waiting and session.deadline == deadline
         if unused and self._sessions.find(session.id) is session:
             self._sessions.delete(session)
 
     def fork(self, session: Session, id: str | None) -> Awaitable[Session]:
         """A new session with a copy of state, step, version and TTL, once the accepted work is done."""
-        self.admit([], [session])
-        copy = self._sessions.create(id, self.name, self.version, self.rows, session.ttl)
+        self._may_turn(session)
+        copy = self._sessions.create(id, self, session.ttl)
 
         def act() -> Session:
             self.rows.scatter([copy.row], self.rows.gather([session.row]))
-            copy.step = copy.ahead = session.step
+            self.rows.step[copy.row] = self.rows.ahead[copy.row] = session.step
             self._sessions.touch(session)
             self._sessions.opened(copy)
             return copy
 
-        turn = self._queue.turn(session, act)
-        turn.add_done_callback(self._takes_back(copy))
+        def done(future: "asyncio.Future[Session]") -> None:
+            if future.exception() is not None:
+                self._sessions.delete(copy)
+
+        turn = self._queue.turn(session.row, act)
+        turn.add_done_callback(done)
         return asyncio.shield(turn)
 
     def delete(self, session: Session) -> Awaitable[None]:
         """Forget the session once the accepted work is done; from now on nobody finds it."""
-        self.admit([], [session])
-        session.ending = self._queue.turn(session, lambda: self._sessions.delete(session))
-        return asyncio.shield(session.ending)
+        self._may_turn(session)
+        self.rows.generation[session.row] += 1  # who remembers the row looks again
+        ending = self._queue.turn(session.row, lambda: self._sessions.delete(session))
+        if not ending.done():
+            self._sessions.ending[session] = ending
+            ending.add_done_callback(lambda _: self._sessions.ending.pop(session, None))
+        return asyncio.shield(ending)
 
     def read(self, session: Session) -> Awaitable[tuple[int, State]]:
         """Its step and a copy of its state, [1, …] each, once the accepted work is done."""
-        self.admit([], [session])
-        return asyncio.shield(self._queue.turn(session, lambda: (session.step, self.rows.gather([session.row]))))
+        self._may_turn(session)
+        turn = self._queue.turn(session.row, lambda: (session.step, self.rows.gather([session.row])))
+        return asyncio.shield(turn)
 
     def replace(self, session: Session, step: int, state: State) -> Awaitable[Session]:
         """Set step and state [1, …] once the accepted work is done; its kept answers are forgotten."""
-        self.admit([], [session])
+        self._may_turn(session)
 
         def act() -> Session:
-            self._sessions.replays.forget(session)
+            self.answers.forget(session.row)
             self.rows.scatter([session.row], state)
-            session.step = step
+            self.rows.step[session.row] = step
             self._sessions.touch(session)
             return session
 
-        return asyncio.shield(self._queue.turn(session, act, step_after=step))
+        return asyncio.shield(self._queue.turn(session.row, act, step_after=step))
 
     def restore(self, id: str, ttl: float, step: int, state: State) -> Session:
         """A new session at `step` with `state` [1, …]."""
         session = self.open_now(id, ttl)
         self.rows.scatter([session.row], state)
-        session.step = session.ahead = step
+        self.rows.step[session.row] = self.rows.ahead[session.row] = step
         return session
+
+    def settle(self) -> None:
+        """Decide on what has arrived, so that `ahead` counts it."""
+        self._queue.settle()
 
     async def drained(self) -> None:
         """Return when no accepted work is left."""
-        while waiting := self._queue.futures():
-            await asyncio.wait(waiting)
+        while len(self._queue):
+            await self._freed()
 
     def statistics(self) -> EngineStatistics:
         """A frozen view."""
@@ -195,40 +227,43 @@ class Engine:
     # The loop.
 
     async def run(self) -> None:
-        """Schedule, run, apply; until cancelled, or until the model itself fails: then every waiter is told."""
+        """Schedule, run, apply; until cancelled, or until the model itself fails: then every waiter is told.
+
+        A tick takes what one turn of the loop delivered: there is no timer, and the next batch fills while it runs.
+        """
         try:
             while True:
-                if not await self._tick():
-                    await self._queue.ready.wait()
+                await self._queue.ready.wait()
                 for _ in range(_TURNS):
                     await asyncio.sleep(0)
+                await self._tick()
         except Exception as error:  # whatever it was, nobody may wait for a dead engine
             _log.error("engine %s/%s died", self.name, self.version, exc_info=error)
             self.dead = error
             self._queue.abort(self._failure())
 
-    async def _tick(self) -> bool:
-        """Run the next batch and settle what became of each work; False if there was none.
+    async def _tick(self) -> None:
+        """Run the next batch and settle what became of each work.
 
         `ended` is the unit that a durable store will commit, before any of its works is answered.
         """
         batch = self._queue.next_batch()
-        if not batch:
-            return False
-        ended, going_on, refused = await self._runner.run(batch)
-        for work in going_on:
-            self._queue.goes_on(work)
-        for work in ended:
-            self._queue.finish(work)
-        for work, error in refused:
+        if not len(batch):
+            return
+        outcome = await self._runner.run(batch)
+        self._queue.running(batch)
+        if len(outcome.going_on):
+            self._queue.goes_on(outcome.going_on)
+        if len(outcome.ended):
+            self._queue.finish(outcome.ended)
+        for work, error in outcome.refused:
             self._queue.fail([work], error)
-        return True
 
     # The door.
 
-    def admit(self, inputs: Sequence[Array], calls: Sequence[Session | str] = (), *, opening: int = 0) -> None:
-        """Refuse at the door, all or nothing: room for these inputs [T, F], for the calls on these sessions (or ids of
-        new ones) and for `opening` more sessions.
+    def admit(self, count: int = 0, steps: int = 0, *, opening: int = 0) -> None:
+        """Refuse at the door, all or nothing: room for `count` more works of so many time steps together and for
+        `opening` more sessions.
 
         Raises:
             Overloaded, PayloadTooLarge, ShuttingDown, EngineFailed: nothing was accepted.
@@ -236,25 +271,41 @@ class Engine:
         """
         if self.dead is not None:
             raise self._failure()
-        size = sum(one.nbytes + 4 * len(one) * self.model.outputs for one in inputs)
-        waiting_steps = self.gate.bytes / (4 * (self.model.features + self.model.outputs))
-        self.gate.check(len(inputs), size, retry_after=waiting_steps * self.fitness.seconds_per_step)
-        for session, count in Counter(calls).items():
-            if count > PENDING:
-                raise PayloadTooLarge(f"{count} calls on one session at once; at most {PENDING} can wait")
-            if isinstance(session, Session) and len(session.pending) + count > PENDING:
-                raise Overloaded(f"{len(session.pending)} calls wait on session {session.id!r} already")
+        width = 4 * (self.model.features + self.model.outputs)
+        seconds = self.gate.bytes / width * self.fitness.seconds_per_step
+        self.gate.check(count, steps * width, retry_after=seconds)
         if opening and not self._sessions.room(opening, self.rows.row_bytes):
             raise Overloaded(f"the session table has no room for {opening} more")
 
-    async def room(self, inputs: Array, calls: Sequence[Session] = ()) -> None:
-        """Return when `admit` would not answer that it is overloaded: how a stream is held back instead of refused."""
+    def may_wait(self, sessions: Index, each: int = 1) -> None:
+        """Refuse if `each` more calls would be too many to wait on one of the sessions in these rows.
+
+        Raises:
+            Overloaded, PayloadTooLarge: not now; not ever.
+
+        """
+        if each > PENDING:
+            raise PayloadTooLarge(f"{each} calls on one session at once; at most {PENDING} can wait")
+        if (self.rows.waiting[sessions] > PENDING - each).any():
+            raise Overloaded(f"{PENDING} calls wait on a session already")
+
+    def admit_many(self, steps: int, calls: Sequence[Session | str]) -> None:
+        """Refuse at the door, all or nothing, calls on these sessions, or on new ones by id."""
+        each = Counter(calls)
+        self.admit(len(calls), steps, opening=sum(isinstance(one, str) for one in each))
+        for session, count in each.items():
+            self.may_wait(np.array([session.row if isinstance(session, Session) else ZERO]), count)
+
+    async def room(self, sessions: Index, steps: int) -> None:
+        """Return when a call on the sessions in these rows would not be refused for want of room: how a stream is held
+        back.
+        """
         while True:
             try:
-                return self.admit([inputs], calls)
+                self.admit(len(sessions), steps)
+                return self.may_wait(sessions)
             except Overloaded:
-                self._queue.freed.clear()
-                await self._queue.freed.wait()
+                await self._freed()
 
     def streamable(self) -> None:
         """Raise NotStreamable if the model needs the whole sequence."""
@@ -265,20 +316,38 @@ class Engine:
         """Fail what is not done in the time there was to drain; nothing of it is applied."""
         self._queue.abort(ShuttingDown())
 
+    async def _freed(self) -> None:
+        self._queue.freed.clear()
+        await self._queue.freed.wait()
+
+    def _may_turn(self, session: Session) -> None:
+        self.admit()
+        self.may_wait(np.array([session.row]))
+
     def _failure(self) -> EngineFailed:
         return EngineFailed(f"the engine of {self.name}/{self.version} died: {self.dead}")
 
-    def _takes_back(self, session: Session) -> "Callable[[asyncio.Future[Any]], None]":
-        """What to do when the first work of a hidden session is done: forget it, if the work failed."""
 
-        def done(future: "asyncio.Future[Any]") -> None:
-            if future.exception() is not None:
-                self._sessions.delete(session)
+def _settles(answer: "asyncio.Future[Any]", result: Callable[[Call], Any]) -> Callable[[Call], None]:
+    """What settles a caller's answer when his call is done; he may have left."""
 
-        return done
+    def ended(call: Call) -> None:
+        if answer.done():
+            return
+        if call.errors:
+            answer.set_exception(min(call.errors.items())[1])
+            answer.exception()  # nobody has to look at it
+        else:
+            answer.set_result(result(call))
+
+    return ended
+
+
+def _patience(deadline: float | None) -> Patience | None:
+    return None if deadline is None else Patience(deadline)
 
 
 async def vacant(sessions: Sessions, id: str) -> None:
     """Wait until a delete of that id that was accepted before is done: what follows comes after it."""
-    while (session := sessions.find(id)) is not None and session.ending is not None:
-        await asyncio.wait([session.ending])
+    while (session := sessions.find(id)) is not None and session in sessions.ending:
+        await asyncio.wait([sessions.ending[session]])

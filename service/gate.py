@@ -32,12 +32,12 @@ class Gate:
         if self.rows + rows > self._most_rows or self.bytes + size > self._most_bytes:
             raise Overloaded(f"{self.rows} sequences wait already", max(1, round(1000 * min(30.0, retry_after))))
 
-    def enter(self, size: int) -> None:
-        """One row more."""
-        self.rows += 1
+    def enter(self, rows: int, size: int) -> None:
+        """So many rows more, of so many bytes together."""
+        self.rows += rows
         self.bytes += size
 
-    def leave(self, size: int) -> None:
-        """One row less."""
-        self.rows -= 1
+    def leave(self, rows: int, size: int) -> None:
+        """So many less."""
+        self.rows -= rows
         self.bytes -= size

@@ -25,7 +25,7 @@ from service.engine import BATCH, CHUNK, Engine
 from service.errors import CarouselError, InvalidRequest, MethodNotAllowed, NotFound
 from service.gate import Gate
 from service.model import OnnxModel
-from service.replay import Replays
+from service.replay import Budget
 from service.repository import Repository
 from service.selftest import Fitness, examine
 from service.sessions import Sessions
@@ -43,8 +43,8 @@ class Carousel:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        replays = Replays(each=settings.replay, most_bytes=settings.max_replay_bytes)
-        self._sessions = Sessions(replays, most=settings.max_sessions, most_bytes=settings.max_session_bytes)
+        budget = Budget(each=settings.replay, most_bytes=settings.max_replay_bytes)
+        self._sessions = Sessions(budget, most=settings.max_sessions, most_bytes=settings.max_session_bytes)
         self._repository = Repository(settings.models, self._start_engine)
         self._streams = Streams(self._repository, self._sessions, settings)
         self._tasks: set[asyncio.Task[None]] = set()

@@ -1,65 +1,192 @@
-"""Kept answers: what makes a retry after a lost answer safe. Knows sessions only as owners of a list."""
+"""Kept answers: what makes a retry after a lost answer safe. Knows rows; not sessions, calls or models."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Protocol
+from typing import Any
 
-from service.rows import Array
+import numpy as np
+from numpy.typing import NDArray
+
+from service.rows import Array, Index, Rows
+
+Digests = NDArray[np.uint64]
 
 _OLDER_BYTES = 64 * 2**10  # of all but a session's newest answer
-RECORD_BYTES = 400  # about what keeping an answer costs beside its numbers
+RECORD_BYTES = 400  # about what keeping an answer by itself costs beside its numbers
+_TABLE_SHARE = 2  # of the budget, one part in so many may be tables of one-step answers
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Kept:
-    """An applied call: where it began, what it was asked and what was answered."""
+class Digester:
+    """Stands for the float32 bits of inputs, in 128 bits: equal inputs have equal digests, in whatever company and in
+    every process, and different ones are not to be met.
 
-    start: int
-    steps: int
-    digest: bytes
-    outputs: Array  # [T, K]
+    One step [F]: two sums of its words, each times a fixed random odd number, modulo 2**64 (multilinear hashing). A
+    longer sequence: BLAKE2b.
+    """
+
+    def __init__(self, features: int) -> None:
+        random = np.random.default_rng(features)
+        self._factors = random.integers(0, 2**64, (features, 2), dtype=np.uint64) | np.uint64(1)
+
+    def of(self, inputs: Array, lengths: Index) -> Digests:
+        """Of N sequences that lie in inputs [ΣT, F] one behind the other → [N, 2]."""
+        if len(inputs) == len(lengths):
+            return np.ascontiguousarray(inputs).view(np.uint32).astype(np.uint64) @ self._factors
+        ends = np.cumsum(lengths)
+        found = np.empty((len(lengths), 2), np.uint64)
+        for index, (length, end) in enumerate(zip(lengths.tolist(), ends.tolist(), strict=True)):
+            one = inputs[end - length : end]
+            found[index] = self.of(one, lengths[:1])[0] if length == 1 else _long(one)
+        return found
 
 
-class Owner(Protocol):
-    """Whoever keeps answers, oldest first."""
-
-    kept: list[Kept]
+def _long(inputs: Array) -> Digests:
+    return np.frombuffer(blake2b(inputs.tobytes(), digest_size=16).digest(), np.uint64)
 
 
-def digest_of(inputs: Array) -> bytes:
-    """What stands for the float32 bits of inputs [T, F] (128 bits: a collision is not to be met)."""
-    return blake2b(inputs.tobytes(), digest_size=16).digest()
-
-
-class Replays:
-    """All kept answers, within a number for each session and a number of bytes for all of them."""
+class Budget:
+    """What all kept answers of all models may take. Invariant: bytes is the sum of what they do."""
 
     def __init__(self, *, each: int, most_bytes: int) -> None:
-        self.each, self._most_bytes = each, most_bytes
-        self._order: OrderedDict[Kept, Owner] = OrderedDict()  # oldest first, over all sessions
+        self.each, self.most_bytes = each, most_bytes  # answers of a session; bytes of all
         self.bytes = 0
 
     def __repr__(self) -> str:
-        return f"<Replays {len(self._order)} answers, {self.bytes} B>"
+        return f"<Budget {self.bytes} of {self.most_bytes} B>"
 
-    def keep(self, owner: Owner, answer: Kept) -> None:
-        """Keep one more answer, and drop those for which there is no room now, oldest first."""
-        owner.kept.append(answer)
-        self._order[answer] = owner
-        self.bytes += RECORD_BYTES + answer.outputs.nbytes
-        older = sum(one.outputs.nbytes for one in owner.kept[:-1])
-        while len(owner.kept) > self.each or older > _OLDER_BYTES:
-            older -= owner.kept[0].outputs.nbytes
-            self._drop(owner.kept[0])
-        while self.bytes > self._most_bytes:
-            self._drop(next(iter(self._order)))
 
-    def forget(self, owner: Owner) -> None:
-        """Drop all answers of one session."""
-        for answer in owner.kept.copy():
-            self._drop(answer)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Kept:
+    start: int
+    steps: int
+    digest: tuple[int, int]
+    outputs: Array  # [T, K]
 
-    def _drop(self, answer: Kept) -> None:
-        self._order.pop(answer).kept.remove(answer)
-        self.bytes -= RECORD_BYTES + answer.outputs.nbytes
+    @property
+    def size(self) -> int:
+        return RECORD_BYTES + self.outputs.nbytes
+
+
+class Answers:
+    """The newest answers of each row of one model.
+
+    Answers of one step lie in a table [places, rows], the n-th of a row at place n modulo their number; as many places
+    as the budget allows. Longer ones are kept one by one, the oldest of all dropped first. `rows.answers` counts.
+    """
+
+    def __init__(self, rows: Rows, outputs: int, budget: Budget) -> None:
+        self._rows, self._outputs, self._budget = rows, outputs, budget
+        self._long: OrderedDict[tuple[int, int], _Kept] = OrderedDict()  # (row, n) → answer, oldest first
+        self._long_rows: dict[int, list[int]] = {}  # row → the n of its long answers
+        self._places = self._capacity = self._table_bytes = 0
+        self._arrays(0, 0)
+
+    def __repr__(self) -> str:
+        return f"<Answers {self._places} places of {self._capacity} rows, {len(self._long)} longer>"
+
+    def keep(self, rows: Index, starts: Index, digests: Digests, outputs: Array) -> None:
+        """Keep answers of one step each: [N] different rows, digests [N, 2], outputs [N, K]."""
+        if self._capacity < self._rows.capacity:
+            self._grow()
+        numbers = self._rows.answers[rows]
+        if self._places:
+            places = numbers % self._places
+            self._start[places, rows], self._steps[places, rows] = starts, 1
+            self._digest[places, rows], self._output[places, rows] = digests, outputs
+            self._rows.answers[rows] = numbers + 1
+            if self._long_rows:
+                for row in self._long_rows.keys() & set(rows.tolist()):
+                    self._forget_older(row)
+        else:
+            for row, start, digest, output in zip(rows.tolist(), starts.tolist(), digests, outputs, strict=True):
+                self.keep_long(row, start, digest, output[None])
+
+    def keep_long(self, row: int, start: int, digest: Digests, outputs: Array) -> None:
+        """Keep one answer [T, K] by itself, and drop those for which there is no room now, oldest first."""
+        if self._capacity < self._rows.capacity:
+            self._grow()
+        number = int(self._rows.answers[row])
+        self._rows.answers[row] = number + 1
+        if self._places:
+            self._steps[number % self._places, row] = 0  # what lay there is older than all that is kept
+        kept = _Kept(start, len(outputs), (int(digest[0]), int(digest[1])), outputs.copy())
+        self._long[row, number] = kept
+        self._long_rows.setdefault(row, []).append(number)
+        self._budget.bytes += kept.size
+        self._forget_older(row)
+        while self._budget.bytes > self._budget.most_bytes and self._long:
+            self._drop(*next(iter(self._long)))
+
+    def find(self, row: int, start: int, steps: int, digest: Digests) -> Array | None:
+        """The kept outputs [T, K] of a call, if it is one of the newest of its row."""
+        count, asked = int(self._rows.answers[row]), (int(digest[0]), int(digest[1]))
+        for number in range(count - 1, max(-1, count - 1 - self._budget.each), -1):
+            if kept := self._long.get((row, number)):
+                if (kept.start, kept.steps, kept.digest) == (start, steps, asked):
+                    return kept.outputs
+            elif steps == 1 and count - number <= self._places and row < self._capacity:
+                place = number % self._places
+                same = self._steps[place, row] == 1 and self._start[place, row] == start
+                if same and (self._digest[place, row] == digest).all():
+                    found: Array = self._output[place, row][None].copy()
+                    return found
+        return None
+
+    def forget(self, row: int) -> None:
+        """Drop all answers of a row."""
+        for number in self._long_rows.get(row, []).copy():
+            self._drop(row, number)
+        if row < self._capacity:
+            self._steps[:, row] = 0
+        self._rows.answers[row] = 0
+
+    def _forget_older(self, row: int) -> None:
+        """Keep the number and the bytes of a row's older answers within their bounds."""
+        count = int(self._rows.answers[row])
+        numbers = self._long_rows[row]
+        older = sum(self._long[row, number].outputs.nbytes for number in numbers if number < count - 1)
+        while numbers and (numbers[0] < count - self._budget.each or (older > _OLDER_BYTES and numbers[0] < count - 1)):
+            older -= self._long[row, numbers[0]].outputs.nbytes
+            self._drop(row, numbers[0])
+
+    def _drop(self, row: int, number: int) -> None:
+        self._budget.bytes -= self._long.pop((row, number)).size
+        numbers = self._long_rows[row]
+        numbers.remove(number)
+        if not numbers:
+            del self._long_rows[row]
+
+    def _grow(self) -> None:
+        """Follow the rows; with fewer places, or none, where the budget would not hold them all."""
+        capacity, record = self._rows.capacity, 28 + 4 * self._outputs
+        room = self._budget.most_bytes // _TABLE_SHARE - (self._budget.bytes - self._table_bytes)
+        places = min(self._budget.each, max(0, room // (capacity * record)))
+        old = self._start, self._steps, self._digest, self._output
+        before, width = self._places, self._capacity
+        if before:
+            places = min(before, places)
+        self._arrays(places, capacity)
+        self._budget.bytes += places * capacity * record - self._table_bytes
+        self._table_bytes = places * capacity * record
+        if not before:
+            return
+        rows = np.arange(width)
+        for back in range(1, before + 1):
+            number = self._rows.answers[:width] - back
+            there = (number >= 0) & (old[1][number % before, rows] == 1)
+            self._move(back <= places, rows[there], number[there], [part[number % before, rows][there] for part in old])
+
+    def _move(self, stays: bool, rows: Index, numbers: Index, parts: list[NDArray[Any]]) -> None:
+        if stays:
+            places = numbers % self._places
+            arrays: tuple[NDArray[Any], ...] = (self._start, self._steps, self._digest, self._output)
+            for array, part in zip(arrays, parts, strict=True):
+                array[places, rows] = part
+
+    def _arrays(self, places: int, capacity: int) -> None:
+        self._start = np.zeros((places, capacity), np.int64)
+        self._steps = np.zeros((places, capacity), np.int32)  # 1: an answer lies here
+        self._digest = np.zeros((places, capacity, 2), np.uint64)
+        self._output = np.zeros((places, capacity, self._outputs), np.float32)
+        self._places, self._capacity = places, capacity

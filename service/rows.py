@@ -1,6 +1,7 @@
-"""The state table of one model: arrays [capacity, …] in which every session and every running call has a row.
+"""The state table of one model: arrays [capacity, …] in which every session and every running call has a row, and
+beside the state the columns that say how a session stands.
 
-It knows neither sessions nor time. One owner (the engine) reads and writes it, so it has no lock.
+It knows neither models nor time. One owner (the engine) reads and writes it, so it has no lock.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,56 +10,86 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+Index = NDArray[np.int64]
 State = dict[str, Array]
 
 ZERO = 0  # the row that is always zero: what a stateless predict and a new session start from
 
 
 class Rows:
-    """Rows of float32 state, grown on demand by doubling. Invariant: row ZERO is never written."""
+    """Rows of float32 state, grown on demand by doubling. Invariants: the state of row ZERO is never written; the
+    columns of a row that nobody has are 0, except its generation.
+    """
+
+    step: Index  # time steps applied
+    ahead: Index  # those applied once all accepted work is done
+    waiting: Index  # accepted and not done
+    head: Index  # the work that is ready or runs; the others of its session are chained behind it
+    tail: Index
+    answers: Index  # kept so far
+    generation: Index  # how often the row was given back: who remembers another one means another session
+    deadline: NDArray[np.float64]  # on the clock, of the idle session
+    ttl: NDArray[np.float64]  # seconds
+
+    _WHOLE = ("step", "ahead", "waiting", "head", "tail", "answers", "generation")
+    _SECONDS = ("deadline", "ttl")
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], capacity: int = 64) -> None:
-        self._table: State = {name: np.zeros((capacity, *shape), np.float32) for name, shape in shapes.items()}
-        self._capacity = capacity
-        self._free = list(range(capacity - 1, ZERO, -1))
+        self.state: State = {name: np.zeros((0, *shape), np.float32) for name, shape in shapes.items()}
+        for name in (*self._WHOLE, *self._SECONDS):
+            setattr(self, name, np.zeros(0, np.float64 if name in self._SECONDS else np.int64))
+        self.capacity = 0
+        self._grow(capacity)
+        self._fresh = ZERO + 1  # the first row that nobody ever had: its pages are not touched yet
+        self._freed: list[int] = []
         self.row_bytes = sum(4 * int(np.prod(shape)) for shape in shapes.values())
 
     def __repr__(self) -> str:
-        return f"<Rows {self.used} used of {self._capacity}, {self.row_bytes} B each>"
+        return f"<Rows {self.used} used of {self.capacity}, {self.row_bytes} B each>"
 
     @property
     def used(self) -> int:
         """Rows handed out and not freed."""
-        return self._capacity - 1 - len(self._free)
+        return self._fresh - 1 - len(self._freed)
 
     def allocate(self) -> int:
         """A row of one's own, all zero."""
-        if not self._free:
-            self._grow()
-        row = self._free.pop()
-        for array in self._table.values():
-            array[row] = 0.0
-        return row
+        if self._freed:
+            row = self._freed.pop()
+            for array in self.state.values():
+                array[row] = 0.0
+            return row
+        if self._fresh == self.capacity:
+            self._grow(2 * self.capacity)
+        self._fresh += 1
+        return self._fresh - 1
 
     def free(self, row: int) -> None:
-        """Give a row back; its content is overwritten when it is allocated again."""
-        self._free.append(row)
+        """Give a row back; its state is overwritten when it is allocated again."""
+        for name in (*self._WHOLE[:-1], *self._SECONDS):
+            getattr(self, name)[row] = 0
+        self.generation[row] += 1
+        self._freed.append(row)
 
-    def gather(self, rows: Sequence[int]) -> State:
+    def gather(self, rows: Index | Sequence[int]) -> State:
         """Copies of the rows, [B, …] each."""
         index = np.asarray(rows)
-        return {name: array[index] for name, array in self._table.items()}
+        return {name: array.take(index, axis=0) for name, array in self.state.items()}
 
-    def scatter(self, rows: Sequence[int], state: Mapping[str, Array]) -> None:
+    def scatter(self, rows: Index | Sequence[int], state: Mapping[str, Array]) -> None:
         """Write state [B, …] to the rows, which are all different and none is ZERO."""
         index = np.asarray(rows)
-        for name, array in self._table.items():
+        for name, array in self.state.items():
             array[index] = state[name]
 
-    def _grow(self) -> None:
-        old, self._capacity = self._capacity, 2 * self._capacity
-        for name, array in self._table.items():
-            wider = np.zeros((self._capacity, *array.shape[1:]), np.float32)
-            wider[:old] = array
-            self._table[name] = wider
-        self._free.extend(range(self._capacity - 1, old - 1, -1))
+    def _grow(self, capacity: int) -> None:
+        def wider(array: NDArray[np.generic]) -> NDArray[np.generic]:
+            grown = np.zeros((capacity, *array.shape[1:]), array.dtype)
+            grown[: self.capacity] = array
+            return grown
+
+        for name, array in self.state.items():
+            self.state[name] = wider(array)  # type: ignore[assignment]  # of the same type
+        for column in (*self._WHOLE, *self._SECONDS):
+            setattr(self, column, wider(getattr(self, column)))
+        self.capacity = capacity

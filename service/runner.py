@@ -6,43 +6,52 @@ It knows works, rows and the model; not queues, callers or the order of calls.
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.bundle import Works
 from service.errors import CarouselError, InvalidInput, NonFiniteOutput
 from service.model import Lengths, Model
-from service.rows import ZERO, Array, Rows, State
+from service.rows import ZERO, Array, Index, Rows, State
 from service.selftest import Fitness
 from service.statistics import Tally
-from service.work import Work
 
 _IN_A_THREAD = 0.005  # seconds a run may hold the loop; a longer one is worth the hop
+_WHOLE = 2**31 - 1  # a model that cannot be stepped gets its sequence whole
 
 _log = logging.getLogger("carousel.runner")
 
 
-class Outcome(NamedTuple):
-    """What became of each work of a batch; `ended` are also those that nobody waits for any more."""
+@dataclass(slots=True)
+class Outcome:
+    """What became of each work of a batch."""
 
-    ended: list[Work]
-    going_on: list[Work]
-    refused: list[tuple[Work, CarouselError]]
+    ended: Index  # and their state is in place
+    going_on: Index
+    refused: list[tuple[int, CarouselError]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A batch as the model gets it: B works, each with so many steps of its own, from `at` on in its bundle."""
+
+    ids: Index  # [B]
+    lengths: Index  # [B]
+    at: Index  # [B]
+    inputs: Array  # [min_batch or more, T, F]
 
 
 class Runner:
     """Runs batches of one model over its state rows."""
 
-    def __init__(self, model: Model, fitness: Fitness, rows: Rows, *, chunk: int) -> None:
-        self._model, self._fitness, self._rows = model, fitness, rows
-        self._chunk = (
-            chunk if fitness.streamable else 2**31 - 1
-        )  # a model that cannot be stepped gets its sequence whole
+    def __init__(self, model: Model, fitness: Fitness, rows: Rows, works: Works, *, chunk: int) -> None:
+        self._model, self._fitness, self._rows, self._works = model, fitness, rows, works
+        self._chunk = chunk if fitness.streamable else _WHOLE
         self.tally = Tally()
 
-    async def run(self, batch: list[Work]) -> Outcome:
+    async def run(self, ids: Index) -> Outcome:
         """Advance each work by what is left of it, at most one chunk.
 
         A batch that fails as a whole (a third party's graph may refuse a value) is run row by row, and the rows that
@@ -52,45 +61,52 @@ class Runner:
             Exception: the model fails on zeros too; nothing of the batch was applied.
 
         """
+        run = self._assemble(ids)
         try:
-            return self._apply(batch, *await self._execute(batch))
+            return self._apply(run, *await self._execute(run))
         except Exception as error:
-            _log.warning("a run of %d rows failed: %s", len(batch), error)
-        results = [await self._alone(work) for work in batch]  # all of them before any is applied
-        outcomes = [self._settle(work, result) for work, result in zip(batch, results, strict=True)]
+            _log.warning("a run of %d rows failed: %s", len(ids), error)
+        alone = [self._assemble(ids[index : index + 1]) for index in range(len(ids))]
+        results = [await self._alone(one) for one in alone]  # all of them before any is applied
+        outcomes = [self._settle(one, result) for one, result in zip(alone, results, strict=True)]
         return Outcome(
-            [work for one in outcomes for work in one.ended],
-            [work for one in outcomes for work in one.going_on],
+            np.concatenate([one.ended for one in outcomes]),
+            np.concatenate([one.going_on for one in outcomes]),
             [pair for one in outcomes for pair in one.refused],
         )
 
-    async def _alone(self, work: Work) -> tuple[Array, State] | InvalidInput:
+    async def _alone(self, run: _Run) -> tuple[Array, State] | InvalidInput:
         try:
-            return await self._execute([work])
+            return await self._execute(run)
         except Exception as error:
             self._probe()
             return InvalidInput(f"the model refuses these values: {error}")
 
-    def _settle(self, work: Work, result: tuple[Array, State] | InvalidInput) -> Outcome:
+    def _settle(self, run: _Run, result: tuple[Array, State] | InvalidInput) -> Outcome:
         if isinstance(result, InvalidInput):
-            return Outcome([], [], [(work, result)])
-        return self._apply([work], *result)
+            return Outcome(run.ids[:0], run.ids[:0], [(int(run.ids[0]), result)])
+        return self._apply(run, *result)
 
     def _probe(self) -> None:
         """Raise if the model does not even run on zeros."""
         zeros = np.zeros((self._fitness.min_batch, 1, self._model.features), np.float32)
         self._ask(zeros, np.ones(len(zeros), np.int32), self._rows.gather([ZERO] * len(zeros)))
 
-    async def _execute(self, batch: list[Work]) -> tuple[Array, State]:
+    async def _execute(self, run: _Run) -> tuple[Array, State]:
         """One run over the batch → outputs [B, T, K], next state [B, …]. Where it runs is decided here alone."""
-        inputs, lengths, rows = self._assemble(batch)
+        count = len(run.ids)
+        rows, lengths = self._works.row[run.ids], run.lengths.astype(np.int32)
+        if count < len(run.inputs):  # a lone row is repeated where the model needs it
+            rows, lengths = np.resize(rows, len(run.inputs)), np.resize(lengths, len(run.inputs))
         state = self._rows.gather(rows)
         begin = time.perf_counter()
-        if self._fitness.seconds(*inputs.shape[:2]) > _IN_A_THREAD:
-            outputs, after = await asyncio.to_thread(self._ask, inputs, lengths, state)
+        if self._fitness.seconds(*run.inputs.shape[:2]) > _IN_A_THREAD:
+            outputs, after = await asyncio.to_thread(self._ask, run.inputs, lengths, state)
         else:
-            outputs, after = self._ask(inputs, lengths, state)
-        self.tally.tick(len(batch), int(lengths[: len(batch)].sum()), inputs.shape[1], time.perf_counter() - begin)
+            outputs, after = self._ask(run.inputs, lengths, state)
+        self.tally.tick(count, int(run.lengths.sum()), run.inputs.shape[1], time.perf_counter() - begin)
+        if count < len(outputs):
+            return outputs[:count], {name: array[:count] for name, array in after.items()}
         return outputs, after
 
     def _ask(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State]:
@@ -102,56 +118,78 @@ class Runner:
             raise ValueError("the model answered in another shape than it declares")
         return outputs, after
 
-    def _assemble(self, batch: list[Work]) -> tuple[Array, Lengths, list[int]]:
-        """Inputs [B, T, F] padded with zeros, lengths [B] and rows; a lone row is repeated where the model needs it."""
-        batch = batch + batch[:1] * (self._fitness.min_batch - len(batch))
-        lengths = self._lengths(batch)
-        inputs = np.zeros((len(batch), int(lengths.max()), self._model.features), np.float32)
-        for target, work, length in zip(inputs, batch, lengths, strict=True):
-            target[:length] = work.inputs[work.done : work.done + length]
-        return inputs, lengths, [work.row for work in batch]
-
-    def _apply(self, batch: list[Work], outputs: Array, state: State) -> Outcome:
-        """Write back what a run gave, except to the rows whose outputs or state are not finite."""
-        outcome = Outcome([], [], [])
-        lengths = self._lengths(batch)
-        finite = _finite(outputs[: len(batch)], lengths, state)
-        targets: dict[int, int] = {}  # row of the table → row of the batch
-        for index, (work, length) in enumerate(zip(batch, lengths, strict=True)):
-            if work.answer.done():  # its caller left, or it was aborted, while it ran: its row may be another's now
-                outcome.ended.append(work)
+    def _assemble(self, ids: Index) -> _Run:
+        """Inputs padded with zeros to the longest of the works."""
+        works = self._works
+        done = works.done[ids]
+        lengths, at = np.minimum(works.steps[ids] - done, self._chunk), works.at[ids] + done
+        longest, rows = int(lengths.max()), max(len(ids), self._fitness.min_batch)
+        single = longest == 1
+        inputs = (np.empty if single else np.zeros)((rows, longest, self._model.features), np.float32)
+        for bundle, part in works.by_bundle(ids):
+            if single:
+                bundle.inputs.take(at[part], axis=0, out=inputs[part, 0], mode="clip")
                 continue
-            if not finite[index]:
-                error = NonFiniteOutput("the model answered NaN or Inf; the state did not move")
-                outcome.refused.append((work, error))
+            spans = zip(inputs[part], at[part].tolist(), lengths[part].tolist(), strict=True)
+            for target, first, length in spans:
+                target[:length] = bundle.inputs[first : first + length]
+        inputs[len(ids) :] = inputs[0]
+        return _Run(ids, lengths, at, inputs)
+
+    def _apply(self, run: _Run, outputs: Array, state: State) -> Outcome:
+        """Write back what a run gave, except to works that ended meanwhile and rows that are not finite."""
+        works, ids = self._works, run.ids
+        good = works.alive(ids)
+        finite = _finite(outputs, run.lengths, state)
+        refused: list[tuple[int, CarouselError]] = [(work, _non_finite()) for work in ids[good & ~finite].tolist()]
+        good &= finite
+        if not good.all():
+            picked = np.flatnonzero(good)
+            run = _Run(ids[picked], run.lengths[picked], run.at[picked], run.inputs)
+            outputs, state = outputs[picked], {name: array[picked] for name, array in state.items()}
+            ids = run.ids
+        if len(ids):
+            self._answer(run, outputs)
+        works.done[ids] += run.lengths
+        last = works.done[ids] == works.steps[ids]
+        if last.all():
+            self._put(works.session[ids], state)
+            return Outcome(ids, ids[:0], refused)
+        for work in ids[~last & (works.row[ids] == works.session[ids])].tolist():
+            works.row[work] = self._rows.allocate()
+        ended = ids[last]
+        self._put(np.where(last, works.session[ids], works.row[ids]), state)
+        return Outcome(ended, ids[~last], refused)
+
+    def _answer(self, run: _Run, outputs: Array) -> None:
+        single = outputs.shape[1] == 1
+        for bundle, part in self._works.by_bundle(run.ids):
+            if single:
+                bundle.outputs[run.at[part]] = outputs[part, 0]
                 continue
-            work.outputs[work.done : work.done + length] = outputs[index, :length]
-            work.done += int(length)
-            (outcome.ended if work.done == work.steps else outcome.going_on).append(work)
-            row = self._target(work)
-            if row != ZERO:  # ZERO: a predict that ended, whose state nobody wants
-                targets[row] = index
-        if targets:
-            picked = list(targets.values())
-            self._rows.scatter(list(targets), {name: array[picked] for name, array in state.items()})
-        return outcome
+            spans = zip(outputs[part], run.at[part].tolist(), run.lengths[part].tolist(), strict=True)
+            for source, first, length in spans:
+                bundle.outputs[first : first + length] = source[:length]
 
-    def _target(self, work: Work) -> int:
-        """Where its state goes: the session's row with the last chunk, a row of its own before."""
-        if work.done == work.steps:
-            return work.session.row if work.session else ZERO
-        if not work.owns_row:
-            work.row = self._rows.allocate()
-        return work.row
-
-    def _lengths(self, batch: Sequence[Work]) -> Lengths:
-        return np.array([min(self._chunk, work.steps - work.done) for work in batch], np.int32)
+    def _put(self, rows: Index, state: State) -> None:
+        """Write the states to their rows; ZERO: a predict that ended, whose state nobody wants."""
+        if rows.all():
+            self._rows.scatter(rows, state)
+        elif rows.any():
+            kept = np.flatnonzero(rows)
+            self._rows.scatter(rows[kept], {name: array[kept] for name, array in state.items()})
 
 
-def _finite(outputs: Array, lengths: Lengths, state: State) -> NDArray[np.bool_]:
+def _non_finite() -> NonFiniteOutput:
+    return NonFiniteOutput("the model answered NaN or Inf; the state did not move")
+
+
+def _finite(outputs: Array, lengths: Index, state: State) -> NDArray[np.bool_]:
     """Of each row, whether all outputs within its length and all of its state are finite → [B]."""
+    if np.isfinite(outputs).all() and all(np.isfinite(array).all() for array in state.values()):
+        return np.ones(len(outputs), np.bool_)
     inside = np.arange(outputs.shape[1]) < lengths[:, None]  # [B, T]
     good: NDArray[np.bool_] = np.all(np.isfinite(outputs).all(axis=2) | ~inside, axis=1)
     for array in state.values():
-        good &= np.isfinite(array[: len(good)]).reshape(len(good), -1).all(axis=1)
+        good &= np.isfinite(array).reshape(len(good), -1).all(axis=1)
     return good

@@ -1,44 +1,95 @@
-"""Which waiting work runs next; pure: no clock, no asyncio, no sessions.
+"""Which waiting works run next; pure: no clock, no asyncio, no sessions.
 
 Continuous batching: a batch is what is ready now, of one length class, and a tick advances each of its works by one
-chunk at most. Classes (a single step; more) take turns, so a step that arrives while a long predict runs waits for one
-chunk at most.
+chunk at most. Single steps take every other turn, so that a step which arrives while long calls run waits for one chunk
+at most. Longer works are batched with those of about their length, from a power of two to below the next: a step in two
+is padding at most.
 """
 
 from collections import deque
-from itertools import accumulate, islice
 
-from service.work import Work
+import numpy as np
+
+from service.rows import Index
+
+_NONE = np.zeros(0, np.int64)
+
+
+class Ready:
+    """Ready works in the order they came, in pieces."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[Index] = deque()
+        self.count = 0
+
+    def add(self, ids: Index) -> None:
+        """Queue them."""
+        self._pieces.append(ids)
+        self.count += len(ids)
+
+    def take(self, most: int) -> Index:
+        """The first ones."""
+        taken: list[Index] = []
+        left = min(most, self.count)
+        self.count -= left
+        while left:
+            piece = self._pieces.popleft()
+            if len(piece) > left:
+                self._pieces.appendleft(piece[left:])
+                piece = piece[:left]
+            taken.append(piece)
+            left -= len(piece)
+        return taken[0] if len(taken) == 1 else np.concatenate(taken) if taken else _NONE
 
 
 class Scheduler:
-    """Two queues of ready work. Invariant: a work is in at most one of them, at most once."""
+    """Queues of ready works by length class. Invariant: a work is in at most one of them, at most once."""
 
-    def __init__(self, *, batch: int, steps: int | None = None) -> None:
-        self._batch, self._steps = batch, steps
-        self._single: deque[Work] = deque()
-        self._several: deque[Work] = deque()
-        self._turn, self._other = self._single, self._several
+    def __init__(self, *, batch: int, chunk: int, steps: int) -> None:
+        self._batch, self._chunk, self._steps = batch, chunk, steps
+        self._single = Ready()
+        self._longer: dict[int, Ready] = {}  # class → works; the class whose turn it is comes first; none is empty
+        self._single_was_last = False
 
     def __repr__(self) -> str:
-        return f"<Scheduler {len(self._single)} single, {len(self._several)} longer>"
+        longer = sum(ready.count for ready in self._longer.values())
+        return f"<Scheduler {self._single.count} single, {longer} longer>"
 
     def __len__(self) -> int:
-        return len(self._single) + len(self._several)
+        return self._single.count + sum(ready.count for ready in self._longer.values())
 
-    def add(self, work: Work) -> None:
-        """Queue what is left of a work; call it again after each chunk that did not end it."""
-        (self._single if work.steps - work.done == 1 else self._several).append(work)
+    def add(self, ids: Index, left: Index) -> None:
+        """Queue works that have so many steps left; again after each chunk that did not end them."""
+        classes = np.frexp(np.minimum(left, self._chunk) - 1)[1]  # 1 → 0, 2 → 1, 3…4 → 2, 5…8 → 3
+        for length in sorted(set(classes.tolist())):
+            mine = ids[classes == length]
+            if length == 0:
+                self._single.add(mine)
+            else:
+                self._longer.setdefault(length, Ready()).add(mine)
 
-    def next_batch(self) -> list[Work]:
+    def add_single(self, ids: Index) -> None:
+        """Queue works that have one step left."""
+        self._single.add(ids)
+
+    def next_batch(self) -> Index:
         """Up to `batch` works of the class whose turn it is, in the order they came; empty when nothing waits.
 
-        Of works that cannot be cut in chunks, no more than together stay within `steps` when padded to the longest.
+        Of works that cannot be cut in chunks no more than about `steps` time steps, padding included.
         """
-        if self._other:
-            self._turn, self._other = self._other, self._turn
-        count = min(len(self._turn), self._batch)
-        if self._steps is not None:
-            longest = list(accumulate((work.steps for work in islice(self._turn, count)), max))
-            count = max([1, *(n for n, steps in enumerate(longest, 1) if n * steps <= self._steps)]) if count else 0
-        return [self._turn.popleft() for _ in range(count)]
+        if self._single.count and not (self._single_was_last and self._longer):
+            self._single_was_last = True
+            return self._single.take(self._batch)
+        self._single_was_last = False
+        if not self._longer:
+            return _NONE
+        length = next(iter(self._longer))
+        ready = self._longer.pop(length)
+        batch = ready.take(max(1, min(self._batch, self._steps >> length)))
+        if ready.count:
+            self._longer[length] = ready  # behind the other classes
+        return batch
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._single, self._longer = Ready(), {}

@@ -1,6 +1,6 @@
-"""Who is served: the table of sessions, the order of calls on each, and when they are forgotten.
+"""Who is served: the table of sessions, and when they are forgotten. How one stands is in the columns of its row.
 
-It knows ids, steps and an injected clock; not models, sockets or asyncio.
+It knows ids and an injected clock; not models, calls, sockets or asyncio.
 """
 
 import secrets
@@ -8,12 +8,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
-from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound, StateMismatch, StepConflict
-from service.replay import Kept, Replays
+from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound, StateMismatch
+from service.replay import Answers, Budget
 from service.rows import Rows
-from service.work import Turn, Work
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -22,78 +21,70 @@ _REMEMBERED = 100_000  # expired ids
 _AT_THE_DOOR = 1_000  # sessions looked at before an opening is refused: a look takes 0.3 µs, and everybody waits for it
 
 
+class Home(Protocol):
+    """Where a session lives: the engine of its model's version."""
+
+    name: str
+    version: str
+    rows: Rows
+    answers: Answers
+
+    def settle(self) -> None:
+        """Decide on what has arrived."""
+
+
 class Session:
-    """One live sequence. `step` counts the steps applied; `ahead` those applied once all accepted work is done.
+    """One live sequence. `step` counts the steps applied; `ahead` those applied once all accepted work is done."""
 
-    Invariant: `pending[0]` alone is scheduled or runs; what follows waits for it, in arrival order.
-    """
+    __slots__ = ("home", "id", "row")
 
-    __slots__ = (
-        *("id", "model", "version", "rows", "row", "ttl", "deadline"),
-        *("step", "ahead", "pending", "kept", "opening", "ending"),
-    )
-
-    def __init__(self, id: str, model: str, version: str, rows: Rows, ttl: float) -> None:
-        self.id, self.model, self.version = id, model, version
-        self.rows, self.row = rows, rows.allocate()
-        self.ttl, self.deadline = ttl, 0.0
-        self.step = self.ahead = 0
-        self.pending: list[Work | Turn] = []
-        self.kept: list[Kept] = []
-        self.opening = True  # its history, or the session it is forked from, is not done: nobody else sees it
-        self.ending: Future[Any] | None = None  # a delete was accepted
+    def __init__(self, id: str, home: Home) -> None:
+        self.id, self.home = id, home
+        self.row = home.rows.allocate()
 
     def __repr__(self) -> str:
-        return f"<Session {self.id} of {self.model}/{self.version} at {self.step}, {len(self.pending)} pending>"
+        return f"<Session {self.id} of {self.model}/{self.version} at {self.step}, {self.waiting} waiting>"
 
-    def repeated(self, step: int | None, steps: int, digest: bytes) -> Work | Kept | None:
-        """The waiting or kept call that a call at `step` with these inputs repeats; None if it is new and next.
+    @property
+    def model(self) -> str:
+        """Its name."""
+        return self.home.name
 
-        Raises:
-            StepConflict: it is neither.
+    @property
+    def version(self) -> str:
+        """Of the model."""
+        return self.home.version
 
-        """
-        if step is None or step == self.ahead:
-            return None
-        for one in reversed([*self.kept, *self.pending]):
-            if isinstance(one, Turn):
-                if one.step_after is not None:
-                    break  # what came before a replaced state is no call of this one
-            elif (one.start, one.steps, one.digest) == (step, steps, digest):
-                return one
-        raise StepConflict(step, self.ahead)
+    @property
+    def step(self) -> int:
+        """Time steps applied."""
+        return int(self.home.rows.step[self.row])
+
+    @property
+    def ahead(self) -> int:
+        """Time steps applied once all that has arrived is done."""
+        self.home.settle()
+        return int(self.home.rows.ahead[self.row])
+
+    @property
+    def waiting(self) -> int:
+        """Calls, forks and the like that are accepted and not done."""
+        return int(self.home.rows.waiting[self.row])
+
+    @property
+    def ttl(self) -> float:
+        """Seconds that it lives if nobody calls."""
+        return float(self.home.rows.ttl[self.row])
+
+    @property
+    def deadline(self) -> float:
+        """When it ends if nobody calls, on the clock."""
+        return float(self.home.rows.deadline[self.row])
 
     def belongs(self, model: str, version: str | None) -> None:
         """Raise StateMismatch unless it is of that model, and of that version if one is named."""
         if (model, version or self.version) != (self.model, self.version):
             raise StateMismatch(f"session {self.id!r} is of {self.model}/{self.version}")
-
-    def push(self, item: Work | Turn) -> bool:
-        """Accept an item behind all others; True if it is the head, to be started now."""
-        self.pending.append(item)
-        if isinstance(item, Work):
-            item.start = self.ahead
-            self.ahead += item.steps
-        elif item.step_after is not None:
-            self.ahead = item.step_after
-        return len(self.pending) == 1
-
-    def renumber(self) -> list[tuple[Work, int]]:
-        """After a call ended unapplied: number what waits anew; the works that named another step, and the next one."""
-        fallen: list[tuple[Work, int]] = []
-        self.ahead = self.step
-        for item in self.pending:
-            if isinstance(item, Turn):
-                self.ahead = self.ahead if item.step_after is None else item.step_after
-            elif item.checked and item.start != self.ahead:
-                fallen.append((item, self.ahead))
-            else:
-                item.start = self.ahead
-                self.ahead += item.steps
-        if fallen:
-            gone = {work for work, _ in fallen}
-            self.pending = [item for item in self.pending if item not in gone]
-        return fallen
 
 
 @dataclass(frozen=True)
@@ -112,11 +103,13 @@ class Sessions:
     """All sessions of all models by id: bounded in number and bytes, forgotten after their TTL."""
 
     def __init__(
-        self, replays: Replays, *, most: int, most_bytes: int, clock: Callable[[], float] = time.monotonic
+        self, budget: Budget, *, most: int, most_bytes: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._most, self._most_bytes, self._clock = most, most_bytes, clock
-        self.replays = replays
+        self.budget = budget
         self._live: dict[str, Session] = {}
+        self._opening: set[Session] = set()  # their history, or the session they are forked from, is not done
+        self.ending: dict[Session, Future[None]] = {}  # their delete was accepted: nobody finds them any more
         self._expired: OrderedDict[str, float] = OrderedDict()  # id → when even that is forgotten
         self._unswept: list[Session] = []
         self._bytes = self._opened = self._deleted = self._lapsed = 0
@@ -133,7 +126,7 @@ class Sessions:
 
         """
         session = self.find(id)
-        if session is not None and not session.opening and session.ending is None:
+        if session is not None and session not in self._opening and session not in self.ending:
             return session
         if session is None and self._expired.get(id, 0.0) > self._clock():
             raise SessionExpired(f"session {id!r} was idle beyond its TTL")
@@ -147,7 +140,7 @@ class Sessions:
             return None
         return session
 
-    def create(self, id: str | None, model: str, version: str, rows: Rows, ttl: float) -> Session:
+    def create(self, id: str | None, home: Home, ttl: float) -> Session:
         """A new session at step 0 with the zero state, not visible until `opened`.
 
         Raises:
@@ -157,12 +150,18 @@ class Sessions:
         """
         if id is not None and self.find(id) is not None:
             raise SessionExists(f"session {id!r} exists")
-        if not self.room(1, rows.row_bytes):
+        if not self.room(1, home.rows.row_bytes):
             raise Overloaded(f"the session table is full: {len(self._live)} sessions, {self._bytes} bytes")
-        session = Session(id or secrets.token_urlsafe(16), model, version, rows, ttl)
+        session = Session(id or secrets.token_urlsafe(16), home)
+        home.rows.ttl[session.row] = ttl
         self._live[session.id] = session
-        self._bytes += rows.row_bytes
+        self._opening.add(session)
+        self._bytes += home.rows.row_bytes
         return session
+
+    def opening(self, session: Session) -> bool:
+        """Whether it was created and is not opened."""
+        return session in self._opening
 
     def room(self, count: int, row_bytes: int) -> bool:
         """Whether `count` more sessions fit; idle ones are looked for before the answer is no."""
@@ -176,14 +175,15 @@ class Sessions:
 
     def opened(self, session: Session) -> None:
         """Show a new session to everybody and start its idle clock."""
-        session.opening = False
+        self._opening.discard(session)
         self._expired.pop(session.id, None)
         self._opened += 1
         self.touch(session)
 
     def touch(self, session: Session) -> None:
         """Restart the idle clock."""
-        session.deadline = self._clock() + session.ttl
+        rows = session.home.rows
+        rows.deadline[session.row] = self._clock() + rows.ttl[session.row]
 
     def seconds_left(self, session: Session) -> float:
         """How long the session lives if nobody calls."""
@@ -191,7 +191,7 @@ class Sessions:
 
     def delete(self, session: Session) -> None:
         """Forget a session without a trace; its id is unknown from now on."""
-        self._deleted += not session.opening
+        self._deleted += session not in self._opening
         self._drop(session)
 
     def sweep(self, most: int) -> None:
@@ -207,21 +207,25 @@ class Sessions:
     def statistics(self) -> SessionStatistics:
         """A frozen view."""
         return SessionStatistics(
-            len(self._live), self._bytes, self.replays.bytes, self._opened, self._deleted, self._lapsed
+            len(self._live), self._bytes, self.budget.bytes, self._opened, self._deleted, self._lapsed
         )
 
     def _idle(self, session: Session) -> bool:
-        return not session.opening and not session.pending and session.deadline <= self._clock()
+        rows, row = session.home.rows, session.row
+        return bool(rows.deadline[row] <= self._clock() and not rows.waiting[row] and session not in self._opening)
 
     def _expire(self, session: Session) -> None:
         self._lapsed += 1
+        forgotten = session.deadline + session.ttl
         self._drop(session)
-        self._expired[session.id] = session.deadline + session.ttl
+        self._expired[session.id] = forgotten
         while len(self._expired) > _REMEMBERED:
             self._expired.popitem(last=False)
 
     def _drop(self, session: Session) -> None:
         del self._live[session.id]
-        self._bytes -= session.rows.row_bytes
-        self.replays.forget(session)
-        session.rows.free(session.row)
+        self._opening.discard(session)
+        self.ending.pop(session, None)
+        self._bytes -= session.home.rows.row_bytes
+        session.home.answers.forget(session.row)
+        session.home.rows.free(session.row)

@@ -1,18 +1,21 @@
-"""A unit of work: advance one state row by T time steps, whoever asked and by whichever door.
-
-It knows no queue and no clock; the scheduler, the sessions and the engine share these values.
-"""
+"""What callers ask for: calls, and turns between them. Plain values that the queue, the runner and the engine share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from service.rows import ZERO, Array
+import numpy as np
 
-if TYPE_CHECKING:  # only the queue makes futures; the pure parts carry them
+from service.errors import CarouselError
+from service.rows import ZERO, Array, Index
+
+if TYPE_CHECKING:  # only the queue arms timers and settles turns; the pure parts carry them
     from asyncio import Future, TimerHandle
 
-    from service.sessions import Session
+    from service.bundle import Bundle
+
+UNCHECKED = -1  # a step that the caller did not name
+LAST = 2**63 - 1  # stands for every step that no session will reach
 
 
 class Answer(NamedTuple):
@@ -23,56 +26,62 @@ class Answer(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class Call:
-    """What a caller asked for at once: it is taken, or refused by its deadline, as one."""
+class Patience:
+    """How long a caller waits for the first chunk. Calls that share one are refused by it together, or not at all."""
 
-    deadline: float | None = None
-    taken: bool = False  # its first chunk ran or runs: the deadline means nothing any more
-    timer: "TimerHandle | None" = None  # ends it at its deadline; cancelled when the first of its works leaves
-    waiting: int = 0  # of its works, those accepted and not answered
-    works: list["Work"] = field(default_factory=list)
+    deadline: float
+    taken: bool = False  # a first chunk ran or runs: the deadline means nothing any more
+    timer: "TimerHandle | None" = None
+    calls: "dict[Call, None]" = field(default_factory=dict)  # accepted and not done
 
 
 @dataclass(slots=True, eq=False)
-class Work:
-    """One row's share of a call.
+class Call:
+    """Works that somebody asked for at once: N rows, all different unless they are ZERO, the steps of row i behind
+    those of row i − 1 in the inputs. A step that does not fit refuses all of it; what fails later fails alone.
 
-    Invariant: `row` is where its running state lies; ZERO or the session's own row before the first chunk, a row of
-    its own between chunks. The session's row is written with the last chunk only.
+    When the last work is done `ended` is told, and `outputs`, `starts` and `errors` hold what became of each.
     """
 
-    inputs: Array  # [T, F]
-    outputs: Array  # [T, K], filled chunk by chunk
-    call: Call
-    answer: "Future[Answer]"
-    session: "Session | None" = None  # None: a predict, from the zero row
-    row: int = ZERO
-    start: int = 0  # index of its first step in the session
-    checked: bool = False  # the caller named the step
-    kept: bool = True  # its answer is kept for a retry
-    digest: bytes = b""  # of the inputs, to recognise a retry
-    done: int = 0
+    rows: Index  # [N]; ZERO: a predict
+    lengths: Index  # [N] time steps
+    asked: Index  # [N] the step that the caller named, or UNCHECKED
+    inputs: Array  # [ΣT, F]
+    ended: "Callable[[Call], None]"
+    patience: Patience | None = None
+    kept: bool = True  # its answers are kept for a retry
+    outputs: Array = field(init=False)  # [ΣT, K]
+    starts: Index = field(init=False)  # [N] the index of the first step of each in its session
+    errors: dict[int, CarouselError] = field(default_factory=dict)  # of row i, unapplied
+    refused: bool = False  # nothing of it ran; `errors` says why
+    left: int = 0  # works that are not done
+    size: int = 0  # bytes it holds while it waits
+    bundle: "Bundle | None" = None
+    first: int = 0  # where its rows begin in the bundle
 
     @property
-    def steps(self) -> int:
-        """T, the number of its time steps."""
-        return len(self.inputs)
+    def stateless(self) -> bool:
+        """Whether it is a predict."""
+        return int(self.rows[0]) == ZERO
 
-    @property
-    def owns_row(self) -> bool:
-        """Whether `row` was allocated for this work alone."""
-        return self.row != ZERO and (self.session is None or self.row != self.session.row)
+    def only(self) -> Answer:
+        """What became of a call of one row. Raises its error."""
+        if self.errors:
+            raise self.errors[0]
+        return Answer(self.outputs, int(self.starts[0]) + len(self.outputs))
 
-    @property
-    def size(self) -> int:
-        """Bytes it holds while it waits."""
-        return self.inputs.nbytes + self.outputs.nbytes
+
+def one(row: int, step: int | None, inputs: Array, ended: Callable[[Call], None], **how: Any) -> Call:
+    """A call of one row with inputs [T, F]."""
+    asked = np.array([UNCHECKED if step is None else min(step, LAST)], np.int64)
+    return Call(np.array([row], np.int64), np.array([len(inputs)], np.int64), asked, inputs, ended, **how)
 
 
 @dataclass(slots=True, eq=False)
 class Turn:
     """Something done to a session, between two of its calls: fork, delete, read or replace its state."""
 
+    session: int  # its row
     act: Callable[[], Any]
     answer: "Future[Any]"
     step_after: int | None = None  # where the session will stand; None: where it stood

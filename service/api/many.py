@@ -14,7 +14,7 @@ from service.model import OnnxModel
 from service.repository import NAME, Repository
 from service.sessions import Session, Sessions
 from service.settings import Settings
-from service.work import Answer, Call
+from service.work import Answer, Patience
 
 
 @dataclass
@@ -52,8 +52,10 @@ class Many:
         items = self._read(asked, model, version, may_open)
         self._admit([item for item in items if isinstance(item, _Item)])
         opened: dict[str, Session] = {}
-        call = Call(deadline)
-        answers = [self._accept(item, opened, call) for item in items]
+        patience = None if deadline is None else Patience(deadline)
+        answers = [self._accept(item, opened, patience) for item in items]
+        for engine in {item.engine for item in items if isinstance(item, _Item)}:
+            engine.settle()
         clocks = {id: session.deadline for id, session in opened.items()}
         results: list[Answer | BaseException] = await asyncio.gather(*answers, return_exceptions=True)
         for item in items:
@@ -98,12 +100,12 @@ class Many:
         for item in items:
             groups[item.engine].append(item)
         for engine, group in groups.items():
-            opening = sum(item.created for item in group)
-            engine.admit(
-                [item.given.inputs for item in group], [item.session or item.id for item in group], opening=opening
-            )
+            steps = sum(len(item.given.inputs) for item in group)
+            engine.admit_many(steps, [item.session or item.id for item in group])
 
-    def _accept(self, item: _Item | CarouselError, opened: dict[str, Session], call: Call) -> Awaitable[Answer]:
+    def _accept(
+        self, item: _Item | CarouselError, opened: dict[str, Session], patience: Patience | None
+    ) -> Awaitable[Answer]:
         """Accept the item now → its answer, or its error, to await."""
         try:
             if isinstance(item, CarouselError):
@@ -111,7 +113,7 @@ class Many:
             if item.created:
                 opened[item.id] = item.engine.open_now(item.id, self._settings.default_ttl_seconds)
             session = item.session or opened[item.id]
-            return item.engine.accept(session, item.given.inputs, item.step, call)
+            return item.engine.accept(session, item.given.inputs, item.step, patience)
         except CarouselError as error:
             return _raised(error)
 

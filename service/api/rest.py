@@ -149,7 +149,7 @@ class Rest:
         if session is None:
             ttl = self._settings.default_ttl_seconds
             return self._session(engine.restore(id, ttl, snapshot.step, snapshot.state), 201)
-        if session.opening:
+        if self._sessions.opening(session):
             raise SessionExists(f"session {id!r} is being opened")
         session.belongs(snapshot.model, snapshot.version)
         return self._session(await engine.replace(session, snapshot.step, snapshot.state))

@@ -10,6 +10,7 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from service.api import body, views
@@ -162,7 +163,7 @@ class Stream:
                 "session": session.id,
                 "created": created,
                 "step": session.ahead,
-                "replay": self._sessions.replays.each,
+                "replay": self._sessions.budget.each,
                 "feature_count": engine.model.features,
                 "output_count": engine.model.outputs,
                 "version": session.version,
@@ -200,7 +201,7 @@ class Stream:
         if session is None:
             raise ChannelNotFound(f"no channel {channel} on this socket")
         deleted: Awaitable[None] | None = None
-        if asked.get("end") and self._sessions.find(session.id) is session and session.ending is None:
+        if asked.get("end") and self._sessions.find(session.id) is session and session not in self._sessions.ending:
             engine, _ = self._repository.ready(session.model, session.version)
             deleted = engine.delete(session)
         del self._channels[channel], self._by_session[session]
@@ -214,8 +215,8 @@ class Stream:
         engine, served = self._repository.ready(session.model, session.version)
         step = views.step(frame, "frame")
         given = sequence(frame["inputs"], served.description.features, "inputs")
-        await engine.room(given.inputs, [session])
-        answer = engine.accept(self._session(channel), given.inputs, step)
+        await engine.room(np.array([session.row]), len(given.inputs))
+        answer = engine.accept(self._session(channel), given.inputs, step, None)
 
         async def view() -> View:
             outputs, after = await answer

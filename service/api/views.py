@@ -60,7 +60,7 @@ def session(one: Session, sessions: Sessions) -> dict[str, Any]:
         "step": one.step,
         "ttl_seconds": one.ttl,
         "expires_at": expires.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "replay": sessions.replays.each,
+        "replay": sessions.budget.each,
     }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from service.engine import Engine
 from service.gate import Gate
-from service.replay import Replays
+from service.replay import Budget
 from service.rows import State
 from service.selftest import Fitness
 from service.sessions import Session, Sessions
@@ -31,8 +31,8 @@ class Serving:
     ) -> None:
         limits = {"most": 100, "most_bytes": 10**6, "most_rows": 100, "queue_bytes": 10**6, "replay": 4} | bounds
         self.model, self.clock = model or RunningSum(), FakeClock()
-        replays = Replays(each=limits["replay"], most_bytes=10**6)
-        self.sessions = Sessions(replays, most=limits["most"], most_bytes=limits["most_bytes"], clock=self.clock)
+        budget = Budget(each=limits["replay"], most_bytes=10**6)
+        self.sessions = Sessions(budget, most=limits["most"], most_bytes=limits["most_bytes"], clock=self.clock)
         self.gate = Gate(most_rows=limits["most_rows"], most_bytes=limits["queue_bytes"])
         found = fitness or Fitness(True, 0.0, 1, seconds_per_step=1.0 if in_a_thread else 0.0)
         self.engine = Engine(self.model, found, self.sessions, self.gate, chunk=chunk, batch=batch, clock=self.clock)

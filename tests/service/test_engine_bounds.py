@@ -7,7 +7,7 @@ import pytest
 from service.engine import PENDING
 from service.errors import DeadlineExceeded, Overloaded, PayloadTooLarge
 from service.selftest import Fitness
-from service.work import Call
+from service.work import Patience
 from tests.fakes import column
 from tests.service.serving import Serving, outcomes
 

@@ -9,7 +9,7 @@ from service.engine import Engine
 from service.errors import ModelNotFound, ModelUnusable, VersionNotFound
 from service.gate import Gate
 from service.model import OnnxModel
-from service.replay import Replays
+from service.replay import Budget
 from service.repository import NAME, Repository
 from service.selftest import Fitness
 from service.sessions import Sessions
@@ -19,7 +19,7 @@ FIT = Fitness(True, 0.0, 1, 0.0)
 
 
 def start(model: OnnxModel, fitness: Fitness, name: str, version: str) -> Engine:
-    sessions = Sessions(Replays(each=1, most_bytes=1), most=1, most_bytes=1)
+    sessions = Sessions(Budget(each=1, most_bytes=1), most=1, most_bytes=1)
     return Engine(model, fitness, sessions, Gate(most_rows=1, most_bytes=1), name=name, version=version)
 
 

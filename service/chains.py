@@ -1,0 +1,51 @@
+"""The order of the works on each session: a chain through the columns of rows and works. Decides nothing."""
+
+from service.bundle import NOBODY, Works
+from service.rows import Index, Rows
+
+
+class Chains:
+    """Invariant: `rows.head` is the first work of a session that is not done, `works.next` the one behind it, and
+    `rows.tail` the last; with no head the tail means nothing.
+    """
+
+    def __init__(self, rows: Rows, works: Works) -> None:
+        self._rows, self._works = rows, works
+
+    def append(self, ids: Index, sessions: Index) -> Index:
+        """Put a work behind the others of its session, which are all different → those that are heads now."""
+        rows, works = self._rows, self._works
+        works.next[ids] = NOBODY
+        waits = rows.head[sessions] != NOBODY
+        if waits.any():
+            works.next[rows.tail[sessions[waits]]] = ids[waits]
+            heads: Index = ids[~waits]
+            rows.head[sessions[~waits]] = heads
+        else:
+            heads = ids
+            rows.head[sessions] = ids
+        rows.tail[sessions] = ids
+        return heads
+
+    def advance(self, ids: Index, sessions: Index) -> Index:
+        """These heads are done → the works that are heads now."""
+        behind = self._works.next[ids]
+        self._rows.head[sessions] = behind
+        heads: Index = behind[behind != NOBODY] if behind.any() else behind[:0]
+        return heads
+
+    def of(self, session: int) -> list[int]:
+        """All works of a session, in order."""
+        chain = []
+        work = int(self._rows.head[session])
+        while work != NOBODY:
+            chain.append(work)
+            work = int(self._works.next[work])
+        return chain
+
+    def replace(self, session: int, chain: list[int]) -> None:
+        """Let a session have these works."""
+        for work, behind in zip(chain, [*chain[1:], NOBODY], strict=False):
+            self._works.next[work] = behind
+        self._rows.head[session] = chain[0] if chain else NOBODY
+        self._rows.tail[session] = chain[-1] if chain else NOBODY
