@@ -25,29 +25,26 @@ def in_int8(model: onnx.ModelProto, reach: float) -> onnx.ModelProto:
     constants = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
     made_by = {name: node for node in model.graph.node for name in node.output}
     read_by = {name: node for node in model.graph.node for name in node.input}
-    nodes: list[onnx.NodeProto] = []
-    weights: list[TensorProto] = list(model.graph.initializer)
-    reshapes: set[str] = set()  # a Scan takes and gives [B, H] and needs none of them
-    layers = 0
-    for node in model.graph.node:
-        if node.op_type != "LSTM":
-            nodes.append(node)
-            continue
-        before, behind = [made_by[name] for name in node.input[5:]], [read_by[name] for name in node.output]
-        reshapes |= {one.name for one in before + behind}
-        layer = Graph(f"int8.{layers}.")
-        _layer(
-            layer,
-            node.input[0],
-            [constants[name][0] for name in node.input[1:4]],
-            HIDDEN if layers else reach,
-            states=[one.input[0] for one in before],
-            results=[one.output[0] for one in behind],
+    layers: dict[str, Graph] = {}
+    reshapes: set[str] = set()  # [B, H] → [1, B, H] and back, of which a Scan needs none
+    for index, lstm in enumerate(node for node in model.graph.node if node.op_type == "LSTM"):
+        before, behind = [made_by[name] for name in lstm.input[5:]], [read_by[name] for name in lstm.output]
+        reshapes |= {node.output[0] for node in before + behind}
+        layers[lstm.output[0]] = _layer(
+            Graph(f"int8.{index}."),
+            lstm.input[0],
+            [constants[name][0] for name in lstm.input[1:4]],
+            HIDDEN if index else reach,
+            states=[node.input[0] for node in before],
+            results=[node.output[0] for node in behind],
         )
-        nodes += layer.nodes
-        weights += layer.weights
-        layers += 1
-    return _with(model, [one for one in nodes if one.name not in reshapes], weights)
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        if (layer := layers.get(node.output[0])) is not None:
+            nodes += layer.nodes
+        elif node.output[0] not in reshapes:
+            nodes.append(node)
+    return _with(model, nodes, [*model.graph.initializer, *(one for layer in layers.values() for one in layer.weights)])
 
 
 def integers(weight: Floats) -> tuple[NDArray[np.int8], Floats]:
@@ -59,8 +56,8 @@ def integers(weight: Floats) -> tuple[NDArray[np.int8], Floats]:
 
 def _layer(
     graph: Graph, z: str, weights: Sequence[Floats], reach: float, *, states: list[str], results: list[str]
-) -> None:
-    """Add one layer over z [T, B, E]; ONNX gives it as W, R, B, and its results as y, h, C."""
+) -> Graph:
+    """Return the graph with one layer over z [T, B, E] in it; weights are W, R, B of ONNX, results its y, h, C."""
     W, R, B = weights
     y, *after = results
     drive = graph.add("Add", [_product(graph, z, W, reach), graph.weight(B.reshape(2, -1).sum(axis=0))])  # [T, B, 4H]
@@ -68,6 +65,7 @@ def _layer(
     nothing = f"{graph.prefix}left"
     body = _step(Graph(f"{graph.prefix}step."), R)
     graph.add("Scan", [*states, left, drive], [*after, nothing, y], body=body, num_scan_inputs=1)
+    return graph
 
 
 def _step(graph: Graph, R: Floats) -> onnx.GraphProto:
