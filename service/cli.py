@@ -41,3 +41,48 @@ def openapi() -> None:
 
     document = Carousel(Settings()).app.openapi()
     typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+
+
+@app.command()
+def bench(
+    url: Annotated[str, typer.Argument(help="A running service, as http://HOST:PORT.")],
+    *,
+    model: Annotated[str | None, typer.Option(help="[default: the only one it has]")] = None,
+    sessions: Annotated[int, typer.Option(min=1, help="Live sessions, opened for this and deleted after it.")] = 64,
+    sockets: Annotated[int, typer.Option(min=1, help="Sockets that share them.")] = 16,
+    lengths: Annotated[str, typer.Option(help="Steps of a call: a number, or LEAST-MOST.")] = "1",
+    rate: Annotated[
+        float | None, typer.Option(min=0.01, help="Calls/s of all sessions together. [default: closed loop]")
+    ] = None,
+    poisson: Annotated[bool, typer.Option(help="Calls at random at that rate, not evenly spaced.")] = False,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long.")] = 10.0,
+    json: Annotated[Path | None, typer.Option(help="Write the figures to this file too.")] = None,
+) -> None:
+    """Load a running service, and print throughput and latencies (docs/bench.md)."""
+    from service import load
+    from service.bench import bench as run
+
+    least, _, most = lengths.partition("-")
+    if not (least.isdigit() and (most or least).isdigit() and 1 <= int(least) <= int(most or least)):
+        raise typer.BadParameter(f"--lengths {lengths}: neither a number from 1 nor LEAST-MOST")
+    if poisson and rate is None:
+        raise typer.BadParameter("--poisson needs --rate")
+    arrival = load.Arrival.closed if rate is None else load.Arrival.poisson if poisson else load.Arrival.constant
+    try:
+        names = [model] if model else load.models(url.rstrip("/"))
+        if len(names) != 1:
+            raise typer.BadParameter(f"--model: one of {', '.join(names)}")
+        plan = load.Plan(
+            url.rstrip("/"),
+            names[0],
+            sessions=sessions,
+            sockets=sockets,
+            lengths=(int(least), int(most or least)),
+            arrival=arrival,
+            rate=rate or 0,
+            seconds=seconds,
+        )
+        run(plan, json)
+    except load.NotServedError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(1) from error
