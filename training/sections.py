@@ -20,8 +20,6 @@ def stretch(fit: Fitted) -> str:
     """Return the first answered steps of the test sequence that has most of them."""
     known = [~np.isnan(answers).all(axis=1) for answers in fit.answers]
     which = int(np.argmax([one.sum() for one in known]))
-    if not known[which].any():
-        return page.prose("No answer of the test part is known.")
     first, chances = int(np.argmax(known[which])), isinstance(fit.task, ClassesTask | LabelsTask)
     steps = slice(first, first + (SHOWN // 2 if chances else SHOWN))
     count, name = len(fit.answers[which][steps]), fit.streams[which].id
