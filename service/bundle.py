@@ -34,13 +34,13 @@ class Bundle:
         if len(calls) == 1:
             call = calls[0]
             self.rows, self.lengths, self.asked, self.inputs = call.rows, call.lengths, call.asked, call.inputs
-            self.owner: list[int] | None = None
+            self.owner: Index | None = None
         else:
             self.rows = np.concatenate([call.rows for call in calls])
             self.lengths = np.concatenate([call.lengths for call in calls])
             self.asked = np.concatenate([call.asked for call in calls])
             self.inputs = np.concatenate([call.inputs for call in calls])
-            self.owner = [index for index, call in enumerate(calls) for _ in range(len(call.rows))]
+            self.owner = np.repeat(np.arange(len(calls)), [len(call.rows) for call in calls])
         self.left = len(self.rows)
         steps = len(self.inputs)
         self.single = steps == self.left
@@ -76,13 +76,11 @@ class Bundle:
         if self.owner is None:
             self.calls[0].left -= len(places)
             return [] if self.calls[0].left else [self.calls[0]]
-        done = []
-        for place in places.tolist():
-            call = self.calls[self.owner[place]]
-            call.left -= 1
-            if not call.left:
-                done.append(call)
-        return done
+        ended = np.bincount(self.owner[places], minlength=len(self.calls))
+        touched = np.flatnonzero(ended)
+        for index, count in zip(touched.tolist(), ended[touched].tolist(), strict=True):
+            self.calls[index].left -= count
+        return [call for call in map(self.calls.__getitem__, touched.tolist()) if not call.left]
 
     def begun(self, places: Index, starts: Index) -> None:
         """Note where works that are done began."""
