@@ -5,7 +5,9 @@ One class a kind of answer; `export` builds each of them node by node. Knows no 
 
 from math import inf
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -110,11 +112,17 @@ class Classes(Head):
 
 
 class Labels(Head):
-    """The probability of each label by itself, by the binary cross-entropy; answers are 0 or 1."""
+    """The probability of each label by itself, by the binary cross-entropy; answers are 0 or 1.
 
-    def __init__(self, hidden: int, labels: int) -> None:
-        super().__init__(hidden, labels)
-        self.register_buffer("std", torch.ones(labels))
+    It begins at what is known before anything is learnt: where most labels are rare, or never seen, hundreds of steps
+    would else only bring their biases down.
+    """
+
+    def __init__(self, hidden: int, prior: NDArray[np.floating]) -> None:
+        super().__init__(hidden, len(prior))
+        self.register_buffer("std", torch.ones(len(prior)))
+        with torch.no_grad():
+            self.linear.bias.copy_(torch.tensor(prior).logit())
 
     def forward(self, h: Tensor) -> Tensor:
         """Squash each label into (0, 1)."""

@@ -176,7 +176,7 @@ HEADS = {
     "values": lambda width: Values(width, Scaling(np.array([50.0, 10.0]), np.array([20.0, 3.0]))),
     "band": lambda width: Band(width, Scaling(np.array([50.0, 10.0]), np.array([20.0, 3.0])), (0.1, 0.5, 0.9)),
     "classes": lambda width: Classes(width, 5),
-    "labels": lambda width: Labels(width, 11),
+    "labels": lambda width: Labels(width, np.linspace(0.01, 0.9, 11)),
 }
 
 

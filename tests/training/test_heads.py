@@ -13,7 +13,7 @@ HEADS: dict[str, tuple[Callable[[], Head], list[float]]] = {
     "values": (lambda: Values(4, SCALING), [45.0, 12.0]),
     "band": (lambda: Band(4, SCALING, (0.1, 0.5, 0.9)), [45.0, 12.0]),
     "classes": (lambda: Classes(4, 3), [2.0]),
-    "labels": (lambda: Labels(4, 2), [1.0, 0.0]),
+    "labels": (lambda: Labels(4, np.array([0.5, 0.1])), [1.0, 0.0]),
 }
 
 
@@ -70,11 +70,16 @@ def test_quantiles_never_cross_and_are_judged_by_the_pinball_loss() -> None:
 
 
 def test_probabilities_are_ready_to_use_and_their_loss_is_in_nats() -> None:
-    classes, labels = Classes(4, 3), Labels(4, 2)
+    classes, labels = Classes(4, 3), Labels(4, np.array([0.5, 0.1]))
     torch.testing.assert_close(classes(hidden()).sum(-1), torch.ones(2, 5))
     torch.testing.assert_close(classes.loss(hidden(), answers([2.0])), -classes(hidden())[..., 2].log().mean())
     truth = answers([1.0, 0.0])
     torch.testing.assert_close(labels.loss(hidden(), truth), functional.binary_cross_entropy(labels(hidden()), truth))
+
+
+def test_labels_begin_at_what_is_known_of_each() -> None:
+    labels = Labels(4, np.array([0.5, 0.001]))
+    torch.testing.assert_close(labels(torch.zeros(1, 1, 4))[0, 0], torch.tensor([0.5, 0.001]))
 
 
 def test_a_target_that_never_varied_is_judged_in_its_own_unit() -> None:
