@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from bench.check import WrongAnswerError
 from bench.crowd import crowd
@@ -72,8 +72,8 @@ def _run(name: str, shop: Workshop) -> list[Line]:
         return [Line(name, verdict, " ".join(str(reason).replace("|", "/").split())[:500])]
 
 
-def _tell(progress: Progress, task: object, name: str, what: str) -> None:
-    progress.update(task, description=f"{name}: {what}")  # type: ignore[arg-type]
+def _tell(progress: Progress, task: TaskID, name: str, what: str) -> None:
+    progress.update(task, description=f"{name}: {what}")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,6 @@ def crowd(shop: Workshop) -> list[Line]:
             slower.append(shop.checked(_ACTIVE, "S", server).answers_p99 / alone.answers_p99)
     return [
         Line(_SAYS, "bytes a session", f"{spread(weight)} B", tuple(weight), Bound(_BYTES, at_most=True)),
-        Line(_SAYS, "seconds to open all", f"{spread(opening, '.3g')} s", tuple(opening), Bound(20, at_most=True)),
+        Line(_SAYS, "seconds to open all", f"{spread(opening)} s", tuple(opening), Bound(20, at_most=True)),
         Line(_SAYS, "p99 of 64 active ones, ÷ that before", "", tuple(slower), Bound(1.3, at_most=True)),
     ]

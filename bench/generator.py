@@ -13,7 +13,8 @@ from typing import Literal
 from bench import inputs
 from bench.models import SIZES
 
-SERVER_CORE, CLIENT_CORE = 0, 1
+_CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORE, CLIENT_CORE = _CORES[0], _CORES[-1]
 _SOURCES = Path(__file__).parent / "load"
 _PARTS = {"load": ("load", "http", "stream", "net", "pool", "tally"), "echo": ("echo", "net")}
 
@@ -48,7 +49,10 @@ class Load:
 
 @dataclass(frozen=True)
 class Tally:
-    """What was counted while it was measured; `all_…` from the first request to the last. Latencies in ms."""
+    """What was counted while it was measured; `all_…` from the first request to the last.
+
+    Steps are those answered in that time; latencies, in ms, of all requests that were under way in it.
+    """
 
     opening: float
     seconds: float
@@ -78,7 +82,7 @@ class Tally:
 def pinned(core: int) -> Iterator[None]:
     """What is started here runs on that core."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core} & before or before)
+    os.sched_setaffinity(0, {core})
     try:
         yield
     finally:

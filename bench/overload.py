@@ -45,7 +45,7 @@ def overload(kind: Overload, shop: Workshop) -> list[Line]:
         capacity = shop.checked(kind.load, kind.model, server)
         before = shop.checked(lone, kind.model, server)
         shop.say(f"twice {capacity.rate:,.0f} steps/s for {seconds:g} s")
-        rate = 2 * capacity.answers / capacity.seconds
+        rate = 2 * capacity.rate / kind.load.length
         twice = replace(kind.load, connections=kind.connections, rate=rate, refusals=kind.load.door == "http", warm=1.0)
         tally, memory = _watched(twice, kind.model, server, shop, seconds)
         shop.say("how it recovers")

@@ -37,17 +37,21 @@ class Line:
 
     def cells(self) -> list[str]:
         """The cells of the table."""
-        ratio = spread(self.ratios, ".3g") if self.ratios else ""
+        ratio = spread(self.ratios) if self.ratios else ""
         if self.bound is None or not self.ratios:
             return [self.row, self.what, self.figure, ratio, ""]
         met = self.bound.met(statistics.median(self.ratios))
         return [self.row, self.what, self.figure, ratio, f"{self.bound} {'✓' if met else '✗'}"]
 
 
-def spread(values: Sequence[float], how: str = ",.0f") -> str:
+def spread(values: Sequence[float]) -> str:
     """The median, and the least and the most where they differ."""
-    middle, low, high = (format(one, how) for one in (statistics.median(values), min(values), max(values)))
+    middle, low, high = map(_short, (statistics.median(values), min(values), max(values)))
     return middle if low == high else f"{middle} [{low}–{high}]"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def table(lines: Sequence[Line]) -> str:

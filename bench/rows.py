@@ -107,7 +107,7 @@ def figures(runs: Sequence[Tally | float]) -> str:
     seen = [one for one in runs if isinstance(one, Tally)]
     if not seen:
         return rate
-    p50, p95, p99 = (spread([getattr(one, f"answers_p{p}") for one in seen], ".3g") for p in (50, 95, 99))
+    p50, p95, p99 = (spread([getattr(one, f"answers_p{p}") for one in seen]) for p in (50, 95, 99))
     return f"{rate}; p50 {p50}, p95 {p95}, p99 {p99} ms"
 
 

@@ -54,10 +54,10 @@ void tally_between(uint64_t from, uint64_t to) {
 void tally(uint64_t begun, uint32_t of_steps, bool refused) {
     uint64_t at = now();
     if (!refused) all_answers++, all_steps += of_steps;
+    if (begun <= until && at >= since) add(refused ? &refusals : &answers, at - begun); /* a stall over either end too */
     if (at < since || at > until) return;
     if (!first) first = at, cpu_first = cpu();
     last = at;
-    add(refused ? &refusals : &answers, at - begun);
     if (!refused) steps += of_steps;
 }
 
