@@ -9,6 +9,8 @@ import typer
 
 from training.errors import TrainingError
 
+Picture = Annotated[Path, typer.Option("--output", "-o", help="Where to write the picture.")]
+
 app = typer.Typer(help="Train a recurrent network and export it as one verified ONNX file.", no_args_is_help=True)
 
 
@@ -48,7 +50,9 @@ def init(
 
         if output.exists():
             raise TrainingError(f"{output} exists; remove it, or name another file by --output")
-        output.write_text(draft(table, output), encoding="utf-8")
+        text = draft(table, output)
+        _make_room(output)
+        output.write_text(text, encoding="utf-8")
         typer.echo(f"Wrote {output}: read it, then run: carousel-train fit {output}")
 
 
@@ -59,16 +63,65 @@ def gates(
     models: Annotated[Path, typer.Option(help="Model repository to read from.")] = Path("models"),
     version: Annotated[int, typer.Option(min=1, help="Version of the model.")] = 1,
     sequence: Annotated[int, typer.Option(min=0, help="Which sequence of the test part, from 0.")] = 0,
+    start: Annotated[int, typer.Option(min=0, help="The first of its steps to draw.")] = 0,
     steps: Annotated[int, typer.Option(min=2, help="How many of its steps; the default is a week of hours.")] = 168,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the picture.")] = Path("gates.png"),
+    output: Picture = Path("gates.png"),
 ) -> None:
     """Draw the gates, candidate and cell of a trained LSTM over a sequence of unseen data."""
     with _shown():
         from training.gates import draw
         from training.parse import read_recipe
 
-        draw(read_recipe(recipe), models, str(version), output, sequence=sequence, steps=steps)
+        _make_room(output)
+        draw(read_recipe(recipe), models, str(version), output, sequence=sequence, start=start, steps=steps)
         typer.echo(f"Wrote {output}")
+
+
+@app.command()
+def gradients(
+    recipe: Annotated[str, typer.Argument(help="A recipe's file, or the name of a shipped one.")] = "metro-traffic",
+    *,
+    seed: Annotated[int, typer.Option(min=0, help="Of the three networks.")] = 0,
+    output: Picture = Path("gradients.png"),
+) -> None:
+    """Train Elman, GRU and LSTM on a recipe, and draw how far back the gradient of a loss reaches in each.
+
+    The numbers lie beside the picture as JSON. Run again, it goes on where it was interrupted.
+    """
+    with _shown():
+        from training.parse import read_recipe
+        from training.pictures import gradients as picture
+        from training.train import RUNS
+        from training.vanishing import vanishing
+
+        told = read_recipe(recipe)
+        _make_room(output)
+        ledger = vanishing(told, RUNS / told.name / "gradients", typer.echo, seed=seed)
+        picture(ledger.found, told.title or told.name).savefig(output, format="png")
+        typer.echo(f"Wrote {output} and {ledger.copy(output.with_suffix('.json'))}")
+
+
+@app.command()
+def long_lag(
+    *,
+    seed: Annotated[int, typer.Option(min=0, help="Of all networks.")] = 0,
+    output: Picture = Path("long-lag.png"),
+) -> None:
+    """Train every cell to recall a symbol after 5 to 100 steps, and draw how often each is right.
+
+    The numbers lie beside the picture as JSON. Run again, it goes on where it was interrupted.
+    """
+    with _shown():
+        from training.long_lag import chosen, compare
+        from training.parse import read_recipe
+        from training.pictures import long_lag as picture
+        from training.train import RUNS
+
+        told = read_recipe("recall")
+        _make_room(output)
+        ledger = compare(told, RUNS / told.name / "long-lag", typer.echo, seed=seed)
+        picture(chosen(ledger.found.values())).savefig(output, format="png")
+        typer.echo(f"Wrote {output} and {ledger.copy(output.with_suffix('.json'))}")
 
 
 @app.command()
@@ -94,6 +147,16 @@ def quantise(
         card = path.with_name("card.md")
         Console().print(Markdown(card.read_text(encoding="utf-8").rpartition("## Quantised")[2]))
         typer.echo(f"Wrote {path} and {card}")
+
+
+def _make_room(output: Path) -> None:
+    """Make the folder of a file that is to be written; say what is in its way before hours are spent on it."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"--output {output}: {error.strerror}: {output.parent}; name another folder") from None
+    if output.is_dir():
+        raise TrainingError(f"--output {output}: is a folder; name a file in it")
 
 
 @contextmanager

@@ -51,8 +51,10 @@ class Gates(NamedTuple):
         return self.output * np.tanh(self.cell)
 
 
-def draw(recipe: Recipe, models: Path, version: str, output: Path, *, sequence: int = 0, steps: int = STEPS) -> None:
-    """Draw the last layer of a trained model over the first `steps` of a test sequence, its state warmed up before.
+def draw(
+    recipe: Recipe, models: Path, version: str, output: Path, *, sequence: int = 0, start: int = 0, steps: int = STEPS
+) -> None:
+    """Draw the last layer of a trained model over `steps` of a test sequence, its state warmed up before `start`.
 
     Raises:
         TrainingError: there is no such model, LSTM or sequence, or the equations do not give what the file computes.
@@ -65,18 +67,23 @@ def draw(recipe: Recipe, models: Path, version: str, output: Path, *, sequence: 
     cell = told.get("cell") if told.get("streamable", True) else "bidirectional"
     if cell != "lstm":
         raise RecipeError(f"{path}: its cell is {cell}; only the gates of a one-way lstm can be drawn")
+    if "quantised" in told:
+        raise RecipeError(f"{path}: is in int8; draw --version {told['quantised']['version']}, which it was made of")
     data = load(recipe)
     if [one["name"] for one in told["features"]] != [one.name for one in data.features]:
         raise RecipeError(f"{path}: was made with other features than the recipe has now; fit it again")
     if sequence >= len(data.test):
         raise RecipeError(f"--sequence {sequence}: the test part of {recipe.name} has 0 to {len(data.test) - 1}")
     (one,) = unseen(recipe, data, [stretch := data.test[sequence]])
-    x = np.concatenate([one.history, one.inputs[:steps]])
-    shown = Gates(*(part[len(one.history) :] for part in gates(onnx.load(path), x)))
-    series = stretch.sequence.targets[stretch.steps][:steps, 0]
+    if start > (last := len(one.inputs) - 2):  # a picture has two steps at least
+        raise RecipeError(f"--start {start}: sequence {sequence} can be drawn from step 0 to {last}")
+    asked = slice(start, start + steps)
+    x = np.concatenate([one.history, one.inputs[: asked.stop]])
+    shown = Gates(*(part[len(one.history) + start :] for part in gates(onnx.load(path), x)))
+    series = stretch.sequence.targets[stretch.steps][asked, 0]
     label = "\n".join(part for part in (data.targets[0].name, data.targets[0].unit) if part)
     title = f"{recipe.title or recipe.name}: inside the LSTM"
-    picture(shown, one.times[:steps], series, title, label).savefig(output, format="png")
+    picture(shown, one.times[asked], series, title, label).savefig(output, format="png")
 
 
 def gates(model: onnx.ModelProto, x: Floats) -> Gates:

@@ -58,11 +58,15 @@ def test_a_file_that_computes_something_else_is_found_out() -> None:
 
 def test_the_command_draws_a_picture_of_a_trained_model(tmp_path: Path) -> None:
     train(tables.recipe(tmp_path), tmp_path / "models", runs=tmp_path / "runs")
-    picture = tmp_path / "gates.png"
+    picture = tmp_path / "new" / "gates.png"
     result = command(tmp_path, "--output", str(picture))
     assert result == (0, f"Wrote {picture}\n")
     assert picture.read_bytes().startswith(PNG)
     assert command(tmp_path, "--sequence", "1") == (1, "--sequence 1: the test part of tiny has 0 to 0\n")
+    later = tmp_path / "later.png"
+    assert command(tmp_path, "--output", str(later), "--start", "1")[0] == 0
+    assert later.read_bytes() != picture.read_bytes()
+    assert command(tmp_path, "--start", "3") == (1, "--start 3: sequence 0 can be drawn from step 0 to 2\n")
 
 
 @pytest.mark.parametrize("cell", ["feedforward", "rnn", "gru", "bidirectional"])
