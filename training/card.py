@@ -29,6 +29,7 @@ FIGURES = {
     "f1": "F1",
     "nll": "nats a step",
 }
+LONG_FORM = " The long form of this card is the run's `report.html`."
 IN_UNITS = ("mae", "rmse", "capped_rmse")  # of the target
 Comparison = tuple[list[str], list[list[str]]]  # the head and the rows
 
@@ -94,7 +95,7 @@ def card(metadata: Mapping[str, Any], title: str, notes: Notes, command: str) ->
         "Test": "\n\n".join(part for part in (notes.split.strip(), _comparison(metadata)) if part),
         "Data and licence": notes.data.strip(),
         "Made by": f"`{command}`, cell `{metadata['cell']}`, with {versions(metadata)};\n"
-        f"data sha256 `{metadata['data_sha256']}`. The long form of this card is the run's `report.html`.",
+        f"data sha256 `{metadata['data_sha256']}`.{'' if 'quantised' in metadata else LONG_FORM}",
     }
     body = "\n\n".join(f"## {head}\n\n{text}" if head else text for head, text in sections.items() if text)
     return f"# {title}\n\n{body}\n"
