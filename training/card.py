@@ -92,6 +92,7 @@ def card(metadata: Mapping[str, Any], title: str, notes: Notes, command: str) ->
         "": notes.summary.strip(),
         "Inputs": _features(metadata),
         "Outputs": "\n".join(f"- {_with_unit(output)}" for output in metadata["outputs"]),
+        "Memory": _memory(metadata),
         "Test": "\n\n".join(part for part in (notes.split.strip(), _comparison(metadata)) if part),
         "Data and licence": notes.data.strip(),
         "Made by": f"`{command}`, cell `{metadata['cell']}`, with {versions(metadata)};\n"
@@ -132,6 +133,18 @@ def _made(feature: Mapping[str, Any]) -> str:
     if missing is None:
         return ""
     return "; in a gap the last value" if missing["rule"] == "hold" else f"; in a gap {missing['value']:g}"
+
+
+def _memory(metadata: Mapping[str, Any]) -> str:
+    """Say how much history warms a session up."""
+    if "memory_horizon" not in metadata:
+        return ""
+    horizon = metadata["memory_horizon"]
+    if horizon is None:
+        return "It listens further back than was measured. Warm a session up with all the history that there is."
+    if horizon == 0:
+        return "Each step is answered by itself; there is nothing to warm up."
+    return f"It listens {horizon} steps back (`memory_horizon`). Warm a session up with as many rows of history, or more."
 
 
 def _comparison(metadata: Mapping[str, Any]) -> str:

@@ -1,3 +1,4 @@
+import pytest
 from rich.console import Console
 
 from training.card import card, comparison_table
@@ -48,4 +49,18 @@ def test_the_card_says_what_a_caller_sends_and_what_he_gets() -> None:
 def test_what_has_no_text_has_no_heading() -> None:
     text = card(METADATA, "Load", Notes(), "command")
     assert "Data and licence" not in text
+    assert "Memory" not in text
     assert "\n\n\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("horizon", "says"),
+    [
+        (31, "It listens 31 steps back"),
+        (None, "It listens further back than was measured"),
+        (0, "Each step is answered by itself"),
+    ],
+)
+def test_the_card_says_how_much_history_warms_a_session_up(horizon: int | None, says: str) -> None:
+    text = card(METADATA | {"memory_horizon": horizon}, "Load", Notes(), "command")
+    assert f"## Memory\n\n{says}" in text
