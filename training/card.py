@@ -144,7 +144,7 @@ def _memory(metadata: Mapping[str, Any]) -> str:
         return "It listens further back than was measured. Warm a session up with all the history that there is."
     if horizon == 0:
         return "Each step is answered by itself; there is nothing to warm up."
-    return f"It listens {horizon} steps back (`memory_horizon`). Warm a session up with so many rows of history, or more."
+    return f"It listens {horizon} steps back (`memory_horizon`). Warm a session up with as many rows, or more."
 
 
 def _comparison(metadata: Mapping[str, Any]) -> str:

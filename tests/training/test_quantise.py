@@ -11,6 +11,7 @@ from training.contract import read_metadata
 from training.cost import refuse_if_worse
 from training.dataset import load
 from training.errors import RecipeError, VerificationError
+from training.gates import draw
 from training.quantise import entering, quantise
 from training.recipe import Recipe
 from training.train import train
@@ -127,6 +128,12 @@ def test_the_command_says_what_it_costs_and_what_it_wrote(trained: Recipe, tmp_p
     assert code == 0, output
     assert "test: MSE, z-scored" in output
     assert output.endswith(f"Wrote {file(tmp_path, 2)} and {file(tmp_path, 2).with_name('card.md')}\n")
+
+
+def test_the_gates_of_an_int8_file_are_drawn_from_the_float32_one(trained: Recipe, tmp_path: Path) -> None:
+    path = write(trained, tmp_path)
+    with pytest.raises(RecipeError, match="is in int8; draw --version 1, which it was made of"):
+        draw(trained, tmp_path / "models", "2", path.with_name("gates.png"))
 
 
 def command(folder: Path, *options: str) -> tuple[int, str]:
