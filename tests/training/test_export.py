@@ -128,6 +128,7 @@ def test_the_file_alone_says_what_a_caller_must_know(tmp_path: Path) -> None:
         },
         "data_sha256": "0" * 64,
         "metrics": {"test_mse_z": 0.5},
+        "memory_horizon": None,
     }
     assert set(versions) == {"python", "torch", "lightning", "onnx", "onnxruntime", "polars", "numpy"}
 
