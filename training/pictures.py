@@ -23,31 +23,32 @@ def gradients(found: Mapping[str, Any], title: str) -> Figure:
     figure.suptitle(f"{title}: what the loss at step t still feels of k steps before", fontsize=15)
     panels = figure.subplots(2, 2, sharex=True, sharey=True)
     for row, phase in zip(panels, ("untrained", "trained"), strict=True):
-        own = {cell: found[f"{cell}, {phase}"] for cell in NAMES if f"{cell}, {phase}" in found}
-        for cell, norms in own.items():
-            for letter in "hc":
-                if letter in norms:
-                    _line(row[0], cell, norms[letter], f"{NAMES[cell]}, {letter}" if "c" in norms else NAMES[cell])
-            _line(row[1], cell, norms["inputs"], NAMES[cell])
-        row[0].set_title(f"{phase}: gradient with respect to the state", loc="left")
-        row[1].set_title(f"{phase}: with respect to the input; 1 % left until\n{_horizons(own)}", loc="left")
-        row[0].set_ylabel("norm, median over windows")
-    for axes in panels.flat:
-        axes.set_yscale("log")
-        axes.set_ylim(FLOOR)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        own = {cell: norms for cell in NAMES if (norms := found.get(f"{cell}, {phase}"))}
+        states = [(cell, letter) for cell, norms in own.items() for letter in "hc" if letter in norms]
+        _norms(row[0], [(cell, f"{NAMES[cell]} {letter}", own[cell][letter]) for cell, letter in states])
+        _norms(row[1], [(cell, NAMES[cell], norms["inputs"]) for cell, norms in own.items()])
+        row[0].set_title(f"{phase}: ‖∂ loss at t / ∂ state at t−k‖", loc="left")
+        row[1].set_title(f"{phase}: ‖∂ loss at t / ∂ input at t−k‖; 1 % left until\n{_horizons(own)}", loc="left")
+        row[0].set_ylabel("median over windows")
     for axes in panels[1]:
         axes.set_xlabel("lag k, steps")
     return figure
 
 
-def _line(axes: Axes, cell: str, norms: Sequence[float], name: str) -> None:
-    """Draw norms by lag down to the floor, with the name where they end."""
-    values = np.where(np.array(norms) > FLOOR, norms, np.nan)
-    axes.plot(values, color=COLOURS[cell], linewidth=2, linestyle="--" if name.endswith("c") else "-")
-    last = int(np.flatnonzero(~np.isnan(values))[-1])
-    axes.annotate(name, (last, values[last]), (4, 6), textcoords="offset points", color=COLOURS[cell])
+def _norms(axes: Axes, lines: Sequence[tuple[str, str, Sequence[float]]]) -> None:
+    """Draw (cell, name, norms by lag); names stand beside their lines, one above the other where lines coincide."""
+    ends = sorted(lines, key=lambda line: int((np.array(line[2]) > FLOOR).sum()))
+    for place, (cell, name, norms) in enumerate(ends):
+        values = np.where(np.array(norms) > 0, norms, np.nan)
+        colour = COLOURS[cell]
+        axes.plot(values, color=colour, linewidth=2, linestyle="--" if name.endswith("c") else "-")
+        level = FLOOR * 10 ** (1 + 0.8 * place)
+        lag = int(np.flatnonzero(values >= min(level, np.nanmax(values)))[-1])
+        axes.annotate(name, (lag, values[lag]), (8, 0), textcoords="offset points", color=colour, va="center")
+    axes.set_yscale("log")
+    axes.set_ylim(FLOOR, 10)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _horizons(own: Mapping[str, Any]) -> str:
@@ -65,22 +66,22 @@ def long_lag(scores: Sequence[Mapping[str, Any]]) -> Figure:
     figure = Figure(figsize=(9, 5), dpi=100, layout="constrained")
     axes = figure.subplots()
     lags = sorted({one["lag"] for one in scores})
-    for cell, colour in COLOURS.items():
+    last = {one["cell"]: one["test"] for one in scores if one["lag"] == lags[-1]}
+    above = -np.inf  # where the label below stands
+    for cell, end in sorted(last.items(), key=lambda pair: pair[1]):
         own = {one["lag"]: one["test"] for one in scores if one["cell"] == cell}
-        axes.plot(range(len(lags)), [own[lag] for lag in lags], "o-", color=colour, linewidth=2, clip_on=False)
-        where = len(lags) - 1
-        axes.annotate(
-            f"{NAMES[cell]} {own[lags[-1]]:.0%}",
-            (where, own[lags[-1]]),
-            (10, 0),
-            textcoords="offset points",
-            color=colour,
-        )
-    axes.axhline(CHANCE, color=INK, linewidth=1, linestyle=":")
+        shares = [own[lag] for lag in lags]
+        axes.plot(range(len(lags)), shares, "o-", color=COLOURS[cell], linewidth=2, clip_on=False)
+        above = max(end, above + 0.06)
+        text = f"{NAMES[cell]} {end:.1%}"
+        axes.annotate(text, (len(lags) - 0.9, above), color=COLOURS[cell], va="center", annotation_clip=False)
+    axes.hlines(CHANCE, 0, len(lags) - 1, color=INK, linewidth=1, linestyle=":")
+    axes.annotate("chance", (0, CHANCE), (0, -12), textcoords="offset points")
     axes.set_xticks(range(len(lags)), [str(lag) for lag in lags])
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_ylim(0, 1)
     axes.set_xlabel("lag, steps from the symbol to the question")
-    axes.set_title("Right answers", loc="left")
+    axes.set_ylabel("right answers, unseen strings")
+    axes.set_title("Which cell still knows a symbol after so many others", loc="left", pad=14)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
