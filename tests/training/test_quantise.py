@@ -1,4 +1,5 @@
 import hashlib
+import shutil
 from pathlib import Path
 
 import onnx
@@ -12,6 +13,7 @@ from training.cost import refuse_if_worse
 from training.dataset import load
 from training.errors import RecipeError, VerificationError
 from training.gates import draw
+from training.parse import read_recipe
 from training.quantise import entering, quantise
 from training.recipe import Recipe
 from training.train import train
@@ -19,11 +21,17 @@ from training.train import train
 LOOSE = 1.0  # a network of one epoch is worth nothing, nor is how much of it is lost
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("once")
+    train(tables.recipe(folder, table=tables.line(60)), folder / "models", runs=folder / "runs")
+    return folder
+
+
 @pytest.fixture
-def trained(tmp_path: Path) -> Recipe:
-    recipe = tables.recipe(tmp_path, table=tables.line(60))
-    train(recipe, tmp_path / "models", runs=tmp_path / "runs")
-    return recipe
+def trained(once: Path, tmp_path: Path) -> Recipe:
+    shutil.copytree(once, tmp_path, dirs_exist_ok=True)
+    return read_recipe(tmp_path / "tiny.toml")
 
 
 def file(folder: Path, version: int) -> Path:
