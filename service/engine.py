@@ -175,7 +175,7 @@ class Engine:
         turn.add_done_callback(done)
         return asyncio.shield(turn)
 
-    def delete(self, session: Session) -> Awaitable[None]:
+    def delete(self, session: Session) -> "asyncio.Future[None]":
         """Forget the session once the accepted work is done; from now on nobody finds it."""
         self._may_turn(session)
         self.rows.generation[session.row] += 1  # who remembers the row looks again
@@ -218,7 +218,7 @@ class Engine:
     async def drained(self) -> None:
         """Return when no accepted work is left."""
         while len(self._queue):
-            await self._freed()
+            await self.freed()
 
     def statistics(self) -> EngineStatistics:
         """A frozen view."""
@@ -257,7 +257,7 @@ class Engine:
         if len(outcome.ended):
             self._queue.finish(outcome.ended)
         for work, error in outcome.refused:
-            self._queue.fail([work], error)
+            self._queue.fail(work, error)
 
     # The door.
 
@@ -296,17 +296,6 @@ class Engine:
         for session, count in each.items():
             self.may_wait(np.array([session.row if isinstance(session, Session) else ZERO]), count)
 
-    async def room(self, sessions: Index, steps: int) -> None:
-        """Return when a call on the sessions in these rows would not be refused for want of room: how a stream is held
-        back.
-        """
-        while True:
-            try:
-                self.admit(len(sessions), steps)
-                return self.may_wait(sessions)
-            except Overloaded:
-                await self._freed()
-
     def streamable(self) -> None:
         """Raise NotStreamable if the model needs the whole sequence."""
         if not self.fitness.streamable:
@@ -316,7 +305,8 @@ class Engine:
         """Fail what is not done in the time there was to drain; nothing of it is applied."""
         self._queue.abort(ShuttingDown())
 
-    async def _freed(self) -> None:
+    async def freed(self) -> None:
+        """Return when something that was accepted has left."""
         self._queue.freed.clear()
         await self._queue.freed.wait()
 

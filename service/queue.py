@@ -5,7 +5,7 @@ ticks is decided on together, in the order of arrival. It is called on the loop'
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
@@ -99,17 +99,15 @@ class Queue:
     def abort(self, error: CarouselError) -> None:
         """End everything unapplied."""
         self.settle()
-        for call in list(self._calls):
-            for work in self._of(call):
-                session = int(self.works.session[work])
-                if session != ZERO:
-                    self._chains.replace(session, [])
-                    self._rows.ahead[session] = self._rows.step[session]
-                    self._rows.waiting[session] = 0
-                self._unapplied(work, error)
+        works = [work for call in self._calls for work in self._of(call)]
+        for session in {int(self.works.session[work]) for work in works} - {ZERO}:
+            self.works.give(np.array(self._chains.of(session)[1:], np.int64))  # the head is scheduled, or it runs
+            self._chains.replace(session, [])
+            self._rows.ahead[session] = self._rows.step[session]
+            self._rows.waiting[session] = 0
+        for work in works:
+            self._unapplied(work, error)
         for turn in self._turns.values():
-            self._chains.replace(turn.session, [])
-            self._rows.waiting[turn.session] = 0
             turn.answer.set_exception(error)
             turn.answer.exception()  # nobody has to look at it: whoever asked may have left
         self._turns.clear()
@@ -175,15 +173,16 @@ class Queue:
             self._heads(heads)
         self._tell()
 
-    def fail(self, ids: Iterable[int], error: CarouselError) -> None:
-        """End works that just ran unapplied, and with them what cannot be wanted any more: the later works of their
-        sessions that named a step, the other sequences of their predicts.
+    def fail(self, work: int, error: CarouselError) -> None:
+        """End a work that just ran unapplied, and with it what cannot be wanted any more: the later works of its
+        session that named a step, the other sequences of its predict.
         """
         self.settle()
-        ran = list(ids)
-        others = [work for call in self._predicts(ran) for work in self._of(call) if work not in ran]
-        self._fail([(work, error) for work in (*ran, *others)])
-        self.works.give(np.array(ran, np.int64))
+        if self.works.bundle[work] != ENDED:  # else another sequence of its predict failed in the same batch
+            bundle = self.works.bundles[int(self.works.bundle[work])]
+            call, _ = bundle.of(int(self.works.place[work]))
+            self._fail([(one, error) for one in (self._of(call) if bundle.stateless else [work])])
+        self.works.give(np.array([work]))
         self._tell()
 
     # Arrivals.
@@ -384,11 +383,6 @@ class Queue:
                     self._calm(call.patience, call)
                 call.ended(call)
             self.freed.set()
-
-    def _predicts(self, works: list[int]) -> list[Call]:
-        """The stateless calls among those to which works belong."""
-        bundles = ((self.works.bundles[int(self.works.bundle[work])], int(self.works.place[work])) for work in works)
-        return list({bundle.of(place)[0] for bundle, place in bundles if bundle.stateless})
 
     def _of(self, call: Call) -> list[int]:
         """The works of a call that are not done."""

@@ -1,6 +1,8 @@
 """Below ASGI: what the parsers refuse is answered like everything else. Knows uvicorn; nothing of Carousel."""
 
 import secrets
+from collections.abc import Callable
+from typing import Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -18,10 +20,91 @@ class Http(HttpToolsProtocol):
         self.transport.close()
 
 
+class Socket(Protocol):
+    """What a stream needs of its connection: frames as they come, in the turn of the loop that brings them."""
+
+    def attach(self, take: Callable[[bytes | str], None] | None, writable: Callable[[], None] | None) -> None:
+        """Let `take` have the frames (None: discard them), and tell `writable` when `writes` is true again."""
+
+    def answer(self, frame: bytes | str) -> None:
+        """Send a frame; nobody is to blame for one that is lost on the way."""
+
+    def writes(self) -> bool:
+        """Whether the client reads what is sent."""
+
+    def hold(self) -> None:
+        """Read nothing, so that the client has to wait."""
+
+    def go_on(self) -> None:
+        """Read again."""
+
+
 class WebSocket(WebSocketsSansIOProtocol):
     """uvicorn's protocol, which would never answer a handshake that cannot be parsed, and would close while the client
-    still sends: the reset overtakes the close code.
+    still sends: the reset overtakes the close code. By way of ASGI each frame would cost two more turns of the loop and
+    a pause of the reading, so a stream finds this in its scope, as a `Socket`.
     """
+
+    _attached = False
+    _take: Callable[[bytes | str], None] | None = None
+    _writable: Callable[[], None] | None = None
+
+    async def run_asgi(self) -> None:
+        """Put this into the scope."""
+        self.scope["extensions"]["carousel.socket"] = self  # type: ignore[assignment]  # an extension may be anything
+        await super().run_asgi()
+
+    def attach(self, take: Callable[[bytes | str], None] | None, writable: Callable[[], None] | None) -> None:
+        """See Socket."""
+        self._take, self._writable, self._attached = take, writable, True
+
+    def answer(self, frame: bytes | str) -> None:
+        """See Socket."""
+        if self.disconnected or self.close_sent or self.transport.is_closing():
+            return
+        if isinstance(frame, str):
+            self.conn.send_text(frame.encode())
+        else:
+            self.conn.send_binary(frame)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+
+    def writes(self) -> bool:
+        """See Socket."""
+        return self.writable.is_set()
+
+    def hold(self) -> None:
+        """See Socket."""
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def go_on(self) -> None:
+        """See Socket."""
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def resume_writing(self) -> None:
+        """Tell the stream too."""
+        super().resume_writing()
+        if self._writable is not None:
+            self._writable()
+
+    def send_receive_event_to_app(self) -> None:
+        """Give a whole message to the stream, once there is one."""
+        if not self._attached or self.close_sent:
+            super().send_receive_event_to_app()
+            return
+        content, self.frames = b"".join(self.frames), []
+        if self.curr_msg_data_type == "bytes":
+            frame: bytes | str = content
+        else:
+            try:
+                frame = content.decode()
+            except UnicodeDecodeError:
+                self.conn.fail(1007, "a text frame is not UTF-8")
+                self.handle_parser_exception()
+                return
+        if self._take is not None:
+            self._take(frame)
 
     def data_received(self, data: bytes) -> None:
         """Refuse a handshake that cannot be parsed; it may have a body, say."""

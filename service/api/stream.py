@@ -1,40 +1,35 @@
 """Door two: `WS /v1/stream`. One socket carries any number of sessions; its frames are decoded, run and encoded.
 
 A frame is accepted in the order sent, and answered when it is done: answers may overtake each other. What a socket has
-in flight is bounded, so a slow reader stops its own writes and nothing else.
+in flight is bounded, so a slow reader stops its own writes and nothing else. Text frames are read in `control`.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections import deque
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from service.api import body, views
-from service.api.values import fields, sequence
-from service.engine import vacant
-from service.errors import (
-    CarouselError,
-    ChannelNotFound,
-    InvalidRequest,
-    SessionNotFound,
-    TooManyChannels,
-)
-from service.repository import NAME, Repository
-from service.sessions import Session, Sessions
+from service.api import body, frames
+from service.api.channels import Channels
+from service.api.control import CONTROL, Control, View, echo
+from service.api.http import Socket
+from service.engine import Engine
+from service.errors import CarouselError, InvalidRequest, Overloaded
+from service.repository import Repository
+from service.sessions import Sessions
 from service.settings import Settings
+from service.work import Call
 
 _IN_FLIGHT = 4 * 2**20  # bytes of frames and answers that one socket may have under way
-_CONTROL = 1024  # bytes that any frame counts for, beside its numbers
-_CHANNELS = 65_536
 _GOING_AWAY, _FAILED = 1001, 1011  # close codes
 
 _log = logging.getLogger("carousel.stream")
 
-View = dict[str, Any]
+Waits = Callable[[], Awaitable[Any]]
 
 
 class Streams:
@@ -51,10 +46,10 @@ class Streams:
     async def serve(self, websocket: WebSocket) -> None:
         """Serve one socket until it is lost or the server drains."""
         await websocket.accept()
-        stream = Stream(websocket, *self._parts)
+        stream = Stream(websocket.scope["extensions"]["carousel.socket"], *self._parts)
         self._open.add(stream)
         try:
-            await stream.run(reading=not self._draining)
+            await stream.run(websocket, reading=not self._draining)
         finally:
             self._open.discard(stream)
             stream.finished.set()
@@ -71,188 +66,187 @@ class Streams:
 
 
 class Stream:
-    """One socket. Invariant: a channel is a session that was opened on this socket, and its number is never reused."""
+    """One socket. Invariant: frames are taken in the order sent; those in the backlog wait for what `_take` named."""
 
-    def __init__(self, socket: WebSocket, repository: Repository, sessions: Sessions, settings: Settings) -> None:
-        self._socket, self._repository, self._sessions, self._settings = socket, repository, sessions, settings
-        self._channels: dict[int, Session] = {}
-        self._by_session: dict[Session, int] = {}
-        self._last_channel = 0
-        self._in_flight = 0
-        self._landed = asyncio.Event()
-        self._answers: set[asyncio.Task[None]] = set()
-        self._reader: asyncio.Task[None] | None = None
+    def __init__(self, socket: Socket, repository: Repository, sessions: Sessions, settings: Settings) -> None:
+        self._socket, self._channels = socket, Channels(sessions)
+        self._control = Control(repository, sessions, settings, self._channels)
+        self._backlog: deque[bytes | str] = deque()
+        self._pump: asyncio.Task[None] | None = None
+        self._under_way = 0  # frames that are accepted and not answered
+        self._in_flight = 0  # bytes of them, and of answers that the client has not read
+        self._unread = 0  # of these, the answers
+        self._landed = asyncio.Event()  # less is in flight
+        self._stopped = asyncio.Event()
+        self._failed = False
         self.finished = asyncio.Event()
 
-    async def run(self, *, reading: bool) -> None:
-        """Read frames until the socket is lost or `stop` is called; then wait for the answers under way and close."""
-        code = _GOING_AWAY
+    async def run(self, websocket: WebSocket, *, reading: bool) -> None:
+        """Take frames until the socket is lost or `stop` is called; then wait for the answers under way and close."""
         if reading:
-            self._reader = asyncio.create_task(self._read())
-            await asyncio.wait([self._reader])
-            if not self._reader.cancelled() and (error := self._reader.exception()):
-                _log.error("a stream failed", exc_info=error)
-                code = _FAILED
-        if self._answers:
-            await asyncio.wait(self._answers)
+            self._socket.attach(self._message, self._writable)
+            lost = asyncio.ensure_future(_lost(websocket))
+            stopped = asyncio.ensure_future(self._stopped.wait())
+            await asyncio.wait({lost, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (lost, stopped, self._pump):
+                if task is not None:
+                    task.cancel()
+        self._backlog.clear()
+        while self._under_way:
+            self._landed.clear()
+            await self._landed.wait()
         with suppress(RuntimeError, WebSocketDisconnect):  # it was lost before
-            await self._socket.close(code)
+            await websocket.close(_FAILED if self._failed else _GOING_AWAY)
 
     def stop(self) -> None:
         """Accept no further frame."""
-        if self._reader is not None:
-            self._reader.cancel()
+        self._socket.attach(None, None)
+        self._socket.go_on()  # the client's close has to be read
+        self._stopped.set()
 
-    async def _read(self) -> None:
-        while (message := await self._socket.receive())["type"] != "websocket.disconnect":
-            while self._in_flight > _IN_FLIGHT:
-                self._landed.clear()
-                await self._landed.wait()
-            await self._frame(message.get("text"))
+    # Frames in.
 
-    async def _frame(self, text: str | None) -> None:
-        """Accept one frame; what it leads to is sent when it is done."""
-        told: View = {"id": None}
-        size = _CONTROL
+    def _message(self, frame: bytes | str) -> None:
+        if self._pump is None and (self._take_or_fail(frame) is None or self._failed):
+            return
+        self._backlog.append(frame)
+        if self._pump is None:
+            self._socket.hold()
+            self._pump = asyncio.create_task(self._work_off())
+
+    async def _work_off(self) -> None:
+        """Take the backlog in its order, each frame when there is room for it; then read on."""
+        while self._backlog:
+            while (wait := self._take_or_fail(self._backlog[0])) is not None:
+                await wait()
+            self._backlog.popleft()
+        self._pump = None
+        self._socket.go_on()
+
+    def _take_or_fail(self, frame: bytes | str) -> Waits | None:
         try:
-            frame = _parse(text)
-            told = _echo(frame)
+            return self._take(frame)
+        except Exception as error:
+            _log.error("a stream failed", exc_info=error)
+            self._failed = True
+            self.stop()
+            return None
+
+    def _take(self, frame: bytes | str) -> Waits | None:
+        """Accept a frame, or refuse it by an error; or return what it has to wait for."""
+        if self._in_flight > _IN_FLIGHT:
+            self._landed.clear()
+            return self._landed.wait
+        return self._text(frame) if isinstance(frame, str) else self._binary(frame)
+
+    def _binary(self, content: bytes) -> Waits | None:
+        told: View = {"id": frames.id_of(content)}
+        try:
+            frame = frames.read(content)
+            rows, served = self._channels.rows(frame.channels, lambda channel: told.update(channel=channel))
+            inputs = frame.inputs(served.file.description.features)
+        except CarouselError as error:
+            self._refuse(told, error)
+            return None
+        size = CONTROL + len(content) + 4 * len(inputs) * served.engine.model.outputs
+
+        def ended(call: Call) -> None:
+            if call.errors:
+                self._send(body.dump(told | _failed(call, frame.channels.tolist())).decode(), size)
+            else:
+                self._send(frame.answer(call.starts, call.outputs), size)
+
+        return self._submit(served.engine, Call(rows, frame.lengths, frame.asked, inputs, ended), size, told)
+
+    def _text(self, text: str) -> Waits | None:
+        told: View = {"id": None}
+        try:
+            frame = body.parse(text)
+            told = echo(frame)
             if told["id"] is None:
                 raise InvalidRequest("id: not a whole number from 0 to 4294967295")
             if "open" in frame:
-                answer: Awaitable[View] = _done(await self._opened(frame))
-            elif "close" in frame:
-                answer = self._closed(frame)
-            else:
-                answer, size = await self._stepped(frame)
+                if (wait := self._control.waits(frame)) is not None:
+                    return wait
+                self._say(told | self._control.opened(frame))
+                return None
+            if "close" in frame:
+                self._close(told, *self._control.closed(frame))
+                return None
+            call, size, engine = self._control.step(frame, self._tell)
         except CarouselError as error:
-            answer = _done(told | {"error": error.problem()})
-        self._in_flight += size
-        task = asyncio.create_task(self._send(size, told, answer))
-        self._answers.add(task)
-        task.add_done_callback(self._answers.discard)
+            self._refuse(told, error)
+            return None
+        return self._submit(engine, call, size, told)
 
-    async def _send(self, size: int, told: View, answer: Awaitable[View]) -> None:
+    def _submit(self, engine: Engine, call: Call, size: int, told: View) -> Waits | None:
         try:
-            view = {"id": told["id"]} | await answer
+            engine.submit(call)
+        except Overloaded:
+            return engine.freed
         except CarouselError as error:
-            view = told | {"error": error.problem()}
-        with suppress(RuntimeError, WebSocketDisconnect):  # the socket was lost: the answer is kept for a retry
-            await self._socket.send_text(body.dump(view).decode())
-        self._in_flight -= size
+            self._refuse(told, error)
+        else:
+            self._count(size)
+        return None
+
+    def _close(self, told: View, view: View, deleted: "asyncio.Future[None] | None") -> None:
+        if deleted is None:
+            self._say(told | view)
+            return
+
+        def done(future: "asyncio.Future[None]") -> None:
+            error = future.exception()
+            self._tell(told | ({"error": error.problem()} if isinstance(error, CarouselError) else view), CONTROL)
+
+        self._count(CONTROL)
+        deleted.add_done_callback(done)
+
+    # Answers out.
+
+    def _refuse(self, told: View, error: CarouselError) -> None:
+        self._say(told | {"error": error.problem()})
+
+    def _say(self, view: View) -> None:
+        """Answer at once."""
+        self._count(CONTROL)
+        self._tell(view, CONTROL)
+
+    def _tell(self, view: View, size: int) -> None:
+        self._send(body.dump(view).decode(), size)
+
+    def _count(self, size: int) -> None:
+        self._under_way += 1
+        self._in_flight += size
+
+    def _send(self, answer: bytes | str, size: int) -> None:
+        """Send the answer of a frame that had `size` bytes in flight; if the socket was lost it is kept for a retry."""
+        self._under_way -= 1
+        self._socket.answer(answer)
+        if self._socket.writes():
+            self._in_flight -= size
+        else:
+            self._unread += size
         self._landed.set()
 
-    async def _opened(self, frame: View) -> View:
-        fields(frame, "frame", {"id": int, "open": dict}, {})
-        known = {"session": str, "version": str, "ttl_seconds": (int, float)}
-        asked = fields(frame["open"], "open", {"model": str}, known)
-        ttl, id, version = views.ttl(asked, self._settings), asked.get("session"), asked.get("version")
-        session = await self._resumed(id) if id is not None else None
-        created = session is None
-        if session is None:
-            engine, _ = self._repository.ready(asked["model"], version)
-            self._room_for_a_channel()
-            session = engine.open_now(id, ttl)
-        else:
-            session.belongs(asked["model"], version)
-            engine, _ = self._repository.ready(session.model, session.version)
-            self._sessions.touch(session)
-        return {
-            "opened": {
-                "channel": self._channel(session),
-                "session": session.id,
-                "created": created,
-                "step": session.ahead,
-                "replay": self._sessions.budget.each,
-                "feature_count": engine.model.features,
-                "output_count": engine.model.outputs,
-                "version": session.version,
-            }
-        }
-
-    async def _resumed(self, id: str) -> Session | None:
-        """The session of that id, or None if it is to be made."""
-        if not NAME.fullmatch(id):
-            raise views.bad_name("open.session", id)
-        await vacant(self._sessions, id)
-        try:
-            return self._sessions.get(id)
-        except SessionNotFound:
-            return None
-
-    def _channel(self, session: Session) -> int:
-        """The session's channel on this socket; a new one if it has none."""
-        if session not in self._by_session:
-            self._room_for_a_channel()
-            self._last_channel += 1
-            self._by_session[session] = self._last_channel
-            self._channels[self._last_channel] = session
-        return self._by_session[session]
-
-    def _room_for_a_channel(self) -> None:
-        if len(self._channels) >= _CHANNELS:
-            raise TooManyChannels(f"{_CHANNELS} channels are open on this socket; close some, or open another socket")
-
-    def _closed(self, frame: View) -> Awaitable[View]:
-        fields(frame, "frame", {"id": int, "close": dict}, {})
-        asked = fields(frame["close"], "close", {"channel": int}, {"end": bool})
-        channel = asked["channel"]
-        session = self._channels.get(channel)
-        if session is None:
-            raise ChannelNotFound(f"no channel {channel} on this socket")
-        deleted: Awaitable[None] | None = None
-        if asked.get("end") and self._sessions.find(session.id) is session and session not in self._sessions.ending:
-            engine, _ = self._repository.ready(session.model, session.version)
-            deleted = engine.delete(session)
-        del self._channels[channel], self._by_session[session]
-        return _closed_after(deleted, channel)
-
-    async def _stepped(self, frame: View) -> tuple[Awaitable[View], int]:
-        """Accept a call on a channel → its answer to come, and the bytes it has in flight until then."""
-        fields(frame, "frame", {"id": int, "channel": int, "inputs": object}, {"step": int})
-        channel = frame["channel"]
-        session = self._session(channel)
-        engine, served = self._repository.ready(session.model, session.version)
-        step = views.step(frame, "frame")
-        given = sequence(frame["inputs"], served.description.features, "inputs")
-        await engine.room(np.array([session.row]), len(given.inputs))
-        answer = engine.accept(self._session(channel), given.inputs, step, None)
-
-        async def view() -> View:
-            outputs, after = await answer
-            return {"channel": channel, "outputs": given.outputs(outputs, served.description.outputs), "step": after}
-
-        width = engine.model.features + engine.model.outputs
-        return view(), _CONTROL + 12 * len(given.inputs) * width  # about 12 characters a number
-
-    def _session(self, channel: int) -> Session:
-        """The live session of a channel."""
-        session = self._channels.get(channel)
-        if session is None:
-            raise ChannelNotFound(f"no channel {channel} on this socket")
-        if self._sessions.get(session.id) is not session:
-            raise SessionNotFound(f"session {session.id!r} of channel {channel} was deleted; another has its id now")
-        return session
+    def _writable(self) -> None:
+        """The client has read what was sent."""
+        self._in_flight -= self._unread
+        self._unread = 0
+        self._landed.set()
 
 
-def _parse(text: str | None) -> View:
-    if text is None:
-        raise InvalidRequest("this version of the service reads text frames only")
-    return body.parse(text)
-
-
-def _echo(frame: View) -> View:
-    """What of a frame its answer repeats: the id, null where it cannot be read, and the channel."""
-    id, channel = frame.get("id"), frame.get("channel")
-    told: View = {"id": id if type(id) is int and 0 <= id < 2**32 else None}
-    return told | ({"channel": channel} if type(channel) is int else {})
-
-
-async def _done(view: View) -> View:
+def _failed(call: Call, channels: list[int]) -> View:
+    """What is said of a frame that was refused, or of which some items could not run any more."""
+    index, error = min(call.errors.items())
+    view: View = {"channel": channels[index], "error": error.problem()}
+    if not call.refused:
+        failed = [{"channel": channels[row], "error": one.problem()} for row, one in sorted(call.errors.items())]
+        view["failed"] = failed
+        view["error"]["failed"] = failed  # for clients that pass the problem on alone
     return view
 
 
-async def _closed_after(deleted: Awaitable[None] | None, channel: int) -> View:
-    if deleted is not None:
-        await deleted
-    return {"closed": {"channel": channel}}
+async def _lost(websocket: WebSocket) -> None:
+    while (await websocket.receive())["type"] != "websocket.disconnect":
+        pass
