@@ -10,7 +10,7 @@ from training.parse import read_recipe
 from training.recipe import Recipe
 
 FOLDER = Path("runs/results")
-CODE = Path("training")
+CODE = "batches dataset encode fit heads layout networks prepare split tasks sources/*"  # of training/
 
 
 class Row(NamedTuple):
@@ -81,6 +81,6 @@ def asked(recipe: Recipe) -> dict[str, Any]:
 
 
 def code_sha256() -> str:
-    """Return one hash of the code that trains."""
-    files = sorted(CODE.rglob("*.py"))
+    """Return one hash of the code in training/ that decides what is learnt and how it is judged."""
+    files = sorted(file for name in CODE.split() for file in Path("training").glob(f"{name}.py"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
