@@ -1,14 +1,17 @@
 """The error tree: every way a call can fail, one class for each code of WIRE; knows answers, not how they travel.
 
-CarouselError                  .code .status .detail .problem .request_id .retry_after
+CarouselError                  .code .status .detail .problem .request_id .retry_after .session
 ├── InvalidRequest             the envelope cannot be read
 ├── RouteNotFound · MethodNotAllowed · UnsupportedEncoding · PayloadTooLarge
 ├── ModelNotFound · VersionNotFound · SessionNotFound · SessionExpired · SessionExists
+├── ChannelNotFound            no such channel of the stream: it was closed
 ├── StepConflict               .expected_step .applied
-├── InvalidInput               wrong shape, name or number; raised here too, before anything is sent
+├── InvalidInput               wrong shape, name or number; raised here too, before anything is sent; a ValueError
 ├── NonFiniteOutput · NotStreamable · StateMismatch
+├── StateLost                  the service forgot a session that a stream held open
+├── PartlyFailed               .errors .outputs: some sessions of a stream's call failed, the others moved
 ├── Unavailable                nothing of the call was applied; it may be sent again
-│   └── Overloaded · ShuttingDown · EngineFailed
+│   └── Overloaded · TooManyChannels · ShuttingDown · EngineFailed
 ├── DeadlineExceeded           the service says: not begun in time, nothing was applied
 ├── Internal                   a defect of the service
 ├── ForeignAnswer              an answer that is not Carousel's: a proxy's page
@@ -19,10 +22,12 @@ CarouselError                  .code .status .detail .problem .request_id .retry
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
+import numpy as np
+from numpy.typing import NDArray
 
 
 class CarouselError(Exception):
@@ -38,6 +43,7 @@ class CarouselError(Exception):
         problem: Mapping[str, Any] | None = None,
         request_id: str | None = None,
         retry_after: float | None = None,
+        session: str | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
@@ -46,6 +52,7 @@ class CarouselError(Exception):
         self.code = str(self.problem.get("code", self.code))
         self.request_id = request_id
         self.retry_after = retry_after  # seconds the service asks to wait
+        self.session = session  # the id of the session concerned, where a stream's call may have many
 
     def __str__(self) -> str:
         request = f" (request {self.request_id})" if self.request_id else ""
@@ -100,6 +107,12 @@ class SessionNotFound(CarouselError):
     code = "session_not_found"
 
 
+class ChannelNotFound(CarouselError):
+    """The channel was closed; open its session again."""
+
+    code = "channel_not_found"
+
+
 class SessionExpired(CarouselError):
     """The session was idle beyond its TTL; its id may be created anew."""
 
@@ -128,7 +141,7 @@ class StepConflict(CarouselError):
         return self.problem.get("applied") is True
 
 
-class InvalidInput(CarouselError):
+class InvalidInput(CarouselError, ValueError):
     """Inputs that the model cannot take; `detail` names the place."""
 
     code = "invalid_input"
@@ -152,6 +165,33 @@ class StateMismatch(CarouselError):
     code = "state_mismatch"
 
 
+class StateLost(CarouselError):
+    """The service no longer knew a session that a stream held open, or stands behind what it had answered.
+
+    Its state is gone. The id stands for a session at step 0 now: open it again to begin anew.
+    """
+
+    code = "state_lost"
+
+
+class PartlyFailed(CarouselError):
+    """Some sessions of a call on many channels failed; the others moved, and their outputs are here.
+
+    `errors`: session id → its error. `outputs`: one entry a channel, in the order of the call; None where it failed.
+    """
+
+    code = "partly_failed"
+
+    def __init__(self, errors: Mapping[str, CarouselError], outputs: Sequence[NDArray[np.float32] | None]) -> None:
+        session, error = next(iter(errors.items()))
+        super().__init__(f"{len(errors)} of {len(outputs)} sessions failed, the first {session!r}: {error}")
+        self.errors = dict(errors)
+        self.outputs = list(outputs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.errors, self.outputs)
+
+
 class Unavailable(CarouselError):
     """Refused at the door: nothing of the call was applied."""
 
@@ -162,6 +202,12 @@ class Overloaded(Unavailable):
     """The queue or the session table is full; `retry_after` says for how many seconds to wait."""
 
     code = "overloaded"
+
+
+class TooManyChannels(Unavailable):
+    """The stream has as many channels as a socket may have: close some, or open another stream."""
+
+    code = "too_many_channels"
 
 
 class ShuttingDown(Unavailable):
@@ -217,6 +263,8 @@ def problem_error(problem: Mapping[str, Any], **known: Any) -> CarouselError:
     """The error that a problem document means; a code from a newer service gives a plain CarouselError."""
     error = BY_CODE.get(str(problem.get("code")), CarouselError)
     known.setdefault("status", problem.get("status"))
+    if isinstance(problem.get("retry_after_ms"), int | float):
+        known["retry_after"] = float(problem["retry_after_ms"]) / 1000
     return error(str(problem.get("detail") or problem.get("title") or ""), problem=problem, **known)
 
 
@@ -227,15 +275,13 @@ def answer_error(response: httpx.Response) -> CarouselError:
         problem = json.loads(response.content)
     except ValueError:
         problem = None
-    known = {"status": response.status_code, "request_id": request_id, "retry_after": _retry_after(response, problem)}
+    known = {"status": response.status_code, "request_id": request_id, "retry_after": _retry_after(response)}
     if isinstance(problem, dict) and "code" in problem:
         return problem_error(problem, **known)
     page = response.text.strip()[:80]
     return ForeignAnswer(f"status {response.status_code}, not a problem document: {page!r}", **known)
 
 
-def _retry_after(response: httpx.Response, problem: Any) -> float | None:
-    if isinstance(problem, dict) and isinstance(problem.get("retry_after_ms"), int | float):
-        return float(problem["retry_after_ms"]) / 1000
+def _retry_after(response: httpx.Response) -> float | None:
     seconds = response.headers.get("Retry-After", "")
     return float(seconds) if seconds.isascii() and seconds.isdigit() else None

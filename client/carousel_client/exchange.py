@@ -112,6 +112,10 @@ class Policy:
         seconds = self.timeout if timeout is None else timeout
         return math.inf if seconds is None else self.clock() + seconds
 
+    def pause(self, retry: int, error: CarouselError) -> float:
+        """Seconds to wait before retry number `retry`, the first being 0."""
+        return (error.retry_after or 0) + self.jitter(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2**retry))
+
     def exchange(self, request: Request, deadline: float) -> Flow[httpx.Response]:
         """Perform a call; its successful response, or the error raised."""
         return (yield from self.outcome(request, deadline)).unwrap()
@@ -127,9 +131,9 @@ class Policy:
             error, lost = judge(reply, headers["X-Request-Id"])
             loss = loss or (error if lost else None)
             again = request.replayable if lost else isinstance(error, Unavailable) or isinstance(reply, UNSENT)
-            pause = (error.retry_after or 0) + self.jitter(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2**retry))
             if not again:
                 return Outcome(None, error, lost=loss is not None)
+            pause = self.pause(retry, error)
             if retry == self.retries or self.clock() + pause >= deadline:
                 break
             yield Pause(pause)
