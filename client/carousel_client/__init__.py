@@ -1,10 +1,12 @@
-"""The Python client of Carousel: sequences and sessions of recurrent models, over HTTP."""
+"""The Python client of Carousel: sequences and sessions of recurrent models, over HTTP and WebSocket."""
 
 from carousel_client.async_client import AsyncClient, AsyncSession
+from carousel_client.async_stream import AsyncChannel, AsyncStream
 from carousel_client.calls import Column, Feature, ItemAnswer, ModelDescription, ModelVersions, Version
 from carousel_client.client import Client, Session
 from carousel_client.errors import (
     CarouselError,
+    ChannelNotFound,
     ConnectionFailed,
     DeadlineExceeded,
     EngineFailed,
@@ -17,25 +19,33 @@ from carousel_client.errors import (
     NonFiniteOutput,
     NotStreamable,
     Overloaded,
+    PartlyFailed,
     PayloadTooLarge,
     RouteNotFound,
     SessionExists,
     SessionExpired,
     SessionNotFound,
     ShuttingDown,
+    StateLost,
     StateMismatch,
     StepConflict,
     TimedOut,
+    TooManyChannels,
     Unavailable,
     UnsupportedEncoding,
     VersionNotFound,
 )
 from carousel_client.prepare import Preparation
+from carousel_client.stream import Channel, Stream
 
 __all__ = [
+    "AsyncChannel",
     "AsyncClient",
     "AsyncSession",
+    "AsyncStream",
     "CarouselError",
+    "Channel",
+    "ChannelNotFound",
     "Client",
     "Column",
     "ConnectionFailed",
@@ -54,6 +64,7 @@ __all__ = [
     "NonFiniteOutput",
     "NotStreamable",
     "Overloaded",
+    "PartlyFailed",
     "PayloadTooLarge",
     "Preparation",
     "RouteNotFound",
@@ -62,9 +73,12 @@ __all__ = [
     "SessionExpired",
     "SessionNotFound",
     "ShuttingDown",
+    "StateLost",
     "StateMismatch",
     "StepConflict",
+    "Stream",
     "TimedOut",
+    "TooManyChannels",
     "Unavailable",
     "UnsupportedEncoding",
     "Version",

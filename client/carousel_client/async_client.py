@@ -11,6 +11,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 import httpx
 
+from carousel_client.async_stream import AsyncStream
 from carousel_client.calls import Calls
 from carousel_client.errors import CarouselError
 from carousel_client.exchange import Attempt, Flow, Pause, Policy, Reply
@@ -81,6 +82,10 @@ class AsyncClient:
         """A session, opened by `async with`, `open` or its first step. See AsyncSession."""
         opening = Opening.of(model, id, version, ttl_seconds=ttl_seconds, history=history)
         return AsyncSession(self, SessionCalls(self._calls.policy, opening))
+
+    def stream(self) -> AsyncStream:
+        """One socket for any number of sessions and many calls at once. See AsyncStream."""
+        return AsyncStream(self._http.base_url, self._calls.policy, self._sleep)
 
     async def restore(self, id: str, state: bytes, *, timeout: float | None = None) -> AsyncSession:
         """The session `id` made, or replaced, from what `AsyncSession.state` gave. Raises StateMismatch."""

@@ -16,6 +16,7 @@ from carousel_client.errors import CarouselError
 from carousel_client.exchange import Attempt, Flow, Pause, Policy, Reply
 from carousel_client.sequences import S
 from carousel_client.session_calls import Opening, SessionCalls, SessionView
+from carousel_client.stream import Stream
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -81,6 +82,10 @@ class Client:
         """A session, opened by `with`, `open` or its first step. See Session."""
         opening = Opening.of(model, id, version, ttl_seconds=ttl_seconds, history=history)
         return Session(self, SessionCalls(self._calls.policy, opening))
+
+    def stream(self) -> Stream:
+        """One socket for any number of sessions and many calls at once. See Stream."""
+        return Stream(self._http.base_url, self._calls.policy)
 
     def restore(self, id: str, state: bytes, *, timeout: float | None = None) -> Session:
         """The session `id` made, or replaced, from what `Session.state` gave. Raises StateMismatch."""

@@ -4,11 +4,20 @@ import pickle
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from fake_service import FakeService, answer_with, problem
 
 import carousel_client
-from carousel_client import CarouselError, ForeignAnswer, InvalidInput, Overloaded, StepConflict, Unavailable
+from carousel_client import (
+    CarouselError,
+    ForeignAnswer,
+    InvalidInput,
+    Overloaded,
+    PartlyFailed,
+    StepConflict,
+    Unavailable,
+)
 from carousel_client.errors import BY_CODE, answer_error
 
 WIRE_CODES = [
@@ -19,6 +28,7 @@ WIRE_CODES = [
     "model_not_found",
     "version_not_found",
     "session_not_found",
+    "channel_not_found",
     "session_expired",
     "session_exists",
     "step_conflict",
@@ -28,6 +38,7 @@ WIRE_CODES = [
     "state_mismatch",
     "payload_too_large",
     "overloaded",
+    "too_many_channels",
     "deadline_exceeded",
     "shutting_down",
     "engine_failed",
@@ -92,6 +103,9 @@ def test_errors_travel_between_processes() -> None:
     error = answer_error(problem(409, "step_conflict", {"X-Request-Id": "r1"}, expected_step=7, applied=True))
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), str(copy), copy.expected_step) == (StepConflict, str(error), 7)
+    partly = pickle.loads(pickle.dumps(PartlyFailed({"s": error}, [None, np.ones(2, np.float32)])))
+    assert (partly.errors["s"].code, partly.outputs[1].tolist()) == ("step_conflict", [1, 1])
+    assert "1 of 2 sessions failed, the first 's'" in str(partly)
 
 
 @pytest.mark.parametrize("content", ["<html>Sign in</html>", "[]", "7", "null", "{}"])
