@@ -15,6 +15,7 @@ from rich.table import Table
 from carousel_client import Client
 from demo.plot import two_weeks
 from demo.server import server
+from demo.stream import state_dropped
 from training.dataset import load
 from training.evaluate import Unseen, task_of, unseen
 from training.parse import read_recipe
@@ -23,12 +24,11 @@ from training.train import train
 
 _FOLDER = Path("runs/demo")
 _RECIPE = read_recipe("metro-traffic")
-_MODEL = _RECIPE.name
+_MODEL, _VERSION = _RECIPE.name, "1"
 _GOOD, _FORGETFUL = 0.03, 0.08  # z-scored MSE: the model must be below, the same one without state above
 _DRAWN = slice(49 * 24, 63 * 24)  # two weeks of May and June, Memorial Day among them
-_AT_ONCE = 512  # one-step sequences in a predict
 
-Volume = NDArray[np.float64]
+Volume = NDArray[np.floating]  # vehicles/h
 
 _console = Console()
 
@@ -43,8 +43,9 @@ def main() -> None:
         _console.print(f"[bold]Serving[/] {models} on {url}")
         with Client(url) as client:
             forecast = _streamed(client, stream)
-            dropped = _without_state(client, stream)
+            (lone,) = state_dropped(client, _MODEL, _VERSION, [stream])
     _console.print("[bold]Stopped[/] the server; it drained and ended with 0.")
+    dropped = lone[:, 0]
     good = _compare(task_of(_RECIPE, data), stream, forecast, dropped)
     picture = _FOLDER / "metro-traffic.png"
     two_weeks(stream.answer_times[_DRAWN], stream.answers[_DRAWN, 0], forecast[_DRAWN], dropped[_DRAWN], picture)
@@ -55,12 +56,12 @@ def main() -> None:
 def _trained() -> Path:
     """The model repository of the demonstration, trained now unless it was before."""
     models = _FOLDER / "models"
-    file = models / _MODEL / "1" / "model.onnx"
+    file = models / _MODEL / _VERSION / "model.onnx"
     if file.exists():
         _console.print(f"[bold]Reusing[/] {file}; remove {_FOLDER} to train again.")
     else:
         _console.print(f"[bold]Training[/] {_MODEL} on the hours before 2018-02-01 …")
-        train(_RECIPE, models, runs=_FOLDER / "training")
+        train(_RECIPE, models, _VERSION, runs=_FOLDER / "training")
         _console.print(f"[bold]Exported[/] and verified {file} ({file.stat().st_size / 1000:.0f} kB)")
     return models
 
@@ -85,13 +86,6 @@ def _streamed(client: Client, stream: Unseen) -> Volume:
             now = f"said {forecast[index]:4.0f}, came {stream.answers[index, 0]:4.0f}"
             progress.update(hours, advance=1, hour=f"{hour}:00", now=now)
     return forecast
-
-
-def _without_state(client: Client, stream: Unseen) -> Volume:
-    """The same rows, each from the zero state → [N] vehicles/h."""
-    lone = [row[np.newaxis] for row in stream.inputs]  # [1, F]
-    pieces = [client.predict(_MODEL, lone[start : start + _AT_ONCE]) for start in range(0, len(lone), _AT_ONCE)]
-    return np.array([output[0, 0] for piece in pieces for output in piece])
 
 
 def _compare(task: Task, stream: Unseen, forecast: Volume, dropped: Volume) -> bool:
