@@ -1,10 +1,10 @@
 """The channels of one socket: numbers for sessions, as arrays, so that a frame of many is looked up at once."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from service.api.frames import Blame
 from service.engine import Engine
 from service.errors import ChannelNotFound, SessionNotFound, StateMismatch, TooManyChannels
 from service.model import OnnxModel
@@ -79,11 +79,11 @@ class Channels:
         """The live session of a channel."""
         session = self.peek(channel)
         if self._all.get(session.id) is not session:
-            raise SessionNotFound(f"session {session.id!r} of channel {channel} was deleted; another has its id now")
+            raise SessionNotFound(f"session {session.id!r} of channel {channel} is gone; another has its id now")
         return session, self._served[int(self._model[channel])]
 
-    def rows(self, channels: Index, refused: Callable[[int], None]) -> tuple[Index, Served]:
-        """The rows of live sessions, [N], of one version of a model; `refused` is told the channel that is at fault.
+    def rows(self, channels: Index, blame: Blame) -> tuple[Index, Served]:
+        """The rows of live sessions, [N], of one version of a model.
 
         Raises:
             ChannelNotFound, SessionNotFound, SessionExpired, StateMismatch: it is not such a channel.
@@ -92,17 +92,17 @@ class Channels:
         known = (channels > 0) & (channels <= self._last)
         known &= self._row[np.where(known, channels, 0)] != ZERO
         if not known.all():
-            refused(int(channels[~known][0]))
+            blame(int(channels[~known][0]))
             self.peek(int(channels[~known][0]))
         models = self._model[channels]
         served = self._served[int(models[0])]
         if (models != models[0]).any():
-            refused(int(channels[models != models[0]][0]))
+            blame(int(channels[models != models[0]][0]))
             raise StateMismatch("the channels of a frame belong to one version of one model")
         rows = self._row[channels]
         live = self._all.live(served.engine, rows, self._generation[channels])
         for channel in () if live.all() else channels[~live].tolist():
-            refused(channel)
+            blame(channel)
             session, _ = self.session(channel)
             self._generation[channel] = served.engine.rows.generation[session.row]
         return rows, served

@@ -5,8 +5,8 @@ answer   u32 id | u32 n | u32 channel[n] | u32 length[n] | u64 next_step[n] | f3
 """
 
 import struct
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from service.rows import Array, Index
 from service.work import LAST, UNCHECKED
 
 HEAD = 8  # bytes of id and n
+
+Blame: TypeAlias = Callable[[int], None]  # is told the channel that is at fault, where it is one
 
 
 class Frame(NamedTuple):
@@ -27,7 +29,7 @@ class Frame(NamedTuple):
     asked: Index
     content: bytes
 
-    def inputs(self, features: Sequence[Column]) -> Array:
+    def inputs(self, features: Sequence[Column], blame: Blame) -> Array:
         """The inputs [ΣT, F].
 
         Raises:
@@ -47,6 +49,7 @@ class Frame(NamedTuple):
             step, column = divmod(int(np.flatnonzero(~np.isfinite(inputs))[0]), F)
             index = int(np.searchsorted(np.cumsum(self.lengths), step, side="right"))
             step -= int(self.lengths[:index].sum())
+            blame(int(self.channels[index]))
             raise InvalidInput(f"inputs[{index}][{step}][{column}] ({features[column].name}): not finite")
         return inputs
 
@@ -61,7 +64,7 @@ def id_of(content: bytes) -> int | None:
     return int.from_bytes(content[:4], "little") if len(content) >= 4 else None
 
 
-def read(content: bytes) -> Frame:
+def read(content: bytes, blame: Blame) -> Frame:
     """The head of a request.
 
     Raises:
@@ -80,9 +83,13 @@ def read(content: bytes) -> Frame:
     lengths = np.frombuffer(content, "<u4", n, HEAD + 4 * n).astype(np.int64)
     asked = np.frombuffer(content, "<u8", n, HEAD + 8 * n).astype(np.int64)  # 0xFFFFFFFFFFFFFFFF becomes UNCHECKED
     if n > 1 and len(set(channels.tolist())) < n:
-        raise InvalidRequest("frame: a channel occurs twice")
+        known, counts = np.unique(channels, return_counts=True)
+        blame(int(known[counts > 1][0]))
+        raise InvalidRequest(f"frame: channel {known[counts > 1][0]} occurs twice")
     if not lengths.all():
-        raise InvalidInput(f"inputs[{int(np.flatnonzero(lengths == 0)[0])}]: empty")
+        index = int(np.flatnonzero(lengths == 0)[0])
+        blame(int(channels[index]))
+        raise InvalidInput(f"inputs[{index}]: empty")
     if int(asked.min()) < UNCHECKED:
         asked[asked < UNCHECKED] = LAST
     return Frame(id, channels, lengths, asked, content)

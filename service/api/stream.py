@@ -141,10 +141,14 @@ class Stream:
 
     def _binary(self, content: bytes) -> Waits | None:
         told: View = {"id": frames.id_of(content)}
+
+        def blame(channel: int) -> None:
+            told["channel"] = channel
+
         try:
-            frame = frames.read(content)
-            rows, served = self._channels.rows(frame.channels, lambda channel: told.update(channel=channel))
-            inputs = frame.inputs(served.file.description.features)
+            frame = frames.read(content, blame)
+            rows, served = self._channels.rows(frame.channels, blame)
+            inputs = frame.inputs(served.file.description.features, blame)
         except CarouselError as error:
             self._refuse(told, error)
             return None
