@@ -177,7 +177,7 @@ class Engine:
 
     def delete(self, session: Session) -> "asyncio.Future[None]":
         """Forget the session once the accepted work is done; from now on nobody finds it."""
-        self._may_turn(session)
+        self.admit()  # however many calls wait: this is the last one
         self.rows.generation[session.row] += 1  # who remembers the row looks again
         ending = self._queue.turn(session.row, lambda: self._sessions.delete(session))
         if not ending.done():

@@ -28,9 +28,7 @@ class Frames:
 
     async def send(self, payloads: Iterable[bytes], kind: int = TEXT) -> None:
         for payload in payloads:
-            size = len(payload)
-            length = bytes([0x80 | size]) if size < 126 else struct.pack(">BH" if size < 65536 else ">BQ", *_wide(size))
-            self._writer.write(bytes([0x80 | kind]) + length + bytes(4) + payload)
+            self._writer.write(masked(payload, kind))
         await self._writer.drain()
 
     async def hear(self) -> tuple[int, bytes]:
@@ -45,6 +43,13 @@ class Frames:
 
     def hang_up(self) -> None:
         self._writer.close()
+
+
+def masked(payload: bytes, kind: int) -> bytes:
+    """A whole frame, as a client sends it."""
+    size = len(payload)
+    length = bytes([0x80 | size]) if size < 126 else struct.pack(">BH" if size < 65536 else ">BQ", *_wide(size))
+    return bytes([0x80 | kind]) + length + bytes(4) + payload
 
 
 def _wide(size: int) -> tuple[int, int]:
