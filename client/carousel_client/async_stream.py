@@ -35,6 +35,7 @@ from carousel_client.lanes import Call, Lane
 Answer: TypeAlias = "asyncio.Future[Any] | Future[Any]"
 Loss: TypeAlias = tuple[CarouselError, int | None, bool]  # why the socket is gone, its close code, whether to try again
 
+GONE = "its caller waits no longer"
 LONG = 1e8  # seconds: what a timer may be set to for no limit
 
 # No pings from here: a service whose queue is full reads no more, and would not answer them.
@@ -46,9 +47,9 @@ class AsyncStream:
 
     Calls of one session are applied in the order made, each exactly once. A lost socket is replaced, the sessions are
     opened again and the unanswered calls sent again, `retries` times at most. `timeout` seconds bound a call with all
-    that; None: as the client. Errors are CarouselError. After one, sending the same inputs again is safe: what was
-    applied is answered again, not applied again. Only StateLost and SessionExpired mean that there is nothing to go
-    on from.
+    that; None: as the client. Errors are CarouselError. After one that is not PartlyFailed, the same inputs may be sent
+    again in the same order: what was applied is answered again, not applied again. After StateLost and SessionExpired
+    there is nothing to go on from.
     """
 
     def __init__(self, url: httpx.URL, policy: Policy, sleep: Callable[[float], Awaitable[None]]) -> None:
@@ -176,7 +177,7 @@ class AsyncStream:
         try:
             await admitted
         except asyncio.CancelledError:
-            answer.cancel()
+            self._conversation.abandon(call, ConnectionFailed(GONE))
             raise
 
     async def _close(self, lane: Lane, end: bool | None, timeout: float | None) -> None:
@@ -200,7 +201,7 @@ class AsyncStream:
         def done(answer: Answer) -> None:
             timer.cancel()
             if answer.cancelled():
-                self._conversation.abandon(call, ConnectionFailed("its caller waits no longer"))
+                self._conversation.abandon(call, ConnectionFailed(GONE))
             self._unanswered.discard(answer)
             self._answered.set()
             self._news.set()

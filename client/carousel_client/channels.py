@@ -52,10 +52,10 @@ class ChannelView:
         return self._lane.output_count
 
     def resume(self) -> None:
-        """After a failed `submit`: take calls again, from `next_step` on or behind what is still under way.
+        """After a failed `submit`: take calls again, the next one at the step of the first that failed.
 
-        Until then they are refused, so that none takes the place of one that failed. Send the failed ones again in
-        their order: what was applied is answered like the first time, what was not is applied.
+        Until then they are refused, so that none takes its place unawares. Send the failed ones again in their order:
+        what was applied is answered like the first time, what was not is applied.
         """
         self._lane.failed = None
 

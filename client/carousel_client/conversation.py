@@ -42,9 +42,10 @@ class Conversation:
 
     def open(self, session: str, model: str, version: str | None, ttl_seconds: float | None, answer: Promise) -> Call:
         """Open a session; the answer is its lane."""
-        lane = self._ledger.lanes.setdefault(session, Lane(session))
         asked = {"model": model, "session": session, "version": version, "ttl_seconds": ttl_seconds}
-        return self._add(Open(lane, asked, answer))
+        call = Open(self._ledger.lanes.get(session) or Lane(session), asked, answer)
+        self._ledger.lanes[session] = call.lane
+        return self._add(call)
 
     def step(self, lanes: list[Lane], inputs: Inputs, answer: Promise, admitted: Promise | None = None) -> Call:
         """Advance sessions. With `admitted`, a failure stops them until `resume`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from carousel_client.errors import CarouselError, ChannelNotFound, PartlyFailed, StateLost
+from carousel_client.errors import CarouselError, ChannelNotFound, InvalidRequest, PartlyFailed, StateLost
 from carousel_client.frames import Array, Outputs, StepFrame
 from carousel_client.lanes import Call, Lane, Promise
 
@@ -19,6 +19,10 @@ class Open(Call):
         super().__init__([lane], answer)
         self.lane = lane
         self.asked = {key: value for key, value in asked.items() if value is not None}
+        try:
+            text(self.asked)
+        except (TypeError, ValueError) as error:
+            raise InvalidRequest(f"open: {error}") from None
 
     def frame(self) -> str:
         return text({"id": self.id, "open": self.asked})
@@ -76,7 +80,7 @@ class Step(Call):
         if self.waiting:
             return
         for lane, step in zip(self.lanes, self.request.steps.tolist(), strict=True):
-            lane.ahead = max(lane.step, min(lane.ahead, step))
+            lane.ahead = min(lane.ahead, step)
 
     def frame(self) -> bytearray:
         return self.request.numbered(self.id, [lane.number or 0 for lane in self.lanes])
@@ -101,7 +105,7 @@ class Step(Call):
         steps, moved = self.request.steps.tolist(), []
         for item, lane in enumerate(self.lanes):
             if lane in errors:
-                lane.ahead = max(lane.step, min(lane.ahead, steps[item]))
+                lane.ahead = min(lane.ahead, steps[item])
             else:
                 moved.append(item)
         self.errors |= {lane.session: error for lane, error in errors.items()}

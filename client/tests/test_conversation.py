@@ -17,6 +17,7 @@ from carousel_client import (
     ConnectionFailed,
     ForeignAnswer,
     InvalidInput,
+    InvalidRequest,
     NonFiniteOutput,
     PartlyFailed,
     PayloadTooLarge,
@@ -450,6 +451,27 @@ def test_a_call_given_up_is_not_sent_again_after_a_cut(wire: Wire, service: Fake
     other = wire.step([lane], rows(2))
     wire.run()
     assert other.result(0).tolist() == [[2, 4, 0]]
+
+
+def test_a_call_that_was_overtaken_and_given_up_is_never_applied_twice(wire: Wire, service: FakeStreams) -> None:
+    a, b = wire.open("a"), wire.open("b")
+    slow = wire.conversation.step([a, b], rows(1, 1), Future())
+    quick = wire.step([a], rows(2))
+    wire.send(), wire.send(), wire.receive(1)
+    assert quick.result(0).tolist() == [[3, 6, 1]]
+    wire.conversation.abandon(slow, TimedOut("late"))
+    again, new = wire.step([a, b], rows(1, 1)), wire.step([a], rows(3))
+    wire.run()
+    assert again.result(0).tolist() == [[1, 2, 0], [1, 2, 0]]
+    assert isinstance(new.exception(0), StepConflict)  # it stands where `quick` does: better refused than misplaced
+    assert wire.open("a").step == service.sessions["a"].step == 2
+
+
+def test_what_cannot_be_asked_is_refused_here(wire: Wire) -> None:
+    for ttl in (float("nan"), object()):
+        with pytest.raises(InvalidRequest):
+            wire.open("a", ttl_seconds=ttl)
+    assert not wire.conversation.wants
 
 
 def test_silence_since_a_call_was_sent_is_noticed(wire: Wire) -> None:
