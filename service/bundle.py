@@ -120,6 +120,7 @@ class Works:
         self._free = np.arange(capacity - 1, NOBODY, -1)
         self._count = len(self._free)
         self.bundles: dict[int, Bundle] = {}
+        self.suspect = False  # some work may have ended while it is queued or runs
 
     def __repr__(self) -> str:
         return f"<Works {len(self.session) - 1 - self._count} of {len(self.session)}, {len(self.bundles)} bundles>"
@@ -151,9 +152,12 @@ class Works:
         self.bundle[ids] = ENDED
 
     def by_bundle(self, ids: Index) -> Iterator[tuple[Bundle, slice]]:
-        """Runs of works of one bundle within ids."""
+        """Runs of works of one bundle within ids, none of which is done."""
+        if len(self.bundles) == 1:
+            yield next(iter(self.bundles.values())), slice(0, len(ids))
+            return
         numbers = self.bundle[ids]
-        cuts = [0, *(np.flatnonzero(numbers[1:] != numbers[:-1]) + 1).tolist(), len(ids)]
+        cuts = [0, *((numbers[1:] != numbers[:-1]).nonzero()[0] + 1).tolist(), len(ids)]
         for begin, end in pairwise(cuts):
             yield self.bundles[int(numbers[begin])], slice(begin, end)
 

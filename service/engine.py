@@ -9,6 +9,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,15 +20,13 @@ from service.model import Model
 from service.queue import Queue
 from service.replay import Answers
 from service.rows import ZERO, Array, Index, Rows, State
-from service.runner import Runner
+from service.runner import WHOLE, Runner
 from service.scheduler import Scheduler
 from service.selftest import Fitness
 from service.sessions import Session, Sessions
 from service.statistics import EngineStatistics
 from service.work import UNCHECKED, Answer, Call, Patience, one
 
-CHUNK = 32  # time steps of a row in one tick
-BATCH = 64  # rows in one tick
 _TURNS = 3  # of the loop before a tick: sockets are read, their calls begin, and are accepted; so batches fill
 PENDING = 1024  # calls that may wait on one session
 
@@ -48,8 +47,6 @@ class Engine:
         *,
         name: str = "model",
         version: str = "1",
-        chunk: int = CHUNK,
-        batch: int = BATCH,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.model, self.fitness, self.name, self.version = model, fitness, name, version
@@ -57,10 +54,11 @@ class Engine:
         self.answers = Answers(self.rows, model.outputs, sessions.budget)
         self.dead: Exception | None = None
         self.gate, self._sessions = gate, sessions
-        scheduler = Scheduler(batch=batch, chunk=chunk if fitness.streamable else 2**31, steps=batch * chunk)
+        policy = fitness.policy if fitness.streamable else replace(fitness.policy, chunk=WHOLE)
+        scheduler = Scheduler(policy)
         sizes = {"features": model.features, "outputs": model.outputs}
         self._queue = Queue(self.rows, self.answers, gate, scheduler, clock=clock, **sizes)
-        self._runner = Runner(model, fitness, self.rows, self._queue.works, chunk=chunk)
+        self._runner = Runner(model, fitness, self.rows, self._queue.works, chunk=policy.chunk)
 
     def __repr__(self) -> str:
         return f"<Engine {self.name}/{self.version}: {self._queue!r}, {self.rows!r}>"
@@ -75,23 +73,29 @@ class Engine:
 
         """
         self.admit(len(call.rows), len(call.inputs))
-        if not call.stateless:
+        if not call.stateless and self.gate.rows >= PENDING:  # else not so many wait on any session
             self.may_wait(call.rows)
         self._queue.add(call)
 
-    async def predict(self, sequences: Sequence[Array], deadline: float | None = None) -> list[Array]:
-        """Outputs [T, K] of each of the sequences [T, F], each from the zero state; all of them or an error."""
+    def predict(self, sequences: Sequence[Array], deadline: float | None = None) -> "asyncio.Future[list[Array]]":
+        """Accept sequences [T, F] → to await: outputs [T, K] of each, from the zero state; all of them or an error.
+
+        What did not run when the answer is cancelled does not.
+
+        Raises:
+            Overloaded, PayloadTooLarge, ShuttingDown, EngineFailed: it was not accepted.
+
+        """
         lengths = np.array([len(one) for one in sequences], np.int64)
         inputs = np.concatenate(sequences) if len(sequences) > 1 else sequences[0]
-        answer: asyncio.Future[Array] = asyncio.get_running_loop().create_future()
+        ends = np.cumsum(lengths)[:-1]
+        answer: asyncio.Future[list[Array]] = asyncio.get_running_loop().create_future()
+        tell = _settles(answer, lambda call: np.split(call.outputs, ends))
         rows, asked = np.full(len(lengths), ZERO, np.int64), np.full(len(lengths), UNCHECKED, np.int64)
-        call = Call(rows, lengths, asked, inputs, _settles(answer, lambda call: call.outputs), _patience(deadline))
+        call = Call(rows, lengths, asked, inputs, tell, _patience(deadline))
         self.submit(call)
-        try:
-            return np.split(await answer, np.cumsum(lengths)[:-1])
-        except asyncio.CancelledError:
-            self._queue.abandon(call)
-            raise
+        answer.add_done_callback(lambda done: self._queue.abandon(call) if done.cancelled() else None)
+        return answer
 
     def step(
         self, session: Session, inputs: Array, step: int | None = None, deadline: float | None = None
@@ -178,7 +182,7 @@ class Engine:
     def delete(self, session: Session) -> "asyncio.Future[None]":
         """Forget the session once the accepted work is done; from now on nobody finds it."""
         self.admit()  # however many calls wait: this is the last one
-        self.rows.generation[session.row] += 1  # who remembers the row looks again
+        self.rows.lose(session.row)
         ending = self._queue.turn(session.row, lambda: self._sessions.delete(session))
         if not ending.done():
             self._sessions.ending[session] = ending
@@ -234,13 +238,23 @@ class Engine:
         try:
             while True:
                 await self._queue.ready.wait()
-                for _ in range(_TURNS):
-                    await asyncio.sleep(0)
+                await self._gathered()
                 await self._tick()
         except Exception as error:  # whatever it was, nobody may wait for a dead engine
             _log.error("engine %s/%s died", self.name, self.version, exc_info=error)
             self.dead = error
             self._queue.abort(self._failure())
+
+    async def _gathered(self) -> None:
+        """Return when a turn of the loop has brought nothing more, or after so many.
+
+        What a socket brings in a turn becomes a request behind this coroutine, so the first turn shows nothing yet.
+        """
+        for turn in range(_TURNS):
+            seen = len(self._queue)
+            await asyncio.sleep(0)
+            if turn and len(self._queue) == seen:
+                return
 
     async def _tick(self) -> None:
         """Run the next batch and settle what became of each work.
@@ -286,7 +300,7 @@ class Engine:
         """
         if each > PENDING:
             raise PayloadTooLarge(f"{each} calls on one session at once; at most {PENDING} can wait")
-        if (self.rows.waiting[sessions] > PENDING - each).any():
+        if self.rows.waiting[sessions].max() > PENDING - each:
             raise Overloaded(f"{PENDING} calls wait on a session already")
 
     def admit_many(self, steps: int, calls: Sequence[Session | str]) -> None:

@@ -7,7 +7,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 
 from fastapi import APIRouter, FastAPI, Request, Response, WebSocket
 from fastapi_offline import FastAPIOffline
@@ -18,13 +17,15 @@ from uvicorn.protocols.utils import ClientDisconnected
 from service import __version__
 from service.api import body, openapi
 from service.api.edge import Edge
+from service.api.hot import Hot
 from service.api.ops import Metrics, Ops
 from service.api.rest import Rest
 from service.api.stream import Streams
-from service.engine import BATCH, CHUNK, Engine
+from service.engine import Engine
 from service.errors import CarouselError, InvalidRequest, MethodNotAllowed, NotFound
 from service.gate import Gate
 from service.model import OnnxModel
+from service.policy import measured
 from service.replay import Budget
 from service.repository import Repository
 from service.selftest import Fitness, examine
@@ -50,8 +51,8 @@ class Carousel:
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         self.app = _application(self._lifespan)
-        self.asgi = Edge(self.app)
         rest = Rest(self._repository, self._sessions, settings)
+        self.asgi = Edge(Hot(self.app, rest.hot()))
         ops = Ops(self._unready, Metrics(self._repository, self._sessions, self.asgi))
         self.app.include_router(rest.router())
         self.app.include_router(ops.router())
@@ -87,11 +88,14 @@ class Carousel:
 
     @asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
-        self._keep(asyncio.create_task(self._repository.load(partial(examine, chunk=CHUNK, batch=BATCH))))
+        self._keep(asyncio.create_task(self._repository.load(self._examined)))
         self._keep(asyncio.create_task(self._sweep()))
         yield
         for task in self._tasks:
             task.cancel()
+
+    def _examined(self, model: OnnxModel) -> Fitness:
+        return examine(model, measured(model, batch=self._settings.batch, chunk=self._settings.chunk))
 
     async def _sweep(self) -> None:
         while True:

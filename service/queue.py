@@ -129,14 +129,14 @@ class Queue:
         ids = self._scheduler.next_batch()
         if not len(ids):
             self.ready.clear()
+            self.works.suspect = False  # nothing is queued, and nothing runs
         if self._impatient:
             self._hurry(ids)
         return self.running(ids)
 
     def running(self, ids: Index) -> Index:
         """Those of the works that did not end while they were queued or ran; the others leave now."""
-        alive = self.works.alive(ids)
-        if alive.all():
+        if not self.works.suspect or (alive := self.works.alive(ids)).all():
             return ids
         self.works.give(ids[~alive])
         return ids[alive]
@@ -317,7 +317,7 @@ class Queue:
             self._one_less(call)
         bundle.fail(place, error)
         self._leave(bundle, np.array([place]))
-        works.bundle[work] = ENDED
+        works.bundle[work], works.suspect = ENDED, True
 
     def _fail(self, works: list[tuple[int, CarouselError]]) -> None:
         for work, error in works:

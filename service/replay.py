@@ -45,17 +45,6 @@ def _long(inputs: Array) -> Digests:
     return np.frombuffer(blake2b(inputs.tobytes(), digest_size=16).digest(), np.uint64)
 
 
-class Budget:
-    """What all kept answers of all models may take. Invariant: bytes is the sum of what they do."""
-
-    def __init__(self, *, each: int, most_bytes: int) -> None:
-        self.each, self.most_bytes = each, most_bytes  # answers of a session; bytes of all
-        self.bytes = 0
-
-    def __repr__(self) -> str:
-        return f"<Budget {self.bytes} of {self.most_bytes} B>"
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Kept:
     start: int
@@ -68,6 +57,20 @@ class _Kept:
         return RECORD_BYTES + self.outputs.nbytes
 
 
+class Budget:
+    """What all kept answers of all models may take. Invariant: bytes is the sum of what they do."""
+
+    def __init__(self, *, each: int, most_bytes: int) -> None:
+        self.each, self.most_bytes = each, most_bytes  # answers of a session; bytes of all
+        self.bytes = 0
+        self.long: OrderedDict[tuple[Answers, int, int], _Kept] = (
+            OrderedDict()
+        )  # (whose, row, n) → answer, oldest first
+
+    def __repr__(self) -> str:
+        return f"<Budget {self.bytes} of {self.most_bytes} B>"
+
+
 class Answers:
     """The newest answers of each row of one model.
 
@@ -77,13 +80,12 @@ class Answers:
 
     def __init__(self, rows: Rows, outputs: int, budget: Budget) -> None:
         self._rows, self._outputs, self._budget = rows, outputs, budget
-        self._long: OrderedDict[tuple[int, int], _Kept] = OrderedDict()  # (row, n) → answer, oldest first
         self._long_rows: dict[int, list[int]] = {}  # row → the n of its long answers
         self._places = self._capacity = self._table_bytes = 0
         self._arrays(0, 0)
 
     def __repr__(self) -> str:
-        return f"<Answers {self._places} places of {self._capacity} rows, {len(self._long)} longer>"
+        return f"<Answers {self._places} places of {self._capacity} rows, longer ones of {len(self._long_rows)}>"
 
     def keep(self, rows: Index, starts: Index, digests: Digests, outputs: Array) -> None:
         """Keep answers of one step each: [N] different rows, digests [N, 2], outputs [N, K]."""
@@ -111,18 +113,19 @@ class Answers:
         if self._places:
             self._steps[number % self._places, row] = 0  # what lay there is older than all that is kept
         kept = _Kept(start, len(outputs), (int(digest[0]), int(digest[1])), outputs.copy())
-        self._long[row, number] = kept
+        self._budget.long[self, row, number] = kept
         self._long_rows.setdefault(row, []).append(number)
         self._budget.bytes += kept.size
         self._forget_older(row)
-        while self._budget.bytes > self._budget.most_bytes and self._long:
-            self._drop(*next(iter(self._long)))
+        while self._budget.bytes > self._budget.most_bytes and self._budget.long:
+            owner, *oldest = next(iter(self._budget.long))
+            owner._drop(*oldest)
 
     def find(self, row: int, start: int, steps: int, digest: Digests) -> Array | None:
         """The kept outputs [T, K] of a call, if it is one of the newest of its row."""
         count, asked = int(self._rows.answers[row]), (int(digest[0]), int(digest[1]))
         for number in range(count - 1, max(-1, count - 1 - self._budget.each), -1):
-            if kept := self._long.get((row, number)):
+            if kept := self._budget.long.get((self, row, number)):
                 if (kept.start, kept.steps, kept.digest) == (start, steps, asked):
                     return kept.outputs
             elif steps == 1 and count - number <= self._places and row < self._capacity:
@@ -145,13 +148,13 @@ class Answers:
         """Keep the number and the bytes of a row's older answers within their bounds."""
         count = int(self._rows.answers[row])
         numbers = self._long_rows[row]
-        older = sum(self._long[row, number].outputs.nbytes for number in numbers if number < count - 1)
+        older = sum(self._budget.long[self, row, number].outputs.nbytes for number in numbers if number < count - 1)
         while numbers and (numbers[0] < count - self._budget.each or (older > _OLDER_BYTES and numbers[0] < count - 1)):
-            older -= self._long[row, numbers[0]].outputs.nbytes
+            older -= self._budget.long[self, row, numbers[0]].outputs.nbytes
             self._drop(row, numbers[0])
 
     def _drop(self, row: int, number: int) -> None:
-        self._budget.bytes -= self._long.pop((row, number)).size
+        self._budget.bytes -= self._budget.long.pop((self, row, number)).size
         numbers = self._long_rows[row]
         numbers.remove(number)
         if not numbers:

@@ -13,6 +13,12 @@ Array = NDArray[np.float32]
 Index = NDArray[np.int64]
 State = dict[str, Array]
 
+
+def finite(array: Array) -> bool:
+    """Whether all of it is finite."""
+    return bool(np.logical_and.reduce(np.isfinite(array), axis=None))
+
+
 ZERO = 0  # the row that is always zero: what a stateless predict and a new session start from
 
 
@@ -42,6 +48,7 @@ class Rows:
         self._grow(capacity)
         self._fresh = ZERO + 1  # the first row that nobody ever had: its pages are not touched yet
         self._freed: list[int] = []
+        self.losses = 0  # how often a row was given back, or is going to be
         self.row_bytes = sum(4 * int(np.prod(shape)) for shape in shapes.values())
 
     def __repr__(self) -> str:
@@ -68,8 +75,13 @@ class Rows:
         """Give a row back; its state is overwritten when it is allocated again."""
         for name in (*self._WHOLE[:-1], *self._SECONDS):
             getattr(self, name)[row] = 0
-        self.generation[row] += 1
+        self.lose(row)
         self._freed.append(row)
+
+    def lose(self, row: int) -> None:
+        """Whoever remembers the row has to look again whose it is."""
+        self.generation[row] += 1
+        self.losses += 1
 
     def gather(self, rows: Index | Sequence[int]) -> State:
         """Copies of the rows, [B, …] each."""

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from service.bundle import Works
 from service.errors import CarouselError, InvalidInput, NonFiniteOutput
 from service.model import Lengths, Model
-from service.rows import ZERO, Array, Index, Rows, State
+from service.rows import ZERO, Array, Index, Rows, State, finite
 from service.selftest import Fitness
 from service.statistics import Tally
 
 _IN_A_THREAD = 0.005  # seconds a run may hold the loop; a longer one is worth the hop
-_WHOLE = 2**31 - 1  # a model that cannot be stepped gets its sequence whole
+WHOLE = 2**31 - 1  # a model that cannot be stepped gets its sequence whole
 
 _log = logging.getLogger("carousel.runner")
 
@@ -40,6 +40,7 @@ class _Run:
     ids: Index  # [B]
     lengths: Index  # [B]
     at: Index  # [B]
+    last: bool  # this is what is left of each
     inputs: Array  # [min_batch or more, T, F]
 
 
@@ -48,7 +49,7 @@ class Runner:
 
     def __init__(self, model: Model, fitness: Fitness, rows: Rows, works: Works, *, chunk: int) -> None:
         self._model, self._fitness, self._rows, self._works = model, fitness, rows, works
-        self._chunk = chunk if fitness.streamable else _WHOLE
+        self._chunk = chunk
         self.tally = Tally()
 
     async def run(self, ids: Index) -> Outcome:
@@ -66,12 +67,13 @@ class Runner:
             return self._apply(run, *await self._execute(run))
         except Exception as error:
             _log.warning("a run of %d rows failed: %s", len(ids), error)
-        alone = [self._assemble(ids[index : index + 1]) for index in range(len(ids))]
+        alive = ids[self._works.alive(ids)]
+        alone = [self._assemble(alive[index : index + 1]) for index in range(len(alive))]
         results = [await self._alone(one) for one in alone]  # all of them before any is applied
         outcomes = [self._settle(one, result) for one, result in zip(alone, results, strict=True)]
         return Outcome(
-            np.concatenate([one.ended for one in outcomes]),
-            np.concatenate([one.going_on for one in outcomes]),
+            np.concatenate([ids[:0], *(one.ended for one in outcomes)]),
+            np.concatenate([ids[:0], *(one.going_on for one in outcomes)]),
             [pair for one in outcomes for pair in one.refused],
         )
 
@@ -84,7 +86,8 @@ class Runner:
 
     def _settle(self, run: _Run, result: tuple[Array, State] | InvalidInput) -> Outcome:
         if isinstance(result, InvalidInput):
-            return Outcome(run.ids[:0], run.ids[:0], [(int(run.ids[0]), result)])
+            alive = run.ids[self._works.alive(run.ids)]
+            return Outcome(run.ids[:0], run.ids[:0], [(work, result) for work in alive.tolist()])
         return self._apply(run, *result)
 
     def _probe(self) -> None:
@@ -122,9 +125,11 @@ class Runner:
         """Inputs padded with zeros to the longest of the works."""
         works = self._works
         done = works.done[ids]
-        lengths, at = np.minimum(works.steps[ids] - done, self._chunk), works.at[ids] + done
+        lengths, at = works.steps[ids] - done, works.at[ids] + done
         longest, rows = int(lengths.max()), max(len(ids), self._fitness.min_batch)
-        single = longest == 1
+        last, single = longest <= self._chunk, longest == 1
+        if not last:
+            lengths, longest = np.minimum(lengths, self._chunk), self._chunk
         inputs = (np.empty if single else np.zeros)((rows, longest, self._model.features), np.float32)
         for bundle, part in works.by_bundle(ids):
             if single:
@@ -133,33 +138,41 @@ class Runner:
             spans = zip(inputs[part], at[part].tolist(), lengths[part].tolist(), strict=True)
             for target, first, length in spans:
                 target[:length] = bundle.inputs[first : first + length]
-        inputs[len(ids) :] = inputs[0]
-        return _Run(ids, lengths, at, inputs)
+        if rows > len(ids):
+            inputs[len(ids) :] = inputs[0]
+        return _Run(ids, lengths, at, last, inputs)
 
     def _apply(self, run: _Run, outputs: Array, state: State) -> Outcome:
         """Write back what a run gave, except to works that ended meanwhile and rows that are not finite."""
-        works, ids = self._works, run.ids
-        good = works.alive(ids)
-        finite = _finite(outputs, run.lengths, state)
-        refused: list[tuple[int, CarouselError]] = [(work, _non_finite()) for work in ids[good & ~finite].tolist()]
-        good &= finite
-        if not good.all():
-            picked = np.flatnonzero(good)
-            run = _Run(ids[picked], run.lengths[picked], run.at[picked], run.inputs)
-            outputs, state = outputs[picked], {name: array[picked] for name, array in state.items()}
-            ids = run.ids
+        works, refused = self._works, list[tuple[int, CarouselError]]()
+        if works.suspect or not (finite(outputs) and all(map(finite, state.values()))):
+            run, outputs, state, refused = self._sift(run, outputs, state)
+        ids = run.ids
         if len(ids):
             self._answer(run, outputs)
-        works.done[ids] += run.lengths
-        last = works.done[ids] == works.steps[ids]
-        if last.all():
+        if run.last:
             self._put(works.session[ids], state)
             return Outcome(ids, ids[:0], refused)
+        works.done[ids] += run.lengths
+        last = works.done[ids] == works.steps[ids]
         for work in ids[~last & (works.row[ids] == works.session[ids])].tolist():
             works.row[work] = self._rows.allocate()
         ended = ids[last]
         self._put(np.where(last, works.session[ids], works.row[ids]), state)
         return Outcome(ended, ids[~last], refused)
+
+    def _sift(
+        self, run: _Run, outputs: Array, state: State
+    ) -> tuple[_Run, Array, State, list[tuple[int, CarouselError]]]:
+        """Take out the works that ended meanwhile, and refuse those that are not finite."""
+        alive, good = self._works.alive(run.ids), _good(outputs, run.lengths, state)
+        error = "the model answered NaN or Inf; the state did not move"
+        refused: list[tuple[int, CarouselError]] = [
+            (work, NonFiniteOutput(error)) for work in run.ids[alive & ~good].tolist()
+        ]
+        (picked,) = (alive & good).nonzero()
+        run = _Run(run.ids[picked], run.lengths[picked], run.at[picked], run.last, run.inputs)
+        return run, outputs[picked], {name: array[picked] for name, array in state.items()}, refused
 
     def _answer(self, run: _Run, outputs: Array) -> None:
         single = outputs.shape[1] == 1
@@ -180,14 +193,8 @@ class Runner:
             self._rows.scatter(rows[kept], {name: array[kept] for name, array in state.items()})
 
 
-def _non_finite() -> NonFiniteOutput:
-    return NonFiniteOutput("the model answered NaN or Inf; the state did not move")
-
-
-def _finite(outputs: Array, lengths: Index, state: State) -> NDArray[np.bool_]:
+def _good(outputs: Array, lengths: Index, state: State) -> NDArray[np.bool_]:
     """Of each row, whether all outputs within its length and all of its state are finite → [B]."""
-    if np.isfinite(outputs).all() and all(np.isfinite(array).all() for array in state.values()):
-        return np.ones(len(outputs), np.bool_)
     inside = np.arange(outputs.shape[1]) < lengths[:, None]  # [B, T]
     good: NDArray[np.bool_] = np.all(np.isfinite(outputs).all(axis=2) | ~inside, axis=1)
     for array in state.values():

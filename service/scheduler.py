@@ -1,15 +1,16 @@
 """Which waiting works run next; pure: no clock, no asyncio, no sessions.
 
-Continuous batching: a batch is what is ready now, of one length class, and a tick advances each of its works by one
-chunk at most. Single steps take every other turn, so that a step which arrives while long calls run waits for one chunk
-at most. Longer works are batched with those of about their length, from a power of two to below the next: a step in two
-is padding at most.
+Continuous batching: a batch is what is ready now, and a tick advances each of its works by one chunk at most. Single
+steps take every other turn, so that a step which arrives while long calls run waits for one chunk at most. Longer works
+wait in classes of about one length (up to a power of two, above the one before); a batch is of the class whose turn it
+is, and of those nearest to it as long as padding all to the longest at most doubles the steps.
 """
 
 from collections import deque
 
 import numpy as np
 
+from service.policy import Policy
 from service.rows import Index
 
 _NONE = np.zeros(0, np.int64)
@@ -45,8 +46,8 @@ class Ready:
 class Scheduler:
     """Queues of ready works by length class. Invariant: a work is in at most one of them, at most once."""
 
-    def __init__(self, *, batch: int, chunk: int, steps: int) -> None:
-        self._batch, self._chunk, self._steps = batch, chunk, steps
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
         self._single = Ready()
         self._longer: dict[int, Ready] = {}  # class → works; the class whose turn it is comes first; none is empty
         self._single_was_last = False
@@ -60,7 +61,10 @@ class Scheduler:
 
     def add(self, ids: Index, left: Index) -> None:
         """Queue works that have so many steps left; again after each chunk that did not end them."""
-        classes = np.frexp(np.minimum(left, self._chunk) - 1)[1]  # 1 → 0, 2 → 1, 3…4 → 2, 5…8 → 3
+        if left.max() == 1:
+            self._single.add(ids)
+            return
+        classes = np.frexp(np.minimum(left, self._policy.chunk) - 1)[1]  # 1 → 0, 2 → 1, 3…4 → 2, 5…8 → 3
         for length in sorted(set(classes.tolist())):
             mine = ids[classes == length]
             if length == 0:
@@ -73,22 +77,34 @@ class Scheduler:
         self._single.add(ids)
 
     def next_batch(self) -> Index:
-        """Up to `batch` works of the class whose turn it is, in the order they came; empty when nothing waits.
+        """What runs next, of each class in the order they came; empty when nothing waits.
 
-        Of works that cannot be cut in chunks no more than about `steps` time steps, padding included.
+        No more works than the policy's batch, and longer ones of no more than about its steps, padding included.
         """
         if self._single.count and not (self._single_was_last and self._longer):
             self._single_was_last = True
-            return self._single.take(self._batch)
+            return self._single.take(self._policy.batch)
         self._single_was_last = False
         if not self._longer:
             return _NONE
-        length = next(iter(self._longer))
+        first = next(iter(self._longer))
+        count = max(1, min(self._longer[first].count, self._policy.batch, self._policy.steps >> first))
+        pieces, longest, steps = [self._take(first, count)], first, count << first
+        for length in sorted(self._longer, key=lambda length: abs(length - first)):
+            top = max(longest, length)
+            more = min(self._longer[length].count, min(self._policy.batch, self._policy.steps >> top) - count)
+            if more > 0 and (count + more) << top <= 2 * (steps + (more << length)):
+                pieces.append(self._take(length, more))
+                longest, count, steps = top, count + more, steps + (more << length)
+        return np.concatenate(pieces)
+
+    def _take(self, length: int, count: int) -> Index:
+        """The first works of a class; the others go behind all classes."""
         ready = self._longer.pop(length)
-        batch = ready.take(max(1, min(self._batch, self._steps >> length)))
+        taken = ready.take(count)
         if ready.count:
-            self._longer[length] = ready  # behind the other classes
-        return batch
+            self._longer[length] = ready
+        return taken
 
     def clear(self) -> None:
         """Forget all of them."""

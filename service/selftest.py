@@ -11,8 +11,10 @@ import numpy as np
 
 from service.errors import ModelUnusable
 from service.model import Model
+from service.policy import Policy
 from service.rows import Array, State
 
+_POLICY = Policy(batch=64, chunk=32, steps=2048)
 _WRONG = 1e-3  # a relative deviation above this is no rounding: the file is refused
 
 
@@ -25,6 +27,7 @@ class Fitness:
     min_batch: int  # the fewest rows a run may have: the plain RNN node computes a lone row differently
     seconds_per_step: float  # of one row in a full batch of whole chunks
     seconds_alone: float = 0.0  # of a step of one row, where nothing is shared
+    policy: Policy = _POLICY  # by which it was examined
 
     def seconds(self, rows: int, steps: int) -> float:
         """About how long a run takes."""
@@ -36,13 +39,14 @@ class Fitness:
         return self.tolerance == 0.0
 
 
-def examine(model: Model, *, chunk: int, batch: int) -> Fitness:
+def examine(model: Model, policy: Policy) -> Fitness:
     """Run the model alone and in company, whole and stepped, and compare.
 
     Raises:
         ModelUnusable: rows of one batch change each other, or state is carried and stepping is not the whole.
 
     """
+    chunk, batch = policy.chunk, min(policy.batch, max(1, policy.steps // policy.chunk))
     compared: dict[int, dict[str, float]] = {}
     for min_batch in (1, 2):
         compared[min_batch] = _compare(model, chunk, min_batch)
@@ -60,6 +64,7 @@ def examine(model: Model, *, chunk: int, batch: int) -> Fitness:
         min_batch,
         _seconds_per_step(model, chunk, batch),
         _seconds_per_step(model, chunk, min_batch) * min_batch,
+        policy,
     )
 
 

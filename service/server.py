@@ -61,6 +61,7 @@ def serve(settings: Settings) -> None:
         ws=http.WebSocket,
         ws_max_size=settings.max_body_bytes,
         ws_per_message_deflate=False,
+        proxy_headers=False,  # nobody here looks at the client's address
         ws_ping_timeout=None,  # pings find dead peers; a slow one that back-pressure holds is not dead
         log_config=None,
         access_log=False,

@@ -143,6 +143,10 @@ class Sessions:
             return None
         return session
 
+    def awake(self, home: Home, rows: Index) -> bool:
+        """Whether the idle clock of none of these sessions has run out."""
+        return bool(home.rows.deadline[rows].min() > self._clock())
+
     def live(self, home: Home, rows: Index, generations: Index) -> NDArray[np.bool_]:
         """Of rows that sessions had at these generations, [N], which have them still for sure; `get` knows more."""
         columns = home.rows

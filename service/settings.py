@@ -23,6 +23,8 @@ class Settings(BaseSettings):
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
 
     max_body_bytes: int = Field(default=64 * 2**20, ge=1)
+    batch: int | None = Field(default=None, ge=1)  # rows of a tick, and steps of a row in it: else they are measured
+    chunk: int | None = Field(default=None, ge=1)
     max_queue_rows: int = Field(default=65_536, ge=1)
     max_queue_bytes: int = Field(default=256 * 2**20, ge=1)
     max_sessions: int = Field(default=200_000, ge=1)

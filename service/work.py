@@ -58,11 +58,10 @@ class Call:
     size: int = 0  # bytes it holds while it waits
     bundle: "Bundle | None" = None
     first: int = 0  # where its rows begin in the bundle
+    stateless: bool = field(init=False)  # it is a predict
 
-    @property
-    def stateless(self) -> bool:
-        """Whether it is a predict."""
-        return int(self.rows[0]) == ZERO
+    def __post_init__(self) -> None:
+        self.stateless = int(self.rows[0]) == ZERO
 
     def only(self) -> Answer:
         """What became of a call of one row. Raises its error."""

@@ -7,7 +7,7 @@ import zlib
 from typing import Any
 
 import orjson
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from service.errors import CarouselError, InvalidRequest, PayloadTooLarge, UnsupportedEncoding
@@ -25,20 +25,24 @@ async def read(request: Request, limit: int) -> bytes:
         InvalidRequest: it is cut off, or not what its Content-Encoding says.
 
     """
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    headers = dict(request.scope["headers"])  # read thrice: a look at `request.headers` goes through all of them
+    encoding = headers.get(b"content-encoding", b"identity").decode("latin-1").strip().lower()
     if encoding not in ("identity", "", *_WINDOW):
         raise UnsupportedEncoding(f"Content-Encoding {encoding!r}; gzip and deflate are read")
-    if int(request.headers.get("content-length", 0)) > limit:  # digits: the HTTP parser has seen to it
+    if int(headers.get(b"content-length", 0)) > limit:  # digits: the HTTP parser has seen to it
         raise _too_large(limit)
-    body = bytearray()
-    try:
-        async for piece in request.stream():
-            body += piece
-            if len(body) > limit:
-                raise _too_large(limit)
-    except ClientDisconnect as error:  # nobody reads the answer; it is counted as the caller's fault, not as ours
-        raise InvalidRequest("the body is cut off") from error
-    return _inflated(bytes(body), _WINDOW[encoding], limit) if encoding in _WINDOW else bytes(body)
+    pieces, size, more = [], 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":  # nobody reads the answer; it is counted as the caller's fault
+            raise InvalidRequest("the body is cut off")
+        pieces.append(message.get("body", b""))
+        size += len(pieces[-1])
+        if size > limit:
+            raise _too_large(limit)
+        more = message.get("more_body", False)
+    content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    return _inflated(content, _WINDOW[encoding], limit) if encoding in _WINDOW else content
 
 
 def _inflated(body: bytes, window: int, limit: int) -> bytes:
@@ -103,9 +107,10 @@ def deadline_of(request: Request) -> float | None:
         InvalidRequest: X-Request-Timeout-Ms is not a whole number of milliseconds.
 
     """
-    asked = request.headers.get("x-request-timeout-ms")
-    if asked is None:
+    given = next((value for name, value in request.scope["headers"] if name == b"x-request-timeout-ms"), None)
+    if given is None:
         return None
+    asked = given.decode("latin-1")
     if not (asked.isascii() and asked.isdigit() and len(asked) <= 12):
         raise InvalidRequest(f"X-Request-Timeout-Ms is {asked!r}, not a whole number of milliseconds")
     return time.monotonic() + int(asked) / 1000
@@ -116,9 +121,20 @@ def dump(content: Any) -> bytes:
     return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
+class Json(Response):
+    """A JSON answer with the two headers that it needs; the framework's own way to them takes longer than its JSON."""
+
+    media_type = "application/json"
+
+    def __init__(self, content: bytes, status: int) -> None:
+        self.body, self.status_code, self.background = content, status, None
+        length = str(len(content)).encode()
+        self.raw_headers = [(b"content-length", length), (b"content-type", b"application/json")]
+
+
 def answer(content: Any, status: int = 200) -> Response:
     """A JSON answer."""
-    return Response(dump(content), status, media_type="application/json")
+    return Json(dump(content), status)
 
 
 def problem(error: CarouselError) -> Response:

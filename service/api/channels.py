@@ -12,6 +12,7 @@ from service.rows import ZERO, Index
 from service.sessions import Session, Sessions
 
 _MOST = 65_536  # open at once on one socket
+_FOUND = 64  # lists of channels whose rows are remembered
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +35,7 @@ class Channels:
         self._generation = np.zeros(64, np.int64)  # of the row, when it was looked up
         self._model = np.zeros(64, np.int64)  # index in served
         self._last = 0
+        self._found: dict[bytes, tuple[Index, Served, int]] = {}  # channels → their rows, while none of them is lost
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -61,6 +63,7 @@ class Channels:
 
     def close(self, channel: int) -> None:
         """Forget a channel."""
+        self._found.clear()
         del self._numbers[self._sessions.pop(channel)]
         self._row[channel] = ZERO
 
@@ -89,6 +92,18 @@ class Channels:
             ChannelNotFound, SessionNotFound, SessionExpired, StateMismatch: it is not such a channel.
 
         """
+        key = channels.tobytes()  # most frames are of the same channels as one before
+        if (found := self._found.get(key)) is not None:
+            rows, served, losses = found
+            if losses == served.engine.rows.losses and self._all.awake(served.engine, rows):
+                return rows, served
+        rows, served = self._looked_up(channels, blame)
+        if len(self._found) == _FOUND:
+            self._found.clear()
+        self._found[key] = rows, served, served.engine.rows.losses
+        return rows, served
+
+    def _looked_up(self, channels: Index, blame: Blame) -> tuple[Index, Served]:
         known = (channels > 0) & (channels <= self._last)
         known &= self._row[np.where(known, channels, 0)] != ZERO
         if not known.all():

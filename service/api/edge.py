@@ -1,5 +1,6 @@
 """The outermost layer: gives every request its id, counts and logs every answer. Knows ASGI; nothing of Carousel."""
 
+import itertools
 import logging
 import re
 import secrets
@@ -7,7 +8,6 @@ import time
 from collections import Counter
 from contextvars import ContextVar
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -22,6 +22,7 @@ class Edge:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._own, self._count = secrets.token_urlsafe(9), itertools.count(1)  # ids of requests that bring none
         self.answers: Counter[tuple[str, str, int]] = Counter()  # (method, route, status)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -29,14 +30,14 @@ class Edge:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _GIVEN.fullmatch(given) else secrets.token_urlsafe(12)
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
+        request_id = given if _GIVEN.fullmatch(given) else f"{self._own}-{next(self._count)}"
         REQUEST_ID.set(request_id)
         begin = time.perf_counter()
 
         async def send_with_id(message: Message) -> None:
             if message["type"] in _STARTS:
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode("latin-1"))]
                 if message["type"] == "http.response.start":
                     self._note(scope, message["status"], time.perf_counter() - begin)
             await send(message)
@@ -48,4 +49,5 @@ class Edge:
         route = getattr(scope.get("route"), "path", "unknown")
         self.answers[method, route, status] += 1
         level = logging.ERROR if status == 500 else logging.DEBUG
-        _log.log(level, "%s %s %d", method, scope["path"], status, extra={"milliseconds": round(seconds * 1000, 3)})
+        if _log.isEnabledFor(level):
+            _log.log(level, "%s %s %d", method, scope["path"], status, extra={"milliseconds": round(seconds * 1000, 3)})

@@ -12,7 +12,7 @@ import numpy as np
 
 from service.errors import InvalidInput, InvalidRequest
 from service.model import Column
-from service.rows import Array, Index
+from service.rows import Array, Index, finite
 from service.work import LAST, UNCHECKED
 
 HEAD = 8  # bytes of id and n
@@ -45,7 +45,7 @@ class Frame(NamedTuple):
                 f" are {size}"
             )
         inputs: Array = np.frombuffer(self.content, "<f4", offset=begin).reshape(steps, F)
-        if not np.isfinite(inputs).all():
+        if not finite(inputs):
             step, column = divmod(int(np.flatnonzero(~np.isfinite(inputs))[0]), F)
             index = int(np.searchsorted(np.cumsum(self.lengths), step, side="right"))
             step -= int(self.lengths[:index].sum())

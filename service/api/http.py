@@ -1,6 +1,7 @@
 """Below ASGI: what the parsers refuse is answered like everything else. Knows uvicorn; nothing of Carousel."""
 
 import secrets
+import struct
 from collections.abc import Callable
 from typing import Protocol
 
@@ -9,6 +10,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from service.api import body
 from service.errors import InvalidRequest
+
+_TEXT, _BINARY = 0x81, 0x82  # first bytes of a whole frame of a server (RFC 6455, 5.2)
 
 
 class Http(HttpToolsProtocol):
@@ -48,6 +51,7 @@ class WebSocket(WebSocketsSansIOProtocol):
     _attached = False
     _take: Callable[[bytes | str], None] | None = None
     _writable: Callable[[], None] | None = None
+    _pong = b""  # to a client that does not read
 
     async def run_asgi(self) -> None:
         """Put this into the scope."""
@@ -62,11 +66,13 @@ class WebSocket(WebSocketsSansIOProtocol):
         """See Socket."""
         if self.disconnected or self.close_sent or self.transport.is_closing():
             return
-        if isinstance(frame, str):
-            self.conn.send_text(frame.encode())
+        kind, content = (_TEXT, frame.encode()) if isinstance(frame, str) else (_BINARY, frame)
+        size = len(content)
+        if size < 126:
+            head = bytes((kind, size))
         else:
-            self.conn.send_binary(frame)
-        self.transport.write(b"".join(self.conn.data_to_send()))
+            head = struct.pack(">BBH", kind, 126, size) if size < 2**16 else struct.pack(">BBQ", kind, 127, size)
+        self.transport.write(head + content)
 
     def writes(self) -> bool:
         """See Socket."""
@@ -82,9 +88,19 @@ class WebSocket(WebSocketsSansIOProtocol):
         if not self.transport.is_closing():
             self.transport.resume_reading()
 
+    def handle_ping(self) -> None:
+        """Answer; to a client that does not read the last pong is enough (RFC 6455, 5.5.3), and the others would pile up."""
+        pong = b"".join(self.conn.data_to_send())
+        if self.writable.is_set():
+            self.transport.write(pong)
+        else:
+            self._pong = pong
+
     def resume_writing(self) -> None:
         """Tell the stream too."""
         super().resume_writing()
+        self.transport.write(self._pong)
+        self._pong = b""
         if self._writable is not None:
             self._writable()
 

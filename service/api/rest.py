@@ -1,13 +1,13 @@
 """Door one: JSON over REST, `/v1`. Each route decodes, calls the engine and encodes."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from service.api import body, views
+from service.api.hot import Route
 from service.api.many import Many
 from service.api.openapi import described
 from service.api.values import fields, sequence
@@ -19,7 +19,6 @@ from service.sessions import Session, Sessions
 from service.settings import Settings
 from service.snapshot import Snapshot, decode
 
-_T = TypeVar("_T")
 _LEFT = 499  # nobody reads it; it is what is counted when the caller leaves first
 
 
@@ -49,6 +48,14 @@ class Rest:
             router.add_api_route(path, route, methods=[verb], **described(route.__name__))
         return router
 
+    def hot(self) -> dict[str, Route]:
+        """Those that carry the load."""
+        return {
+            "/v1/sessions/{id}/steps": self.steps,
+            "/v1/models/{model}/steps": self.many_steps,
+            "/v1/models/{model}/predict": self.predict,
+        }
+
     async def models(self) -> Response:
         """The models, their versions and states."""
         return body.answer(views.models(self._repository))
@@ -66,9 +73,17 @@ class Rest:
             raise InvalidInput("sequences: empty")
         features = served.description.features
         given = [sequence(one, features, f"sequences[{index}]") for index, one in enumerate(asked["sequences"])]
-        outputs = await _unless_left(request, engine.predict([one.inputs for one in given], deadline))
-        if outputs is None:
+        answer = engine.predict([one.inputs for one in given], deadline)
+        left = asyncio.ensure_future(request.receive())  # the body is read: what comes now is the disconnect
+        left.add_done_callback(lambda _: answer.cancel())
+        try:
+            outputs = await answer
+        except asyncio.CancelledError:
+            if not left.done():
+                raise  # it is the server that stops
             return Response(status_code=_LEFT)
+        finally:
+            left.cancel()
         columns = served.description.outputs
         answers = [one.outputs(output, columns) for one, output in zip(given, outputs, strict=True)]
         return body.answer({"model": model, "version": engine.version, "outputs": answers})
@@ -181,17 +196,3 @@ class Rest:
         if not all(np.isfinite(array).all() for array in snapshot.state.values()):
             raise StateMismatch("the state is not finite")
         return engine
-
-
-async def _unless_left(request: Request, work: Coroutine[Any, Any, _T]) -> _T | None:
-    """The result of `work`; it is given up if the caller leaves first."""
-    task = asyncio.ensure_future(work)
-    left = asyncio.ensure_future(request.receive())  # the body is read: what comes now is the disconnect
-    try:
-        await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            task.cancel()
-            return None
-        return task.result()
-    finally:
-        left.cancel()

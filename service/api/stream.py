@@ -88,6 +88,7 @@ class Stream:
             lost = asyncio.ensure_future(_lost(websocket))
             stopped = asyncio.ensure_future(self._stopped.wait())
             await asyncio.wait({lost, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            self.stop()
             for task in (lost, stopped, self._pump):
                 if task is not None:
                     task.cancel()
@@ -107,7 +108,7 @@ class Stream:
     # Frames in.
 
     def _message(self, frame: bytes | str) -> None:
-        if self._pump is None and (self._take_or_fail(frame) is None or self._failed):
+        if self._pump is None and self._take_or_fail(frame) is None:
             return
         self._backlog.append(frame)
         if self._pump is None:
@@ -116,10 +117,11 @@ class Stream:
 
     async def _work_off(self) -> None:
         """Take the backlog in its order, each frame when there is room for it; then read on."""
-        while self._backlog:
-            while (wait := self._take_or_fail(self._backlog[0])) is not None:
+        while self._backlog and not self._stopped.is_set():
+            if (wait := self._take_or_fail(self._backlog[0])) is None:
+                self._backlog.popleft()
+            else:
                 await wait()
-            self._backlog.popleft()
         self._pump = None
         self._socket.go_on()
 
@@ -226,8 +228,9 @@ class Stream:
     def _send(self, answer: bytes | str, size: int) -> None:
         """Send the answer of a frame that had `size` bytes in flight; if the socket was lost it is kept for a retry."""
         self._under_way -= 1
+        reads = self._socket.writes()
         self._socket.answer(answer)
-        if self._socket.writes():
+        if reads:
             self._in_flight -= size
         else:
             self._unread += size

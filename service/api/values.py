@@ -42,15 +42,15 @@ def sequence(given: Any, features: Sequence[Column], place: str) -> Sequenced:
     objects = isinstance(given[0], dict)
     steps = _in_order(given, features, place) if objects else given
     _check_steps(steps, features, place)
-    flat = [number for step in steps for number in step]
+    flat = steps[0] if len(steps) == 1 else [number for step in steps for number in step]
     if not set(map(type, flat)) <= _NUMBERS:
         first = next(index for index, value in enumerate(flat) if type(value) not in _NUMBERS)
         raise InvalidInput(f"{_at(first, features, place, objects)}: not a number")
     with np.errstate(over="ignore"):
         inputs = np.array(flat, np.float64).astype(np.float32)
-    bad = np.flatnonzero(~np.isfinite(inputs))
-    if len(bad):
-        raise InvalidInput(f"{_at(int(bad[0]), features, place, objects)}: no finite float32")
+    finite = np.isfinite(inputs)
+    if not finite.all():
+        raise InvalidInput(f"{_at(int(np.flatnonzero(~finite)[0]), features, place, objects)}: no finite float32")
     return Sequenced(inputs.reshape(len(steps), len(features)), objects)
 
 

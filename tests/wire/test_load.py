@@ -10,7 +10,7 @@ import orjson
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from service.engine import CHUNK
+from service.policy import CHUNKS
 from tests.wire.expect import Array, bits
 from tests.wire.line import Line
 from tests.wire.oracle import Oracle
@@ -47,7 +47,7 @@ class Crowd:
     def __init__(self, server: Server, model: str, oracle: Oracle, sessions: int) -> None:
         self.server, self.model, self.oracle = server, model, oracle
         self.rng = np.random.default_rng(sessions)
-        lengths = self.rng.integers(1, 3 * CHUNK, sessions, endpoint=True)
+        lengths = self.rng.integers(1, 3 * CHUNKS[2], sessions, endpoint=True)
         self.sequences = [
             Sequence(f"{model}-{index}", oracle.inputs(self.rng, int(length))) for index, length in enumerate(lengths)
         ]
@@ -66,7 +66,7 @@ class Crowd:
 
     def longest(self) -> int:
         """How long the calls of a client's turn may be: mostly single steps, as live streams send them."""
-        return int(self.rng.choice([1] * 11 + [CHUNK + 7]))
+        return int(self.rng.choice([1] * 11 + [CHUNKS[2] + 7]))
 
     async def put_back(self, taken: list[Sequence]) -> None:
         async with self.returned:
@@ -142,7 +142,7 @@ class Crowd:
     async def predicts(self) -> None:
         line = Line(self.server.port)
         while self.left:
-            lengths = self.rng.integers(1, 3 * CHUNK, self.rng.integers(16, 48))
+            lengths = self.rng.integers(1, 3 * CHUNKS[2], self.rng.integers(16, 48))
             given = [self.oracle.inputs(self.rng, int(length)) for length in lengths]
             body = {"sequences": [one.tolist() for one in given]}
             told = await self.post(line, f"/v1/models/{self.model}/predict", body)
