@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from service.errors import EngineFailed, NotStreamable, Overloaded, PayloadTooLarge, ShuttingDown
+from service.errors import CarouselError, EngineFailed, NotStreamable, Overloaded, PayloadTooLarge, ShuttingDown
 from service.gate import Gate
 from service.model import Model
 from service.queue import Queue
@@ -24,7 +24,7 @@ from service.runner import WHOLE, Runner
 from service.scheduler import Scheduler
 from service.selftest import Fitness
 from service.sessions import Session, Sessions
-from service.statistics import EngineStatistics
+from service.statistics import EngineStatistics, Tally
 from service.work import UNCHECKED, Answer, Call, Patience, one
 
 _TURNS = 3  # of the loop before a tick: sockets are read, their calls begin, and are accepted; so batches fill
@@ -52,13 +52,16 @@ class Engine:
         self.model, self.fitness, self.name, self.version = model, fitness, name, version
         self.rows = Rows(model.state_shapes)
         self.answers = Answers(self.rows, model.outputs, sessions.budget)
+        self._tally = Tally()
         self.dead: Exception | None = None
         self.gate, self._sessions = gate, sessions
         policy = fitness.policy if fitness.streamable else replace(fitness.policy, chunk=WHOLE)
         scheduler = Scheduler(policy)
         sizes = {"features": model.features, "outputs": model.outputs}
-        self._queue = Queue(self.rows, self.answers, gate, scheduler, clock=clock, **sizes)
-        self._runner = Runner(model, fitness, self.rows, self._queue.works, chunk=policy.chunk)
+        self._queue = Queue(self.rows, self.answers, gate, scheduler, tally=self._tally, clock=clock, **sizes)
+        self._runner = Runner(
+            model, fitness, self.rows, self._queue.works, self._tally, chunk=policy.chunk, clock=clock
+        )
 
     def __repr__(self) -> str:
         return f"<Engine {self.name}/{self.version}: {self._queue!r}, {self.rows!r}>"
@@ -93,7 +96,7 @@ class Engine:
         tell = _settles(answer, lambda call: np.split(call.outputs, ends))
         rows, asked = np.full(len(lengths), ZERO, np.int64), np.full(len(lengths), UNCHECKED, np.int64)
         call = Call(rows, lengths, asked, inputs, tell, _patience(deadline))
-        self.submit(call)
+        self._counted(self.submit, call)
         answer.add_done_callback(lambda done: self._queue.abandon(call) if done.cancelled() else None)
         return answer
 
@@ -109,7 +112,8 @@ class Engine:
         """
         self.streamable()
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self.submit(one(session.row, step, inputs, _settles(answer, Call.only), patience=_patience(deadline)))
+        call = one(session.row, step, inputs, _settles(answer, Call.only), patience=_patience(deadline))
+        self._counted(self.submit, call)
         return answer
 
     def accept(
@@ -127,7 +131,7 @@ class Engine:
         if history is None:
             return self.open_now(id, ttl)
         self.streamable()
-        self.admit(1, len(history))
+        self._counted(self.admit, 1, len(history))
         session = self._sessions.create(id, self, ttl)
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         tell = _settles(answer, lambda _: None)
@@ -226,7 +230,7 @@ class Engine:
 
     def statistics(self) -> EngineStatistics:
         """A frozen view."""
-        return self._runner.tally.frozen(self.gate, alive=self.dead is None)
+        return self._tally.frozen(self.gate, alive=self.dead is None)
 
     # The loop.
 
@@ -265,6 +269,7 @@ class Engine:
         if not len(batch):
             return
         outcome = await self._runner.run(batch)
+        begin = time.perf_counter()
         self._queue.running(batch)
         if len(outcome.going_on):
             self._queue.goes_on(outcome.going_on)
@@ -272,6 +277,7 @@ class Engine:
             self._queue.finish(outcome.ended)
         for work, error in outcome.refused:
             self._queue.fail(work, error)
+        self._tally.answering.add(time.perf_counter() - begin)
 
     # The door.
 
@@ -306,7 +312,7 @@ class Engine:
     def admit_many(self, steps: int, calls: Sequence[Session | str]) -> None:
         """Refuse at the door, all or nothing, calls on these sessions, or on new ones by id."""
         each = Counter(calls)
-        self.admit(len(calls), steps, opening=sum(isinstance(one, str) for one in each))
+        self._counted(self.admit, len(calls), steps, opening=sum(isinstance(one, str) for one in each))
         for session, count in each.items():
             self.may_wait(np.array([session.row if isinstance(session, Session) else ZERO]), count)
 
@@ -327,6 +333,14 @@ class Engine:
     def _may_turn(self, session: Session) -> None:
         self.admit()
         self.may_wait(np.array([session.row]))
+
+    def _counted(self, door: Callable[..., None], *asked: Any, **how: Any) -> None:
+        """Whom a door refuses is counted; a stream that waits for room is not refused."""
+        try:
+            door(*asked, **how)
+        except CarouselError as error:
+            self._tally.refused[error.code] += 1
+            raise
 
     def _failure(self) -> EngineFailed:
         return EngineFailed(f"the engine of {self.name}/{self.version} died: {self.dead}")

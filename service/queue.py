@@ -18,6 +18,7 @@ from service.gate import Gate
 from service.replay import Answers, Digester, Digests
 from service.rows import ZERO, Array, Index, Rows
 from service.scheduler import Scheduler
+from service.statistics import Tally
 from service.work import UNCHECKED, Call, Patience, Turn
 
 _T = TypeVar("_T")
@@ -35,12 +36,13 @@ class Queue:
         gate: Gate,
         scheduler: Scheduler,
         *,
+        tally: Tally,
         features: int,
         outputs: int,
         clock: Callable[[], float],
     ) -> None:
         self._rows, self._answers, self._gate, self._scheduler = rows, answers, gate, scheduler
-        self._digester, self._outputs, self._clock = Digester(features), outputs, clock
+        self._tally, self._digester, self._outputs, self._clock = tally, Digester(features), outputs, clock
         self.works = Works()
         self._chains = Chains(rows, self.works)
         self._arrived: list[Call] = []
@@ -378,6 +380,7 @@ class Queue:
             ended, self._ended = self._ended, []
             for call in ended:
                 del self._calls[call]
+                self._tally.refused.update(error.code for error in call.errors.values())
                 self._gate.leave(len(call.rows), call.size)
                 if call.patience is not None:
                     self._calm(call.patience, call)

@@ -45,6 +45,18 @@ def _long(inputs: Array) -> Digests:
     return np.frombuffer(blake2b(inputs.tobytes(), digest_size=16).digest(), np.uint64)
 
 
+class Budget:
+    """What all kept answers of all models may take. Invariant: bytes is the sum of what they do."""
+
+    def __init__(self, *, each: int, most_bytes: int) -> None:
+        self.each, self.most_bytes = each, most_bytes  # answers of a session; bytes of all
+        self.bytes = 0
+        self.long: OrderedDict[tuple[Answers, int, int], _Kept] = OrderedDict()  # (whose, row, n), oldest first
+
+    def __repr__(self) -> str:
+        return f"<Budget {self.bytes} of {self.most_bytes} B>"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Kept:
     start: int
@@ -55,20 +67,6 @@ class _Kept:
     @property
     def size(self) -> int:
         return RECORD_BYTES + self.outputs.nbytes
-
-
-class Budget:
-    """What all kept answers of all models may take. Invariant: bytes is the sum of what they do."""
-
-    def __init__(self, *, each: int, most_bytes: int) -> None:
-        self.each, self.most_bytes = each, most_bytes  # answers of a session; bytes of all
-        self.bytes = 0
-        self.long: OrderedDict[tuple[Answers, int, int], _Kept] = (
-            OrderedDict()
-        )  # (whose, row, n) → answer, oldest first
-
-    def __repr__(self) -> str:
-        return f"<Budget {self.bytes} of {self.most_bytes} B>"
 
 
 class Answers:

@@ -6,6 +6,7 @@ It knows works, rows and the model; not queues, callers or the order of calls.
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -47,10 +48,19 @@ class _Run:
 class Runner:
     """Runs batches of one model over its state rows."""
 
-    def __init__(self, model: Model, fitness: Fitness, rows: Rows, works: Works, *, chunk: int) -> None:
+    def __init__(
+        self,
+        model: Model,
+        fitness: Fitness,
+        rows: Rows,
+        works: Works,
+        tally: Tally,
+        *,
+        chunk: int,
+        clock: Callable[[], float],
+    ) -> None:
         self._model, self._fitness, self._rows, self._works = model, fitness, rows, works
-        self._chunk = chunk
-        self.tally = Tally()
+        self._tally, self._chunk, self._clock = tally, chunk, clock
 
     async def run(self, ids: Index) -> Outcome:
         """Advance each work by what is left of it, at most one chunk.
@@ -107,7 +117,7 @@ class Runner:
             outputs, after = await asyncio.to_thread(self._ask, run.inputs, lengths, state)
         else:
             outputs, after = self._ask(run.inputs, lengths, state)
-        self.tally.tick(count, int(run.lengths.sum()), run.inputs.shape[1], time.perf_counter() - begin)
+        self._tally.tick(count, int(run.lengths.sum()), run.inputs.shape[1], time.perf_counter() - begin)
         if count < len(outputs):
             return outputs[:count], {name: array[:count] for name, array in after.items()}
         return outputs, after
@@ -131,7 +141,9 @@ class Runner:
         if not last:
             lengths, longest = np.minimum(lengths, self._chunk), self._chunk
         inputs = (np.empty if single else np.zeros)((rows, longest, self._model.features), np.float32)
+        now = self._clock()
         for bundle, part in works.by_bundle(ids):
+            self._tally.queued.add(now - bundle.arrived, part.stop - part.start)
             if single:
                 bundle.inputs.take(at[part], axis=0, out=inputs[part, 0], mode="clip")
                 continue

@@ -95,6 +95,7 @@ class SessionStatistics:
     """Counts since the start, and how things stand."""
 
     live: int
+    by_state: dict[str, int]  # opening: its history runs; ending: its delete waits; open: the others
     state_bytes: int
     kept_bytes: int
     opened: int
@@ -219,8 +220,10 @@ class Sessions:
 
     def statistics(self) -> SessionStatistics:
         """A frozen view."""
+        states = {"opening": len(self._opening), "ending": len(self.ending)}
+        states["open"] = len(self._live) - sum(states.values())
         return SessionStatistics(
-            len(self._live), self._bytes, self.budget.bytes, self._opened, self._deleted, self._lapsed
+            len(self._live), states, self._bytes, self.budget.bytes, self._opened, self._deleted, self._lapsed
         )
 
     def _idle(self, session: Session) -> bool:

@@ -1,10 +1,40 @@
 """What an engine counts; `EngineStatistics` is a frozen view that metrics pull."""
 
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.gate import Gate
 
-ROW_BOUNDS = (1, 2, 4, 8, 16, 32, 64)
+ROW_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+SECOND_BOUNDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """How often a value was at most bounds[i] and above the bound before; last: above them all."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    total: float  # of the values
+
+
+class Histogram:
+    """The mutable side of a distribution."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds, self._total = tuple(bounds), 0.0
+        self._counts = [0] * (len(bounds) + 1)
+
+    def add(self, value: float, times: int = 1) -> None:
+        """It was seen so many times."""
+        self._counts[bisect_left(self._bounds, value)] += times
+        self._total += value * times
+
+    def frozen(self) -> Distribution:
+        """How things stand now."""
+        return Distribution(self._bounds, tuple(self._counts), self._total)
 
 
 @dataclass(frozen=True)
@@ -14,30 +44,30 @@ class EngineStatistics:
     alive: bool
     waiting_rows: int
     waiting_bytes: int
-    ticks: int
-    rows: int
     steps: int
     padded_steps: int
-    model_seconds: float
-    ticks_by_rows: tuple[int, ...]  # ticks of at most ROW_BOUNDS[i] rows and more than the bound before; last: above
+    rows: Distribution  # of a tick
+    queued: Distribution  # seconds from the arrival of a work to each of its ticks
+    running: Distribution  # seconds of a tick in the model
+    answering: Distribution  # seconds of a tick to keep, tell and encode what it answered
+    refused: dict[str, int]  # by code: calls that were not accepted, and works that ended unapplied
 
 
 class Tally:
     """The mutable side, written by the engine alone."""
 
     def __init__(self) -> None:
-        self._ticks = self._rows = self._steps = self._padded = 0
-        self._seconds = 0.0
-        self._by_rows = [0] * (len(ROW_BOUNDS) + 1)
+        self.steps = self.padded_steps = 0
+        self.rows = Histogram(ROW_BOUNDS)
+        self.queued, self.running, self.answering = (Histogram(SECOND_BOUNDS) for _ in range(3))
+        self.refused: Counter[str] = Counter()
 
     def tick(self, rows: int, steps: int, longest: int, seconds: float) -> None:
         """One run of `rows` rows, each padded to `longest` steps, `steps` of them asked for."""
-        self._ticks += 1
-        self._rows += rows
-        self._steps += steps
-        self._padded += rows * longest - steps
-        self._seconds += seconds
-        self._by_rows[sum(bound < rows for bound in ROW_BOUNDS)] += 1
+        self.steps += steps
+        self.padded_steps += rows * longest - steps
+        self.rows.add(rows)
+        self.running.add(seconds)
 
     def frozen(self, gate: Gate, *, alive: bool) -> EngineStatistics:
         """How things stand now."""
@@ -45,10 +75,11 @@ class Tally:
             alive,
             gate.rows,
             gate.bytes,
-            self._ticks,
-            self._rows,
-            self._steps,
-            self._padded,
-            self._seconds,
-            tuple(self._by_rows),
+            self.steps,
+            self.padded_steps,
+            self.rows.frozen(),
+            self.queued.frozen(),
+            self.running.frozen(),
+            self.answering.frozen(),
+            dict(self.refused),
         )

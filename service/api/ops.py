@@ -13,7 +13,9 @@ from service.api.edge import Edge
 from service.api.openapi import described
 from service.repository import Repository
 from service.sessions import Sessions
-from service.statistics import ROW_BOUNDS, EngineStatistics
+from service.statistics import Distribution, EngineStatistics
+
+_LABELS = ["model", "version"]
 
 
 class Ops:
@@ -66,7 +68,10 @@ class Metrics(Collector):
 
     def _of_sessions(self) -> Iterable[Metric]:
         now = self._sessions.statistics()
-        yield GaugeMetricFamily("carousel_sessions", "Live sessions", now.live)
+        live = GaugeMetricFamily("carousel_sessions", "Live sessions", labels=["state"])
+        for state, count in now.by_state.items():
+            live.add_metric([state], count)
+        yield live
         yield GaugeMetricFamily("carousel_session_state_bytes", "State held for sessions", now.state_bytes)
         yield GaugeMetricFamily("carousel_kept_answer_bytes", "Answers kept for retries", now.kept_bytes)
         yield CounterMetricFamily("carousel_sessions_opened", "Sessions opened", now.opened)
@@ -83,17 +88,27 @@ class Metrics(Collector):
         counters: tuple[tuple[str, str, Callable[[EngineStatistics], float]], ...] = (
             ("carousel_steps", "Time steps run", lambda now: now.steps),
             ("carousel_padded_steps", "Time steps run in vain, as padding", lambda now: now.padded_steps),
-            ("carousel_model_seconds", "Seconds spent in the model", lambda now: now.model_seconds),
         )
         for kind, families in ((GaugeMetricFamily, gauges), (CounterMetricFamily, counters)):
             for name, text, value in families:
-                family = kind(name, text, labels=["model", "version"])
+                family = kind(name, text, labels=_LABELS)
                 for labels, now in engines:
                     family.add_metric(labels, value(now))
                 yield family
-        ticks = HistogramMetricFamily("carousel_tick_rows", "Rows in a tick", labels=["model", "version"])
-        bounds = [*map(str, ROW_BOUNDS), "+Inf"]
+        distributions: tuple[tuple[str, str, Callable[[EngineStatistics], Distribution]], ...] = (
+            ("carousel_tick_rows", "Rows in a tick", lambda now: now.rows),
+            ("carousel_queued_seconds", "From the arrival of a work to each of its ticks", lambda now: now.queued),
+            ("carousel_model_seconds", "Of a tick in the model", lambda now: now.running),
+            ("carousel_answer_seconds", "Of a tick to keep, tell and encode its answers", lambda now: now.answering),
+        )
+        for name, text, seen in distributions:
+            histogram = HistogramMetricFamily(name, text, labels=_LABELS)
+            for labels, now in engines:
+                counts, bounds = accumulate(seen(now).counts), [*map(str, seen(now).bounds), "+Inf"]
+                histogram.add_metric(labels, list(zip(bounds, counts, strict=True)), sum_value=seen(now).total)
+            yield histogram
+        refused = CounterMetricFamily("carousel_refused", "Refused, or ended unapplied", labels=[*_LABELS, "code"])
         for labels, now in engines:
-            counts = accumulate(now.ticks_by_rows)
-            ticks.add_metric(labels, list(zip(bounds, counts, strict=True)), sum_value=now.rows)
-        yield ticks
+            for code, count in now.refused.items():
+                refused.add_metric([*labels, code], count)
+        yield refused
