@@ -1,19 +1,27 @@
 """An engine over the RunningSum fake, with its parts; when it stops it is looked at for leaks."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from service.engine import Engine
 from service.gate import Gate
-from service.replay import Budget
+from service.policy import Policy
+from service.replay import Budget, Digester
 from service.rows import State
 from service.selftest import Fitness
 from service.sessions import Session, Sessions
-from service.work import Answer
-from tests.fakes import FakeClock, RunningSum, column
+from service.work import Answer, Call
+from tests.fakes import FakeClock, RunningSum, column, until
+from tests.service.works import call, idle, outcome
 
 TTL = 60.0
+
+Serve = Callable[..., "Serving"]
+Item = tuple[Session, Sequence[float], int | None]  # of a call of many rows: the step of the first value, if named
 
 
 class Serving:
@@ -35,7 +43,8 @@ class Serving:
         self.sessions = Sessions(budget, most=limits["most"], most_bytes=limits["most_bytes"], clock=self.clock)
         self.gate = Gate(most_rows=limits["most_rows"], most_bytes=limits["queue_bytes"])
         found = fitness or Fitness(True, 0.0, 1, seconds_per_step=1.0 if in_a_thread else 0.0)
-        self.engine = Engine(self.model, found, self.sessions, self.gate, chunk=chunk, batch=batch, clock=self.clock)
+        found = replace(found, policy=Policy(batch, chunk, batch * chunk))
+        self.engine = Engine(self.model, found, self.sessions, self.gate, clock=self.clock)
         self.loop: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -48,17 +57,27 @@ class Serving:
         if self.loop is None:
             return
         if self.engine.dead is None:
-            await self.engine.drained()
+            await self.quiet()
         self.loop.cancel()
         await asyncio.wait([self.loop])
         assert self.loop.cancelled() or self.loop.exception() is None
         assert self.engine.dead is None or self.model.broken
         self.nothing_leaks()
 
+    async def quiet(self) -> None:
+        """Return when what was accepted has ended, and the engine has found nothing more to run."""
+        await self.engine.drained()
+        await until(lambda: not self.engine._queue.ready.is_set())
+
     def nothing_leaks(self) -> None:
-        """Nothing is queued, and the rows in use are those of the live sessions."""
-        assert (self.gate.rows, self.gate.bytes) == (0, 0)
-        assert self.engine.rows.used == self.sessions.statistics().live
+        """Nothing is queued, the rows in use are those of the live sessions, and every work was given back once."""
+        rows, queue = self.engine.rows, self.engine._queue
+        assert (self.gate.rows, self.gate.bytes, len(queue), queue.works.bundles) == (0, 0, 0, {})
+        assert rows.used == self.sessions.statistics().live
+        assert not (rows.waiting.any() or rows.head.any() or queue._followers or queue._impatient)
+        if self.engine.dead is None:  # a dead one schedules nothing any more, and gives nothing back
+            assert len(queue._scheduler) == 0
+            assert idle(queue.works)
 
     def open(self, id: str = "s") -> Session:
         """A new session at step 0."""
@@ -68,10 +87,28 @@ class Serving:
         """Accept these values as a call on a session."""
         return self.engine.step(session, column(*values), step, **how)
 
+    def frame(self, *items: Item, **how: Any) -> "asyncio.Future[Call]":
+        """Accept these items as one call of many rows → the call, once it is done."""
+        answer: asyncio.Future[Call] = asyncio.get_running_loop().create_future()
+        sessions, values, steps = zip(*items, strict=True)
+        rows = [session.row for session in sessions]
+        self.engine.submit(call(*values, rows=rows, asked=steps, ended=answer.set_result, **how))
+        return answer
+
+    def kept(self, session: Session, step: int, *values: float) -> bool:
+        """Whether the answer to these values at that step is kept for a retry."""
+        [digest] = Digester(1).of(column(*values), np.array([len(values)]))
+        return self.engine.answers.find(session.row, step, len(values), digest) is not None
+
     async def state(self, session: Session) -> tuple[int, float]:
         """The step and the sum of a session, after the work accepted before."""
         step, state = await self.engine.read(session)
         return step, float(state["sum"][0, 0])
+
+
+def answered(done: Call) -> list[Any]:
+    """What each row of a call came to: the answered sums, or the error."""
+    return [outcome(done, index) for index in range(len(done.rows))]
 
 
 async def outcomes(*calls: Awaitable[Any]) -> list[Any]:

@@ -3,12 +3,12 @@
 import asyncio
 import gc
 import weakref
-from collections.abc import Callable
 
 import pytest
 
 from service.errors import (
     DeadlineExceeded,
+    InvalidInput,
     NonFiniteOutput,
     NotStreamable,
     Overloaded,
@@ -19,9 +19,9 @@ from service.rows import Array
 from service.selftest import Fitness
 from service.work import Answer
 from tests.fakes import RunningSum, column, sums, until
-from tests.service.serving import Serving, outcomes, outputs
+from tests.service.serving import Serve, outcomes, outputs
 
-Serve = Callable[..., Serving]
+NAN, REFUSED = 13, 17  # the values that the model cannot take
 CALL = 8  # bytes that a call of one step waits with: a float in, a float out
 
 
@@ -40,8 +40,8 @@ async def test_a_predict_answers_ragged_sequences_each_from_the_zero_state(serve
 
 async def test_one_bad_sequence_fails_a_predict_whole_and_no_other_caller(serve: Serve) -> None:
     it = serve(RunningSum(nan_on=13), chunk=2, started=False)
-    bad = asyncio.create_task(it.engine.predict([column(1, 2, 3, 4, 5, 6, 7), column(13)]))
-    good = asyncio.create_task(it.engine.predict([column(1, 2, 3)]))
+    bad = asyncio.ensure_future(it.engine.predict([column(1, 2, 3, 4, 5, 6, 7), column(13)]))
+    good = asyncio.ensure_future(it.engine.predict([column(1, 2, 3)]))
     await asyncio.sleep(0)
     it.start()
     with pytest.raises(NonFiniteOutput):
@@ -57,21 +57,45 @@ async def test_the_other_sequences_of_a_predict_that_failed_are_dropped(serve: S
     assert len(it.model.batches) < 10
 
 
+async def test_two_bad_sequences_of_one_batch_fail_their_predict_and_not_the_engine(serve: Serve) -> None:
+    for bad in (NAN, REFUSED):
+        it = serve(RunningSum(nan_on=NAN, raises_on=REFUSED), chunk=2)
+        with pytest.raises((NonFiniteOutput, InvalidInput)):
+            await it.engine.predict([column(bad), column(bad), column(1, 2, 3)])
+        assert flat(await it.engine.predict([column(1)])) == [[1]]
+
+
 async def test_an_abandoned_predict_is_dropped_and_its_row_freed(serve: Serve) -> None:
     it = serve(chunk=2)
-    caller = asyncio.create_task(it.engine.predict([column(*range(100)), column(*range(100))]))
+    caller = asyncio.ensure_future(it.engine.predict([column(*range(100)), column(*range(100))]))
     await until(lambda: it.engine.rows.used == 2)
     runs = len(it.model.batches)
     caller.cancel()
-    await it.engine.drained()
+    await it.quiet()
     it.nothing_leaks()
     assert len(it.model.batches) <= runs + 1
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_a_predict_that_is_abandoned_while_the_model_refuses_it_hurts_nobody(serve: Serve, others: int) -> None:
+    it = serve(RunningSum(raises_on=REFUSED), in_a_thread=True, started=False)
+    session = it.open()
+    answers = [it.step(session, 1) for _ in range(others)]
+    it.model.hold()
+    caller = asyncio.ensure_future(it.engine.predict([column(REFUSED)]))
+    await asyncio.sleep(0)
+    it.start()
+    await until(lambda: len(it.model.batches) == 1)
+    caller.cancel()
+    await asyncio.sleep(0)
+    it.model.release()
+    assert await outcomes(*answers, it.step(session, 7)) == [[1], [8]][1 - others :] if others else [[7]]
 
 
 async def test_a_single_step_waits_for_one_chunk_of_a_long_predict_at_most(serve: Serve) -> None:
     it = serve(chunk=32)
     session = it.open()
-    predict = asyncio.create_task(it.engine.predict([column(*[0] * 10_000)] * 3))
+    predict = asyncio.ensure_future(it.engine.predict([column(*[0] * 10_000)] * 3))
     await until(lambda: len(it.model.batches) == 5)
     for value in range(1, 4):
         before = len(it.model.batches)
@@ -84,7 +108,7 @@ async def test_a_single_step_waits_for_one_chunk_of_a_long_predict_at_most(serve
 async def test_a_batch_takes_at_most_its_rows_and_one_chunk_of_each(serve: Serve) -> None:
     it = serve(chunk=4, batch=3, started=False)
     asked = [column(*[1] * length) for length in (1, 6, 2, 9, 1, 1, 1)]
-    predict = asyncio.create_task(it.engine.predict(asked))
+    predict = asyncio.ensure_future(it.engine.predict(asked))
     await asyncio.sleep(0)
     it.start()
     assert flat(await predict) == [sums(*[1] * len(one)) for one in asked]
@@ -115,7 +139,7 @@ async def test_a_deadline_that_passes_in_the_queue_ends_the_call_unapplied(serve
     it = serve(started=False)
     session = it.open()
     late = it.step(session, 1, step=0, deadline=it.clock() + 5)
-    predict = asyncio.create_task(it.engine.predict([column(1), column(2)], it.clock() + 5))
+    predict = asyncio.ensure_future(it.engine.predict([column(1), column(2)], it.clock() + 5))
     await asyncio.sleep(0)
     it.clock.advance(5)
     it.start()
@@ -129,7 +153,7 @@ async def test_a_deadline_that_passes_in_the_queue_ends_the_call_unapplied(serve
 async def test_the_sequences_of_a_predict_that_was_taken_all_run_although_its_deadline_passes(serve: Serve) -> None:
     it = serve(in_a_thread=True, chunk=2, batch=1)
     it.model.hold()
-    predict = asyncio.create_task(it.engine.predict([column(1, 2, 3), column(4, 5)], it.clock() + 5))
+    predict = asyncio.ensure_future(it.engine.predict([column(1, 2, 3), column(4, 5)], it.clock() + 5))
     await until(lambda: len(it.model.batches) == 1)
     it.clock.advance(10)
     it.model.release()
@@ -180,13 +204,16 @@ async def test_a_draining_engine_ends_what_it_accepted_and_takes_nothing_more(se
     assert outputs(await answer) == [1]
 
 
-async def test_room_is_waited_for_instead_of_refused(serve: Serve) -> None:
+async def test_who_is_refused_may_wait_until_something_has_left(serve: Serve) -> None:
     it = serve(started=False, most_rows=1)
     session = it.open()
 
     async def held_back(value: float) -> Answer:
-        await it.engine.room(column(value))
-        return await it.engine.accept(session, column(value))
+        while True:
+            try:
+                return await it.step(session, value)
+            except Overloaded:
+                await it.engine.freed()
 
     calls = [asyncio.create_task(held_back(10**index)) for index in range(3)]
     await asyncio.sleep(0)
@@ -201,7 +228,8 @@ async def test_statistics_count_what_ran_and_what_waits(serve: Serve) -> None:
     answers = [it.step(session, 1), it.step(session, 2)]
     assert (it.engine.statistics().waiting_rows, it.engine.statistics().waiting_bytes) == (2, 2 * CALL)
     it.start()
-    await asyncio.gather(*answers, it.engine.predict([column(1, 2, 3), column(1, 2)]))
+    await asyncio.gather(*answers, it.engine.predict([column(1, 2, 3, 4), column(1, 2, 3)]))
     told = it.engine.statistics()
-    assert (told.alive, told.ticks, told.rows, told.steps, told.padded_steps) == (True, 3, 4, 7, 1)
-    assert told.ticks_by_rows == (2, 1, 0, 0, 0, 0, 0, 0)
+    assert (told.alive, sum(told.rows.counts), told.rows.total, told.steps, told.padded_steps) == (True, 3, 4, 9, 1)
+    assert told.rows.counts == (2, 1, 0, 0, 0, 0, 0, 0, 0, 0)
+    assert [sum(seen.counts) for seen in (told.queued, told.running, told.answering)] == [4, 3, 3]

@@ -1,7 +1,5 @@
 """What one caller may ask for without harm to the others, and whose answer a retry gets."""
 
-from collections.abc import Callable
-
 import pytest
 
 from service.engine import PENDING
@@ -9,9 +7,7 @@ from service.errors import DeadlineExceeded, Overloaded, PayloadTooLarge
 from service.selftest import Fitness
 from service.work import Patience
 from tests.fakes import column
-from tests.service.serving import Serving, outcomes
-
-Serve = Callable[..., Serving]
+from tests.service.serving import Serve, outcomes
 
 
 async def test_a_retry_after_a_replaced_state_gets_the_answer_that_followed_it(serve: Serve) -> None:
@@ -39,7 +35,7 @@ async def test_a_patient_retry_outlives_the_deadline_of_the_call_that_it_repeats
 async def test_the_calls_of_one_call_share_its_deadline(serve: Serve) -> None:
     it = serve(started=False)
     session, other = it.open(), it.open("t")
-    late = Call(it.clock() + 1)
+    late = Patience(it.clock() + 1)
     answers = [it.engine.accept(one, column(1), None, late) for one in (session, other, session)]
     unhurt = it.step(session, 7)
     it.clock.advance(2)
@@ -57,7 +53,7 @@ async def test_so_many_calls_may_wait_on_one_session_and_no_more(serve: Serve) -
         with pytest.raises(Overloaded):
             refused()
     with pytest.raises(PayloadTooLarge):
-        it.engine.admit([column(1)] * (PENDING + 1), [other] * (PENDING + 1))
+        it.engine.admit_many(PENDING + 1, [other] * (PENDING + 1))
     it.step(other, 1)
     it.start()
     assert (await outcomes(*waiting))[-1] == [PENDING]
@@ -69,4 +65,4 @@ async def test_a_long_sequence_that_cannot_be_cut_is_not_run_with_short_ones(ser
     predicts = [it.engine.predict([column(*[1] * steps)]) for steps in (1000, 2, 2, 30, 2, 2)]
     it.start()
     await outcomes(*predicts)
-    assert it.model.batches == [[1000], [2, 2], [30], [2, 2]]
+    assert sorted(it.model.batches) == [[2, 2, 2, 2], [30], [1000]]

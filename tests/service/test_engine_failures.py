@@ -1,7 +1,6 @@
 """A bad row poisons nobody; a dead engine keeps nobody waiting."""
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
@@ -9,9 +8,7 @@ from service.engine import vacant
 from service.errors import EngineFailed, InvalidInput, NonFiniteOutput, SessionNotFound, ShuttingDown
 from service.selftest import Fitness
 from tests.fakes import RunningSum, column, until
-from tests.service.serving import TTL, Serving, outcomes, outputs, summed
-
-Serve = Callable[..., Serving]
+from tests.service.serving import TTL, Serve, outcomes, outputs, summed
 
 
 @pytest.mark.parametrize("how", [{}, {"in_a_thread": True}, {"fitness": Fitness(True, 0.0, 2, 0.0)}], ids=str)
@@ -72,7 +69,7 @@ async def test_a_model_that_fails_on_zeros_too_kills_the_engine_and_every_waiter
     it.start()
     assert [type(outcome) for outcome in await outcomes(*waiting)] == [EngineFailed] * len(waiting)
     assert it.sessions.statistics().live == 2
-    assert (session.step, session.ahead, session.pending) == (0, 0, [])
+    assert (session.step, session.ahead, session.waiting) == (0, 0, 0)
     await it.engine.drained()
 
 
@@ -100,7 +97,12 @@ async def test_who_waits_for_room_is_told_that_the_engine_died(serve: Serve) -> 
     session = it.open()
     it.model.hold()
     answer = it.step(session, 1)
-    waiter = asyncio.create_task(it.engine.room(column(2)))
+
+    async def held_back() -> None:
+        await it.engine.freed()
+        await it.step(session, 2)
+
+    waiter = asyncio.create_task(held_back())
     await until(lambda: len(it.model.batches) == 1)
     it.model.broken = True
     it.model.release()
@@ -134,7 +136,7 @@ async def test_an_aborted_engine_applies_nothing_of_what_was_running_and_leaks_n
     session, other = it.open(), it.open("other")
     it.model.hold()
     calls = [it.step(session, 1, 2), it.step(other, 1, 2, 3), it.step(session, 4), it.engine.delete(other)]
-    predict = asyncio.create_task(it.engine.predict([column(1, 2, 3)]))
+    predict = asyncio.ensure_future(it.engine.predict([column(1, 2, 3)]))
     await until(lambda: len(it.model.batches) == 1)
     it.engine.abort()
     assert [type(outcome) for outcome in await outcomes(*calls, predict)] == [ShuttingDown] * 5

@@ -1,14 +1,10 @@
 """How long sessions live, and how many there may be, while an engine works on them."""
 
-from collections.abc import Callable
-
 import pytest
 
 from service.errors import NonFiniteOutput, Overloaded, SessionExpired, StepConflict
 from tests.fakes import RunningSum, column
-from tests.service.serving import TTL, Serving, outputs, summed
-
-Serve = Callable[..., Serving]
+from tests.service.serving import TTL, Serve, outputs, summed
 
 
 @pytest.mark.parametrize("touch", ["step", "replay", "fork", "replace"])
@@ -39,7 +35,7 @@ async def test_reading_does_not_restart_the_idle_clock_and_neither_does_a_refuse
     it.clock.advance(TTL - 1)
     await it.engine.read(session)
     with pytest.raises(StepConflict):
-        it.step(session, 1, step=9)
+        await it.step(session, 1, step=9)
     assert it.sessions.seconds_left(session) == 1
 
 
@@ -64,11 +60,11 @@ async def test_a_full_table_refuses_openings_and_forks_but_no_steps(serve: Serve
     with pytest.raises(Overloaded):
         await it.engine.open("u", TTL, column(1))
     with pytest.raises(Overloaded):
-        it.engine.admit([column(1)], opening=1)
+        it.engine.admit(1, 1, opening=1)
     it.nothing_leaks()
     assert outputs(await it.step(session, 1)) == [1]
     await it.engine.delete(session)
-    it.engine.admit([column(1)], opening=1)
+    it.engine.admit(1, 1, opening=1)
     it.open("u")
 
 

@@ -9,11 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.engine import vacant
-from service.errors import DeadlineExceeded, InvalidInput, NonFiniteOutput, StepConflict
+from service.errors import CarouselError, DeadlineExceeded, InvalidInput, NonFiniteOutput, StepConflict
 from service.selftest import Fitness
 from service.sessions import Session
+from service.work import Call
 from tests.fakes import RunningSum, column, sums
-from tests.service.serving import TTL, Serving, outcomes, summed
+from tests.service.serving import TTL, Serving, answered, outcomes, summed
 
 NAN, REFUSED = 13, 17  # the values that the model cannot take
 IDS = "abc"
@@ -22,10 +23,12 @@ ids = st.sampled_from(IDS)
 values = st.lists(
     st.sampled_from([0, 1, 2, 3, 5, 8, 1, 2, 3, 5, 8, 1, 2, 3, 5, 8, NAN, REFUSED]), min_size=1, max_size=9
 )
+items = st.tuples(ids, values, st.sampled_from(["next", "next", "next", "unnamed", "again", "wrong"]))
 operations = st.lists(
     st.one_of(
         st.tuples(st.just("step"), ids, values, st.booleans()),
         st.tuples(st.just("step"), ids, values, st.booleans()),
+        st.tuples(st.just("frame"), st.lists(items, min_size=1, max_size=3, unique_by=lambda item: item[0])),
         st.tuples(st.just("retry"), ids),
         st.tuples(st.just("late"), ids, values, st.booleans()),
         st.tuples(st.just("predict"), st.lists(values, min_size=1, max_size=3)),
@@ -72,28 +75,53 @@ class Story:
             return self.it.open(id)
         session = self.it.sessions.find(id)
         assert session is not None
-        if session.opening:
+        if self.it.sessions.opening(session):
             await asyncio.wait(self.calls)
         return session
 
     async def step(self, id: str, asked: list[int], checked: bool) -> None:
-        session, truth = await self.session(id), self.truths[id]
+        session = await self.session(id)
         named = session.ahead if checked else None
         call = self.it.step(session, *asked, step=named)
-        if checked and named != truth.step:  # work before it will fail, and it knows nothing of that
-            self.expect(call, StepConflict)
-        elif {NAN, REFUSED} & set(asked):
-            self.expect(call, (NonFiniteOutput, InvalidInput))
-        else:
-            answer = sums(*asked, before=truth.sum)
-            self.expect(call, answer)
-            self.truths[id] = Truth(truth.step + len(asked), int(answer[-1]), (truth.step, asked, answer))
+        self.expect(call, self.comes_of(id, asked, named))
+
+    def comes_of(self, id: str, asked: list[int], named: int | None) -> Any:
+        """What a call comes to that was accepted; it may be applied now."""
+        truth = self.truths[id]
+        if named not in (None, truth.step):  # work before it will fail, and it knows nothing of that
+            return StepConflict
+        if {NAN, REFUSED} & set(asked):
+            return (NonFiniteOutput, InvalidInput)
+        answer = sums(*asked, before=truth.sum)
+        self.truths[id] = Truth(truth.step + len(asked), int(answer[-1]), (truth.step, asked, answer))
+        return answer
+
+    async def frame(self, asked: list[tuple[str, list[int], str]]) -> None:
+        """A call of many rows; one that names a wrong step refuses all of it."""
+        for id, _, _ in asked:
+            await self.session(id)
+        rows, kept = [], []
+        for id, values, kind in asked:
+            session, last = self.it.sessions.get(id), self.repeatable(id) if kind == "again" else None
+            named = {"unnamed": None, "wrong": session.ahead + 100}.get(kind, session.ahead)
+            rows.append((session, values, named) if last is None else (session, last[1], last[0]))
+            kept.append(None if last is None else last[2])
+        done = self.it.frame(*rows)
+        if any(kind == "wrong" for _, _, kind in asked):
+            self.expect(refusal(done), StepConflict)
+            return
+        for index, ((id, _, _), (_, values, named), answer) in enumerate(zip(asked, rows, kept, strict=True)):
+            self.expect(of_row(done, index), answer or self.comes_of(id, values, named))
+
+    def repeatable(self, id: str) -> tuple[int, list[int], list[float]] | None:
+        """The last applied call, unless another that waits will fail and was accepted before: its step is another's."""
+        truth = self.truths[id]
+        return truth.last if self.it.sessions.get(id).ahead == truth.step else None
 
     async def retry(self, id: str) -> None:
-        session, truth = await self.session(id), self.truths[id]
-        # Its last applied call, unless another that waits will fail and was accepted before: it is named otherwise then
-        if truth.last is not None and session.ahead == truth.step:
-            step, asked, answer = truth.last
+        session = await self.session(id)
+        if (last := self.repeatable(id)) is not None:
+            step, asked, answer = last
             self.expect(self.it.step(session, *asked, step=step), answer)
 
     async def late(self, id: str, asked: list[int], checked: bool) -> None:
@@ -156,6 +184,18 @@ class Story:
             await asyncio.sleep(0)
 
 
+async def of_row(done: Awaitable[Call], index: int) -> Any:
+    return answered(await done)[index]
+
+
+async def refusal(done: Awaitable[Call]) -> CarouselError:
+    """The error of a call that was refused whole."""
+    call = await done
+    [error] = call.errors.values()
+    assert call.refused
+    return error
+
+
 def agrees(outcome: Any, expected: Any) -> bool:
     """Whether an outcome is the expected value, or of the expected kind."""
     if isinstance(expected, type) or (isinstance(expected, tuple) and isinstance(expected[0], type)):
@@ -176,10 +216,11 @@ async def told(story: list[tuple[Any, ...]], **how: Any) -> None:
     for id, truth in teller.truths.items():
         session = it.sessions.get(id)
         assert await it.state(session) == (truth.step, truth.sum)
-        assert (session.step, session.ahead, session.pending) == (truth.step, truth.step, [])
+        assert (session.step, session.ahead, session.waiting) == (truth.step, truth.step, 0)
         await it.engine.delete(session)
     await it.stop()
-    assert it.sessions.statistics().live == it.sessions.replays.bytes == it.engine.rows.used == 0
+    assert it.sessions.statistics().live == it.engine.rows.used == 0
+    assert it.sessions.budget.bytes == it.engine.answers._table_bytes  # no answer is kept by itself any more
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -1,7 +1,6 @@
 """Opening, forking, deleting, reading and replacing: what becomes of sessions between their calls."""
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
@@ -14,9 +13,7 @@ from service.errors import (
     StepConflict,
 )
 from tests.fakes import RunningSum, column, sums, until
-from tests.service.serving import TTL, Serving, outcomes, outputs, summed
-
-Serve = Callable[..., Serving]
+from tests.service.serving import TTL, Serve, outcomes, outputs, summed
 
 
 async def test_a_session_opens_after_its_history_ran(serve: Serve) -> None:
@@ -29,10 +26,10 @@ async def test_a_session_opens_after_its_history_ran(serve: Serve) -> None:
         it.open("s")
     session = await opening
     assert it.sessions.get("s") is session
-    assert (session.step, session.kept) == (5, [])
+    assert (session.step, it.kept(session, 0, 1, 2, 3, 4, 5)) == (5, False)
     assert outputs(await it.step(session, 10, step=5)) == [25]
     with pytest.raises(StepConflict):
-        it.step(session, 1, 2, 3, 4, 5, step=0)  # no answer is kept of a history
+        await it.step(session, 1, 2, 3, 4, 5, step=0)  # no answer is kept of a history
 
 
 async def test_a_history_runs_although_its_caller_left(serve: Serve) -> None:
@@ -125,7 +122,7 @@ async def test_a_replaced_session_goes_on_from_the_given_step_and_forgets_its_an
     answer = await after
     assert (outputs(answer), answer.step) == ([105], 11)
     with pytest.raises(StepConflict):
-        it.step(session, 1, step=0)
+        await it.step(session, 1, step=0)
 
 
 async def test_a_replaced_session_keeps_its_new_step_when_work_before_it_failed(serve: Serve) -> None:

@@ -1,16 +1,13 @@
 """Calls on sessions: applied once, in order, and as one unit."""
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
 from service.errors import DeadlineExceeded, NonFiniteOutput, StepConflict
 from service.work import Answer
 from tests.fakes import RunningSum, column, sums, until
-from tests.service.serving import Serving, outcomes, outputs
-
-Serve = Callable[..., Serving]
+from tests.service.serving import Serve, outcomes, outputs
 
 
 async def test_a_call_at_the_next_step_advances_the_session(serve: Serve) -> None:
@@ -31,7 +28,7 @@ async def test_a_call_at_another_step_conflicts_and_changes_nothing(
     session = it.open()
     await it.step(session, 1, 2)
     with pytest.raises(StepConflict) as caught:
-        it.step(session, 9, step=step)
+        await it.step(session, 9, step=step)
     assert caught.value.extra == {"expected_step": 2} | ({"applied": True} if applied else {})
     assert await it.state(session) == (2, 3)
 
@@ -53,7 +50,7 @@ async def test_a_kept_step_with_other_bits_or_another_split_conflicts(serve: Ser
     await it.step(session, 1 if values[0] else 0.0, 2, step=0)
     await it.step(session, 5, step=2)
     with pytest.raises(StepConflict):
-        it.step(session, *values, step=0)
+        await it.step(session, *values, step=0)
     assert (await it.state(session))[0] == 3
 
 
@@ -91,7 +88,7 @@ async def test_only_the_last_answers_are_kept(serve: Serve) -> None:
         await it.step(session, step, step=step)
     assert outputs(await it.step(session, 1, step=1)) == [1]
     with pytest.raises(StepConflict):
-        it.step(session, 0, step=0)
+        await it.step(session, 0, step=0)
 
 
 async def test_unchecked_calls_run_in_the_order_they_arrived(serve: Serve) -> None:
@@ -112,11 +109,11 @@ async def test_a_session_is_seen_as_before_until_the_last_chunk_of_a_call(serve:
         await until(lambda: len(it.model.batches) == runs + chunk)  # noqa: B023  # awaited before `chunk` moves on
         assert session.step == 1
         assert it.engine.rows.gather([session.row])["sum"][0, 0] == 100
-        assert [kept.start for kept in session.kept] == [0]
+        assert [it.kept(session, 0, 100), it.kept(session, 1, 1, 2, 3, 4, 5)] == [True, False]
     reading = it.engine.read(session)
     assert outputs(await long) == sums(1, 2, 3, 4, 5, before=100)
     assert (await reading)[0] == session.step == 6
-    assert [kept.start for kept in session.kept] == [0, 1]
+    assert [it.kept(session, 0, 100), it.kept(session, 1, 1, 2, 3, 4, 5)] == [True, True]
 
 
 async def test_nan_in_a_later_chunk_leaves_state_step_and_kept_answers_as_before(serve: Serve) -> None:
@@ -198,6 +195,6 @@ async def test_calls_of_many_sessions_share_a_run_and_keep_their_own_sums(serve:
 async def test_many_admitted_together_are_accepted_one_by_one(serve: Serve) -> None:
     it = serve()
     session = it.open()
-    it.engine.admit([column(1), column(2)])
-    answers = [it.engine.accept(session, column(1), 0), it.engine.accept(session, column(2), 1)]
+    it.engine.admit_many(2, [session, session])
+    answers = [it.engine.accept(session, column(value), value - 1, None) for value in (1, 2)]
     assert await outcomes(*answers) == [[1], [3]]

@@ -9,8 +9,7 @@ from service.gate import Gate
 def gate(rows: int = 0, size: int = 0) -> Gate:
     """A gate for 3 rows and 100 bytes, of which some are taken."""
     made = Gate(most_rows=3, most_bytes=100)
-    for index in range(rows):
-        made.enter(size if index == 0 else 0)
+    made.enter(rows, size)
     return made
 
 
@@ -25,7 +24,7 @@ def test_what_does_not_fit_now_is_refused_whole_until_there_is_room(rows: int, s
     with pytest.raises(Overloaded):
         busy.check(rows, size, retry_after=1)
     assert (busy.rows, busy.bytes) == (2, 40)
-    busy.leave(40)
+    busy.leave(1, 40)
     busy.check(rows, size, retry_after=1)
 
 
@@ -48,7 +47,7 @@ def test_a_closed_gate_lets_nothing_in_but_out(rows: int, size: int) -> None:
     closing.closed = True
     with pytest.raises(ShuttingDown):
         closing.check(rows, size, retry_after=1)
-    closing.leave(10)
+    closing.leave(1, 10)
     assert (closing.rows, closing.bytes) == (0, 0)
 
 

@@ -44,6 +44,28 @@ def test_growing_keeps_what_the_rows_hold_and_the_zero_row_zero() -> None:
     assert is_all(rows.gather([ZERO]), 0)
 
 
+def test_a_row_that_is_given_back_stands_at_nothing_and_its_generation_tells_it_from_the_next() -> None:
+    rows = Rows(SHAPES)
+    row, other = rows.allocate(), rows.allocate()
+    columns = [column for column in (*Rows._WHOLE, *Rows._SECONDS) if column != "generation"]
+    for column in columns:
+        getattr(rows, column)[[row, other]] = 5
+    rows.free(row)
+    assert [getattr(rows, column)[[row, other]].tolist() for column in columns] == [[0, 5]] * len(columns)
+    assert rows.generation[[row, other]].tolist() == [1, 0]
+    assert rows.allocate() == row
+    assert rows.generation[row] == 1
+
+
+def test_growing_keeps_how_the_rows_stand() -> None:
+    rows = Rows(SHAPES, capacity=2)
+    row = rows.allocate()
+    rows.step[row], rows.ttl[row] = 2**40, 0.5
+    while rows.capacity < 16:
+        rows.allocate()
+    assert (rows.step[row], rows.ttl[row], len(rows.step), len(rows.ttl)) == (2**40, 0.5, rows.capacity, rows.capacity)
+
+
 def test_rows_are_gathered_in_the_order_asked_and_as_copies() -> None:
     rows = Rows(SHAPES)
     one, two = rows.allocate(), rows.allocate()

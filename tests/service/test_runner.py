@@ -1,77 +1,116 @@
 """One tick: what is written where, and what becomes of each work."""
 
+import asyncio
+from typing import Any
+
 import numpy as np
 import pytest
 
+from service.bundle import Works
 from service.errors import InvalidInput, NonFiniteOutput
+from service.gate import Gate
 from service.model import Lengths
-from service.rows import ZERO, Array, Rows, State
+from service.rows import Array, Rows, State
 from service.runner import Runner
 from service.selftest import Fitness
-from service.sessions import Session
-from service.work import Work
-from tests.fakes import RunningSum, sums
-from tests.service.works import work
+from service.statistics import Tally
+from tests.fakes import FakeClock, RunningSum, sums, until
+from tests.service.works import call, enter
+
+Outcome = tuple[list[int], list[int], list[tuple[int, type[Exception]]]]
 
 
 class Table:
-    """A runner over rows of RunningSum."""
+    """A runner over rows of RunningSum, and the works on them."""
 
-    def __init__(self, model: RunningSum | None = None, *, chunk: int = 2, min_batch: int = 1) -> None:
+    def __init__(self, model: RunningSum | None = None, *, chunk: int = 2, **fitness: Any) -> None:
         self.model = model or RunningSum()
-        self.rows = Rows(self.model.state_shapes)
-        self.runner = Runner(self.model, Fitness(True, 0.0, min_batch, 0.0), self.rows, chunk=chunk)
+        self.rows, self.works = Rows(self.model.state_shapes), Works()
+        found = Fitness(**{"streamable": True, "tolerance": 0.0, "min_batch": 1, "seconds_per_step": 0.0} | fitness)
+        self.tally = Tally()
+        self.runner = Runner(self.model, found, self.rows, self.works, self.tally, chunk=chunk, clock=FakeClock())
 
-    def session(self, before: float) -> Session:
-        session = Session("s", "model", "1", self.rows, 60)
-        self.rows.scatter([session.row], {"sum": np.full((1, 1), before, np.float32)})
-        return session
+    def session(self, before: float) -> int:
+        """A row that holds a sum."""
+        row = self.rows.allocate()
+        self.rows.scatter([row], {"sum": np.full((1, 1), before, np.float32)})
+        return row
 
-    def sum(self, row: int) -> float:
-        return float(self.rows.gather([row])["sum"][0, 0])
+    def works_of(self, *sequences: tuple[float, ...], before: list[float] | None = None) -> list[int]:
+        """Works of one call on new sessions with these sums, or of a predict."""
+        rows = None if before is None else [self.session(one) for one in before]
+        return enter(self.works, call(*sequences, rows=rows)).tolist()
 
+    async def run(self, *works: int) -> Outcome:
+        """Ended, going on, and refused."""
+        outcome = await self.runner.run(np.array(works))
+        refused = [(work, type(error)) for work, error in outcome.refused]
+        return outcome.ended.tolist(), outcome.going_on.tolist(), refused
 
-def answered(one: Work) -> list[float]:
-    values: list[float] = one.outputs[: one.done, 0].tolist()
-    return values
+    def sum(self, work: int) -> float:
+        """Where the session of a work stands."""
+        return float(self.rows.gather([self.works.session[work]])["sum"][0, 0])
+
+    def sums(self, *works: int) -> list[float]:
+        return [self.sum(work) for work in works]
+
+    def answered(self, work: int) -> list[float]:
+        """The outputs of a work that ended."""
+        bundle, at = self.works.bundles[int(self.works.bundle[work])], int(self.works.at[work])
+        values: list[float] = bundle.outputs[at : at + int(self.works.steps[work]), 0].tolist()
+        return values
+
+    def end(self, *works: int) -> None:
+        """What a queue does to works whose caller has left."""
+        self.works.end(np.array(works))
+        self.works.suspect = True
+
+    def own_row(self, work: int) -> bool:
+        return bool(self.works.row[work] != self.works.session[work])
 
 
 async def test_a_work_goes_on_chunk_by_chunk_on_a_row_of_its_own_and_ends_on_the_sessions() -> None:
     table = Table()
-    session = table.session(100)
-    call = work(1, 2, 3, 4, 5, session=session)
+    [work] = table.works_of((1, 2, 3, 4, 5), before=[100])
     for done in (2, 4):
-        assert await table.runner.run([call]) == ([], [call], [])
-        assert (call.done, table.sum(session.row), call.owns_row) == (done, 100, True)
-    assert await table.runner.run([call]) == ([call], [], [])
-    assert (answered(call), table.sum(session.row)) == (sums(1, 2, 3, 4, 5, before=100), 115)
+        assert await table.run(work) == ([], [work], [])
+        assert (table.works.done[work], table.sum(work), table.own_row(work)) == (done, 100, True)
+    assert await table.run(work) == ([work], [], [])
+    assert (table.answered(work), table.sum(work)) == (sums(1, 2, 3, 4, 5, before=100), 115)
     assert table.rows.used == 2  # whoever ends the work frees its own row
 
 
 async def test_a_predict_begins_at_the_zero_row_and_leaves_it_zero() -> None:
     table = Table()
-    short, long = work(1, 2), work(3, 4, 5)
-    assert await table.runner.run([short, long]) == ([short], [long], [])
-    assert await table.runner.run([long]) == ([long], [], [])
-    assert (answered(short), answered(long)) == ([1, 3], [3, 7, 12])
-    assert (table.sum(ZERO), table.rows.used, short.owns_row) == (0, 1, False)
+    short, long = table.works_of((1, 2), (3, 4, 5))
+    assert await table.run(short, long) == ([short], [long], [])
+    assert await table.run(long) == ([long], [], [])
+    assert (table.answered(short), table.answered(long)) == ([1, 3], [3, 7, 12])
+    assert (table.sum(short), table.rows.used, table.own_row(short)) == (0, 1, False)
+
+
+async def test_works_of_several_calls_run_together_each_in_its_place() -> None:
+    table = Table()
+    one, other = table.works_of((1,), (2,), before=[10, 20]), table.works_of((3,), (4,), before=[30, 40])
+    [predict] = table.works_of((5,))
+    batch = [other[1], one[0], predict, other[0]]
+    assert await table.run(*batch) == (batch, [], [])
+    assert [table.answered(work) for work in batch] == [[44], [11], [5], [33]]
+    assert table.sums(*one, *other, predict) == [11, 20, 33, 44, 0]
 
 
 async def test_a_lone_work_has_the_company_of_itself_and_is_written_once() -> None:
     table = Table(min_batch=3)
-    session = table.session(10)
-    await table.runner.run([work(1, session=session)])
-    assert (table.model.batches, table.sum(session.row)) == ([[1, 1, 1]], 11)
+    [work] = table.works_of((1,), before=[10])
+    await table.run(work)
+    assert (table.model.batches, table.sum(work)) == ([[1, 1, 1]], 11)
 
 
 async def test_what_is_not_finite_is_refused_and_written_nowhere() -> None:
     table = Table(RunningSum(nan_on=13))
-    sessions = [table.session(before) for before in (10, 20)]
-    good, bad = (work(*values, session=one) for values, one in zip([(1,), (13,)], sessions, strict=True))
-    ended, going_on, refused = await table.runner.run([good, bad])
-    assert (ended, going_on) == ([good], [])
-    assert [(one, type(error)) for one, error in refused] == [(bad, NonFiniteOutput)]
-    assert [table.sum(session.row) for session in sessions] == [11, 20]
+    good, bad, fine = table.works_of((1,), (13,), (3,), before=[10, 20, 30])
+    assert await table.run(good, bad, fine) == ([good, fine], [], [(bad, NonFiniteOutput)])
+    assert table.sums(good, bad, fine) == [11, 20, 33]
 
 
 async def test_a_state_that_is_not_finite_is_refused_too() -> None:
@@ -81,19 +120,15 @@ async def test_a_state_that_is_not_finite_is_refused_too() -> None:
             return np.zeros_like(outputs), after
 
     table = Table(Silent(nan_on=13))
-    bad = work(13, session=table.session(10))
-    assert [one for one, _ in (await table.runner.run([bad])).refused] == [bad]
+    [bad] = table.works_of((13,), before=[10])
+    assert await table.run(bad) == ([], [], [(bad, NonFiniteOutput)])
 
 
 async def test_a_batch_that_fails_is_run_row_by_row_and_only_the_culprit_is_refused() -> None:
     table = Table(RunningSum(raises_on=13))
-    sessions = [table.session(before) for before in (10, 20, 30)]
-    asked = [(1.0, 2.0, 3.0), (13.0,), (4.0,)]
-    long, bad, short = (work(*values, session=one) for values, one in zip(asked, sessions, strict=True))
-    ended, going_on, refused = await table.runner.run([long, bad, short])
-    assert (ended, going_on) == ([short], [long])
-    assert [(one, type(error)) for one, error in refused] == [(bad, InvalidInput)]
-    assert [table.sum(session.row) for session in sessions] == [10, 20, 34]
+    long, bad, short = table.works_of((1, 2, 3), (13,), (4,), before=[10, 20, 30])
+    assert await table.run(long, bad, short) == ([short], [long], [(bad, InvalidInput)])
+    assert table.sums(long, bad, short) == [10, 20, 34]
     assert table.model.batches == [[2, 1, 1], [2], [1], [1], [1]]  # together, each alone, zeros after the culprit
 
 
@@ -101,7 +136,7 @@ async def test_a_model_that_fails_on_zeros_too_is_not_the_rows_fault() -> None:
     table = Table()
     table.model.broken = True
     with pytest.raises(RuntimeError):
-        await table.runner.run([work(1)])
+        await table.run(*table.works_of((1,)))
 
 
 @pytest.mark.parametrize("what", ["outputs", "state"])
@@ -114,16 +149,40 @@ async def test_an_answer_of_another_shape_is_refused_before_it_is_applied(what: 
             return (outputs[:, :, :0], after) if what == "outputs" else (outputs, {"sum": after["sum"][0]})
 
     table = Table(Misshapen())
-    session = table.session(10)
-    bad = work(13, session=session)
-    assert [(one, type(error)) for one, error in (await table.runner.run([bad])).refused] == [(bad, InvalidInput)]
-    assert (bad.done, table.sum(session.row)) == (0, 10)
+    [bad] = table.works_of((13,), before=[10])
+    assert await table.run(bad) == ([], [], [(bad, InvalidInput)])
+    assert (table.works.done[bad], table.sum(bad)) == (0, 10)
 
 
 async def test_a_tick_is_counted_with_its_padding() -> None:
     table = Table()
-    await table.runner.run([work(1, 2, 3), work(1)])
-    assert vars(table.runner.tally) == {
-        **{"_ticks": 1, "_rows": 2, "_steps": 3, "_padded": 1, "_seconds": table.runner.tally._seconds},
-        "_by_rows": [0, 1, 0, 0, 0, 0, 0, 0],
-    }
+    await table.run(*table.works_of((1, 2, 3), (1,)))
+    told = table.tally.frozen(Gate(most_rows=1, most_bytes=1), alive=True)
+    assert (told.steps, told.padded_steps, told.rows.total) == (3, 1, 2)
+    assert [sum(seen.counts) for seen in (told.rows, told.running, told.queued)] == [1, 1, 2]
+
+
+@pytest.mark.parametrize("raises_on", [None, 13], ids=["the run is good", "the run fails"])
+async def test_a_work_that_ends_while_it_runs_is_written_nowhere_and_told_of_no_more(raises_on: float | None) -> None:
+    table = Table(RunningSum(raises_on=raises_on), seconds_per_step=1.0)
+    works = table.works_of((13,), (1, 2, 3), (4,), before=[10, 20, 30])
+    table.model.hold()
+    run = asyncio.create_task(table.run(*works))
+    await until(lambda: len(table.model.batches) == 1)
+    table.end(*works[:2])
+    table.model.release()
+    assert await run == (works[2:], [], [])
+    assert table.sums(*works) == [10, 20, 34]
+    assert table.rows.used == 3
+
+
+@pytest.mark.parametrize("raises_on", [None, 13], ids=["the run is good", "the run fails"])
+async def test_a_run_of_which_nobody_is_left_comes_to_nothing(raises_on: float | None) -> None:
+    table = Table(RunningSum(raises_on=raises_on), seconds_per_step=1.0)
+    works = table.works_of((13,), (1,))
+    table.model.hold()
+    run = asyncio.create_task(table.run(*works))
+    await until(lambda: len(table.model.batches) == 1)
+    table.end(*works)
+    table.model.release()
+    assert await run == ([], [], [])

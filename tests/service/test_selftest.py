@@ -7,6 +7,7 @@ import pytest
 
 from service.errors import ModelUnusable
 from service.model import Lengths, OnnxModel
+from service.policy import Policy
 from service.rows import Array, State
 from service.selftest import Fitness, examine
 from tests.fakes import RunningSum
@@ -14,7 +15,7 @@ from tests.graphs import Cell, write
 
 
 def found(model: OnnxModel | RunningSum) -> Fitness:
-    return examine(model, chunk=8, batch=4)
+    return examine(model, Policy(batch=4, chunk=8, steps=32))
 
 
 class Wrong(RunningSum):

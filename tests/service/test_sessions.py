@@ -1,28 +1,34 @@
 """The table of sessions, by a clock of the test's own."""
 
+import numpy as np
 import pytest
 
 from service import sessions as module
-from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound
-from service.replay import Kept, Replays
+from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound, StateMismatch
+from service.replay import Answers, Budget
 from service.rows import Rows
 from service.sessions import Session, Sessions
 from tests.fakes import FakeClock, column
-from tests.service.works import work
 
 TTL = 10.0
 
 
 class Table:
-    """Sessions over rows of 8 bytes."""
+    """Sessions over rows of 8 bytes, and where they live."""
+
+    name, version = "model", "1"
 
     def __init__(self, most: int = 10, most_bytes: int = 10**6, clock: FakeClock | None = None) -> None:
-        self.clock, self.rows = clock or FakeClock(), Rows({"h": (2,)})
-        self.replays = Replays(each=4, most_bytes=10**6)
-        self.sessions = Sessions(self.replays, most=most, most_bytes=most_bytes, clock=self.clock)
+        self.clock, self.rows, self.settled = clock or FakeClock(), Rows({"h": (2,)}), 0
+        self.budget = Budget(each=4, most_bytes=10**6)
+        self.answers = Answers(self.rows, 1, self.budget)
+        self.sessions = Sessions(self.budget, most=most, most_bytes=most_bytes, clock=self.clock)
+
+    def settle(self) -> None:
+        self.settled += 1
 
     def hidden(self, id: str | None = None, ttl: float = TTL) -> Session:
-        return self.sessions.create(id, "model", "1", self.rows, ttl)
+        return self.sessions.create(id, self, ttl)
 
     def open(self, id: str | None = None, ttl: float = TTL) -> Session:
         session = self.hidden(id, ttl)
@@ -57,6 +63,35 @@ def test_an_id_is_taken_while_its_session_opens_or_lives_and_free_afterwards() -
     assert table.open("a").step == 0
 
 
+def test_a_session_tells_how_its_row_stands_once_what_arrived_is_decided() -> None:
+    table = Table()
+    session = table.open("a")
+    table.rows.step[session.row], table.rows.ahead[session.row], table.rows.waiting[session.row] = 3, 5, 2
+    assert (session.step, session.waiting, session.ttl, session.deadline) == (3, 2, TTL, table.clock() + TTL)
+    assert (table.settled, session.ahead, table.settled) == (0, 5, 1)
+    assert repr(session) == "<Session a of model/1 at 3, 2 waiting>"
+
+
+def test_a_session_belongs_to_its_model_and_version_alone() -> None:
+    session = Table().open("a")
+    session.belongs("model", None)
+    session.belongs("model", "1")
+    for model, version in (("other", None), ("model", "2"), ("other", "1")):
+        with pytest.raises(StateMismatch):
+            session.belongs(model, version)
+
+
+def test_a_new_session_has_nothing_of_the_one_whose_row_it_got() -> None:
+    table = Table()
+    first = table.open("a")
+    table.rows.step[first.row] = table.rows.ahead[first.row] = 9
+    table.answers.keep_long(first.row, 0, np.zeros(2, np.uint64), column(1))
+    table.sessions.delete(first)
+    again = table.open("a")
+    assert again.row == first.row  # so that what follows says something
+    assert (again.step, again.ahead, table.answers.find(again.row, 0, 1, np.zeros(2, np.uint64))) == (0, 0, None)
+
+
 def test_ids_of_the_servers_own_are_long_and_different() -> None:
     table = Table()
     ids = {table.open().id for _ in range(10)}
@@ -67,14 +102,16 @@ def test_ids_of_the_servers_own_are_long_and_different() -> None:
 def test_an_idle_session_expires_at_its_ttl_and_gives_everything_back() -> None:
     table = Table()
     session = table.open("a")
-    table.replays.keep(session, Kept(0, 1, b"", column(1)))
+    table.answers.keep_long(session.row, 0, np.zeros(2, np.uint64), column(1))
+    held = table.budget.bytes
     table.clock.advance(TTL - 0.5)
     assert table.sessions.get("a") is session
     assert table.sessions.seconds_left(session) == 0.5
     table.clock.advance(0.5)
     with pytest.raises(SessionExpired):
         table.sessions.get("a")
-    assert (table.rows.used, table.replays.bytes, table.sessions.statistics().expired) == (0, 0, 1)
+    assert (table.rows.used, table.sessions.statistics().expired) == (0, 1)
+    assert table.budget.bytes < held
 
 
 def test_an_expired_id_is_remembered_for_one_ttl() -> None:
@@ -120,7 +157,7 @@ def test_a_session_at_work_does_not_expire(busy: str) -> None:
     table = Table()
     session = table.hidden("a") if busy == "opening" else table.open("a")
     if busy == "pending":
-        session.push(work(1))
+        table.rows.waiting[session.row] = 1
     table.clock.advance(100 * TTL)
     table.sessions.sweep(10)
     assert table.sessions.find("a") is session

@@ -1,26 +1,55 @@
-"""Works without an engine: for the parts that know no asyncio."""
+"""Calls and works without an engine: for the parts that know no asyncio."""
 
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
 
-from service.sessions import Session
-from service.work import Call, Turn, Work
+from service.bundle import Bundle, Works
+from service.rows import ZERO, Index
+from service.work import UNCHECKED, Call
 from tests.fakes import column
 
-
-def work(*values: float, session: Session | None = None, **how: Any) -> Work:
-    """A call of these values that nobody awaits; on the row of its session, as a started one is."""
-    row = session.row if session is not None else 0
-    return Work(column(*values), np.empty((len(values), 1), np.float32), Call(), future(), session, row, **how)
+_numbers = count(1)
 
 
-def turn(step_after: int | None = None) -> Turn:
-    """A turn that does nothing."""
-    return Turn(lambda: None, future(), step_after)
+def call(
+    *sequences: Sequence[float],
+    rows: Sequence[int] | None = None,
+    asked: Sequence[int | None] | None = None,
+    ended: Callable[[Call], None] = lambda _: None,
+    **how: Any,
+) -> Call:
+    """A call of these sequences on these rows, or a predict of them; `asked` names the step of each, or None."""
+    return Call(
+        np.full(len(sequences), ZERO, np.int64) if rows is None else np.array(rows, np.int64),
+        np.array([len(one) for one in sequences], np.int64),
+        np.array([UNCHECKED if step is None else step for step in asked or [None] * len(sequences)], np.int64),
+        np.concatenate([column(*one) for one in sequences]),
+        ended,
+        **how,
+    )
 
 
-def future() -> Any:
-    """A future that needs no loop."""
-    return Future()
+def enter(works: Works, *calls: Call) -> Index:
+    """The works of calls that were accepted together."""
+    bundle = Bundle(calls, 1, number=next(_numbers), arrived=0.0)
+    for one in calls:
+        one.left = len(one.rows)
+    bundle.ids = works.enter(bundle)
+    return bundle.ids
+
+
+def outcome(done: Call, index: int) -> Any:
+    """What a row of a call came to: its outputs, or its error."""
+    end = int(done.lengths[: index + 1].sum())
+    if index in done.errors:
+        return done.errors[index]
+    values: list[float] = done.outputs[end - int(done.lengths[index]) : end, 0].tolist()
+    return values
+
+
+def idle(works: Works) -> bool:
+    """Whether every index is free, once."""
+    return sorted(works._free[: works._count].tolist()) == list(range(1, len(works.session)))
