@@ -187,7 +187,7 @@ def _number(name: str, value: Any) -> np.float32:
 
 def _check(feature: Feature, measured: Mapping[str, Feature]) -> None:
     name, lag = feature["name"], feature.get("lag")
-    rule = feature["missing"]["rule"] if "missing" in feature else None
+    rule = feature["missing"].get("rule", "none") if "missing" in feature else None
     if rule not in (None, "hold", "constant", "mask"):
         raise InvalidInput(f"{name} has an unknown rule for gaps: {rule}")
     if "calendar" in feature and feature["calendar"] not in CALENDAR:

@@ -190,6 +190,7 @@ def test_times_are_datetimes_one_a_row() -> None:
     ("told", "words"),
     [
         ({"missing": {"rule": "mean"}}, "y has an unknown rule for gaps: mean"),
+        ({"missing": {"value": 1}}, "y has an unknown rule for gaps: none"),
         ({"missing": {"rule": "hold"}}, "y needs the `initial` of y"),
         ({"lag": {"of": "x", "steps": 1}}, "y needs the `initial` of x"),
         ({"lag": {"of": "z", "steps": 1}}, "y is made of z"),
