@@ -14,26 +14,24 @@ import httpx
 import numpy as np
 from numpy.typing import ArrayLike
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
+from websockets.exceptions import ConnectionClosed
 
 from carousel_client.channels import ChannelView
 from carousel_client.conversation import Conversation
 from carousel_client.errors import (
     CarouselError,
     ConnectionFailed,
-    ForeignAnswer,
     SessionExpired,
     SessionNotFound,
     TimedOut,
     Unavailable,
-    answer_error,
 )
-from carousel_client.exchange import PROXY_FAILURES, Policy
+from carousel_client.exchange import Policy
 from carousel_client.frames import Array, Inputs, Outputs
 from carousel_client.lanes import Call, Lane
+from carousel_client.losses import FAILURES, Loss, loss
 
 Answer: TypeAlias = "asyncio.Future[Any] | Future[Any]"
-Loss: TypeAlias = tuple[CarouselError, int | None, bool]  # why the socket is gone, its close code, whether to try again
 
 GONE = "its caller waits no longer"
 LONG = 1e8  # seconds: what a timer may be set to for no limit
@@ -221,8 +219,8 @@ class AsyncStream:
                 while not self._conversation.wants:
                     self._news.clear()
                     await self._news.wait()
-                error, code, again = await self._converse()
-                await self._sleep(self._conversation.lost(error, code=code, again=again))
+                lost = await self._converse()
+                await self._sleep(self._conversation.lost(lost.error, code=lost.code, again=lost.again))
         finally:
             self._conversation.lost(ConnectionFailed("the stream was closed"), again=False)
 
@@ -240,19 +238,8 @@ class AsyncStream:
                     for task in tasks:
                         task.cancel()
                     await asyncio.wait(tasks)
-        except ConnectionClosed as closed:
-            code = None if closed.rcvd is None else closed.rcvd.code
-            return ConnectionFailed(f"the socket was lost: {closed}"), code, True
-        except InvalidStatus as refused:
-            answer = refused.response
-            headers = list(answer.headers.raw_items())
-            response = httpx.Response(answer.status_code, headers=headers, content=bytes(answer.body or b""))
-            error = answer_error(response)
-            return error, None, isinstance(error, Unavailable) or error.status in PROXY_FAILURES
-        except (OSError, WebSocketException) as failure:
-            return ConnectionFailed(f"{type(failure).__name__}: {failure}"), None, not isinstance(failure, InvalidURI)
-        except ForeignAnswer as foreign:
-            return foreign, None, False
+        except FAILURES as failure:
+            return loss(failure)
         finally:
             self._socket = None
         raise AssertionError  # the reader ends only with its socket
