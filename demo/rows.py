@@ -44,7 +44,7 @@ ROWS = (
     *(Row("metro-traffic", cell, seed) for cell in ("lstm", "gru", "rnn", "feedforward") for seed in range(3)),
     *(Row("reber", "lstm", seed) for seed in range(3)),
     *(Row("engine-life", "lstm", seed) for seed in range(5)),
-    *(Row("chorales", cell, 0) for cell in ("lstm", "gru", "rnn")),
+    *(Row("chorales", cell, seed) for cell in ("lstm", "gru", "rnn") for seed in range(3)),
 )
 
 
