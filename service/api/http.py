@@ -89,7 +89,7 @@ class WebSocket(WebSocketsSansIOProtocol):
             self.transport.resume_reading()
 
     def handle_ping(self) -> None:
-        """Answer; to a client that does not read the last pong is enough (RFC 6455, 5.5.3), and the others would pile up."""
+        """Answer; a client that does not read gets the last pong (RFC 6455, 5.5.3), as all of them would pile up."""
         pong = b"".join(self.conn.data_to_send())
         if self.writable.is_set():
             self.transport.write(pong)
@@ -99,8 +99,9 @@ class WebSocket(WebSocketsSansIOProtocol):
     def resume_writing(self) -> None:
         """Tell the stream too."""
         super().resume_writing()
-        self.transport.write(self._pong)
-        self._pong = b""
+        if self._pong:
+            self.transport.write(self._pong)
+            self._pong = b""
         if self._writable is not None:
             self._writable()
 
