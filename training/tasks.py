@@ -132,7 +132,8 @@ class RegressionTask(Task):
         ragged = np.stack([np.pad(one, ((0, T - len(one)), (0, 0)), constant_values=np.nan) for one in learnt])
         count = (~np.isnan(ragged)).sum(axis=0)
         means = np.full(count.shape, np.nan, np.float32)
-        return np.divide(np.nansum(ragged, axis=0), count, out=means, where=count > 0)
+        np.divide(np.nansum(ragged, axis=0), count, out=means, where=count > 0)
+        return means
 
     def _capped(self, answers: Floats) -> Floats:
         """Return answers with those above the cap counted as it."""
