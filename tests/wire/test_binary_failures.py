@@ -144,7 +144,9 @@ def test_a_session_that_expired_under_its_channel_says_so_until_it_is_made_anew(
 ) -> None:
     stream.open("lstm", f"{name}-0")
     stream.open("lstm", f"{name}-1", ttl_seconds=1)
-    frame = request(7, [Item(1, ONE, UNCHECKED), Item(2, ONE, UNCHECKED)])
+    items = [Item(1, ONE, UNCHECKED), Item(2, ONE, UNCHECKED)]
+    assert stream.step(items).steps == {1: 1, 2: 1}
+    frame = request(7, items)
     until(lambda: http.get(f"/v1/sessions/{name}-1").status_code == 410)
     told = stream.ask(frame)
     assert told["channel"] == 2
@@ -153,7 +155,7 @@ def test_a_session_that_expired_under_its_channel_says_so_until_it_is_made_anew(
     told = stream.ask(frame)
     assert told["channel"] == 2
     problem(told["error"], "session_not_found")
-    assert steps_of(http, names(name, 2)) == [0, 0]
+    assert steps_of(http, names(name, 2)) == [1, 0]
 
 
 def test_a_closed_channel_is_answered_what_it_had_in_flight(stream: Socket, name: str) -> None:

@@ -103,8 +103,11 @@ def test_an_unknown_channel_is_named(three: Socket, channel: int, place: int) ->
 
 def test_a_closed_channel_is_unknown(three: Socket, name: str) -> None:
     three.open("lstm", f"{name}-5")
+    again = request(7, [Item(1, ONE, 0), Item(6, ONE, 0)])
+    three.tell(again)
+    assert three.hear_binary().steps == {1: 1, 6: 1}
     three.ask({"id": 1, "close": {"channel": 6}})
-    refusal(three, request(7, [Item(1, ONE, 1), Item(6, ONE)]), "channel_not_found", id=7, channel=6)
+    refusal(three, again, "channel_not_found", id=7, channel=6)
     unmoved(three)
 
 
