@@ -186,7 +186,7 @@ class Engine:
     def delete(self, session: Session) -> "asyncio.Future[None]":
         """Forget the session once the accepted work is done; from now on nobody finds it."""
         self.admit()  # however many calls wait: this is the last one
-        self.rows.lose(session.row)
+        self.rows.losses += 1
         ending = self._queue.turn(session.row, lambda: self._sessions.delete(session))
         if not ending.done():
             self._sessions.ending[session] = ending

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.rows import Array, Index, Rows
+from service.rows import Array, Index, Rows, zeros
 
 Digests = NDArray[np.uint64]
 
@@ -186,8 +186,8 @@ class Answers:
                 array[places, rows] = part
 
     def _arrays(self, places: int, capacity: int) -> None:
-        self._start = np.zeros((places, capacity), np.int64)
-        self._steps = np.zeros((places, capacity), np.int32)  # 1: an answer lies here
-        self._digest = np.zeros((places, capacity, 2), np.uint64)
-        self._output = np.zeros((places, capacity, self._outputs), np.float32)
+        self._start = zeros((places, capacity), np.int64)
+        self._steps = zeros((places, capacity), np.int32)  # 1: an answer lies here
+        self._digest = zeros((places, capacity, 2), np.uint64)
+        self._output = zeros((places, capacity, self._outputs), np.float32)
         self._places, self._capacity = places, capacity

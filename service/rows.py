@@ -4,14 +4,28 @@ beside the state the columns that say how a session stands.
 It knows neither models nor time. One owner (the engine) reads and writes it, so it has no lock.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from mmap import mmap
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[np.float32]
 Index = NDArray[np.int64]
 State = dict[str, Array]
+
+
+def zeros(shape: tuple[int, ...], kind: DTypeLike) -> NDArray[Any]:
+    """Zeros of which the system holds only the pages that are written, and takes them back at once when they go.
+
+    What `np.zeros` gives may lie in memory that was used before, and is then written as a whole.
+    """
+    size = math.prod(shape) * np.dtype(kind).itemsize
+    if size < _PAGES:
+        return np.zeros(shape, kind)
+    return np.frombuffer(mmap(-1, size), kind).reshape(shape)
 
 
 def finite(array: Array) -> bool:
@@ -19,36 +33,38 @@ def finite(array: Array) -> bool:
     return bool(np.logical_and.reduce(np.isfinite(array), axis=None))
 
 
+_PAGES = 2**16  # bytes; less is not worth pages of its own
 ZERO = 0  # the row that is always zero: what a stateless predict and a new session start from
 
 
 class Rows:
     """Rows of float32 state, grown on demand by doubling. Invariants: the state of row ZERO is never written; the
-    columns of a row that nobody has are 0, except its generation.
+    columns of a row that nobody has are 0.
     """
 
     step: Index  # time steps applied
     ahead: Index  # those applied once all accepted work is done
-    waiting: Index  # accepted and not done
+    waiting: NDArray[np.int32]  # works and turns accepted and not done
     head: Index  # the work that is ready or runs; the others of its session are chained behind it
     tail: Index
     answers: Index  # kept so far
-    generation: Index  # how often the row was given back: who remembers another one means another session
     deadline: NDArray[np.float64]  # on the clock, of the idle session
     ttl: NDArray[np.float64]  # seconds
 
-    _WHOLE = ("step", "ahead", "waiting", "head", "tail", "answers", "generation")
+    _WHOLE = ("step", "ahead", "head", "tail", "answers")
+    _COUNTS = ("waiting",)
     _SECONDS = ("deadline", "ttl")
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], capacity: int = 64) -> None:
         self.state: State = {name: np.zeros((0, *shape), np.float32) for name, shape in shapes.items()}
-        for name in (*self._WHOLE, *self._SECONDS):
-            setattr(self, name, np.zeros(0, np.float64 if name in self._SECONDS else np.int64))
+        for name in (*self._WHOLE, *self._COUNTS, *self._SECONDS):
+            kind = np.float64 if name in self._SECONDS else np.int32 if name in self._COUNTS else np.int64
+            setattr(self, name, np.zeros(0, kind))
         self.capacity = 0
         self._grow(capacity)
         self._fresh = ZERO + 1  # the first row that nobody ever had: its pages are not touched yet
         self._freed: list[int] = []
-        self.losses = 0  # how often a row was given back, or is going to be
+        self.losses = 0  # grows when a row is given back, or its session is: who remembers rows has to look again
         self.row_bytes = sum(4 * int(np.prod(shape)) for shape in shapes.values())
 
     def __repr__(self) -> str:
@@ -73,15 +89,10 @@ class Rows:
 
     def free(self, row: int) -> None:
         """Give a row back; its state is overwritten when it is allocated again."""
-        for name in (*self._WHOLE[:-1], *self._SECONDS):
+        for name in (*self._WHOLE, *self._COUNTS, *self._SECONDS):
             getattr(self, name)[row] = 0
-        self.lose(row)
-        self._freed.append(row)
-
-    def lose(self, row: int) -> None:
-        """Whoever remembers the row has to look again whose it is."""
-        self.generation[row] += 1
         self.losses += 1
+        self._freed.append(row)
 
     def gather(self, rows: Index | Sequence[int]) -> State:
         """Copies of the rows, [B, …] each."""
@@ -96,12 +107,12 @@ class Rows:
 
     def _grow(self, capacity: int) -> None:
         def wider(array: NDArray[np.generic]) -> NDArray[np.generic]:
-            grown = np.zeros((capacity, *array.shape[1:]), array.dtype)
+            grown = zeros((capacity, *array.shape[1:]), array.dtype)
             grown[: self.capacity] = array
             return grown
 
         for name, array in self.state.items():
             self.state[name] = wider(array)  # type: ignore[assignment]  # of the same type
-        for column in (*self._WHOLE, *self._SECONDS):
+        for column in (*self._WHOLE, *self._COUNTS, *self._SECONDS):
             setattr(self, column, wider(getattr(self, column)))
         self.capacity = capacity

@@ -10,9 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound, StateMismatch
 from service.replay import Answers, Budget
 from service.rows import Index, Rows
@@ -147,12 +144,6 @@ class Sessions:
     def awake(self, home: Home, rows: Index) -> bool:
         """Whether the idle clock of none of these sessions has run out."""
         return bool(home.rows.deadline[rows].min() > self._clock())
-
-    def live(self, home: Home, rows: Index, generations: Index) -> NDArray[np.bool_]:
-        """Of rows that sessions had at these generations, [N], which have them still for sure; `get` knows more."""
-        columns = home.rows
-        same: NDArray[np.bool_] = columns.generation[rows] == generations
-        return same & ((columns.deadline[rows] > self._clock()) | (columns.waiting[rows] > 0))
 
     def create(self, id: str | None, home: Home, ttl: float) -> Session:
         """A new session at step 0 with the zero state, not visible until `opened`.

@@ -1,26 +1,30 @@
-"""The channels of one socket: numbers for sessions, as arrays, so that a frame of many is looked up at once."""
+"""The channels of one socket: numbers for sessions. Knows sessions and engines; not frames."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
-from service.api.frames import Blame
 from service.engine import Engine
-from service.errors import ChannelNotFound, SessionNotFound, StateMismatch, TooManyChannels
+from service.errors import CarouselError, ChannelNotFound, SessionNotFound, StateMismatch, TooManyChannels
 from service.model import OnnxModel
-from service.rows import ZERO, Index
-from service.sessions import Session, Sessions
+from service.rows import Index, zeros
+from service.sessions import Home, Session, Sessions
 
 _MOST = 65_536  # open at once on one socket
 _FOUND = 64  # lists of channels whose rows are remembered
 
+Blame: TypeAlias = Callable[[int], None]  # is told the channel that is at fault, where it is one
 
-@dataclass(frozen=True, slots=True, eq=False)
+
+@dataclass(slots=True, eq=False)
 class Served:
-    """A version of a model, as channels lead to it."""
+    """A version of a model, as the channels of one socket lead to it."""
 
     engine: Engine
     file: OnnxModel
+    numbers: Index  # by row: the channel that was opened last for it
 
 
 class Channels:
@@ -28,12 +32,8 @@ class Channels:
 
     def __init__(self, sessions: Sessions) -> None:
         self._all = sessions
-        self._numbers: dict[Session, int] = {}
         self._sessions: dict[int, Session] = {}
-        self._served: list[Served] = []
-        self._row = np.full(64, ZERO, np.int64)  # of each channel; ZERO: not open
-        self._generation = np.zeros(64, np.int64)  # of the row, when it was looked up
-        self._model = np.zeros(64, np.int64)  # index in served
+        self._served: dict[Home, Served] = {}
         self._last = 0
         self._found: dict[bytes, tuple[Index, Served, int]] = {}  # channels → their rows, while none of them is lost
 
@@ -47,25 +47,23 @@ class Channels:
 
     def open(self, session: Session, engine: Engine, file: OnnxModel) -> int:
         """The session's channel on this socket; a new one if it has none."""
-        if session not in self._numbers:
+        served = self._served.setdefault(engine, Served(engine, file, zeros((0,), np.int64)))
+        if len(served.numbers) < engine.rows.capacity:
+            wider = zeros((engine.rows.capacity,), np.int64)
+            wider[: len(served.numbers)] = served.numbers
+            served.numbers = wider
+        number = int(served.numbers[session.row])
+        if self._sessions.get(number) is not session:
             self.room()
             self._last += 1
-            if self._last == len(self._row):
-                self._row, self._generation, self._model = (
-                    np.concatenate([column, np.zeros_like(column)])
-                    for column in (self._row, self._generation, self._model)
-                )
-            self._numbers[session], self._sessions[self._last] = self._last, session
-            self._row[self._last] = session.row
-            self._generation[self._last] = engine.rows.generation[session.row]
-            self._model[self._last] = self._index(engine, file)
-        return self._numbers[session]
+            self._sessions[self._last] = session
+            served.numbers[session.row] = number = self._last
+        return number
 
     def close(self, channel: int) -> None:
         """Forget a channel."""
         self._found.clear()
-        del self._numbers[self._sessions.pop(channel)]
-        self._row[channel] = ZERO
+        del self._sessions[channel]
 
     def peek(self, channel: int) -> Session:
         """The session of a channel, live or not.
@@ -74,16 +72,17 @@ class Channels:
             ChannelNotFound: it is not open here.
 
         """
-        if channel not in self._sessions:
+        session = self._sessions.get(channel)
+        if session is None:
             raise ChannelNotFound(f"no channel {channel} on this socket")
-        return self._sessions[channel]
+        return session
 
     def session(self, channel: int) -> tuple[Session, Served]:
         """The live session of a channel."""
         session = self.peek(channel)
         if self._all.get(session.id) is not session:
             raise SessionNotFound(f"session {session.id!r} of channel {channel} is gone; another has its id now")
-        return session, self._served[int(self._model[channel])]
+        return session, self._served[session.home]
 
     def rows(self, channels: Index, blame: Blame) -> tuple[Index, Served]:
         """The rows of live sessions, [N], of one version of a model.
@@ -97,34 +96,24 @@ class Channels:
             rows, served, losses = found
             if losses == served.engine.rows.losses and self._all.awake(served.engine, rows):
                 return rows, served
-        rows, served = self._looked_up(channels, blame)
+        rows, served = self._looked_up(channels.tolist(), blame)
         if len(self._found) == _FOUND:
             self._found.clear()
         self._found[key] = rows, served, served.engine.rows.losses
         return rows, served
 
-    def _looked_up(self, channels: Index, blame: Blame) -> tuple[Index, Served]:
-        known = (channels > 0) & (channels <= self._last)
-        known &= self._row[np.where(known, channels, 0)] != ZERO
-        if not known.all():
-            blame(int(channels[~known][0]))
-            self.peek(int(channels[~known][0]))
-        models = self._model[channels]
-        served = self._served[int(models[0])]
-        if (models != models[0]).any():
-            blame(int(channels[models != models[0]][0]))
-            raise StateMismatch("the channels of a frame belong to one version of one model")
-        rows = self._row[channels]
-        live = self._all.live(served.engine, rows, self._generation[channels])
-        for channel in () if live.all() else channels[~live].tolist():
+    def _looked_up(self, channels: list[int], blame: Blame) -> tuple[Index, Served]:
+        rows = np.empty(len(channels), np.int64)
+        served: Served | None = None
+        try:
+            for index, channel in enumerate(channels):
+                session, own = self.session(channel)
+                served = served or own
+                if own is not served:
+                    raise StateMismatch("the channels of a frame belong to one version of one model")
+                rows[index] = session.row
+        except CarouselError:
             blame(channel)
-            session, _ = self.session(channel)
-            self._generation[channel] = served.engine.rows.generation[session.row]
+            raise
+        assert served is not None, "a frame has a channel"
         return rows, served
-
-    def _index(self, engine: Engine, file: OnnxModel) -> int:
-        for index, served in enumerate(self._served):
-            if served.engine is engine:
-                return index
-        self._served.append(Served(engine, file))
-        return len(self._served) - 1

@@ -44,17 +44,16 @@ def test_growing_keeps_what_the_rows_hold_and_the_zero_row_zero() -> None:
     assert is_all(rows.gather([ZERO]), 0)
 
 
-def test_a_row_that_is_given_back_stands_at_nothing_and_its_generation_tells_it_from_the_next() -> None:
-    rows = Rows(SHAPES)
-    row, other = rows.allocate(), rows.allocate()
-    columns = [column for column in (*Rows._WHOLE, *Rows._SECONDS) if column != "generation"]
-    for column in columns:
-        getattr(rows, column)[[row, other]] = 5
+def test_a_row_that_is_given_back_stands_at_nothing_and_is_told_as_a_loss() -> None:
+    rows = Rows({})
+    row = rows.allocate()
+    for column in Rows.__annotations__:
+        getattr(rows, column)[row] = 7
+    before = rows.losses
     rows.free(row)
-    assert [getattr(rows, column)[[row, other]].tolist() for column in columns] == [[0, 5]] * len(columns)
-    assert rows.generation[[row, other]].tolist() == [1, 0]
+    assert rows.losses > before
     assert rows.allocate() == row
-    assert rows.generation[row] == 1
+    assert [getattr(rows, column)[row] for column in Rows.__annotations__] == [0] * len(Rows.__annotations__)
 
 
 def test_growing_keeps_how_the_rows_stand() -> None:
