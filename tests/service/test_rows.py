@@ -44,16 +44,16 @@ def test_growing_keeps_what_the_rows_hold_and_the_zero_row_zero() -> None:
     assert is_all(rows.gather([ZERO]), 0)
 
 
-def test_a_row_that_is_given_back_stands_at_nothing_and_is_told_as_a_loss() -> None:
-    rows = Rows({})
-    row = rows.allocate()
-    for column in Rows.__annotations__:
-        getattr(rows, column)[row] = 7
+def test_a_row_that_is_given_back_stands_at_nothing_and_who_remembers_rows_is_told_to_look_again() -> None:
+    rows = Rows(SHAPES)
+    row, other = rows.allocate(), rows.allocate()
+    columns = [column for column in Rows.__annotations__ if column != "generation"]
+    for column in columns:
+        getattr(rows, column)[[row, other]] = 5
     before = rows.losses
     rows.free(row)
+    assert [getattr(rows, column)[[row, other]].tolist() for column in columns] == [[0, 5]] * len(columns)
     assert rows.losses > before
-    assert rows.allocate() == row
-    assert [getattr(rows, column)[row] for column in Rows.__annotations__] == [0] * len(Rows.__annotations__)
 
 
 def test_growing_keeps_how_the_rows_stand() -> None:
