@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,10 +17,16 @@ app = typer.Typer(help="Train a recurrent network and export it as one verified 
 @app.command()
 def fit(
     recipe: Annotated[str, typer.Argument(help="A recipe's file, or the name of a shipped one: metro-traffic.")],
+    *,
     models: Annotated[Path, typer.Option(help="Model repository to write to.")] = Path("models"),
     version: Annotated[int, typer.Option(min=1, help="Version of the model; an older file of it is replaced.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same model.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted fit stopped.")] = False,
+    accelerator: Annotated[str, typer.Option(help="What to train on, in Lightning's words: cpu, gpu, auto.")] = "cpu",
+    devices: Annotated[int | None, typer.Option(min=1, help="Processes on this host; torchrun's, or 1.")] = None,
+    precision: Annotated[
+        Literal["32-true", "bf16-mixed"] | None, typer.Option(help="bf16-mixed on a GPU that has it, else 32-true.")
+    ] = None,
 ) -> None:
     """Train a recipe, export it, verify the file and print how good it is on unseen data."""
     with _shown():
@@ -29,14 +35,21 @@ def fit(
 
         from training.card import comparison_table
         from training.contract import read_metadata
+        from training.hardware import Hardware, is_first
         from training.parse import read_recipe
-        from training.train import train
+        from training.train import RUNS, train
 
-        path = train(read_recipe(recipe), models, str(version), seed, resume=resume)
+        hardware = Hardware(accelerator, devices, precision)
+        told = read_recipe(recipe)
+        path = train(told, models, str(version), seed, resume=resume, hardware=hardware)
+        if not is_first():
+            return
         console = Console()
         console.print(comparison_table(read_metadata(path)))
         size = f"{path.stat().st_size / 1000:.0f} kB"
         console.print(f"Wrote {path} ({size}) and {path.with_name('card.md')}", soft_wrap=True)
+        if (report := RUNS / told.name / str(version) / "report.html").exists():
+            console.print(f"How it learnt and how far to trust it: {report}", soft_wrap=True)
 
 
 @app.command()
