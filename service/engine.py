@@ -28,6 +28,7 @@ from service.statistics import EngineStatistics, Tally
 from service.work import UNCHECKED, Answer, Call, Patience, one
 
 _TURNS = 3  # of the loop before a tick: sockets are read, their calls begin, and are accepted; so batches fill
+_LONGEST_NUMBER = 25  # characters of a number in JSON, as programs write it
 PENDING = 1024  # calls that may wait on one session
 
 _log = logging.getLogger("carousel.engine")
@@ -296,6 +297,16 @@ class Engine:
         self.gate.check(count, steps * width, retry_after=seconds)
         if opening and not self._sessions.room(opening, self.rows.row_bytes):
             raise Overloaded(f"the session table has no room for {opening} more")
+
+    def spare(self, length: int) -> None:
+        """Refuse a JSON body of that many bytes if even the fewest numbers that it can hold find no room.
+
+        Raises:
+            Overloaded, PayloadTooLarge, ShuttingDown, EngineFailed: as `admit` would.
+
+        """
+        width = self.model.features + self.model.outputs
+        self._counted(self.admit, 1, length // (_LONGEST_NUMBER * width))
 
     def may_wait(self, sessions: Index, each: int = 1) -> None:
         """Refuse if `each` more calls would be too many to wait on one of the sessions in these rows.

@@ -1,6 +1,8 @@
 """Door one: JSON over REST, `/v1`. Each route decodes, calls the engine and encodes."""
 
 import asyncio
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -12,13 +14,22 @@ from service.api.many import Many
 from service.api.openapi import described
 from service.api.values import fields, sequence
 from service.engine import Engine, vacant
-from service.errors import InvalidInput, SessionExists, StateMismatch
+from service.errors import (
+    InvalidInput,
+    ModelNotFound,
+    SessionExists,
+    SessionExpired,
+    SessionNotFound,
+    StateMismatch,
+    VersionNotFound,
+)
 from service.model import OnnxModel
 from service.repository import NAME, Repository
 from service.sessions import Session, Sessions
 from service.settings import Settings
 from service.snapshot import Snapshot, decode
 
+_SMALL = 4096  # bytes; such a body is parsed in no time
 _LEFT = 499  # nobody reads it; it is what is counted when the caller leaves first
 
 
@@ -66,7 +77,9 @@ class Rest:
 
     async def predict(self, request: Request, model: str, version: str | None = None) -> Response:
         """Run whole sequences, each from the zero state."""
-        asked = fields(await self._object(request), "body", {"sequences": list}, {})
+        raw = await body.read(request, self._settings.max_body_bytes)
+        self._spare(raw, lambda: self._repository.ready(model, version))
+        asked = fields(body.parse(raw), "body", {"sequences": list}, {})
         deadline = body.deadline_of(request)
         engine, served = self._repository.ready(model, version)
         if not asked["sequences"]:
@@ -127,7 +140,9 @@ class Rest:
 
     async def steps(self, request: Request, id: str) -> Response:
         """Advance a session by T steps."""
-        asked = fields(await self._object(request), "body", {"inputs": object}, {"step": int})
+        raw = await body.read(request, self._settings.max_body_bytes)
+        self._spare(raw, lambda: self._of(self._sessions.get(id)))
+        asked = fields(body.parse(raw), "body", {"inputs": object}, {"step": int})
         deadline = body.deadline_of(request)
         session = self._sessions.get(id)
         engine, served = self._of(session)
@@ -171,6 +186,12 @@ class Rest:
 
     async def _object(self, request: Request) -> dict[str, Any]:
         return body.parse(await body.read(request, self._settings.max_body_bytes))
+
+    def _spare(self, raw: bytes, find: Callable[[], tuple[Engine, OnnxModel]]) -> None:
+        """Do not parse a large body for which there is no room: under load the parsing would starve the model."""
+        if len(raw) > _SMALL:
+            with suppress(ModelNotFound, VersionNotFound, SessionNotFound, SessionExpired):  # told in its turn
+                find()[0].spare(len(raw))
 
     def _of(self, session: Session) -> tuple[Engine, OnnxModel]:
         return self._repository.ready(session.model, session.version)
