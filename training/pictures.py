@@ -1,4 +1,4 @@
-"""The two pictures of docs/gradients.md: how gradients fall with the lag, and for how long each cell can remember."""
+"""The pictures of docs/gradients.md: how gradients fall with the lag, and for how long each cell can remember."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,15 +36,21 @@ def gradients(found: Mapping[str, Any], title: str) -> Figure:
 
 
 def _norms(axes: Axes, lines: Sequence[tuple[str, str, Sequence[float]]]) -> None:
-    """Draw (cell, name, norms by lag); names stand beside their lines, one above the other where lines coincide."""
-    ends = sorted(lines, key=lambda line: int((np.array(line[2]) > FLOOR).sum()))
-    for place, (cell, name, norms) in enumerate(ends):
+    """Draw (cell, name, norms by lag); names stand beside lines that fall, each higher than the one before."""
+    half = len(lines[0][2]) // 2
+    staying = sorted((norms[half], name) for _, name, norms in lines if norms[-1] > FLOOR)
+    level = FLOOR
+    for cell, name, norms in sorted(lines, key=lambda line: int((np.array(line[2]) > FLOOR).sum())):
         values = np.where(np.array(norms) > 0, norms, np.nan)
-        colour = COLOURS[cell]
-        axes.plot(values, color=colour, linewidth=2, linestyle="--" if name.endswith("c") else "-")
-        level = FLOOR * 10 ** (1 + 0.8 * place)
-        lag = int(np.flatnonzero(values >= min(level, np.nanmax(values)))[-1])
-        beside = axes.annotate(name, (lag, values[lag]), (8, 0), textcoords="offset points", color=colour, va="center")
+        axes.plot(values, color=COLOURS[cell], linewidth=2, linestyle="--" if name.endswith("c") else "-")
+        if norms[-1] > FLOOR:
+            lag, off = half, (0, -14 if name == staying[0][1] else 10)
+        else:
+            level *= 8
+            lag, off = int(np.flatnonzero(values >= min(level, np.nanmax(values)))[-1]), (8, 0)
+        beside = axes.annotate(
+            name, (lag, values[lag]), off, textcoords="offset points", color=COLOURS[cell], va="center"
+        )
         beside.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})
     axes.set_yscale("log")
     axes.set_ylim(FLOOR, 10)
