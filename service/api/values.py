@@ -1,7 +1,9 @@
 """Sequences between JSON and arrays: WIRE's S. Pure; it names the place of whatever is wrong."""
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -42,12 +44,12 @@ def sequence(given: Any, features: Sequence[Column], place: str) -> Sequenced:
     objects = isinstance(given[0], dict)
     steps = _in_order(given, features, place) if objects else given
     _check_steps(steps, features, place)
-    flat = steps[0] if len(steps) == 1 else [number for step in steps for number in step]
+    flat = steps[0] if len(steps) == 1 else list(chain.from_iterable(steps))
     if not set(map(type, flat)) <= _NUMBERS:
         first = next(index for index, value in enumerate(flat) if type(value) not in _NUMBERS)
         raise InvalidInput(f"{_at(first, features, place, objects)}: not a number")
     with np.errstate(over="ignore"):
-        inputs = np.array(flat, np.float64).astype(np.float32)
+        inputs = np.frombuffer(array("d", flat)).astype(np.float32)  # NumPy reads a list at half the speed
     finite = np.isfinite(inputs)
     if not finite.all():
         raise InvalidInput(f"{_at(int(np.flatnonzero(~finite)[0]), features, place, objects)}: no finite float32")
