@@ -36,9 +36,7 @@ def column(table: Table, name: str) -> pl.Series:
 def numbers(table: Table, name: str) -> Array:
     """Return a column of numbers."""
     read = column(table, name)
-    text = read
-    if read.dtype == pl.String and table.decimal != ".":
-        text = read.str.replace(table.decimal, ".", literal=True)
+    text = _plain(read, table.decimal) if read.dtype == pl.String else read
     values = text.cast(pl.Float64, strict=False)
     wrong = read.is_not_null() & (values.is_null() | (values.abs() > LARGEST))
     if wrong.any():
@@ -47,6 +45,14 @@ def numbers(table: Table, name: str) -> Array:
         fix = hint or "; mend it, empty it and give the feature a rule for gaps, or make it a category"
         raise table.error(f"{name} is {read[row]!r}, which is no finite number{fix}", row=row)
     return values.fill_null(float("nan")).to_numpy()
+
+
+def _plain(read: pl.Series, decimal: str) -> pl.Series:
+    """Write numbers as a program would. That thousands are grouped is believed where a value has a fraction too."""
+    group = "," if decimal == "." else "."
+    if read.str.contains(rf"^-?\d{{1,3}}([{group}]\d{{3}})+[{decimal}]\d*$").any():
+        read = read.str.replace_all(group, "", literal=True)
+    return read.str.replace(decimal, ".", literal=True)
 
 
 def words(table: Table, name: str) -> pl.Series:

@@ -22,6 +22,14 @@ def test_numbers_are_read_from_text_and_an_empty_one_is_nan() -> None:
     np.testing.assert_array_equal(numbers(table(1, None, 3), "x"), [1, np.nan, 3])
 
 
+def test_thousands_may_be_grouped_where_a_fraction_tells_the_two_marks_apart() -> None:
+    np.testing.assert_array_equal(
+        numbers(table("1.192,5", "-1.234.567", "12", decimal=","), "x"), [1192.5, -1234567, 12]
+    )
+    np.testing.assert_array_equal(numbers(table("1,192.5", "1,000"), "x"), [1192.5, 1000])
+    np.testing.assert_array_equal(numbers(table("1.192", "0,5", decimal=","), "x"), [1.192, 0.5])
+
+
 @pytest.mark.parametrize("wrong", ["ten", "inf", "1e39", "1 000"])
 def test_text_in_a_number_column_is_an_error_that_names_the_line(wrong: str) -> None:
     with pytest.raises(TableError, match=rf"t\.csv: line 3: x is '{wrong}', which is no finite number"):
