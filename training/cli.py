@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Literal
 
 import typer
@@ -66,7 +67,7 @@ def init(
         text = draft(table, output)
         _make_room(output)
         output.write_text(text, encoding="utf-8")
-        typer.echo(f"Wrote {output}: read it, then run: carousel-train fit {output}")
+        typer.echo(f"Wrote {output}: read it, then run: carousel-train fit {quote(str(output))}")
 
 
 @app.command()

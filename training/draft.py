@@ -14,7 +14,7 @@ from training.look import Look, cadence, look, sequence_column, time_column
 from training.sources import Table, TableFile
 
 LABEL = re.compile(r"label|class|state|status|activity|target|fault|phase|mode")
-MEASURE = re.compile(r"target|value|load|volume|demand|price|count|power|sales|energy|^y$")
+MEASURE = re.compile(r"target|value|load|volume|demand|price|count|power|sales|energy|consumption|usage|wh\b|^y$")
 DAY = 86400.0  # seconds
 LONG = 10  # usual pauses make a gap
 ENOUGH = 10  # sequences, to share them out whole
