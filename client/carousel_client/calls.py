@@ -57,6 +57,8 @@ class Feature(Column):
     lag: NotRequired[Lag]
     mask_of: NotRequired[str]  # 1 where that feature has a gap, else 0
     calendar: NotRequired[Literal["hour", "weekday", "month"]]
+    codes: NotRequired[list[int]]  # of a category
+    labels: NotRequired[list[str]]  # the words that its codes stand for, where they stand for words
 
 
 class ModelDescription(TypedDict):

@@ -34,6 +34,7 @@ class Rules:
 
     features: tuple[str, ...]  # F names, in the model's order
     measured: Mapping[str, int]  # R names → their place in a given row
+    words: Mapping[str, Mapping[str, float]]  # name → the codes of its words, of a category that has words
     calendar: Mapping[int, Clock]  # place → how it is read off the row's time
     hold: NDArray[np.bool_]  # [R], whether a gap takes the newest value
     constant: Array  # [R], what else a gap takes; NaN: it has no rule
@@ -52,6 +53,7 @@ class Rules:
         return cls(
             tuple(feature["name"] for feature in features),
             at,
+            {one["name"]: dict(zip(one["labels"], one["codes"], strict=True)) for one in measured if "labels" in one},
             {at[one["name"]]: CALENDAR[one["calendar"]] for one in measured if "calendar" in one},
             np.array(["missing" in one and one["missing"]["rule"] == "hold" for one in measured], np.bool_),
             np.array(
@@ -81,7 +83,8 @@ class Preparation:
     To go on in another process, give a new one the latest rows first; for a fork of a session, `copy.copy` it.
 
     A row holds the measured features, those that are neither lags nor masks: a dict by name, or a list or array in the
-    model's order; a missing key, None or NaN is a gap. Answers have all features, in the same style.
+    model's order; a missing key, None or NaN is a gap, and a category's word stands for its code. Answers have all
+    features, in the same style.
     """
 
     def __init__(self, description: ModelDescription) -> None:
@@ -92,9 +95,9 @@ class Preparation:
     @overload
     def row(self, values: NDArray[Any], time: datetime | None = None) -> Array: ...
     @overload
-    def row(self, values: Mapping[str, float | None], time: datetime | None = None) -> dict[str, float]: ...
+    def row(self, values: Mapping[str, float | str | None], time: datetime | None = None) -> dict[str, float]: ...
     @overload
-    def row(self, values: Sequence[float | None], time: datetime | None = None) -> list[float]: ...
+    def row(self, values: Sequence[float | str | None], time: datetime | None = None) -> list[float]: ...
     def row(self, values: Any, time: datetime | None = None) -> Any:
         """Complete one row. `time`, as it is written, fills the calendar features that the row does not give.
 
@@ -109,11 +112,11 @@ class Preparation:
     def rows(self, values: Sequence[NDArray[Any]], times: Sequence[datetime] | None = None) -> list[Array]: ...
     @overload
     def rows(
-        self, values: Sequence[Mapping[str, float | None]], times: Sequence[datetime] | None = None
+        self, values: Sequence[Mapping[str, float | str | None]], times: Sequence[datetime] | None = None
     ) -> list[dict[str, float]]: ...
     @overload
     def rows(
-        self, values: Sequence[Sequence[float | None]], times: Sequence[datetime] | None = None
+        self, values: Sequence[Sequence[float | str | None]], times: Sequence[datetime] | None = None
     ) -> list[list[float]]: ...
     def rows(self, values: Any, times: Sequence[datetime] | None = None) -> Any:
         """Complete T rows, or an array [T, R], as T calls of `row` would. If one is refused, none counts."""
@@ -151,13 +154,23 @@ class Preparation:
             raise InvalidInput("a row is a dict by feature name, or a list or array of the measured features")
         if len(listed) != len(names):
             raise InvalidInput(f"{len(listed)} values for {len(names)} measured features: {', '.join(names)}")
-        given = np.array([_number(*one) for one in zip(names, listed, strict=True)], np.float32)
+        coded = [self._coded(*one) for one in zip(names, listed, strict=True)]
+        given = np.array([_number(*one) for one in zip(names, coded, strict=True)], np.float32)
         if time is not None and not isinstance(time, datetime):
             raise InvalidInput(f"time is a datetime, not {type(time).__name__}")
         for place, read in self._rules.calendar.items():
             if time is not None and np.isnan(given[place]):
                 given[place] = read(time)
         return given
+
+    def _coded(self, name: str, value: Any) -> Any:
+        """A category's word as its code, anything else as it is."""
+        known = self._rules.words.get(name)
+        if known is None or not isinstance(value, str):
+            return value
+        if value not in known:
+            raise InvalidInput(f"{name} is {value!r}, not one of {', '.join(known)}; as a code, -1 is one never seen")
+        return known[value]
 
     def _styled(self, row: Array, values: Any) -> Any:
         if isinstance(values, np.ndarray):

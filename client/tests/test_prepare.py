@@ -178,6 +178,14 @@ def test_what_is_no_list_of_rows_is_refused(rows: Any) -> None:
         preparation().rows(rows)
 
 
+def test_a_categorys_word_stands_for_its_code() -> None:
+    told: Any = {"name": "kind", "codes": [0, 1], "labels": ["ice", "fog"], "missing": {"rule": "hold"}, "initial": -1}
+    rows = preparation(told).rows([{"kind": None}, {"kind": "fog"}, {}, {"kind": 0}])
+    assert [row["kind"] for row in rows] == [-1, 1, 1, 0]
+    with pytest.raises(InvalidInput, match="kind is 'hail', not one of ice, fog; as a code, -1 is one never seen"):
+        preparation(told).row(["hail"])
+
+
 def test_times_are_datetimes_one_a_row() -> None:
     when: Any = "2024-07-01"
     with pytest.raises(InvalidInput, match="time is a datetime, not str"):
