@@ -1,6 +1,8 @@
-"""Three tables that nobody prepared go from file to a verified model: `init`, a shorter training, `fit`."""
+"""Three tables that nobody prepared go from file to a streamed forecast: `init`, a shorter training, `fit`, `serve`."""
 
 import random
+from collections.abc import Iterator
+from contextlib import chdir
 from datetime import datetime, timedelta
 from math import sin
 from pathlib import Path
@@ -9,6 +11,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from carousel_client import Client, Preparation
+from tests.wire.server import Server
 from training.cli import app
 from training.contract import read_metadata
 from training.verify import Exported
@@ -37,7 +41,7 @@ def runs() -> str:
 
 
 def nasty() -> str:
-    """A spreadsheet's export: BOM, semicolons, decimal commas, quotes, gaps, two ways to write a date."""
+    """A spreadsheet's export: BOM, semicolons, decimal commas, quoted line ends, blank lines, gaps, dates two ways."""
     dice = random.Random(3)
     now, lines = datetime(2022, 1, 1), []
     for i in range(400):
@@ -45,40 +49,101 @@ def nasty() -> str:
         date = f"{now:%d.%m.%Y %H:%M}" if i % 3 else f"{now:%Y-%m-%dT%H:%M:%SZ}"
         load = "" if dice.random() < 0.1 else f"{100 + 30 * sin(i / 7):.1f}".replace(".", ",")
         machine, note = dice.choice([7, 12, 400]), dice.choice(['"ja; sicher"', '"""gut"""', "nein", "NA"])
-        lines.append(f"{date};{machine};{load};{note};5;Zeile {i}\r\n")
+        lines.append(f'{date};{machine};{load};{note};5;"Zeile\n{i}"\r\n' + "\r\n" * (i % 60 == 0))
     return "\ufeffZeit;Maschine Nr;Größe [m³/h];Prüfung, Ergebnis;konstant;Bemerkung\r\n" + "".join(lines)
 
 
+LAG = '[[features]]\nkind = "lag"\nname = "vorher"\nof = "Größe [m³/h]"\nsteps = 3\n\n'
+
+
+def edited(recipe: str) -> str:
+    """A shorter training; and of the spreadsheet's target a mask of its gaps, and a lag."""
+    name, gap = 'name = "Größe [m³/h]"\nmissing = ', '"hold"'
+    shorter = recipe.replace("epochs = 30", "epochs = 1").replace(name + gap, name + '"mask"')
+    return shorter.replace("[task]", LAG + "[task]") if name in recipe else shorter
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three tables, each from file to model by two commands, in one empty folder."""
+    folder = tmp_path_factory.mktemp("theirs")
+    with chdir(folder):
+        for table in (hourly, runs, nasty):
+            path = Path(f"{table.__name__} data.csv")
+            path.write_text(table(), encoding="utf-8", newline="")
+            drafted = CliRunner().invoke(app, ["init", str(path), "-o", "recipe.toml"])
+            assert drafted.exit_code == 0, drafted.output
+            recipe = Path("recipe.toml")
+            recipe.write_text(edited(recipe.read_text(encoding="utf-8")), encoding="utf-8")
+            fitted = CliRunner().invoke(app, ["fit", "recipe.toml"])
+            assert fitted.exit_code == 0, fitted.output
+            recipe.unlink()
+    return folder / "models"
+
+
+@pytest.fixture(scope="module")
+def client(models: Path) -> Iterator[Client]:
+    """Of a service that has the three models and nothing else."""
+    server = Server(models, models.with_name("log")).wait_until_ready()
+    with Client(server.url) as client:
+        yield client
+    assert server.stop() == 0, server.log
+
+
 @pytest.mark.parametrize(
-    ("table", "task", "features"),
+    ("name", "task", "features", "rows"),
     [
-        (hourly, "regression", ["temperature", "hour", "weekday"]),
-        (runs, "classification", ["material", "level"]),
-        (nasty, "regression", ["Maschine Nr", "Größe [m³/h]", "Prüfung, Ergebnis", "hour", "weekday"]),
+        (
+            "hourly-data",
+            "regression",
+            ["temperature", "hour", "weekday"],
+            [{"temperature": 20.5}, {}, {"temperature": None}, {"temperature": 21}],
+        ),
+        (
+            "runs-data",
+            "classification",
+            ["material", "level"],
+            [{"material": "steel", "level": 0.2}, {"level": 1}, {}, {"material": "glass", "level": 5}],
+        ),
+        (
+            "nasty-data",
+            "regression",
+            [
+                *("Maschine Nr", "Größe [m³/h]", "Größe [m³/h]_missing", "Prüfung, Ergebnis"),
+                *("hour", "weekday", "vorher"),
+            ],
+            [{}, {"Maschine Nr": 12, "Größe [m³/h]": 101.5, "Prüfung, Ergebnis": "nein"}, {}, {"Größe [m³/h]": 99}],
+        ),
     ],
 )
 def test_a_strangers_table_becomes_a_model_that_answers_a_stream_with_gaps(
-    table, task: str, features: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    *,
+    models: Path,
+    client: Client,
+    name: str,
+    task: str,
+    features: list[str],
+    rows: list[dict[str, float | str | None]],
 ) -> None:
-    (tmp_path / "their data.csv").write_text(table(), encoding="utf-8", newline="")
-    monkeypatch.chdir(tmp_path)
-    invoke = CliRunner().invoke
-    drafted = invoke(app, ["init", "their data.csv"])
-    assert drafted.exit_code == 0, drafted.output
-    recipe = Path("recipe.toml").read_text(encoding="utf-8")
-    Path("recipe.toml").write_text(recipe.replace("epochs = 30", "epochs = 1"), encoding="utf-8")
-    fitted = invoke(app, ["fit", "recipe.toml"])
-    assert fitted.exit_code == 0, fitted.output
-    path = Path("models/their-data/1/model.onnx")
-    metadata = read_metadata(path)
+    metadata = read_metadata(models / name / "1/model.onnx")
     assert metadata["task"] == task
-    assert [feature["name"] for feature in metadata["features"]] == features
+    described = client.model(name)
+    assert [feature["name"] for feature in described["features"]] == features
 
-    run = Exported(path.read_bytes())
+    preparation = Preparation(described)
+    times = [datetime(2024, 5, 1) + timedelta(hours=i) for i in range(len(rows))]
+    prepared = [preparation.row(row, time) for row, time in zip(rows, times, strict=True)]
+    with client.session(name) as stream:
+        answers = [stream.step(row) for row in prepared]
+    outputs = [output["name"] for output in metadata["outputs"]]
+    served = np.array([[answer[output] for output in outputs] for answer in answers], np.float32)
+
+    run = Exported((models / name / "1/model.onnx").read_bytes())
+    whole = np.array([[[row[feature] for feature in features] for row in prepared]], np.float32)
     state = {name: np.zeros((1, 32), np.float32) for name in run.state_names}
-    row = np.full((1, 1, len(features)), [feature.get("initial", 0) for feature in metadata["features"]], np.float32)
-    output, _ = run(row, np.ones(1, np.int32), state)  # before anything was measured
-    assert np.isfinite(output).all()
+    expected, _ = run(whole, np.array([len(rows)], np.int32), state)
+    assert np.isfinite(served).all()
+    np.testing.assert_array_equal(served, expected[0])
 
 
 def test_the_nasty_table_was_read_as_it_was_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
