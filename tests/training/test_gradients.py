@@ -7,11 +7,12 @@ from torch import Tensor
 
 from tests.training import tables, tiny
 from training.batches import Window
-from training.contract import Feature
+from training.contract import Feature, read_metadata
 from training.dataset import Scaling
 from training.gradients import LAGS, ends, reach
 from training.heads import Values
 from training.networks import Encoder, Recurrent
+from training.train import train
 
 UNIT = Scaling(np.zeros(1), np.ones(1))
 SMALL = 1e-3  # inputs so small that tanh is the identity, near enough
@@ -146,3 +147,16 @@ def test_a_step_without_an_answer_ends_no_window_and_few_steps_make_few(tmp_path
     gap = tables.line().replace(",18\n", ",\n")
     (test,) = tables.data(tmp_path, tables.RECIPE.replace('name = "x"', 'name = "x"\nmissing = "hold"'), gap).test
     assert [float(one.answers[-1, 0]) for one in ends([test])] == [16, 17, 19]
+
+
+@pytest.mark.parametrize(
+    ("network", "horizon"), [('cell = "feedforward"', [0]), ("bidirectional = true", []), ("", [None])]
+)
+def test_every_file_tells_the_horizon_of_what_can_be_streamed(
+    network: str, horizon: list[int | None], tmp_path: Path
+) -> None:
+    text = tables.RECIPE.replace("hidden = 4", f"hidden = 4\n{network}")
+    told = read_metadata(
+        train(tables.recipe(tmp_path, text, tables.line(9)), tmp_path / "models", runs=tmp_path / "runs")
+    )
+    assert [told[key] for key in told if key == "memory_horizon"] == horizon
