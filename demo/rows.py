@@ -13,9 +13,6 @@ FOLDER = Path("runs/results")
 CODE = "batches dataset encode fit heads layout networks prepare split tasks sources/*"  # of training/
 RATES = {"chorales-gru": 0.01, "chorales-rnn": 0.01}  # chosen on validation; at the LSTM's they may not settle
 
-# The rate of a cell that learns best at another one than the recipe's; chosen by the validation part, like the recipe's.
-RATES = {("chorales", "gru"): 0.01, ("chorales", "rnn"): 0.01}
-
 
 class Row(NamedTuple):
     """One network to be measured."""
