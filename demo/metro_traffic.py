@@ -16,11 +16,11 @@ from carousel_client import Client
 from demo.plot import two_weeks
 from demo.server import server
 from demo.stream import state_dropped
+from demo.trained import trained
 from training.dataset import load
 from training.evaluate import Unseen, task_of, unseen
 from training.parse import read_recipe
 from training.tasks import Task
-from training.train import train
 
 _FOLDER = Path("runs/demo")
 _RECIPE = read_recipe("metro-traffic")
@@ -36,7 +36,7 @@ _console = Console()
 def main() -> None:
     """Run the demonstration; exit with 1 if the result is not what the README claims."""
     _FOLDER.mkdir(parents=True, exist_ok=True)
-    models = _trained()
+    models = trained(_RECIPE, _VERSION, 0, _FOLDER, _console)
     data = load(_RECIPE)
     (stream,) = unseen(_RECIPE, data, data.test)
     with server(models, _FOLDER / "serve.log") as url:
@@ -51,19 +51,6 @@ def main() -> None:
     two_weeks(stream.answer_times[_DRAWN], stream.answers[_DRAWN, 0], forecast[_DRAWN], dropped[_DRAWN], picture)
     _console.print(f"[bold]Picture[/] of two weeks, truth against forecast: {picture}")
     sys.exit(0 if good else 1)
-
-
-def _trained() -> Path:
-    """The model repository of the demonstration, trained now unless it was before."""
-    models = _FOLDER / "models"
-    file = models / _MODEL / _VERSION / "model.onnx"
-    if file.exists():
-        _console.print(f"[bold]Reusing[/] {file}; remove {_FOLDER} to train again.")
-    else:
-        _console.print(f"[bold]Training[/] {_MODEL} on the hours before 2018-02-01 …")
-        train(_RECIPE, models, _VERSION, runs=_FOLDER / "training")
-        _console.print(f"[bold]Exported[/] and verified {file} ({file.stat().st_size / 1000:.0f} kB)")
-    return models
 
 
 def _streamed(client: Client, stream: Unseen) -> Volume:

@@ -17,11 +17,11 @@ from rich.console import Console
 from carousel_client import Client
 from demo.server import server
 from demo.stream import state_dropped, streamed
+from demo.trained import trained
 from training.dataset import load
 from training.evaluate import Unseen, unseen
 from training.parse import read_recipe
 from training.sources.reber import SYMBOLS, legal
-from training.train import train
 
 _FOLDER = Path("runs/demo")
 _RECIPE = read_recipe("reber")
@@ -36,7 +36,7 @@ def main() -> None:
     version = str(seed + 1)
     _FOLDER.mkdir(parents=True, exist_ok=True)
     console = Console()
-    models = _trained(console, version, seed)
+    models = trained(_RECIPE, version, seed, _FOLDER, console)
     data = load(_RECIPE)
     streams = unseen(_RECIPE, data, data.test)
     strings = [spelt(one) for one in streams]
@@ -67,19 +67,6 @@ def share_right(strings: Iterable[str], outputs: Sequence[NDArray[np.float32]]) 
 def _right(string: str, outputs: NDArray[np.float32]) -> bool:
     likely = [{symbol for symbol, p in zip(SYMBOLS, row, strict=True) if p > _LIKELY} for row in outputs]
     return likely == [legal(string[: n + 1]) for n in range(len(string))]
-
-
-def _trained(console: Console, version: str, seed: int) -> Path:
-    """The model repository of the demonstration; a version is trained now unless it was before."""
-    models = _FOLDER / "models"
-    file = models / _MODEL / version / "model.onnx"
-    if file.exists():
-        console.print(f"[bold]Reusing[/] {file}; remove {_FOLDER} to train again.")
-    else:
-        console.print(f"[bold]Training[/] {_MODEL} with seed {seed} …")
-        train(_RECIPE, models, version, seed, runs=_FOLDER / "training")
-        console.print(f"[bold]Exported[/] and verified {file} ({file.stat().st_size / 1000:.0f} kB)")
-    return models
 
 
 if __name__ == "__main__":
