@@ -92,7 +92,7 @@ class Rest:
         try:
             outputs = await answer
         except asyncio.CancelledError:
-            if not left.done():
+            if not left.done() or left.cancelled():
                 raise  # it is the server that stops
             return Response(status_code=_LEFT)
         finally:

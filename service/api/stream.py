@@ -25,6 +25,7 @@ from service.settings import Settings
 from service.work import Call
 
 _IN_FLIGHT = 4 * 2**20  # bytes of frames and answers that one socket may have under way
+_AHEAD = 4 * 2**20  # bytes that are read while they wait: a client that sends before it reads is not stopped at once
 _GOING_AWAY, _FAILED = 1001, 1011  # close codes
 
 _log = logging.getLogger("carousel.stream")
@@ -72,6 +73,7 @@ class Stream:
         self._socket, self._channels = socket, Channels(sessions)
         self._control = Control(repository, sessions, settings, self._channels)
         self._backlog: deque[bytes | str] = deque()
+        self._behind = 0  # bytes of it
         self._pump: asyncio.Task[None] | None = None
         self._under_way = 0  # frames that are accepted and not answered
         self._in_flight = 0  # bytes of them, and of answers that the client has not read
@@ -111,15 +113,17 @@ class Stream:
         if self._pump is None and self._take_or_fail(frame) is None:
             return
         self._backlog.append(frame)
-        if self._pump is None:
+        self._behind += len(frame)
+        if self._behind > _AHEAD:
             self._socket.hold()
+        if self._pump is None:
             self._pump = asyncio.create_task(self._work_off())
 
     async def _work_off(self) -> None:
         """Take the backlog in its order, each frame when there is room for it; then read on."""
         while self._backlog and not self._stopped.is_set():
             if (wait := self._take_or_fail(self._backlog[0])) is None:
-                self._backlog.popleft()
+                self._behind -= len(self._backlog.popleft())
             else:
                 await wait()
         self._pump = None
