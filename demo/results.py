@@ -18,6 +18,7 @@ from training.dataset import load
 from training.errors import TrainingError
 
 _PAGE = Path("docs/results.md")
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}  # wherever it is called from
 _CONSOLE = Console()
 
 
@@ -76,7 +77,7 @@ def _failure(row: Row) -> str | None:
     with log.open("wb") as output:
         command = [sys.executable, "-m", "demo.measure", row.recipe, row.cell, str(row.seed)]
         ended = subprocess.run(
-            command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False
+            command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | _ENVIRONMENT, check=False
         )
     if ended.returncode == 0:
         return None
