@@ -64,18 +64,20 @@ def test_every_row_is_another_file_of_a_recipe_that_ships() -> None:
 def test_the_page_holds_each_bound_against_the_seeds() -> None:
     rows = [Row("reber", "lstm", seed) for seed in range(3)]
     right = {row: result(row, strings_right=share) for row, share in zip(rows, (1.0, 1.0, 1.0), strict=True)}
-    assert "| 100.0 % | solved [1] | 100 %, each seed | yes | 12 (10) |" in page(right, {})
+    assert "| 100.0 % | solved [1] | 100 % in ≤ 30 s, each seed | yes | 12 (10) |" in page(right, {})
     wrong = right | {rows[1]: result(strings_right=0.998)}
-    assert "| 100.0 % (99.8 % – 100.0 %) | solved [1] | 100 %, each seed | **no** |" in page(wrong, {})
+    assert "| 100.0 % (99.8 % – 100.0 %) | solved [1] | 100 % in ≤ 30 s, each seed | **no** |" in page(wrong, {})
+    slow = right | {rows[1]: replace(right[rows[1]], seconds=31.0)}
+    assert "| 100 % in ≤ 30 s, each seed | **no**: too slow |" in page(slow, {})
 
 
 def test_the_median_seed_decides_where_the_claim_says_so() -> None:
     rows = [Row("engine-life", "lstm", seed) for seed in range(5)]
     values = (15.0, 16.14, 19.0, 15.0, 19.0)
     found = {row: result(row, capped_rmse=value, rmse=20.0) for row, value in zip(rows, values, strict=True)}
-    assert "| 16.14 (15.00 – 19.00) | 16.14 [2] | ≤ 16.14, median | yes |" in page(found, {})
+    assert "| 16.14 (15.00 – 19.00) | 16.14 [2] | ≤ 16.14, median, in ≤ 180 s each | yes |" in page(found, {})
     del found[rows[2]]
-    assert "| 15.57 (15.00 – 19.00) | 16.14 [2] | ≤ 16.14, median | 4 of 5 run |" in page(found, {})
+    assert "| 15.57 (15.00 – 19.00) | 16.14 [2] | ≤ 16.14, median, in ≤ 180 s each | 4 of 5 run |" in page(found, {})
 
 
 def test_the_page_names_what_was_not_run() -> None:
