@@ -380,6 +380,7 @@ class Queue:
             ended, self._ended = self._ended, []
             for call in ended:
                 del self._calls[call]
+                call.bundle = None  # they know each other, and nobody should wait for the collector
                 self._tally.refused.update(error.code for error in call.errors.values())
                 self._gate.leave(len(call.rows), call.size)
                 if call.patience is not None:
