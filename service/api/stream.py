@@ -236,8 +236,10 @@ class Stream:
         self._socket.answer(answer)
         if reads:
             self._in_flight -= size
-        else:
-            self._unread += size
+        else:  # an error may be longer than what its frame was reckoned for
+            held = max(size, len(answer))
+            self._in_flight += held - size
+            self._unread += held
         self._landed.set()
 
     def _writable(self) -> None:

@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from tests import graphs
 from tests.wire.binary import Item, answer, request, steps_from
 from tests.wire.expect import bits, done, problem, refused
-from tests.wire.frames import BINARY, HANDSHAKE, PING, masked
+from tests.wire.frames import BINARY, HANDSHAKE, PING, TEXT, masked
 from tests.wire.oracle import Oracle
 from tests.wire.poll import until
 from tests.wire.server import Server
@@ -150,6 +150,18 @@ def test_pongs_and_refusals_that_nobody_reads_do_not_pile_up(server: Server, kin
         before = server.memory()
         assert pour(line, masked(bytes(125), kind), MIB_64 // 2)
         assert server.memory() - before < MIB_64 // 4
+
+
+def test_long_refusals_that_nobody_reads_do_not_pile_up(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as line:
+        line.sendall(HANDSHAKE)
+        assert line.recv(1_000).startswith(b"HTTP/1.1 101 ")
+        before = server.memory()
+        assert (
+            pour(line, masked(orjson.dumps({"id": 1, "close": {"channel": 1, "k" * 2**18: 1}}), TEXT), 2 * MIB_64)
+            < MIB_64
+        )
+        assert server.memory() - before < MIB_64 // 2
 
 
 def test_of_a_pipeline_every_accepted_frame_is_answered_before_the_close(
