@@ -408,8 +408,9 @@ class Queue:
             patience.timer = asyncio.get_running_loop().call_later(left, self._expire, patience)
 
     def _expire(self, patience: Patience) -> None:
-        if patience in self._impatient:
-            self.settle()
+        deadline = patience.deadline
+        self.settle()
+        if patience in self._impatient and patience.deadline == deadline:  # else a retry has extended it just now
             self._fail([(work, DeadlineExceeded()) for call in patience.calls for work in self._of(call)])
             self._tell()
 

@@ -407,6 +407,20 @@ async def test_a_call_and_its_retry_wait_until_the_later_of_their_deadlines(retr
     assert (it.queue._impatient, it.empty()) == (set(), True)
 
 
+@pytest.mark.parametrize("retry", [9, None])
+async def test_a_retry_that_came_before_the_deadline_of_its_call_passed_extends_it(retry: float | None) -> None:
+    it = Waiting()
+    session, late = it.open(), Patience(it.clock() + 4)
+    first = it.call(session, 1, step=0, patience=late)
+    it.queue.settle()
+    again = it.call(session, 1, step=0, patience=None if retry is None else Patience(it.clock() + retry))
+    it.clock.advance(5)
+    it.queue._expire(late)  # its timer is first to see them both
+    it.run()
+    assert (outcomes(first), outcomes(again)) == ([[100]], [[100]])
+    assert (it.queue._impatient, it.empty()) == (set(), True)
+
+
 async def test_what_was_aborted_while_it_ran_is_not_finished_and_failed_no_more() -> None:
     it = Waiting()
     sessions = [it.open(), it.open()]
