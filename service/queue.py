@@ -192,7 +192,7 @@ class Queue:
     def _accept(self, calls: list[Call]) -> None:
         """Calls on different sessions, or stateless ones."""
         if not calls[0].stateless:
-            irregular = misfits(calls, self._rows.ahead)
+            irregular = dict.fromkeys(misfits(calls, self._rows.ahead))
             for call in irregular:
                 self._decide(call)
             calls = [call for call in calls if call not in irregular] if irregular else calls
