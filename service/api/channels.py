@@ -13,7 +13,7 @@ from service.rows import Index, zeros
 from service.sessions import Home, Session, Sessions
 
 _MOST = 65_536  # open at once on one socket
-_FOUND = 64  # lists of channels whose rows are remembered
+_FOUND, _FOUND_BYTES = 64, 8 * _MOST  # lists of channels whose rows are remembered, and as much as they may be
 
 Blame: TypeAlias = Callable[[int], None]  # is told the channel that is at fault, where it is one
 
@@ -97,7 +97,7 @@ class Channels:
             if losses == served.engine.rows.losses and self._all.awake(served.engine, rows):
                 return rows, served
         rows, served = self._looked_up(channels.tolist(), blame)
-        if len(self._found) == _FOUND:
+        if len(self._found) == _FOUND or sum(map(len, self._found)) > _FOUND_BYTES:
             self._found.clear()
         self._found[key] = rows, served, served.engine.rows.losses
         return rows, served
