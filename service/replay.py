@@ -81,6 +81,7 @@ class Answers:
         self._long_rows: dict[int, list[int]] = {}  # row → the n of its long answers
         self._places = self._capacity = self._table_bytes = 0
         self._arrays(0, 0)
+        self._grow()
 
     def __repr__(self) -> str:
         return f"<Answers {self._places} places of {self._capacity} rows, longer ones of {len(self._long_rows)}>"
