@@ -9,7 +9,7 @@ import numpy as np
 from service.engine import Engine
 from service.errors import CarouselError, ChannelNotFound, SessionNotFound, StateMismatch, TooManyChannels
 from service.model import OnnxModel
-from service.rows import Index, zeros
+from service.rows import Index
 from service.sessions import Home, Session, Sessions
 
 _MOST = 65_536  # open at once on one socket
@@ -24,7 +24,6 @@ class Served:
 
     engine: Engine
     file: OnnxModel
-    numbers: Index  # by row: the channel that was opened last for it
 
 
 class Channels:
@@ -33,6 +32,7 @@ class Channels:
     def __init__(self, sessions: Sessions) -> None:
         self._all = sessions
         self._sessions: dict[int, Session] = {}
+        self._numbers: dict[Session, int] = {}  # the other way round
         self._served: dict[Home, Served] = {}
         self._last = 0
         self._found: dict[bytes, tuple[Index, Served, int]] = {}  # channels → their rows, while none of them is lost
@@ -47,23 +47,17 @@ class Channels:
 
     def open(self, session: Session, engine: Engine, file: OnnxModel) -> int:
         """The session's channel on this socket; a new one if it has none."""
-        served = self._served.setdefault(engine, Served(engine, file, zeros((0,), np.int64)))
-        if len(served.numbers) < engine.rows.capacity:
-            wider = zeros((engine.rows.capacity,), np.int64)
-            wider[: len(served.numbers)] = served.numbers
-            served.numbers = wider
-        number = int(served.numbers[session.row])
-        if self._sessions.get(number) is not session:
+        self._served.setdefault(engine, Served(engine, file))
+        if session not in self._numbers:
             self.room()
             self._last += 1
-            self._sessions[self._last] = session
-            served.numbers[session.row] = number = self._last
-        return number
+            self._sessions[self._last], self._numbers[session] = session, self._last
+        return self._numbers[session]
 
     def close(self, channel: int) -> None:
         """Forget a channel."""
         self._found.clear()
-        del self._sessions[channel]
+        del self._numbers[self._sessions.pop(channel)]
 
     def peek(self, channel: int) -> Session:
         """The session of a channel, live or not.

@@ -1,10 +1,14 @@
 """The channels of one socket, over an engine that need not run."""
 
 import numpy as np
+import pytest
 
 from service.api.channels import Channels
+from service.errors import SessionNotFound
 from service.model import OnnxModel
 from tests.service.serving import Serve
+
+FILE: OnnxModel = None  # type: ignore[assignment]  # channels only pass it on
 
 
 def _no_blame(channel: int) -> None:
@@ -14,12 +18,34 @@ def _no_blame(channel: int) -> None:
 async def test_rows_are_remembered_of_so_many_channels_only_however_long_the_frames(serve: Serve) -> None:
     it = serve(started=False, most=3_000)
     channels = Channels(it.sessions)
-    file: OnnxModel = None  # type: ignore[assignment]  # channels only pass it on
     sessions = [it.open(str(index)) for index in range(3_000)]
-    numbers = np.array([channels.open(one, it.engine, file) for one in sessions], np.int64)
+    numbers = np.array([channels.open(one, it.engine, FILE) for one in sessions], np.int64)
     for shift in range(60):
         rolled = np.roll(numbers, shift)
         rows, served = channels.rows(rolled, _no_blame)
         assert rows.tolist() == [sessions[number - 1].row for number in rolled.tolist()]
         assert served.engine is it.engine
     assert sum(len(rows) for rows, _, _ in channels._found.values()) <= 65_536 + 3_000
+
+
+async def test_a_session_has_one_channel_and_a_new_number_once_that_is_closed(serve: Serve) -> None:
+    it = serve(started=False)
+    channels = Channels(it.sessions)
+    first, other = it.open("a"), it.open("b")
+    assert [channels.open(one, it.engine, FILE) for one in (first, other, first)] == [1, 2, 1]
+    channels.close(1)
+    assert [channels.open(one, it.engine, FILE) for one in (first, other)] == [3, 2]
+
+
+async def test_a_session_that_takes_over_the_row_of_another_takes_over_no_channel(serve: Serve) -> None:
+    it = serve(started=False)
+    channels = Channels(it.sessions)
+    gone = it.open("a")
+    assert channels.open(gone, it.engine, FILE) == 1
+    await it.engine.delete(gone)
+    heir = it.open("a")
+    assert heir.row == gone.row
+    assert channels.open(heir, it.engine, FILE) == 2
+    with pytest.raises(SessionNotFound):
+        channels.session(1)
+    assert channels.session(2)[0] is heir
