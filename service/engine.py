@@ -9,6 +9,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -299,14 +300,19 @@ class Engine:
             raise Overloaded(f"the session table has no room for {opening} more")
 
     def spare(self, length: int) -> None:
-        """Refuse a JSON body of that many bytes if even the fewest numbers that it can hold find no room.
+        """Refuse a JSON body of that many bytes if the fewest numbers that a plain one can hold find no room now.
 
         Raises:
-            Overloaded, PayloadTooLarge, ShuttingDown, EngineFailed: as `admit` would.
+            Overloaded, ShuttingDown, EngineFailed: as `admit` would.
 
         """
         width = self.model.features + self.model.outputs
-        self._counted(self.admit, 1, length // (_LONGEST_NUMBER * width))
+
+        def door() -> None:
+            with suppress(PayloadTooLarge):  # never is too long for a guess: names and blanks are no numbers
+                self.admit(1, length // (_LONGEST_NUMBER * width))
+
+        self._counted(door)
 
     def may_wait(self, sessions: Index, each: int = 1) -> None:
         """Refuse if `each` more calls would be too many to wait on one of the sessions in these rows.

@@ -66,3 +66,15 @@ async def test_a_long_sequence_that_cannot_be_cut_is_not_run_with_short_ones(ser
     it.start()
     await outcomes(*predicts)
     assert sorted(it.model.batches) == [[2, 2, 2, 2], [30], [1000]]
+
+
+async def test_a_large_body_is_refused_unread_only_if_there_may_be_room_for_it_later(serve: Serve) -> None:
+    it = serve(started=False, queue_bytes=1_000)
+    it.engine.spare(100_000)  # how much of it is names and blanks is not known yet
+    assert not it.engine.statistics().refused
+    answer = it.engine.predict([column(*range(100))])
+    with pytest.raises(Overloaded):
+        it.engine.spare(5_000)
+    assert it.engine.statistics().refused == {"overloaded": 1}
+    it.start()
+    await answer
