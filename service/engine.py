@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -33,6 +33,12 @@ _LONGEST_NUMBER = 25  # characters of a number in JSON, as programs write it
 PENDING = 1024  # calls that may wait on one session
 
 _log = logging.getLogger("carousel.engine")
+
+_T = TypeVar("_T")
+
+
+def _itself(session: Session) -> Any:
+    return session
 
 
 class Engine:
@@ -165,19 +171,21 @@ class Engine:
         if unused and self._sessions.find(session.id) is session:
             self._sessions.delete(session)
 
-    def fork(self, session: Session, id: str | None) -> Awaitable[Session]:
-        """A new session with a copy of state, step, version and TTL, once the accepted work is done."""
+    def fork(self, session: Session, id: str | None, told: Callable[[Session], _T] = _itself) -> Awaitable[_T]:
+        """A new session with a copy of state, step, version and TTL, once the accepted work is done: what is `told` of
+        it then, before anybody else's turn.
+        """
         self._may_turn(session)
         copy = self._sessions.create(id, self, session.ttl)
 
-        def act() -> Session:
+        def act() -> _T:
             self.rows.scatter([copy.row], self.rows.gather([session.row]))
             self.rows.step[copy.row] = self.rows.ahead[copy.row] = session.step
             self._sessions.touch(session)
             self._sessions.opened(copy)
-            return copy
+            return told(copy)
 
-        def done(future: "asyncio.Future[Session]") -> None:
+        def done(future: "asyncio.Future[_T]") -> None:
             if future.exception() is not None:
                 self._sessions.delete(copy)
 
@@ -201,16 +209,18 @@ class Engine:
         turn = self._queue.turn(session.row, lambda: (session.step, self.rows.gather([session.row])))
         return asyncio.shield(turn)
 
-    def replace(self, session: Session, step: int, state: State) -> Awaitable[Session]:
-        """Set step and state [1, …] once the accepted work is done; its kept answers are forgotten."""
+    def replace(
+        self, session: Session, step: int, state: State, told: Callable[[Session], _T] = _itself
+    ) -> Awaitable[_T]:
+        """Set step and state [1, …] once the accepted work is done; its kept answers are forgotten. See `fork`."""
         self._may_turn(session)
 
-        def act() -> Session:
+        def act() -> _T:
             self.answers.forget(session.row)
             self.rows.scatter([session.row], state)
             self.rows.step[session.row] = step
             self._sessions.touch(session)
-            return session
+            return told(session)
 
         return asyncio.shield(self._queue.turn(session.row, act, step_after=step))
 

@@ -158,7 +158,7 @@ class Rest:
         new = self._new_id(asked)
         session = self._sessions.get(id)
         engine, _ = self._of(session)
-        return self._session(await engine.fork(session, new), 201)
+        return body.answer(await engine.fork(session, new, self._told), 201)
 
     async def read_state(self, id: str) -> Response:
         """The state as bytes, once the accepted work is done."""
@@ -182,7 +182,7 @@ class Rest:
         if self._sessions.opening(session):
             raise SessionExists(f"session {id!r} is being opened")
         session.belongs(snapshot.model, snapshot.version)
-        return self._session(await engine.replace(session, snapshot.step, snapshot.state))
+        return body.answer(await engine.replace(session, snapshot.step, snapshot.state, self._told))
 
     async def _object(self, request: Request) -> dict[str, Any]:
         return body.parse(await body.read(request, self._settings.max_body_bytes))
@@ -197,7 +197,10 @@ class Rest:
         return self._repository.ready(session.model, session.version)
 
     def _session(self, session: Session, status: int = 200) -> Response:
-        return body.answer(views.session(session, self._sessions), status)
+        return body.answer(self._told(session), status)
+
+    def _told(self, session: Session) -> dict[str, Any]:
+        return views.session(session, self._sessions)
 
     def _new_id(self, asked: dict[str, Any]) -> str | None:
         id = asked.get("id")

@@ -12,6 +12,7 @@ from service.errors import (
     SessionNotFound,
     StepConflict,
 )
+from service.sessions import Session
 from tests.fakes import RunningSum, column, sums, until
 from tests.service.serving import TTL, Serve, outcomes, outputs, summed
 
@@ -123,6 +124,22 @@ async def test_a_replaced_session_goes_on_from_the_given_step_and_forgets_its_an
     assert (outputs(answer), answer.step) == ([105], 11)
     with pytest.raises(StepConflict):
         await it.step(session, 1, step=0)
+
+
+async def test_who_replaces_or_forks_is_told_how_it_stood_even_if_a_delete_comes_right_behind(serve: Serve) -> None:
+    it = serve(started=False)
+    session = it.open()
+
+    def told(one: Session) -> tuple[str, int, float]:
+        return one.id, one.step, one.ttl
+
+    first = it.step(session, 1, step=0)
+    forked, replaced = it.engine.fork(session, "copy", told), it.engine.replace(session, 7, summed(70), told)
+    deleted = it.engine.delete(session)
+    it.start()
+    assert outputs(await first) == [1]
+    assert [await forked, await replaced] == [("copy", 1, TTL), ("s", 7, TTL)]
+    await deleted
 
 
 async def test_a_replaced_session_keeps_its_new_step_when_work_before_it_failed(serve: Serve) -> None:
