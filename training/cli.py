@@ -17,7 +17,7 @@ app = typer.Typer(help="Train a recurrent network and export it as one verified 
 
 @app.command()
 def fit(
-    recipe: Annotated[str, typer.Argument(help="A recipe's file, or the name of a shipped one: metro-traffic.")],
+    recipe: Annotated[str, typer.Argument(help="A recipe's file, or the name of a shipped one.")],
     *,
     models: Annotated[Path, typer.Option(help="Model repository to write to.")] = Path("models"),
     version: Annotated[int, typer.Option(min=1, help="Version of the model; an older file of it is replaced.")] = 1,
