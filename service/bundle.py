@@ -99,9 +99,7 @@ class Works:
     """
 
     session: Index  # row of its session; ZERO: a predict
-    row: (
-        Index  # where its running state lies: the session's row before the first chunk, a row of its own between chunks
-    )
+    row: Index  # of its running state: the session's before the first chunk, one of its own between chunks
     bundle: Index  # number of its bundle
     place: Index  # in the bundle
     at: Index  # of its first step in the bundle's inputs and outputs

@@ -133,16 +133,21 @@ class Engine:
         return answer
 
     async def open(
-        self, id: str | None, ttl: float, history: Array | None = None, deadline: float | None = None
-    ) -> Session:
-        """A new session; 201 comes after its history [T, F] ran, and if that fails there is no session."""
+        self,
+        id: str | None,
+        ttl: float,
+        history: Array | None = None,
+        deadline: float | None = None,
+        told: Callable[[Session], _T] = _itself,
+    ) -> _T:
+        """A new session; 201 comes after its history [T, F] ran, and if that fails there is no session. See `fork`."""
         if history is None:
-            return self.open_now(id, ttl)
+            return told(self.open_now(id, ttl))
         self.streamable()
         self._counted(self.admit, 1, len(history))
         session = self._sessions.create(id, self, ttl)
-        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        tell = _settles(answer, lambda _: None)
+        answer: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+        tell = _settles(answer, lambda _: told(session))
 
         def ended(call: Call) -> None:
             if call.errors:
@@ -152,8 +157,7 @@ class Engine:
             tell(call)
 
         self._queue.add(one(session.row, None, history, ended, patience=_patience(deadline), kept=False))
-        await answer
-        return session
+        return await answer
 
     def open_now(self, id: str | None, ttl: float) -> Session:
         """A new session at step 0, at once."""

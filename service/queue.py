@@ -96,6 +96,7 @@ class Queue:
         if call in self._calls:
             self.settle()
             self._fail([(work, CarouselError()) for work in self._of(call)])
+            call.errors.clear()  # nobody was refused
             self._tell()
 
     def abort(self, error: CarouselError) -> None:
@@ -392,9 +393,7 @@ class Queue:
         """The works of a call that are not done."""
         if call.bundle is None:
             return []
-        ids = (
-            call.bundle.ids if call.bundle.owner is None else call.bundle.ids[call.first : call.first + len(call.rows)]
-        )
+        ids = call.bundle.ids[call.first : call.first + len(call.rows)]
         return [int(work) for work in ids if self.works.bundle[work] == call.bundle.number]
 
     # Deadlines.

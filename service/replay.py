@@ -166,25 +166,18 @@ class Answers:
         places = min(self._budget.each, max(0, room // (capacity * record)))
         old = self._start, self._steps, self._digest, self._output
         before, width = self._places, self._capacity
-        if before:
-            places = min(before, places)
+        places = min(before, places) if width else places
         self._arrays(places, capacity)
         self._budget.bytes += places * capacity * record - self._table_bytes
         self._table_bytes = places * capacity * record
-        if not before:
-            return
         rows = np.arange(width)
-        for back in range(1, before + 1):
+        for back in range(1, places + 1):
             number = self._rows.answers[:width] - back
             there = (number >= 0) & (old[1][number % before, rows] == 1)
-            self._move(back <= places, rows[there], number[there], [part[number % before, rows][there] for part in old])
-
-    def _move(self, stays: bool, rows: Index, numbers: Index, parts: list[NDArray[Any]]) -> None:
-        if stays:
-            places = numbers % self._places
-            arrays: tuple[NDArray[Any], ...] = (self._start, self._steps, self._digest, self._output)
-            for array, part in zip(arrays, parts, strict=True):
-                array[places, rows] = part
+            number, row = number[there], rows[there]
+            new: tuple[NDArray[Any], ...] = (self._start, self._steps, self._digest, self._output)
+            for array, part in zip(new, old, strict=True):
+                array[number % places, row] = part[number % before, row]
 
     def _arrays(self, places: int, capacity: int) -> None:
         self._start = zeros((places, capacity), np.int64)

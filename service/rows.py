@@ -44,27 +44,25 @@ class Rows:
 
     step: Index  # time steps applied
     ahead: Index  # those applied once all accepted work is done
-    waiting: NDArray[np.int32]  # works and turns accepted and not done
+    waiting: Index  # works and turns accepted and not done
     head: Index  # the work that is ready or runs; the others of its session are chained behind it
     tail: Index
     answers: Index  # kept so far
     deadline: NDArray[np.float64]  # on the clock, of the idle session
     ttl: NDArray[np.float64]  # seconds
 
-    _WHOLE = ("step", "ahead", "head", "tail", "answers")
-    _COUNTS = ("waiting",)
+    _WHOLE = ("step", "ahead", "waiting", "head", "tail", "answers")
     _SECONDS = ("deadline", "ttl")
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], capacity: int = 64) -> None:
         self.state: State = {name: np.zeros((0, *shape), np.float32) for name, shape in shapes.items()}
-        for name in (*self._WHOLE, *self._COUNTS, *self._SECONDS):
-            kind = np.float64 if name in self._SECONDS else np.int32 if name in self._COUNTS else np.int64
-            setattr(self, name, np.zeros(0, kind))
+        for name in (*self._WHOLE, *self._SECONDS):
+            setattr(self, name, np.zeros(0, np.float64 if name in self._SECONDS else np.int64))
         self.capacity = 0
         self._grow(capacity)
         self._fresh = ZERO + 1  # the first row that nobody ever had: its pages are not touched yet
         self._freed: list[int] = []
-        self.losses = 0  # grows when a row is given back, or its session is: who remembers rows has to look again
+        self.losses = 0  # of sessions, begun or done: whoever remembers rows has to look again
         self.row_bytes = sum(4 * int(np.prod(shape)) for shape in shapes.values())
 
     def __repr__(self) -> str:
@@ -89,9 +87,8 @@ class Rows:
 
     def free(self, row: int) -> None:
         """Give a row back; its state is overwritten when it is allocated again."""
-        for name in (*self._WHOLE, *self._COUNTS, *self._SECONDS):
+        for name in (*self._WHOLE, *self._SECONDS):
             getattr(self, name)[row] = 0
-        self.losses += 1
         self._freed.append(row)
 
     def gather(self, rows: Index | Sequence[int]) -> State:
@@ -113,6 +110,6 @@ class Rows:
 
         for name, array in self.state.items():
             self.state[name] = wider(array)  # type: ignore[assignment]  # of the same type
-        for column in (*self._WHOLE, *self._COUNTS, *self._SECONDS):
+        for column in (*self._WHOLE, *self._SECONDS):
             setattr(self, column, wider(getattr(self, column)))
         self.capacity = capacity

@@ -105,7 +105,3 @@ class Scheduler:
         if ready.count:
             self._longer[length] = ready
         return taken
-
-    def clear(self) -> None:
-        """Forget all of them."""
-        self._single, self._longer = Ready(), {}

@@ -235,4 +235,5 @@ class Sessions:
         self.ending.pop(session, None)
         self._bytes -= session.home.rows.row_bytes
         session.home.answers.forget(session.row)
+        session.home.rows.losses += 1
         session.home.rows.free(session.row)

@@ -62,9 +62,9 @@ def init(
     with _shown():
         from training.draft import draft
 
+        text = draft(table, output)
         if output.exists():
             raise TrainingError(f"{output} exists; remove it, or name another file by --output")
-        text = draft(table, output)
         _make_room(output)
         output.write_text(text, encoding="utf-8")
         typer.echo(f"Wrote {output}: read it, then run: carousel-train fit {quote(str(output))}")

@@ -5,13 +5,15 @@ Knows neither networks nor tables; `docs/model-contract.md` is its prose.
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import onnx
+
+from training.errors import RecipeError
 
 METADATA_KEY = "carousel"
 TOOLS = ("torch", "lightning", "onnx", "onnxruntime", "polars", "numpy")
@@ -103,6 +105,26 @@ def read_metadata(path: Path) -> dict[str, Any]:
     properties = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
     metadata: dict[str, Any] = json.loads(properties.get(METADATA_KEY, "{}"))
     return metadata
+
+
+def read_lstm(path: Path, features: Sequence[str], only: str) -> dict[str, Any]:
+    """Return the metadata of a float32 file of a one-way LSTM with these features.
+
+    Raises:
+        RecipeError: it is no such file; `only` says what one can have done to it.
+
+    """
+    if not path.is_file():
+        raise RecipeError(f"{path}: no such file; `carousel-train fit` makes it")
+    told = read_metadata(path)
+    cell = told.get("cell") if told.get("streamable", True) else "bidirectional"
+    if cell != "lstm":
+        raise RecipeError(f"{path}: its cell is {cell}; only {only}")
+    if "quantised" in told:
+        raise RecipeError(f"{path}: is in int8; name version {told['quantised']['version']}, which it was made of")
+    if [one["name"] for one in told["features"]] != list(features):
+        raise RecipeError(f"{path}: was made with other features than the recipe has now; fit it again")
+    return told
 
 
 def _told(part: Feature | Output | Missing | Lag) -> dict[str, Any]:

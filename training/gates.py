@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from training.contract import read_metadata
+from training.contract import read_lstm
 from training.dataset import load
 from training.errors import RecipeError, VerificationError
 from training.evaluate import unseen
@@ -61,17 +61,8 @@ def draw(
 
     """
     path = models / recipe.name / version / "model.onnx"
-    if not path.is_file():
-        raise RecipeError(f"{path}: no such file; `carousel-train fit` makes it")
-    told = read_metadata(path)
-    cell = told.get("cell") if told.get("streamable", True) else "bidirectional"
-    if cell != "lstm":
-        raise RecipeError(f"{path}: its cell is {cell}; only the gates of a one-way lstm can be drawn")
-    if "quantised" in told:
-        raise RecipeError(f"{path}: is in int8; draw --version {told['quantised']['version']}, which it was made of")
     data = load(recipe)
-    if [one["name"] for one in told["features"]] != [one.name for one in data.features]:
-        raise RecipeError(f"{path}: was made with other features than the recipe has now; fit it again")
+    read_lstm(path, [one.name for one in data.features], "the gates of a one-way lstm can be drawn")
     if sequence >= len(data.test):
         raise RecipeError(f"--sequence {sequence}: the test part of {recipe.name} has 0 to {len(data.test) - 1}")
     (one,) = unseen(recipe, data, [stretch := data.test[sequence]])

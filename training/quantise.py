@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 from torch import Tensor
 
 from training.card import write_card
-from training.contract import METADATA_KEY, read_metadata
+from training.contract import METADATA_KEY, read_lstm
 from training.cost import refuse_if_worse, section
 from training.dataset import Dataset, Stretch, load
 from training.errors import RecipeError
@@ -90,17 +90,9 @@ def quantise(recipe: Recipe, models: Path, *, of: str, version: str, tolerance: 
 
 def _told(source: Path, data: Dataset) -> dict[str, Any]:
     """Return the metadata of a file that can be quantised on these data."""
-    if not source.is_file():
-        raise RecipeError(f"{source}: no such file; `carousel-train fit` makes it")
-    told = read_metadata(source)
-    cell = told.get("cell") if told.get("streamable", True) else "bidirectional"
-    if cell != "lstm":
-        raise RecipeError(f"{source}: its cell is {cell}; only a one-way lstm can be quantised")
-    if "quantised" in told:
-        raise RecipeError(f"{source}: is in int8 already; name by --of the version that it was made of")
-    features = [one["name"] for one in told["features"]]
-    if told["data_sha256"] != data.sha256 or features != [one.name for one in data.features]:
-        raise RecipeError(f"{source}: was made with other data or features than the recipe has now; fit it again")
+    told = read_lstm(source, [one.name for one in data.features], "a one-way lstm can be quantised")
+    if told["data_sha256"] != data.sha256:
+        raise RecipeError(f"{source}: was made with other data than the recipe has now; fit it again")
     return told
 
 

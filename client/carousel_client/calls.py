@@ -148,7 +148,11 @@ class Calls:
         An item is `(session id, inputs)` or `(session id, inputs, step)`, inputs as for `Session.step`. `open` creates
         the sessions that are unknown. Only a call whose every item names its `step` is sent again after a lost answer.
         """
-        listed = [(item[0], encode(item[1]), item[2] if len(item) > 2 else None) for item in items]
+        listed = []
+        for i, item in enumerate(items):
+            if not isinstance(item, tuple | list) or len(item) not in (2, 3):
+                raise InvalidInput(f"items[{i}]: not (session id, inputs) or (session id, inputs, step)")
+            listed.append((item[0], encode(item[1]), item[2] if len(item) > 2 else None))
         bodies = [
             {"session": session, "inputs": inputs.steps} | ({} if step is None else {"step": step})
             for session, inputs, step in listed

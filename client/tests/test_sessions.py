@@ -22,6 +22,12 @@ from carousel_client import (
 )
 
 
+@pytest.mark.parametrize("item", [{"session": "s", "inputs": [[1, 2]]}, "s", ("s",), ("s", [[1, 2]], 0, 1)])
+async def test_items_of_another_shape_are_refused_by_their_place(client: Any, item: Any) -> None:
+    with pytest.raises(InvalidInput, match=r"items\[1\]: not \(session id, inputs\)"):
+        await client.steps("sum", [("s", [[1, 2]]), item])
+
+
 async def test_steps_carry_the_state_on_in_the_callers_style(client: Any) -> None:
     async with client.session("sum") as s:
         assert (await s.step([1, 2])) == [1, 2]

@@ -1,11 +1,10 @@
-"""The channels of one socket: numbers for sessions. Knows sessions and engines; not frames."""
+"""The channels of one socket: numbers for sessions. Knows sessions and engines; no bytes."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 
+from service.api.frames import Blame
 from service.engine import Engine
 from service.errors import CarouselError, ChannelNotFound, SessionNotFound, StateMismatch, TooManyChannels
 from service.model import OnnxModel
@@ -14,8 +13,6 @@ from service.sessions import Home, Session, Sessions
 
 _MOST = 65_536  # open at once on one socket
 _FOUND, _FOUND_BYTES = 64, 8 * _MOST  # lists of channels whose rows are remembered, and as much as they may be
-
-Blame: TypeAlias = Callable[[int], None]  # is told the channel that is at fault, where it is one
 
 
 @dataclass(slots=True, eq=False)

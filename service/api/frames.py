@@ -56,7 +56,9 @@ class Frame(NamedTuple):
     def answer(self, starts: Index, outputs: Array) -> bytes:
         """The answer to this request: its sessions began at `starts`, [N], and answered outputs [ΣT, K]."""
         head = self.content[: HEAD + 8 * len(self.channels)]
-        return b"".join((head, (starts + self.lengths).astype("<u8").tobytes(), outputs.astype("<f4").tobytes()))
+        return b"".join(
+            (head, (starts + self.lengths).astype("<u8").tobytes(), outputs.astype("<f4", copy=False).tobytes())
+        )
 
 
 def id_of(content: bytes) -> int | None:

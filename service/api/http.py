@@ -29,7 +29,7 @@ class Socket(Protocol):
     def attach(self, take: Callable[[bytes | str], None] | None, writable: Callable[[], None] | None) -> None:
         """Let `take` have the frames (None: discard them), and tell `writable` when `writes` is true again."""
 
-    def answer(self, frame: bytes | str) -> None:
+    def answer(self, content: bytes, *, text: bool) -> None:
         """Send a frame; nobody is to blame for one that is lost on the way."""
 
     def writes(self) -> bool:
@@ -62,12 +62,11 @@ class WebSocket(WebSocketsSansIOProtocol):
         """See Socket."""
         self._take, self._writable, self._attached = take, writable, True
 
-    def answer(self, frame: bytes | str) -> None:
+    def answer(self, content: bytes, *, text: bool) -> None:
         """See Socket."""
         if self.disconnected or self.close_sent or self.transport.is_closing():
             return
-        kind, content = (_TEXT, frame.encode()) if isinstance(frame, str) else (_BINARY, frame)
-        size = len(content)
+        kind, size = _TEXT if text else _BINARY, len(content)
         if size < 126:
             head = bytes((kind, size))
         else:

@@ -114,7 +114,7 @@ class Rest:
             history = sequence(asked["history"], served.description.features, "history").inputs
         if id is not None:
             await vacant(self._sessions, id)
-        return self._session(await engine.open(id, ttl, history, deadline), 201)
+        return body.answer(await engine.open(id, ttl, history, deadline, self._told), 201)
 
     async def many_steps(self, request: Request, model: str, version: str | None = None) -> Response:
         """Advance many sessions of a model in one call."""

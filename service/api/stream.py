@@ -162,9 +162,9 @@ class Stream:
 
         def ended(call: Call) -> None:
             if call.errors:
-                self._send(body.dump(told | _failed(call, frame.channels.tolist())).decode(), size)
+                self._tell(told | _failed(call, frame.channels.tolist()), size)
             else:
-                self._send(frame.answer(call.starts, call.outputs), size)
+                self._send(frame.answer(call.starts, call.outputs), size, text=False)
 
         return self._submit(served.engine, Call(rows, frame.lengths, frame.asked, inputs, ended), size, told)
 
@@ -223,17 +223,17 @@ class Stream:
         self._tell(view, CONTROL)
 
     def _tell(self, view: View, size: int) -> None:
-        self._send(body.dump(view).decode(), size)
+        self._send(body.dump(view), size, text=True)
 
     def _count(self, size: int) -> None:
         self._under_way += 1
         self._in_flight += size
 
-    def _send(self, answer: bytes | str, size: int) -> None:
+    def _send(self, answer: bytes, size: int, *, text: bool) -> None:
         """Send the answer of a frame that had `size` bytes in flight; if the socket was lost it is kept for a retry."""
         self._under_way -= 1
         reads = self._socket.writes()
-        self._socket.answer(answer)
+        self._socket.answer(answer, text=text)
         if reads:
             self._in_flight -= size
         else:  # an error may be longer than what its frame was reckoned for

@@ -74,6 +74,17 @@ async def test_an_abandoned_predict_is_dropped_and_its_row_freed(serve: Serve) -
     await it.quiet()
     it.nothing_leaks()
     assert len(it.model.batches) <= runs + 1
+    assert it.engine.statistics().refused == {}
+
+
+async def test_who_remembers_rows_is_told_when_a_session_is_lost_and_not_by_a_long_call(serve: Serve) -> None:
+    it = serve(chunk=2)
+    session, other = it.open(), it.open("t")
+    before = it.engine.rows.losses
+    await it.step(session, *range(9))  # on a row of its own between its chunks
+    assert it.engine.rows.losses == before
+    await it.engine.delete(other)
+    assert it.engine.rows.losses > before
 
 
 @pytest.mark.parametrize("others", [0, 1])

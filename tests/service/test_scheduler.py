@@ -86,12 +86,6 @@ def test_what_is_left_of_a_work_decides_its_class() -> None:
     assert batches(scheduler, 1) == [[1, 3]]
 
 
-def test_a_cleared_scheduler_is_empty() -> None:
-    scheduler = scheduled(1, 2, 9)
-    scheduler.clear()
-    assert (len(scheduler), batches(scheduler, 1)) == (0, [[]])
-
-
 @given(st.lists(st.one_of(lengths, st.none())), st.integers(1, 4), st.sampled_from([1, 3, 4, 32, UNCUT]))
 def test_every_work_runs_once_in_the_order_of_its_class_and_no_single_step_waits_for_two_batches_of_longer(
     story: list[list[int] | None], batch: int, chunk: int

@@ -125,9 +125,9 @@ def test_a_missing_file_an_int8_one_and_one_of_other_data_are_one_message_each(t
     with pytest.raises(RecipeError, match="is what int8 is made of; write another --version"):
         write(trained, tmp_path, version="1")
     write(trained, tmp_path)
-    with pytest.raises(RecipeError, match="is in int8 already; name by --of the version"):
+    with pytest.raises(RecipeError, match="is in int8; name version 1, which it was made of"):
         write(trained, tmp_path, of="2", version="3")
-    with pytest.raises(RecipeError, match="was made with other data or features"):
+    with pytest.raises(RecipeError, match="was made with other data than"):
         write(tables.recipe(tmp_path, table=tables.line(59)), tmp_path)
 
 
@@ -140,7 +140,7 @@ def test_the_command_says_what_it_costs_and_what_it_wrote(trained: Recipe, tmp_p
 
 def test_the_gates_of_an_int8_file_are_drawn_from_the_float32_one(trained: Recipe, tmp_path: Path) -> None:
     path = write(trained, tmp_path)
-    with pytest.raises(RecipeError, match="is in int8; draw --version 1, which it was made of"):
+    with pytest.raises(RecipeError, match="is in int8; name version 1, which it was made of"):
         draw(trained, tmp_path / "models", "2", path.with_name("gates.png"))
 
 
