@@ -9,7 +9,8 @@ from types import FrameType
 import uvicorn
 
 from service import logs
-from service.api import http
+from service.api.http import Http
+from service.api.websocket import WebSocket
 from service.main import Carousel
 from service.settings import Settings
 
@@ -60,8 +61,8 @@ def serve(settings: Settings) -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=http.Http,
-        ws=http.WebSocket,
+        http=Http,
+        ws=WebSocket,
         ws_max_size=settings.max_body_bytes,
         ws_per_message_deflate=False,
         proxy_headers=False,  # nobody here looks at the client's address

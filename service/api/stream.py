@@ -16,7 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from service.api import body, frames
 from service.api.channels import Channels
 from service.api.control import CONTROL, Control, View, echo
-from service.api.http import Socket
+from service.api.websocket import Socket
 from service.engine import Engine
 from service.errors import CarouselError, InvalidRequest, Overloaded
 from service.repository import Repository
