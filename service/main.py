@@ -16,7 +16,8 @@ from uvicorn.protocols.utils import ClientDisconnected
 
 from service import __version__
 from service.api import body, openapi
-from service.api.edge import Edge
+from service.api.calls import Calls
+from service.api.edge import Edge, Named
 from service.api.hot import Hot
 from service.api.ops import Metrics, Ops
 from service.api.rest import Rest
@@ -40,7 +41,7 @@ _log = logging.getLogger("carousel.main")
 
 
 class Carousel:
-    """The service: `asgi` is what a server runs, `drain` what it calls before it stops."""
+    """The service: `asgi` and `hot` are what a server runs, `drain` what it calls before it stops."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -51,9 +52,10 @@ class Carousel:
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         self.app = _application(self._lifespan)
-        rest = Rest(self._repository, self._sessions, settings)
-        self.asgi = Edge(Hot(self.app, rest.hot()))
-        ops = Ops(self._unready, Metrics(self._repository, self._sessions, self.asgi))
+        edge, calls = Edge(), Calls(self._repository, self._sessions, settings)
+        self.hot, self.asgi = Hot(calls.routes(), edge), Named(self.app, edge)
+        rest = Rest(self._repository, self._sessions, settings, calls)
+        ops = Ops(self._unready, Metrics(self._repository, self._sessions, edge))
         self.app.include_router(rest.router())
         self.app.include_router(ops.router())
         self.app.include_router(_stream_router(self._streams))

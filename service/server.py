@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import signal
+from functools import partial
 from types import FrameType
 
 import uvicorn
@@ -61,7 +62,7 @@ def serve(settings: Settings) -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=Http,
+        http=partial(Http, carousel.hot, settings.max_body_bytes),  # type: ignore[arg-type]  # whatever makes one
         ws=WebSocket,
         ws_max_size=settings.max_body_bytes,
         ws_per_message_deflate=False,

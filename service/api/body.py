@@ -4,6 +4,7 @@ import json
 import math
 import time
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -100,14 +101,14 @@ def _integer(digits: str) -> int | float:
     return int(digits) if -(2**63) <= number < 2**63 else number
 
 
-def deadline_of(request: Request) -> float | None:
+def deadline(headers: Mapping[bytes, bytes]) -> float | None:
     """When the caller's patience ends, on the monotonic clock; call it once the last byte is read.
 
     Raises:
         InvalidRequest: X-Request-Timeout-Ms is not a whole number of milliseconds.
 
     """
-    given = next((value for name, value in request.scope["headers"] if name == b"x-request-timeout-ms"), None)
+    given = headers.get(b"x-request-timeout-ms")
     if given is None:
         return None
     asked = given.decode("latin-1")

@@ -1,59 +1,56 @@
-"""The routes that carry the load, on the shortest path: past the framework's routing, which costs more than they do.
+"""The routes that carry the load: served below ASGI and past the framework, which cost more than they do.
 
-They are routes of the application too, by which they are documented, and by which they are served where a request has a
-query. Knows paths; what a route does is given to it.
+They are routes of the application too, by which they are documented, and by which they are served where a request is
+not of the usual kind. Knows paths; what a route does is given to it, and HTTP is left to its caller.
 """
 
-import logging
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple
 
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api import body
-from service.errors import CarouselError
+from service.api.edge import Edge
 
-Route = Callable[[Request, str], Awaitable[Response]]  # the name is what stands in the braces of its path
-
-_log = logging.getLogger("carousel.request")
+LEFT = 499  # nobody reads it; it is what is counted when the caller leaves before he is answered
 
 
-class Path:
-    """The path of a route, as the request counter reads it."""
+class Asked:
+    """What a hot route is asked: the whole body, by a caller who may be impatient, and may leave."""
 
-    __slots__ = ("path",)
+    __slots__ = ("abandon", "content", "deadline")
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, content: bytes, headers: dict[bytes, bytes]) -> None:
+        self.content, self.deadline = content, body.deadline(headers)
+        self.abandon: Callable[[], object] | None = None  # what to do if the caller leaves: it cancels the route
+
+
+Route = Callable[[Asked, str], Coroutine[Any, Any, Response]]  # the name is what stands in the braces of its path
+
+
+class Found(NamedTuple):
+    """The route of a path, and the name in it."""
+
+    path: str
+    route: Route
+    name: str
 
 
 class Hot:
-    """Wraps the application. Paths are `/v1/WHAT/{name}/VERB`, and all take POST."""
+    """The routes by path, each with one name in braces. All take POST."""
 
-    def __init__(self, app: ASGIApp, routes: dict[str, Route]) -> None:
-        self._app = app
-        self._routes: dict[tuple[str, str], tuple[Path, Route]] = {}
-        for path, route in routes.items():
-            _, _, what, _, verb = path.split("/")
-            self._routes[what, verb] = Path(path), route
+    def __init__(self, routes: dict[str, Route], edge: Edge) -> None:
+        self.edge = edge
+        self._routes = [(_pattern(path), path, route) for path, route in routes.items()]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        if scope["type"] == "http" and scope["method"] == "POST" and not scope["query_string"]:
-            parts = scope["path"].split("/")
-            if len(parts) == 5 and parts[1] == "v1" and parts[3] and (found := self._routes.get((parts[2], parts[4]))):
-                scope["route"], route = found
-                await (await _answer(route, Request(scope, receive), parts[3]))(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+    def find(self, path: bytes) -> Found | None:
+        """The route of a path without query and escapes, if there is one."""
+        for pattern, written, route in self._routes:
+            if (match := pattern.fullmatch(path)) is not None:
+                return Found(written, route, match[1].decode("ascii"))
+        return None
 
 
-async def _answer(route: Route, request: Request, name: str) -> Response:
-    try:
-        return await route(request, name)
-    except CarouselError as error:
-        return body.problem(error)
-    except Exception:
-        _log.exception("%s", request.url.path)
-        return body.problem(CarouselError())
+def _pattern(path: str) -> re.Pattern[bytes]:
+    return re.compile(re.sub(r"{\w+}", r"([\\w.:@-]+)", path).encode())

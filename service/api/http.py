@@ -1,20 +1,139 @@
-"""Below ASGI: what the parsers refuse is answered like everything else. Knows uvicorn; nothing of Carousel."""
+"""Below ASGI: serves hot routes, and answers what the parser refuses like everything else. Knows uvicorn."""
 
+import asyncio
+import logging
 import secrets
+import time
+from collections.abc import Coroutine
+from contextvars import copy_context
+from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.responses import Response
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.api import body
-from service.errors import InvalidRequest
+from service.api.hot import LEFT, Asked, Found, Hot
+from service.errors import CarouselError, InvalidRequest
+
+_UNUSUAL = frozenset((b"content-encoding", b"expect", b"transfer-encoding", b"upgrade"))  # headers that ASGI sees to
+_CUT_OFF = 400  # likewise when he leaves amid his own request
+
+_log = logging.getLogger("carousel.request")
 
 
 class Http(HttpToolsProtocol):
-    """uvicorn's protocol, whose own refusal would be plain text without a request id."""
+    """uvicorn's protocol, past which hot routes are served, and whose own refusal would be plain text without an id."""
+
+    def __init__(self, hot: Hot, most: int, **how: Any) -> None:
+        super().__init__(**how)
+        self.hot, self._most = (
+            hot,
+            min(most, HIGH_WATER_LIMIT),
+        )  # bytes of a body; ASGI stops the reading of longer ones
+
+    def on_headers_complete(self) -> None:
+        """Begin an exchange with a hot route, if it is asked in the usual way; else it is a matter of ASGI."""
+        exchange = self._exchange()
+        if exchange is None:
+            super().on_headers_complete()
+        else:
+            self.cycle = exchange  # type: ignore[assignment]  # it has what this class asks of a cycle
+
+    def _exchange(self) -> "Exchange | None":
+        parser, found = self.parser, self.hot.find(self.url)
+        if found is None or parser.get_method() != b"POST" or parser.get_http_version() != "1.1":
+            return None
+        if self.flow.write_paused or not (self.cycle is None or self.cycle.response_complete):
+            return None  # answers have to wait, for a client who does not read or for those before them
+        headers = dict(self.headers)
+        if not _UNUSUAL.isdisjoint(headers) or int(headers.get(b"content-length", 0)) > self._most:
+            return None
+        return Exchange(self, found, headers, keep_alive=parser.should_keep_alive())
 
     def send_400_response(self, msg: str) -> None:
         """Answer bytes that are no HTTP request, and close."""
         self.transport.write(refusal(msg))
         self.transport.close()
+
+
+class Exchange:
+    """A request of a hot route and its answer, where uvicorn has a cycle of its own: it reads and writes the public
+    attributes, and tells by `message_event` that something has come.
+
+    The route runs without a task: it begins with the last byte, and goes on when the future is done that it waits for.
+    """
+
+    body, more_body, disconnected, response_complete = b"", True, False, False
+    _running: Coroutine[Any, Any, Response] | None = None
+    _asked: Asked | None = None
+
+    def __init__(self, http: Http, found: Found, headers: dict[bytes, bytes], *, keep_alive: bool) -> None:
+        self._http, self._found, self._headers = http, found, headers
+        self.keep_alive, self._path, self._begin = keep_alive, http.url, time.perf_counter()
+        self._context = copy_context()  # of its log lines
+        self._id = self._context.run(http.hot.edge.name, headers)
+
+    @property
+    def message_event(self) -> "Exchange":
+        """What uvicorn tells."""
+        return self
+
+    def set(self) -> None:
+        """A part of the body has come, or its end, or that of the connection."""
+        if self.disconnected:
+            self._context.run(self._lost)
+        elif not self.more_body and self._running is None:
+            self._context.run(self._start)
+
+    def _start(self) -> None:
+        self._running = self._run()
+        self._go_on()
+
+    async def _run(self) -> Response:
+        try:
+            self._asked = Asked(self.body, self._headers)
+            return await self._found.route(self._asked, self._found.name)
+        except CarouselError as error:
+            return body.problem(error)
+        except Exception:
+            _log.exception("%s", self._found.path)
+            return body.problem(CarouselError())
+
+    def _go_on(self, _: object = None) -> None:
+        assert self._running is not None
+        try:
+            future = self._running.send(None)
+        except StopIteration as done:
+            self._answer(done.value)
+        except asyncio.CancelledError:
+            self._end(LEFT)
+        else:
+            future.add_done_callback(self._go_on)
+
+    def _answer(self, response: Response) -> None:
+        self._end(response.status_code)
+        if self.disconnected:
+            return
+        http = self._http
+        headers = [*http.server_state.default_headers, *response.raw_headers, (b"x-request-id", self._id)]
+        if not self.keep_alive:
+            headers.append((b"connection", b"close"))
+        lines = [b"%b: %b\r\n" % header for header in headers]
+        http.transport.write(b"".join((STATUS_LINE[response.status_code], *lines, b"\r\n", response.body)))
+        if not self.keep_alive:
+            http.transport.close()
+        http.on_response_complete()
+
+    def _lost(self) -> None:
+        if self._running is None:
+            self._end(_CUT_OFF)
+        elif self._asked is not None and self._asked.abandon is not None:
+            self._asked.abandon()
+
+    def _end(self, status: int) -> None:
+        self.response_complete = True
+        self._http.hot.edge.note("POST", self._found.path, self._path.decode("ascii"), status, self._begin)
 
 
 def refusal(detail: str) -> bytes:

@@ -1,27 +1,20 @@
 """Door one: JSON over REST, `/v1`. Each route decodes, calls the engine and encodes."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from service.api import body, views
-from service.api.hot import Route
-from service.api.many import Many
+from service.api.calls import Calls
+from service.api.hot import LEFT, Asked
 from service.api.openapi import described
 from service.api.values import fields, sequence
 from service.engine import Engine, vacant
 from service.errors import (
-    InvalidInput,
-    ModelNotFound,
     SessionExists,
-    SessionExpired,
-    SessionNotFound,
     StateMismatch,
-    VersionNotFound,
 )
 from service.model import OnnxModel
 from service.repository import NAME, Repository
@@ -29,16 +22,12 @@ from service.sessions import Session, Sessions
 from service.settings import Settings
 from service.snapshot import Snapshot, decode
 
-_SMALL = 4096  # bytes; such a body is parsed in no time
-_LEFT = 499  # nobody reads it; it is what is counted when the caller leaves first
-
 
 class Rest:
     """The routes, over what they call."""
 
-    def __init__(self, repository: Repository, sessions: Sessions, settings: Settings) -> None:
-        self._repository, self._sessions, self._settings = repository, sessions, settings
-        self._many = Many(repository, sessions, settings)
+    def __init__(self, repository: Repository, sessions: Sessions, settings: Settings, calls: Calls) -> None:
+        self._repository, self._sessions, self._settings, self._calls = repository, sessions, settings, calls
 
     def router(self) -> APIRouter:
         """All routes of `/v1` but the stream."""
@@ -59,14 +48,6 @@ class Rest:
             router.add_api_route(path, route, methods=[verb], **described(route.__name__))
         return router
 
-    def hot(self) -> dict[str, Route]:
-        """Those that carry the load."""
-        return {
-            "/v1/sessions/{id}/steps": self.steps,
-            "/v1/models/{model}/steps": self.many_steps,
-            "/v1/models/{model}/predict": self.predict,
-        }
-
     async def models(self) -> Response:
         """The models, their versions and states."""
         return body.answer(views.models(self._repository))
@@ -77,35 +58,23 @@ class Rest:
 
     async def predict(self, request: Request, model: str, version: str | None = None) -> Response:
         """Run whole sequences, each from the zero state."""
-        raw = await body.read(request, self._settings.max_body_bytes)
-        self._spare(raw, lambda: self._repository.ready(model, version))
-        asked = fields(body.parse(raw), "body", {"sequences": list}, {})
-        deadline = body.deadline_of(request)
-        engine, served = self._repository.ready(model, version)
-        if not asked["sequences"]:
-            raise InvalidInput("sequences: empty")
-        features = served.description.features
-        given = [sequence(one, features, f"sequences[{index}]") for index, one in enumerate(asked["sequences"])]
-        answer = engine.predict([one.inputs for one in given], deadline)
+        asked = await self._asked(request)
         left = asyncio.ensure_future(request.receive())  # the body is read: what comes now is the disconnect
-        left.add_done_callback(lambda _: answer.cancel())
+        left.add_done_callback(lambda _: asked.abandon() if asked.abandon is not None else None)
         try:
-            outputs = await answer
+            return await self._calls.predict(asked, model, version)
         except asyncio.CancelledError:
             if not left.done() or left.cancelled():
                 raise  # it is the server that stops
-            return Response(status_code=_LEFT)
+            return Response(status_code=LEFT)
         finally:
             left.cancel()
-        columns = served.description.outputs
-        answers = [one.outputs(output, columns) for one, output in zip(given, outputs, strict=True)]
-        return body.answer({"model": model, "version": engine.version, "outputs": answers})
 
     async def open(self, request: Request, model: str, version: str | None = None) -> Response:
         """Open a session, warmed up by its history."""
         known = {"id": str, "ttl_seconds": (int, float), "history": object}
         asked = fields(await self._object(request), "body", {}, known)
-        deadline = body.deadline_of(request)
+        deadline = body.deadline(dict(request.scope["headers"]))
         engine, served = self._repository.ready(model, version)
         engine.streamable()
         id, ttl = self._new_id(asked), views.ttl(asked, self._settings)
@@ -118,14 +87,7 @@ class Rest:
 
     async def many_steps(self, request: Request, model: str, version: str | None = None) -> Response:
         """Advance many sessions of a model in one call."""
-        asked = fields(await self._object(request), "body", {"items": list}, {"open": bool})
-        deadline = body.deadline_of(request)
-        self._repository.ready(model, version)
-        if not asked["items"]:
-            raise InvalidInput("items: empty")
-        may_open = asked.get("open", False)
-        items = await self._many.steps(asked["items"], model, version, may_open=may_open, deadline=deadline)
-        return body.answer({"items": items})
+        return await self._calls.many_steps(await self._asked(request), model, version)
 
     async def session(self, id: str) -> Response:
         """A session as it stands."""
@@ -140,17 +102,7 @@ class Rest:
 
     async def steps(self, request: Request, id: str) -> Response:
         """Advance a session by T steps."""
-        raw = await body.read(request, self._settings.max_body_bytes)
-        self._spare(raw, lambda: self._of(self._sessions.get(id)))
-        asked = fields(body.parse(raw), "body", {"inputs": object}, {"step": int})
-        deadline = body.deadline_of(request)
-        session = self._sessions.get(id)
-        engine, served = self._of(session)
-        step = views.step(asked, "body")
-        given = sequence(asked["inputs"], served.description.features, "inputs")
-        answer = await engine.step(session, given.inputs, step, deadline)
-        outputs = given.outputs(answer.outputs, served.description.outputs)
-        return body.answer({"outputs": outputs, "step": answer.step})
+        return await self._calls.steps(await self._asked(request), id)
 
     async def fork(self, request: Request, id: str) -> Response:
         """A new session with a copy of the state, once the accepted work is done."""
@@ -184,14 +136,11 @@ class Rest:
         session.belongs(snapshot.model, snapshot.version)
         return body.answer(await engine.replace(session, snapshot.step, snapshot.state, self._told))
 
+    async def _asked(self, request: Request) -> Asked:
+        return Asked(await body.read(request, self._settings.max_body_bytes), dict(request.scope["headers"]))
+
     async def _object(self, request: Request) -> dict[str, Any]:
         return body.parse(await body.read(request, self._settings.max_body_bytes))
-
-    def _spare(self, raw: bytes, find: Callable[[], tuple[Engine, OnnxModel]]) -> None:
-        """Do not parse a large body for which there is no room: under load the parsing would starve the model."""
-        if len(raw) > _SMALL:
-            with suppress(ModelNotFound, VersionNotFound, SessionNotFound, SessionExpired):  # told in its turn
-                find()[0].spare(len(raw))
 
     def _of(self, session: Session) -> tuple[Engine, OnnxModel]:
         return self._repository.ready(session.model, session.version)
