@@ -1,17 +1,18 @@
 """Bodies in, bounded and decoded; answers and problems out. Knows HTTP and JSON; not models or sessions."""
 
-import json
 import math
 import time
 import zlib
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.api.texts import dump, parse
 from service.errors import CarouselError, InvalidRequest, PayloadTooLarge, UnsupportedEncoding
+
+__all__ = ["PROBLEM", "Json", "answer", "deadline", "dump", "parse", "problem", "read"]
 
 PROBLEM = "application/problem+json"
 _WINDOW = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
@@ -63,44 +64,6 @@ def _too_large(limit: int) -> PayloadTooLarge:
     return PayloadTooLarge(f"the body is over {limit} bytes; send less at once, or use the stream")
 
 
-def parse(body: bytes | str) -> dict[str, Any]:
-    """The JSON object in a body.
-
-    Raises:
-        InvalidRequest: not UTF-8, not JSON (NaN and Infinity are not), or not an object.
-
-    """
-    try:
-        content = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        content = _parse_slowly(body, error)
-    if not isinstance(content, dict):
-        raise InvalidRequest("the body is not a JSON object")
-    return content
-
-
-def _parse_slowly(body: bytes | str, error: orjson.JSONDecodeError) -> Any:
-    """What the strict parser refused may still be JSON: 1e400 is a number, only not a finite one."""
-    if "infinity" not in str(error):
-        raise InvalidRequest(f"the body is not JSON: {error}") from error
-    try:
-        content = json.loads(body, parse_constant=_no_constant, parse_int=_integer)
-        orjson.dumps(content)  # a lone surrogate passes the lenient parser, and could not be answered with
-    except (ValueError, TypeError, RecursionError) as slow:
-        raise InvalidRequest(f"the body is not JSON: {slow}") from slow
-    return content
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _integer(digits: str) -> int | float:
-    """As the strict parser has it: a float where 64 bits do not hold it."""
-    number = float(digits)
-    return int(digits) if -(2**63) <= number < 2**63 else number
-
-
 def deadline(headers: Mapping[bytes, bytes]) -> float | None:
     """When the caller's patience ends, on the monotonic clock; call it once the last byte is read.
 
@@ -115,11 +78,6 @@ def deadline(headers: Mapping[bytes, bytes]) -> float | None:
     if not (asked.isascii() and asked.isdigit() and len(asked) <= 12):
         raise InvalidRequest(f"X-Request-Timeout-Ms is {asked!r}, not a whole number of milliseconds")
     return time.monotonic() + int(asked) / 1000
-
-
-def dump(content: Any) -> bytes:
-    """JSON; float32 arrays as their shortest decimals."""
-    return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 class Json(Response):

@@ -1,90 +1,141 @@
 """Sequences between JSON and arrays: WIRE's S. Pure; it names the place of whatever is wrong."""
 
 from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from service.errors import InvalidInput, InvalidRequest
-from service.model import Column
 from service.rows import Array
 
+if TYPE_CHECKING:  # the process that reads large bodies runs no model
+    from service.model import Column
+
 _NUMBERS = {int, float}  # bool is its own type, and is not a number
+_NOTHING: Array = np.empty((0, 0), np.float32)
 
 
-@dataclass(frozen=True)
-class Sequenced:
+class Steps(NamedTuple):
+    """An S as columns, read before its model is known. What no model would take comes along as a fault."""
+
+    inputs: Array  # [T, W]
+    first: int | tuple[str, ...] | None  # what the first step is: W numbers, or numbers of these names; or neither
+    fault: str = ""  # begins with the place in S
+
+
+class Named(NamedTuple):
+    """Outputs [T, K] that are written as objects."""
+
+    names: list[str]
+    outputs: Array
+
+    def objects(self) -> list[dict[str, Any]]:
+        """One a step, ready for JSON."""
+        return [dict(zip(self.names, step, strict=True)) for step in self.outputs]
+
+
+class Sequenced(NamedTuple):
     """Inputs [T, F] and whether they came as objects: the answer goes back in the same style."""
 
     inputs: Array
     objects: bool
 
-    def outputs(self, outputs: Array, columns: Sequence[Column]) -> Any:
-        """Outputs [T, K] in the style of the inputs, ready for JSON."""
-        if not self.objects:
-            return outputs
-        names = [column.name for column in columns]
-        return [dict(zip(names, step, strict=True)) for step in outputs]
+    def outputs(self, outputs: Array, columns: "Sequence[Column]") -> Array | Named:
+        """Outputs [T, K] in the style of the inputs."""
+        return Named([column.name for column in columns], outputs) if self.objects else outputs
 
 
-def sequence(given: Any, features: Sequence[Column], place: str) -> Sequenced:
-    """A list of steps, all lists of F numbers or all objects by feature name.
+def sequence(given: Steps, features: "Sequence[Column]", place: str) -> Sequenced:
+    """Steps that are all lists of F numbers, or all objects by feature name.
 
     Raises:
         InvalidInput: anything else; `detail` begins with the place.
 
     """
+    inputs, first, fault = given
+    if isinstance(first, int) and first != len(features):
+        raise InvalidInput(f"{place}[0]: {_too_wide(first, len(features))}")
+    names = [column.name for column in features] if isinstance(first, tuple) else []
+    if isinstance(first, tuple) and set(first) != set(names):
+        raise InvalidInput(f"{place}[0]: {_other_names(first, names)}")
+    if fault:
+        raise InvalidInput(place + fault)
+    if not isinstance(first, tuple):
+        return Sequenced(inputs, objects=False)
+    places = {name: column for column, name in enumerate(first)}
+    return Sequenced(np.take(inputs, [places[name] for name in names], axis=1), objects=True)
+
+
+def steps(given: Any) -> Steps:
+    """What a parser made of an S, as columns."""
     if not isinstance(given, list):
-        raise InvalidInput(f"{place}: not a list of steps")
+        return Steps(_NOTHING, None, ": not a list of steps")
     if not given:
-        raise InvalidInput(f"{place}: empty")
-    objects = isinstance(given[0], dict)
-    steps = _in_order(given, features, place) if objects else given
-    _check_steps(steps, features, place)
-    flat = steps[0] if len(steps) == 1 else list(chain.from_iterable(steps))
+        return Steps(_NOTHING, None, ": empty")
+    first = tuple(given[0]) if isinstance(given[0], dict) else len(given[0]) if isinstance(given[0], list) else None
+    try:
+        return Steps(_inputs(given, first), first)
+    except InvalidInput as fault:
+        return Steps(_NOTHING, first, fault.detail)
+
+
+def _inputs(given: list[Any], first: int | tuple[str, ...] | None) -> Array:
+    """Steps like the first one, [T, W]. Raises InvalidInput, whose detail begins with the place in S."""
+    rows = _in_order(given, first) if isinstance(first, tuple) else given
+    width = _width(rows)
+    flat = rows[0] if len(rows) == 1 else list(chain.from_iterable(rows))
     if not set(map(type, flat)) <= _NUMBERS:
-        first = next(index for index, value in enumerate(flat) if type(value) not in _NUMBERS)
-        raise InvalidInput(f"{_at(first, features, place, objects)}: not a number")
+        wrong = next(index for index, value in enumerate(flat) if type(value) not in _NUMBERS)
+        raise InvalidInput(f"{_at(wrong, first)}: not a number")
     with np.errstate(over="ignore"):
-        inputs = np.frombuffer(array("d", flat)).astype(np.float32)  # NumPy reads a list at half the speed
+        inputs = np.array(array("d", flat)).astype(np.float32)  # NumPy reads a list at half the speed
     finite = np.isfinite(inputs)
     if not finite.all():
-        raise InvalidInput(f"{_at(int(np.flatnonzero(~finite)[0]), features, place, objects)}: no finite float32")
-    return Sequenced(inputs.reshape(len(steps), len(features)), objects)
+        raise InvalidInput(f"{_at(int(np.flatnonzero(~finite)[0]), first)}: no finite float32")
+    return inputs.reshape(len(rows), width)
 
 
-def _in_order(given: list[Any], features: Sequence[Column], place: str) -> list[list[Any]]:
-    """Objects as lists in feature order."""
-    names = [column.name for column in features]
+def _in_order(given: list[Any], names: tuple[str, ...]) -> list[list[Any]]:
+    """Objects as lists in the order of the first."""
     known = set(names)
-    steps = []
+    rows = []
     for index, step in enumerate(given):
         if not isinstance(step, dict):
-            raise InvalidInput(f"{place}[{index}]: not an object, as the first step is")
+            raise InvalidInput(f"[{index}]: not an object, as the first step is")
         if step.keys() != known:
-            missing = [name for name in names if name not in step]
-            unknown = [name for name in step if name not in known]
-            what = f"no {missing[0]!r}" if missing else f"unknown feature {unknown[0]!r}"
-            raise InvalidInput(f"{place}[{index}]: {what}; the model's features are {', '.join(names)}")
-        steps.append([step[name] for name in names])
-    return steps
+            raise InvalidInput(f"[{index}]: {_other_names(step, names)}")
+        rows.append([step[name] for name in names])
+    return rows
 
 
-def _check_steps(steps: list[Any], features: Sequence[Column], place: str) -> None:
-    for index, step in enumerate(steps):
+def _width(rows: list[Any]) -> int:
+    """How many numbers each has."""
+    for index, step in enumerate(rows):
         if not isinstance(step, list):
-            raise InvalidInput(f"{place}[{index}]: not a list of numbers{', as the first step is' if index else ''}")
-        if len(step) != len(features):
-            raise InvalidInput(f"{place}[{index}]: {len(step)} features, the model has {len(features)}")
+            raise InvalidInput(f"[{index}]: not a list of numbers{', as the first step is' if index else ''}")
+        if len(step) != len(rows[0]):
+            raise InvalidInput(f"[{index}]: {_too_wide(len(step), len(rows[0]))}")
+    return len(rows[0])
 
 
-def _at(index: int, features: Sequence[Column], place: str, objects: bool) -> str:
+def _too_wide(width: int, features: int) -> str:
+    return f"{width} features, the model has {features}"
+
+
+def _other_names(step: Iterable[str], names: Sequence[str]) -> str:
+    """What is wrong with the names of a step that has not these."""
+    missing = [name for name in names if name not in step]
+    unknown = [name for name in step if name not in names]
+    what = f"no {missing[0]!r}" if missing else f"unknown feature {unknown[0]!r}"
+    return f"{what}; the model's features are {', '.join(names)}"
+
+
+def _at(index: int, first: int | tuple[str, ...] | None) -> str:
     """The place of the index-th number of a sequence."""
-    step, column = divmod(index, len(features))
-    return f"{place}[{step}].{features[column].name}" if objects else f"{place}[{step}][{column}]"
+    step, column = divmod(index, first if isinstance(first, int) else len(first or ()))
+    return f"[{step}].{first[column]}" if isinstance(first, tuple) else f"[{step}][{column}]"
 
 
 def fields(given: Any, place: str, required: dict[str, Any], optional: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,151 @@
+"""JSON in and out: texts become objects whose sequences are columns, and arrays become texts. Pure.
+
+There are two ways in. The first reads numbers straight into arrays, and knows only what load looks like; what it cannot
+read goes the other way, which reads everything there is and says what is wrong. Both agree on all that the first reads.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+import numpy as np
+import orjson
+from simdjson import Array, Object, Parser
+
+from service.api.values import Named, Steps, steps
+from service.errors import InvalidRequest
+
+_KEYS = 64  # an object with more is none of the wire's, and is not carried from place to place
+_SAFE = 1e76  # a sum of squares below it has no number whose nearest float32 is infinite
+_PARSED = 2**18  # bytes; the memory for so many is kept for the next text
+
+_parser = Parser()  # of whoever has the thread: it parses, and is done with the result, in one call
+
+
+class _OddError(Exception):
+    """Not what load looks like."""
+
+
+def parse(text: bytes | str) -> dict[str, Any]:
+    """The JSON object in a text, every S in it as columns, other lists in it left out.
+
+    Raises:
+        InvalidRequest: not UTF-8, not JSON (NaN and Infinity are not), or not an object.
+
+    """
+    content = text.encode() if isinstance(text, str) else text
+    try:
+        read = _plain(content)
+    except (_OddError, InvalidRequest, ValueError, TypeError, LookupError, RuntimeError):
+        read = _columns(_loads(content), steps)
+    return read
+
+
+def _plain(text: bytes) -> dict[str, Any]:
+    """The quick way; it may raise anything."""
+    if text[:1] != b"{" or b"\\" in text:  # a mark before it would be skipped, and a key be cut at a NUL
+        raise _OddError
+    parser = _parser if len(text) <= _PARSED else Parser()
+    content: dict[str, Any] = _columns(parser.parse(text), _plain_steps)
+    if _brackets(text) != _lists(content):  # there is a list where numbers were looked for
+        raise _OddError
+    return content
+
+
+def _plain_steps(given: Any) -> Steps:
+    if type(given) is not Array:
+        raise _OddError
+    (width,) = {len(step) for step in cast("Iterable[Array]", given)}
+    numbers = np.frombuffer(given.as_buffer(of_type="d"))
+    if not numbers.dot(numbers) < _SAFE:
+        raise _OddError
+    return Steps(numbers.astype(np.float32).reshape(len(given), width), width)
+
+
+def _brackets(text: bytes) -> int:
+    if len(text) < 4096:
+        return text.count(b"[")
+    return int(np.count_nonzero(np.frombuffer(text, np.uint8) == ord("[")))
+
+
+def _lists(content: Any) -> int:
+    """How many lists a text of this content has."""
+    if isinstance(content, Steps):
+        return 1 + len(content.inputs)
+    if isinstance(content, dict):
+        return sum(map(_lists, content.values()))
+    return 1 + sum(map(_lists, content)) if isinstance(content, list) else 0
+
+
+def _columns(content: Any, steps: Callable[[Any], Steps]) -> Any:
+    """What a parser read, with `steps` made of what stands where an S does."""
+    if isinstance(content, list):
+        return []
+    if not isinstance(content, _OBJECTS):
+        return content
+    if len(content) > _KEYS:
+        raise InvalidRequest(f"an object has {len(content)} keys; none has more than {_KEYS}")
+    columns = {key: _value(key, content[key], steps) for key in content}
+    if len(columns) < len(content):  # a key came twice: the last one counts
+        raise _OddError
+    return columns
+
+
+def _value(key: str, value: Any, steps: Callable[[Any], Steps]) -> Any:
+    if key in _S:
+        return steps(value)
+    if isinstance(value, _LISTS):
+        if key == "sequences":
+            return [steps(one) for one in value]
+        if key == "items":
+            return [_columns(one, steps) for one in value]
+    return _columns(value, steps)
+
+
+_S = ("inputs", "history")  # the keys of an S
+_OBJECTS = (dict, Object)
+_LISTS = (list, Array)
+
+
+def _loads(text: bytes) -> dict[str, Any]:
+    """The sure way."""
+    try:
+        content = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        content = _loads_slowly(text, error)
+    if not isinstance(content, dict):
+        raise InvalidRequest("the body is not a JSON object")
+    return content
+
+
+def _loads_slowly(text: bytes, error: orjson.JSONDecodeError) -> Any:
+    """What the strict parser refused may still be JSON: 1e400 is a number, only not a finite one."""
+    if "infinity" not in str(error):
+        raise InvalidRequest(f"the body is not JSON: {error}") from error
+    try:
+        content = json.loads(text, parse_constant=_no_constant, parse_int=_integer)
+        orjson.dumps(content)  # a lone surrogate passes the lenient parser, and could not be answered with
+    except (ValueError, TypeError, RecursionError) as slow:
+        raise InvalidRequest(f"the body is not JSON: {slow}") from slow
+    return content
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _integer(digits: str) -> int | float:
+    """As the strict parser has it: a float where 64 bits do not hold it."""
+    number = float(digits)
+    return int(digits) if -(2**63) <= number < 2**63 else number
+
+
+def dump(content: Any) -> bytes:
+    """JSON; float32 arrays as their shortest decimals."""
+    return orjson.dumps(content, _objects, orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _objects(value: Any) -> Any:
+    if isinstance(value, Named):
+        return value.objects()
+    raise TypeError(type(value).__name__)
