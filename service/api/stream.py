@@ -8,10 +8,9 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from service.api import body, frames
 from service.api.channels import Channels
@@ -50,7 +49,7 @@ class Streams:
         stream = Stream(websocket.scope["extensions"]["carousel.socket"], *self._parts)
         self._open.add(stream)
         try:
-            await stream.run(websocket, reading=not self._draining)
+            await stream.run(reading=not self._draining)
         finally:
             self._open.discard(stream)
             stream.finished.set()
@@ -83,28 +82,23 @@ class Stream:
         self._failed = False
         self.finished = asyncio.Event()
 
-    async def run(self, websocket: WebSocket, *, reading: bool) -> None:
+    async def run(self, *, reading: bool) -> None:
         """Take frames until the socket is lost or `stop` is called; then wait for the answers under way and close."""
-        if reading:
-            self._socket.attach(self._message, self._writable)
-            lost = asyncio.ensure_future(_lost(websocket))
-            stopped = asyncio.ensure_future(self._stopped.wait())
-            await asyncio.wait({lost, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        self._socket.attach(self._message, self._writable, self.stop)
+        if not reading:
             self.stop()
-            for task in (lost, stopped, self._pump):
-                if task is not None:
-                    task.cancel()
+        await self._stopped.wait()
+        if self._pump is not None:
+            self._pump.cancel()
         self._backlog.clear()
         while self._under_way:
             self._landed.clear()
             await self._landed.wait()
-        with suppress(RuntimeError, WebSocketDisconnect):  # it was lost before
-            await websocket.close(_FAILED if self._failed else _GOING_AWAY)
+        self._socket.close(_FAILED if self._failed else _GOING_AWAY)
 
     def stop(self) -> None:
         """Accept no further frame."""
-        self._socket.attach(None, None)
-        self._socket.go_on()  # the client's close has to be read
+        self._socket.discard()
         self._stopped.set()
 
     # Frames in.
@@ -258,8 +252,3 @@ def _failed(call: Call, channels: list[int]) -> View:
         view["failed"] = failed
         view["error"]["failed"] = failed  # for clients that pass the problem on alone
     return view
-
-
-async def _lost(websocket: WebSocket) -> None:
-    while (await websocket.receive())["type"] != "websocket.disconnect":
-        pass

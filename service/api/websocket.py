@@ -1,24 +1,28 @@
-"""The connection of a stream: below ASGI, frames as they come. Knows uvicorn; nothing of Carousel."""
+"""The connection of a stream, below ASGI: messages as they come. Knows uvicorn; nothing of Carousel."""
 
-import struct
 from collections.abc import Callable
 from typing import Protocol
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from service.api.http import refusal
+from service.api.rfc6455 import BINARY, CLOSE, PING, PONG, TEXT, Control, Parser, Violation, closing, frame
 
-_TEXT, _BINARY = 0x81, 0x82  # first bytes of a whole frame of a server (RFC 6455, 5.2)
+Take = Callable[[bytes | str], None]
+Tell = Callable[[], None]
 
 
 class Socket(Protocol):
-    """What a stream needs of its connection: frames as they come, in the turn of the loop that brings them."""
+    """What a stream needs of its connection: messages in the turn of the loop that brings them."""
 
-    def attach(self, take: Callable[[bytes | str], None] | None, writable: Callable[[], None] | None) -> None:
-        """Let `take` have the frames (None: discard them), and tell `writable` when `writes` is true again."""
+    def attach(self, take: Take, writable: Tell, lost: Tell) -> None:
+        """Let `take` have the messages; tell `writable` when `writes` is true again, and `lost` when none will come."""
+
+    def discard(self) -> None:
+        """Read on, for the client's close, and take no message any more."""
 
     def answer(self, content: bytes, *, text: bool) -> None:
-        """Send a frame; nobody is to blame for one that is lost on the way."""
+        """Send a message; nobody is to blame for one that is lost on the way."""
 
     def writes(self) -> bool:
         """Whether the client reads what is sent."""
@@ -29,37 +33,45 @@ class Socket(Protocol):
     def go_on(self) -> None:
         """Read again."""
 
+    def close(self, code: int) -> None:
+        """Close, unless that has begun."""
+
+
+def _nobody(*message: object) -> None:
+    """Takes what nobody wants."""
+
 
 class WebSocket(WebSocketsSansIOProtocol):
-    """uvicorn's protocol, which would never answer a handshake that cannot be parsed, and would close while the client
-    still sends: the reset overtakes the close code. By way of ASGI each frame would cost two more turns of the loop and
-    a pause of the reading, so a stream finds this in its scope, as a `Socket`.
+    """uvicorn's protocol, which makes the handshake. By way of ASGI each frame would cost two more turns of the loop, a
+    pause of the reading and a dearer parser, so a stream finds this in its scope, as a `Socket`, and attaches itself.
     """
 
-    _attached = False
-    _take: Callable[[bytes | str], None] | None = None
-    _writable: Callable[[], None] | None = None
+    _parser: Parser | None = None  # once a stream is attached, until nothing that comes counts any more
+    _take: Take = staticmethod(_nobody)
+    _writable: Tell = staticmethod(_nobody)
+    _lost: Tell = staticmethod(_nobody)
+    _early = b""  # came before the stream
     _pong = b""  # to a client that does not read
 
-    async def run_asgi(self) -> None:
-        """Put this into the scope."""
-        self.scope["extensions"]["carousel.socket"] = self  # type: ignore[assignment]  # an extension may be anything
-        await super().run_asgi()
+    # What the stream asks for.
 
-    def attach(self, take: Callable[[bytes | str], None] | None, writable: Callable[[], None] | None) -> None:
+    def attach(self, take: Take, writable: Tell, lost: Tell) -> None:
         """See Socket."""
-        self._take, self._writable, self._attached = take, writable, True
+        self._take, self._writable, self._lost = take, writable, lost
+        self._parser = Parser(self.config.ws_max_size)
+        if self._early:
+            self.go_on()
+            self.data_received(self._early)
+
+    def discard(self) -> None:
+        """See Socket."""
+        self._take = _nobody
+        self.go_on()
 
     def answer(self, content: bytes, *, text: bool) -> None:
         """See Socket."""
-        if self.disconnected or self.close_sent or self.transport.is_closing():
-            return
-        kind, size = _TEXT if text else _BINARY, len(content)
-        if size < 126:
-            head = bytes((kind, size))
-        else:
-            head = struct.pack(">BBH", kind, 126, size) if size < 2**16 else struct.pack(">BBQ", kind, 127, size)
-        self.transport.write(head + content)
+        if not (self.close_sent or self.transport.is_closing()):
+            self.transport.write(frame(TEXT if text else BINARY, content))
 
     def writes(self) -> bool:
         """See Socket."""
@@ -75,13 +87,27 @@ class WebSocket(WebSocketsSansIOProtocol):
         if not self.transport.is_closing():
             self.transport.resume_reading()
 
-    def handle_ping(self) -> None:
-        """Answer; a client that does not read gets the last pong (RFC 6455, 5.5.3), as all of them would pile up."""
-        pong = b"".join(self.conn.data_to_send())
-        if self.writable.is_set():
-            self.transport.write(pong)
-        else:
-            self._pong = pong
+    def close(self, code: int, reason: str = "") -> None:
+        """See Socket."""
+        if not (self.close_sent or self.transport.is_closing()):
+            self.transport.write(closing(code, reason))
+            self.close_sent = True
+            self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
+
+    # What the loop tells.
+
+    def data_received(self, data: bytes) -> None:
+        """Read messages; before there is a stream, a handshake."""
+        if self._parser is not None:
+            if (message := self._parser.whole(data)) is not None:
+                self._take(message)
+            else:
+                self._read(self._parser, data)
+        elif not self.handshake_initiated:
+            self._shake_hands(data)
+        elif not self.handshake_complete:
+            self.hold()
+            self._early += data
 
     def resume_writing(self) -> None:
         """Tell the stream too."""
@@ -89,42 +115,62 @@ class WebSocket(WebSocketsSansIOProtocol):
         if self._pong:
             self.transport.write(self._pong)
             self._pong = b""
-        if self._writable is not None:
-            self._writable()
+        self._writable()
 
-    def send_receive_event_to_app(self) -> None:
-        """Give a whole message to the stream, once there is one."""
-        if not self._attached or self.close_sent:
-            super().send_receive_event_to_app()
-            return
-        content, self.frames = b"".join(self.frames), []
-        if self.curr_msg_data_type == "bytes":
-            frame: bytes | str = content
-        else:
-            try:
-                frame = content.decode()
-            except UnicodeDecodeError:
-                self.conn.fail(1007, "a text frame is not UTF-8")
-                self.handle_parser_exception()
-                return
-        if self._take is not None:
-            self._take(frame)
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the stream too."""
+        super().connection_lost(exc)
+        self._lost()
 
-    def data_received(self, data: bytes) -> None:
-        """Refuse a handshake that cannot be parsed; it may have a body, say."""
+    async def run_asgi(self) -> None:
+        """Put this into the scope."""
+        self.scope["extensions"]["carousel.socket"] = self  # type: ignore[assignment]  # an extension may be anything
+        await super().run_asgi()
+
+    # What came.
+
+    def _shake_hands(self, data: bytes) -> None:
+        """uvicorn would not answer a handshake that cannot be parsed; it may have a body, say."""
         super().data_received(data)
-        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+        if self.conn.handshake_exc is not None:
             self.transport.write(refusal(f"no WebSocket handshake: {self.conn.handshake_exc}"))
             self.transport.close()
 
-    def handle_parser_exception(self) -> None:
-        """Say why (1009: a frame over the limit), then discard what still comes until the client closes."""
-        if self.close_timer is not None:
-            return
-        told = self.conn.close_sent
-        assert told is not None
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": told.code, "reason": told.reason})
-        self.transport.write(b"".join(self.conn.data_to_send()))
+    def _read(self, parser: Parser, data: bytes) -> None:
+        try:
+            for message in parser.feed(data):
+                if not isinstance(message, Control):
+                    self._take(message)
+                elif message.kind == PING:
+                    self._answer_ping(message.content)
+                elif message.kind == CLOSE:
+                    self._closed(message.content)
+                    return
+        except Violation as violation:
+            self._fail(violation)
+
+    def _answer_ping(self, content: bytes) -> None:
+        """A client that does not read gets the last pong (RFC 6455, 5.5.3), as all of them would pile up."""
+        pong = frame(PONG, content)
+        if self.writable.is_set():
+            self.transport.write(pong)
+        else:
+            self._pong = pong
+
+    def _closed(self, content: bytes) -> None:
+        """The client's close: an answer to ours, or to be answered."""
+        self._parser = None
+        if not self.close_sent:
+            self.transport.write(frame(CLOSE, content))
+            self.close_sent = True
+        self.transport.close()
+        self._lost()
+
+    def _fail(self, violation: Violation) -> None:
+        """Say why (1009: a message over the limit), then discard what still comes until the client closes: while it
+        sends, a reset would overtake the code.
+        """
+        self._parser = None
+        self.close(violation.code, violation.reason)
         self.transport.write_eof()
-        self.close_sent = True
-        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
+        self._lost()
