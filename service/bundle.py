@@ -1,175 +1,183 @@
-"""Accepted works as arrays: a bundle is the calls that were accepted together, `Works` is all works that are not done.
+"""Calls that were accepted together, as one: a work is a place in a bundle, a part is works of one bundle.
 
-They know calls and rows; nothing is decided here.
+It knows calls; nothing is decided here.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import CarouselError
 from service.replay import Digests
-from service.rows import Index
-from service.work import Call
+from service.rows import Array, Index
+from service.work import Call, One
 
-NOBODY = 0  # no work: the end of a chain
-_NONE = np.zeros(0, np.int64)
-ENDED = -1  # the bundle of a work that is done, or of none
+_Number = TypeVar("_Number", np.float32, np.int64)
+Places: TypeAlias = Index | slice
+ALL = slice(None)
+
+
+class Part(NamedTuple):
+    """Works of one bundle: their indices and their places, ALL where it is the whole bundle."""
+
+    bundle: "Bundle"
+    places: Places
+    ids: Index
 
 
 class Bundle:
-    """Works that were accepted together, [N], with one array for all their inputs and one for all their outputs."""
+    """Calls that were accepted together, with one array for all their inputs and one for all their outputs.
+
+    Arrays are [N], the rows of all its calls one behind the other.
+    """
 
     __slots__ = (
-        *("arrived", "asked", "at", "calls", "ids", "inputs", "kept", "left", "lengths", "number", "outputs", "owner"),
-        *("places", "rows", "single", "starts", "stateless"),
+        *("arrived", "asked", "calls", "digests", "done", "each", "ids", "inputs", "kept", "left", "lengths"),
+        *("number", "outputs", "row", "rows", "starts", "stateless", "_at", "_firsts", "_ones"),
     )
 
     def __init__(self, calls: Sequence[Call], outputs: int, *, number: int, arrived: float) -> None:
         self.number, self.calls, self.arrived = number, calls, arrived
         self.stateless = calls[0].stateless
         self.kept = calls[0].kept and not self.stateless
-        if len(calls) == 1:
-            call = calls[0]
-            self.rows, self.lengths, self.asked, self.inputs = call.rows, call.lengths, call.asked, call.inputs
-            self.owner: Index | None = None
+        ones = [call for call in calls if isinstance(call, One)]
+        self._ones = len(ones) == len(calls)
+        if self._ones:
+            self.rows = np.array([call.row for call in ones], np.int64)
+            self.asked = np.array([call.step for call in ones], np.int64)
+            self.lengths = np.array([len(call.inputs) for call in ones], np.int64)
+            self.inputs = _stacked([call.inputs for call in ones])
         else:
-            self.rows = np.concatenate([call.rows for call in calls])
-            self.lengths = np.concatenate([call.lengths for call in calls])
-            self.asked = np.concatenate([call.asked for call in calls])
-            self.inputs = np.concatenate([call.inputs for call in calls])
-            self.owner = np.repeat(np.arange(len(calls)), [len(call.rows) for call in calls])
+            self.rows = joined([call.rows for call in calls])
+            self.asked = joined([call.asked for call in calls])
+            self.lengths = joined([call.lengths for call in calls])
+            self.inputs = joined([call.inputs for call in calls])
         self.left = len(self.rows)
-        steps = len(self.inputs)
-        self.single = steps == self.left
-        self.at = np.arange(steps) if self.single else np.cumsum(self.lengths) - self.lengths
-        self.outputs = np.empty((steps, outputs), np.float32)
-        self.starts = np.zeros(self.left, np.int64)
-        self.places: Index | None = None  # which rows of its one call are in it; None: all
-        self.ids: Index = _NONE
-        first = step = 0
-        for call in calls:
-            call.bundle, call.first = self, first
-            first += len(call.rows)
-            call.starts = self.starts[first - len(call.rows) : first]
-            step += len(call.inputs)
-            call.outputs = self.outputs[step - len(call.inputs) : step]
+        self.each = _common(self.lengths, len(self.inputs))  # steps of each work; 0: they differ
+        self.starts = np.zeros(self.left, np.int64)  # the index of each one's first step in its session
+        self.row = self.rows  # of the running state: the session's before the first chunk, one's own between chunks
+        self.done: Index | None = None  # time steps; None: none of any
+        self.digests: Digests | None = None  # of a predict there is none
+        self.ids: Index = self.rows[:0]
+        self.outputs: Array = np.empty((len(self.inputs), outputs), np.float32)
+        self._at: Index | None = None
+        self._firsts: list[int] = []
+        self._show()
 
-    def narrow(self, places: Index) -> None:
-        """Leave out what is answered already: only these rows of its one call run."""
-        self.places = places
-        self.rows, self.lengths = self.rows[places], self.lengths[places]
-        self.asked, self.at, self.left = self.asked[places], self.at[places], len(places)
+    def _show(self) -> None:
+        """Tell the calls where they lie."""
+        first = step = 0
+        for call in self.calls:
+            call.bundle, call.first = self, first
+            self._firsts.append(first)
+            first += call.left
+            if not self._ones:
+                call.starts = self.starts[call.first : first]
+                call.outputs = self.outputs[step : step + len(call.inputs)]
+                step += len(call.inputs)
+
+    def at(self, places: Places) -> Index:
+        """Where the steps of works begin in the inputs and outputs."""
+        if self._at is None:
+            self._at = np.cumsum(self.lengths) - self.lengths
+        at: Index = self._at[places]
+        return at
 
     def of(self, place: int) -> tuple[Call, int]:
         """Whose work lies at a place, and which of its rows."""
-        if self.owner is not None:
-            call = self.calls[self.owner[place]]
-            return call, place - call.first
-        return self.calls[0], place if self.places is None else int(self.places[place])
+        call = self.calls[bisect_right(self._firsts, place) - 1]
+        return call, place - call.first
 
-    def end(self, places: Index) -> list[Call]:
-        """Works at these places are done → the calls that are done with them."""
-        self.left -= len(places)
-        if self.owner is None:
-            self.calls[0].left -= len(places)
-            return [] if self.calls[0].left else [self.calls[0]]
-        ended = np.bincount(self.owner[places], minlength=len(self.calls))
-        touched = np.flatnonzero(ended)
-        for index, count in zip(touched.tolist(), ended[touched].tolist(), strict=True):
-            self.calls[index].left -= count
-        return [call for call in map(self.calls.__getitem__, touched.tolist()) if not call.left]
+    def ahead(self, places: Places) -> Index:
+        """How many steps of works are not done."""
+        left: Index = self.lengths[places] if self.done is None else self.lengths[places] - self.done[places]
+        return left
 
-    def begun(self, places: Index, starts: Index) -> None:
-        """Note where works that are done began."""
-        self.starts[places if self.places is None else self.places[places]] = starts
+    def read(self, places: Places, lengths: Index, most: int) -> Array:
+        """The next steps of works, [N, most, F], so many of each, padded with zeros."""
+        if self.each == most and self.done is None:
+            return self.inputs.reshape(len(self.rows), most, -1)[places]
+        inputs = np.zeros((len(lengths), most, self.inputs.shape[1]), np.float32)
+        for target, (first, end) in zip(inputs, self._spans(places, lengths), strict=True):
+            target[: end - first] = self.inputs[first:end]
+        return inputs
 
-    def fail(self, place: int, error: CarouselError) -> None:
-        """Note that a work ended unapplied."""
-        call, index = self.of(place)
-        call.errors[index] = error
-
-
-class Works:
-    """The works that are accepted and not done, one index each: columns [capacity], grown on demand.
-
-    Invariant: a work that is done has the bundle ENDED; its index is used again once nobody holds it.
-    """
-
-    session: Index  # row of its session; ZERO: a predict
-    row: Index  # of its running state: the session's before the first chunk, one of its own between chunks
-    bundle: Index  # number of its bundle
-    place: Index  # in the bundle
-    at: Index  # of its first step in the bundle's inputs and outputs
-    steps: Index  # T; 0: a turn
-    done: Index  # of them
-    start: Index  # index of its first step in the session
-    asked: Index  # what the caller named, or UNCHECKED
-    next: Index  # the work behind it in its session
-
-    _COLUMNS = ("session", "row", "bundle", "place", "at", "steps", "done", "start", "asked", "next")
-
-    def __init__(self, capacity: int = 256) -> None:
-        for name in self._COLUMNS:
-            setattr(self, name, np.zeros(capacity, np.int64))
-        self.digest: Digests = np.zeros((capacity, 2), np.uint64)
-        self._free = np.arange(capacity - 1, NOBODY, -1)
-        self._count = len(self._free)
-        self.bundles: dict[int, Bundle] = {}
-        self.suspect = False  # some work may have ended while it is queued or runs
-
-    def __repr__(self) -> str:
-        return f"<Works {len(self.session) - 1 - self._count} of {len(self.session)}, {len(self.bundles)} bundles>"
-
-    def enter(self, bundle: Bundle) -> Index:
-        """Indices of new works for all that is in a bundle, at their beginning."""
-        ids = self.take(bundle.left)
-        self.bundles[bundle.number] = bundle
-        self.session[ids] = self.row[ids] = bundle.rows
-        self.bundle[ids], self.place[ids] = bundle.number, np.arange(bundle.left)
-        self.at[ids], self.steps[ids], self.asked[ids] = bundle.at, bundle.lengths, bundle.asked
-        self.done[ids] = self.start[ids] = 0
-        return ids
-
-    def take(self, count: int) -> Index:
-        """Indices of that many new works."""
-        while self._count < count:
-            self._grow()
-        self._count -= count
-        return self._free[self._count : self._count + count].copy()
-
-    def give(self, ids: Index) -> None:
-        """Nobody holds these any more."""
-        self._free[self._count : self._count + len(ids)] = ids
-        self._count += len(ids)
-
-    def end(self, ids: Index) -> None:
-        """These are done."""
-        self.bundle[ids] = ENDED
-
-    def by_bundle(self, ids: Index) -> Iterator[tuple[Bundle, slice]]:
-        """Runs of works of one bundle within ids, none of which is done."""
-        if len(self.bundles) == 1:
-            yield next(iter(self.bundles.values())), slice(0, len(ids))
+    def write(self, places: Places, lengths: Index, outputs: Array) -> None:
+        """What the model gave for these steps."""
+        if self.each == outputs.shape[1] and self.done is None:
+            self.outputs.reshape(len(self.rows), self.each, -1)[places] = outputs
             return
-        numbers = self.bundle[ids]
-        cuts = [0, *((numbers[1:] != numbers[:-1]).nonzero()[0] + 1).tolist(), len(ids)]
-        for begin, end in pairwise(cuts):
-            yield self.bundles[int(numbers[begin])], slice(begin, end)
+        for source, (first, end) in zip(outputs, self._spans(places, lengths), strict=True):
+            self.outputs[first:end] = source[: end - first]
 
-    def alive(self, ids: Index) -> NDArray[np.bool_]:
-        """Which of the works are not done."""
-        alive: NDArray[np.bool_] = self.bundle[ids] != ENDED
-        return alive
+    def move(self, places: Places, lengths: Index) -> None:
+        """These steps are done, and more are to come."""
+        if self.done is None:
+            self.done = np.zeros(len(self.rows), np.int64)
+        self.done[places] += lengths
 
-    def _grow(self) -> None:
-        old = len(self.session)
-        for name in self._COLUMNS:
-            setattr(self, name, np.concatenate([getattr(self, name), np.zeros(old, np.int64)]))
-        self.digest = np.concatenate([self.digest, np.zeros((old, 2), np.uint64)])
-        wider = np.empty(2 * old, np.int64)
-        wider[:old] = np.arange(2 * old - 1, old - 1, -1)
-        wider[old : old + self._count] = self._free[: self._count]
-        self._free, self._count = wider, old + self._count
+    def own(self, place: int, row: int) -> None:
+        """A running state gets a row of its own."""
+        if self.row is self.rows:
+            self.row = self.rows.copy()
+        self.row[place] = row
+
+    def end(self, places: Places) -> list[Call]:
+        """Works at these places are done → the calls that are done with them."""
+        if self._ones:
+            return self._answered(range(len(self.calls)) if isinstance(places, slice) else places.tolist())
+        if isinstance(places, slice) or len(self.calls) == 1:
+            self.left -= self.left if isinstance(places, slice) else len(places)
+            for call in self.calls:
+                call.left -= call.left if isinstance(places, slice) else len(places)
+            return [call for call in self.calls if not call.left]
+        self.left -= len(places)
+        owners = np.searchsorted(self._firsts, places, side="right") - 1
+        ended = []
+        for index, count in enumerate(np.bincount(owners, minlength=len(self.calls)).tolist()):
+            self.calls[index].left -= count
+            if count and not self.calls[index].left:
+                ended.append(self.calls[index])
+        return ended
+
+    def _answered(self, places: Iterable[int]) -> list[Call]:
+        """Calls of one row each are done."""
+        ended: list[Call] = []
+        starts, each = self.starts.tolist(), self.each
+        for place in places:
+            call = self.calls[place]
+            assert isinstance(call, One)
+            first = place * each if each else int(self.at(ALL)[place])
+            call.outputs = self.outputs[first : first + len(call.inputs)]
+            call.start, call.left = starts[place], 0
+            ended.append(call)
+        self.left -= len(ended)
+        return ended
+
+    def _spans(self, places: Places, lengths: Index) -> Iterable[tuple[int, int]]:
+        first = self.at(places) if self.done is None else self.at(places) + self.done[places]
+        return zip(first.tolist(), (first + lengths).tolist(), strict=True)
+
+
+def joined(arrays: list[NDArray[_Number]]) -> NDArray[_Number]:
+    """One behind the other."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _stacked(inputs: list[Array]) -> Array:
+    """Joined, for many small ones: NumPy takes thrice the time."""
+    if len(inputs) == 1:
+        return inputs[0]
+    content = b"".join(inputs)  # type: ignore[arg-type]  # arrays are buffers
+    stacked: Array = np.frombuffer(content, np.float32).reshape(-1, inputs[0].shape[1])
+    return stacked
+
+
+def _common(lengths: Index, steps: int) -> int:
+    """The length of all, or 0."""
+    if steps == len(lengths):
+        return 1
+    first = int(lengths[0])
+    return first if first * len(lengths) == steps and (lengths == first).all() else 0

@@ -1,7 +1,7 @@
 """The order of the works on each session: a chain through the columns of rows and works. Decides nothing."""
 
-from service.bundle import NOBODY, Works
 from service.rows import Index, Rows
+from service.works import NOBODY, Works
 
 
 class Chains:

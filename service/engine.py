@@ -26,7 +26,7 @@ from service.scheduler import Scheduler
 from service.selftest import Fitness
 from service.sessions import Session, Sessions
 from service.statistics import EngineStatistics, Tally
-from service.work import UNCHECKED, Answer, Call, Patience, one
+from service.work import UNCHECKED, Answer, Call, One, Patience
 
 _TURNS = 3  # of the loop before a tick: sockets are read, their calls begin, and are accepted; so batches fill
 _LONGEST_NUMBER = 25  # characters of a number in JSON, as programs write it
@@ -83,9 +83,9 @@ class Engine:
             Overloaded, PayloadTooLarge, ShuttingDown, EngineFailed: it was not accepted.
 
         """
-        self.admit(len(call.rows), len(call.inputs))
+        self.admit(call.count, len(call.inputs))
         if not call.stateless and self.gate.rows >= PENDING:  # else not so many wait on any session
-            self.may_wait(call.rows)
+            self.may_wait(np.array([call.row]) if isinstance(call, One) else call.rows)
         self._queue.add(call)
 
     def predict(self, sequences: Sequence[Array], deadline: float | None = None) -> "asyncio.Future[list[Array]]":
@@ -120,7 +120,7 @@ class Engine:
         """
         self.streamable()
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        call = one(session.row, step, inputs, _settles(answer, Call.only), patience=_patience(deadline))
+        call = One(session.row, step, inputs, _settles(answer, One.only), patience=_patience(deadline))
         self._counted(self.submit, call)
         return answer
 
@@ -129,7 +129,7 @@ class Engine:
     ) -> "asyncio.Future[Answer]":
         """What `step` does, for one of many calls that were admitted together in this turn of the loop."""
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._queue.add(one(session.row, step, inputs, _settles(answer, Call.only), patience=patience))
+        self._queue.add(One(session.row, step, inputs, _settles(answer, One.only), patience=patience))
         return answer
 
     async def open(
@@ -156,7 +156,7 @@ class Engine:
                 self._sessions.opened(session)
             tell(call)
 
-        self._queue.add(one(session.row, None, history, ended, patience=_patience(deadline), kept=False))
+        self._queue.add(One(session.row, None, history, ended, patience=_patience(deadline), kept=False))
         return await answer
 
     def open_now(self, id: str | None, ttl: float) -> Session:
@@ -282,14 +282,14 @@ class Engine:
         `ended` is the unit that a durable store will commit, before any of its works is answered.
         """
         batch = self._queue.next_batch()
-        if not len(batch):
+        if not batch:
             return
         outcome = await self._runner.run(batch)
         begin = time.perf_counter()
-        self._queue.running(batch)
-        if len(outcome.going_on):
-            self._queue.goes_on(outcome.going_on)
-        if len(outcome.ended):
+        for part in batch:
+            self._queue.running(part.ids)
+        self._queue.goes_on(outcome.going_on)
+        if outcome.ended:
             self._queue.finish(outcome.ended)
         for work, error in outcome.refused:
             self._queue.fail(work, error)
@@ -377,7 +377,7 @@ class Engine:
         return EngineFailed(f"the engine of {self.name}/{self.version} died: {self.dead}")
 
 
-def _settles(answer: "asyncio.Future[Any]", result: Callable[[Call], Any]) -> Callable[[Call], None]:
+def _settles(answer: "asyncio.Future[Any]", result: Callable[[Any], Any]) -> Callable[[Call], None]:
     """What settles a caller's answer when his call is done; he may have left."""
 
     def ended(call: Call) -> None:

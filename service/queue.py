@@ -1,25 +1,27 @@
 """Accepted work of one engine, from its arrival to its end; every decision about it, none of the waiting.
 
 It knows calls, turns and the rows whose order they keep; not the model, nor when it runs. What arrives between two
-ticks is decided on together, in the order of arrival. It is called on the loop's thread only.
+ticks is decided on together, calls on one session in the order of arrival. It is called on the loop's thread only.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import numpy as np
 
-from service.arrivals import alike, misfits
-from service.bundle import ENDED, NOBODY, Bundle, Works
+from service.arrivals import alike
+from service.bundle import ALL, Bundle, Part, Places
 from service.chains import Chains
+from service.deadlines import Deadlines
 from service.errors import CarouselError, DeadlineExceeded, StepConflict
 from service.gate import Gate
 from service.replay import Answers, Digester, Digests
 from service.rows import ZERO, Array, Index, Rows
 from service.scheduler import Scheduler
 from service.statistics import Tally
-from service.work import UNCHECKED, Call, Patience, Turn
+from service.work import UNCHECKED, Call, One, Patience, Turn
+from service.works import NOBODY, Works
 
 _T = TypeVar("_T")
 
@@ -45,36 +47,34 @@ class Queue:
         self._tally, self._digester, self._outputs, self._clock = tally, Digester(features), outputs, clock
         self.works = Works()
         self._chains = Chains(rows, self.works)
+        self._deadlines = Deadlines(clock, self._expire)
         self._arrived: list[Call] = []
-        self._calls: dict[Call, None] = {}  # accepted and not done, in the order of arrival
         self._turns: dict[int, Turn] = {}  # by the work that keeps their place
         self._followers: dict[int, list[tuple[Call, int]]] = {}  # retries that wait for a work
-        self._impatient: set[Patience] = set()  # deadlines that may still pass
         self._ended: list[Call] = []  # to be told so
         self._bundled = 0
         self.ready = asyncio.Event()  # there is something to do
         self.freed = asyncio.Event()  # something left
 
     def __repr__(self) -> str:
-        return f"<Queue {len(self._calls)} calls, {len(self._turns)} turns, {self._scheduler!r}>"
+        return f"<Queue {self._gate!r}, {len(self._turns)} turns, {self._scheduler!r}>"
 
     def __len__(self) -> int:
-        return len(self._calls) + len(self._turns)
+        return self._gate.rows + len(self._turns)
 
     # From the doors.
 
     def add(self, call: Call) -> None:
         """A call for which there is room has arrived."""
-        call.left = len(call.rows)
         call.size = call.inputs.nbytes + 4 * len(call.inputs) * self._outputs
         self._gate.enter(call.left, call.size)
-        if not call.stateless:
+        if isinstance(call, One):
+            self._rows.waiting[call.row] += not call.stateless
+        elif not call.stateless:
             self._rows.waiting[call.rows] += 1
-        self._calls[call] = None
         self._arrived.append(call)
         if call.patience is not None:
-            call.patience.calls[call] = None
-            self._arm(call.patience)
+            self._deadlines.add(call, call.patience)
         self.ready.set()
 
     def turn(self, session: int, act: Callable[[], _T], step_after: int | None = None) -> "asyncio.Future[_T]":
@@ -84,7 +84,7 @@ class Queue:
         if step_after is not None:
             self._rows.ahead[session] = step_after
         work = self.works.take(1)
-        self.works.session[work], self.works.steps[work], self.works.bundle[work] = session, 0, ENDED
+        self.works.end(work)
         self._turns[int(work[0])] = turn
         self._rows.waiting[session] += 1
         if len(self._chains.append(work, np.array([session]))):
@@ -93,7 +93,7 @@ class Queue:
 
     def abandon(self, call: Call) -> None:
         """The caller of a predict has left: what of it did not run does not."""
-        if call in self._calls:
+        if call.left:
             self.settle()
             self._fail([(work, CarouselError()) for work in self._of(call)])
             call.errors.clear()  # nobody was refused
@@ -102,8 +102,9 @@ class Queue:
     def abort(self, error: CarouselError) -> None:
         """End everything unapplied."""
         self.settle()
-        works = [work for call in self._calls for work in self._of(call)]
-        for session in {int(self.works.session[work]) for work in works} - {ZERO}:
+        bundles = list(self.works.bundles.values())
+        works = [work for bundle in bundles for work in self._alive(bundle)]
+        for session in {int(row) for bundle in bundles for row in bundle.rows} - {ZERO}:
             self.works.give(np.array(self._chains.of(session)[1:], np.int64))  # the head is scheduled, or it runs
             self._chains.replace(session, [])
             self._rows.ahead[session] = self._rows.step[session]
@@ -122,20 +123,23 @@ class Queue:
             arrived, self._arrived = self._arrived, []
             for together in alike(arrived):
                 self._accept(together)
-            self._tell()
+            if self._ended:
+                self._tell()
 
     # From the loop.
 
-    def next_batch(self) -> Index:
+    def next_batch(self) -> list[Part]:
         """What runs in the next tick. Empty: all that was popped had ended, or none is ready and `ready` is cleared."""
         self.settle()
         ids = self._scheduler.next_batch()
         if not len(ids):
             self.ready.clear()
             self.works.suspect = False  # nothing is queued, and nothing runs
-        if self._impatient:
-            self._hurry(ids)
-        return self.running(ids)
+            return []
+        if self._deadlines:
+            self._deadlines.run(self._callers(ids))
+        ids = self.running(ids)
+        return self.works.parts(ids) if len(ids) else []
 
     def running(self, ids: Index) -> Index:
         """Those of the works that did not end while they were queued or ran; the others leave now."""
@@ -144,46 +148,50 @@ class Queue:
         self.works.give(ids[~alive])
         return ids[alive]
 
-    def goes_on(self, ids: Index) -> None:
+    def goes_on(self, parts: Iterable[Part]) -> None:
         """A chunk of each is done, and not its last one."""
-        self._scheduler.add(ids, self.works.steps[ids] - self.works.done[ids])
+        for bundle, places, ids in parts:
+            self._scheduler.add(ids, bundle.ahead(places))
 
-    def finish(self, ids: Index) -> None:
+    def finish(self, parts: Iterable[Part]) -> None:
         """The last chunk of each is done and its state in place: state, step and kept answer change together."""
-        works, rows = self.works, self._rows
-        sessions, starts = works.session[ids], works.start[ids]
-        own = ids if sessions.all() else ids[sessions != ZERO]
-        heads = own[:0]
-        if len(own):
-            mine = sessions if len(own) == len(ids) else sessions[sessions != ZERO]
-            rows.step[mine] = works.start[own] + works.steps[own]
-            rows.waiting[mine] -= 1
-            rows.deadline[mine] = self._clock() + rows.ttl[mine]
-            heads = self._chains.advance(own, mine)
-        for work in self._followers.keys() & set(ids.tolist()) if self._followers else ():
-            self._repeat(work)
-        for bundle, part in works.by_bundle(ids):
-            places = works.place[ids[part]]
-            bundle.begun(places, starts[part])
-            if bundle.kept:
-                self._keep(bundle, ids[part], sessions[part], starts[part])
+        heads = []
+        for part in parts:
+            bundle, places, ids = part
+            if self._followers:
+                for work in self._followers.keys() & set(ids.tolist()):
+                    self._repeat(work)
+            if not bundle.stateless:
+                heads.append(self._stand(part))
             self._leave(bundle, places)
-        for row in works.row[ids[works.row[ids] != works.session[ids]]].tolist():
-            rows.free(row)
-        works.end(ids)
-        works.give(ids)
-        if len(heads):
-            self._heads(heads)
+            if bundle.row is not bundle.rows:
+                self._free(bundle, places)
+            self.works.end(ids)
+            self.works.give(ids)
+        for ready in heads:
+            if len(ready):
+                self._heads(ready)
         self._tell()
+
+    def _stand(self, part: Part) -> Index:
+        """Sessions have done these works → the works that are heads now."""
+        rows, (bundle, places, ids) = self._rows, part
+        sessions, starts = bundle.rows[places], bundle.starts[places]
+        rows.step[sessions] = starts + bundle.lengths[places]
+        rows.waiting[sessions] -= 1
+        rows.deadline[sessions] = self._clock() + rows.ttl[sessions]
+        if bundle.kept:
+            self._keep(bundle, places, sessions, starts)
+        return self._chains.advance(ids, sessions)
 
     def fail(self, work: int, error: CarouselError) -> None:
         """End a work that just ran unapplied, and with it what cannot be wanted any more: the later works of its
         session that named a step, the other sequences of its predict.
         """
         self.settle()
-        if self.works.bundle[work] != ENDED:  # else another sequence of its predict failed in the same batch
-            bundle = self.works.bundles[int(self.works.bundle[work])]
-            call, _ = bundle.of(int(self.works.place[work]))
+        if self.works.is_alive(work):  # else another sequence of its predict failed in the same batch
+            bundle, place = self.works.at(work)
+            call, _ = bundle.of(place)
             self._fail([(one, error) for one in (self._of(call) if bundle.stateless else [work])])
         self.works.give(np.array([work]))
         self._tell()
@@ -192,44 +200,50 @@ class Queue:
 
     def _accept(self, calls: list[Call]) -> None:
         """Calls on different sessions, or stateless ones."""
-        if not calls[0].stateless:
-            irregular = dict.fromkeys(misfits(calls, self._rows.ahead))
+        bundle = self._bundle(calls)
+        if bundle.stateless:
+            self._enter(bundle)
+            return
+        ahead = self._rows.ahead[bundle.rows]
+        fits = bundle.asked == ahead
+        if not fits.all() and not (fits := fits | (bundle.asked == UNCHECKED)).all():
+            irregular = dict.fromkeys(bundle.of(place)[0] for place in np.flatnonzero(~fits).tolist())
             for call in irregular:
                 self._decide(call)
-            calls = [call for call in calls if call not in irregular] if irregular else calls
-        if calls:
-            bundle = self._bundle(calls)
-            self._enter(bundle, None if bundle.stateless else self._digester.of(bundle.inputs, bundle.lengths))
+            if regular := [call for call in calls if call not in irregular]:
+                self._accept(regular)
+            return
+        self._begin(bundle, ahead, self._digester.of(bundle.inputs, bundle.lengths, bundle.each))
 
     def _decide(self, call: Call) -> None:
         """A call of which not every step is the next one: repeats of kept or waiting calls, or a conflict."""
-        digests = self._digester.of(call.inputs, call.lengths)
+        bundle = self._bundle([call])
+        digests = self._digester.of(bundle.inputs, bundle.lengths, bundle.each)
+        ahead = self._rows.ahead[bundle.rows]
         new, kept, waiting = [], {}, {}
-        for index, (session, asked) in enumerate(zip(call.rows.tolist(), call.asked.tolist(), strict=True)):
-            ahead, steps = int(self._rows.ahead[session]), int(call.lengths[index])
-            if asked in (UNCHECKED, ahead):
+        for index, (session, asked) in enumerate(zip(bundle.rows.tolist(), bundle.asked.tolist(), strict=True)):
+            steps = int(bundle.lengths[index])
+            if asked in (UNCHECKED, int(ahead[index])):
                 new.append(index)
             elif (work := self._waits(session, asked, steps, digests[index])) is not None:
                 waiting[index] = work
             elif (outputs := self._answers.find(session, asked, steps, digests[index])) is not None:
                 kept[index] = outputs
             else:
-                self._refuse(call, index, StepConflict(asked, ahead))
+                self._refuse(bundle, index, StepConflict(asked, int(ahead[index])))
                 return
-        bundle = self._bundle([call])
-        self._rows.waiting[call.rows[[*kept, *waiting]]] -= 1
+        self._rows.waiting[bundle.rows[[*kept, *waiting]]] -= 1
         for index, outputs in kept.items():
-            self._repeated(call, index, int(call.asked[index]), outputs)
-            self._touch(int(call.rows[index]))
+            self._repeated(call, index, int(bundle.asked[index]), outputs)
+            self._touch(int(bundle.rows[index]))
         for index, work in waiting.items():
             self._follow(call, index, work)
         if new:
-            places = np.array(new)
-            bundle.narrow(places)
-            self._enter(bundle, digests[places])
+            self._begin(bundle, ahead, digests, np.array(new))
 
-    def _refuse(self, call: Call, index: int, error: CarouselError) -> None:
-        self._rows.waiting[call.rows] -= 1
+    def _refuse(self, bundle: Bundle, index: int, error: CarouselError) -> None:
+        [call] = bundle.calls
+        self._rows.waiting[bundle.rows] -= 1
         call.refused, call.left, call.errors = True, 0, {index: error}
         self._ended.append(call)
 
@@ -237,120 +251,146 @@ class Queue:
         self._bundled += 1
         return Bundle(calls, self._outputs, number=self._bundled, arrived=self._clock())
 
-    def _enter(self, bundle: Bundle, digests: Digests | None) -> None:
-        """Make works of a bundle, and schedule those that nothing of their sessions comes before."""
-        works, rows = self.works, self._rows
-        ids = bundle.ids = works.enter(bundle)
-        if digests is not None:
-            starts = rows.ahead[bundle.rows]
-            rows.ahead[bundle.rows] = starts + bundle.lengths
-            rows.deadline[bundle.rows] = self._clock() + rows.ttl[bundle.rows]
-            works.start[ids], works.digest[ids] = starts, digests
-            ids = self._chains.append(ids, bundle.rows)
-        if bundle.single:
-            self._scheduler.add_single(ids)
-        elif len(ids):
-            self._scheduler.add(ids, works.steps[ids])
+    def _begin(self, bundle: Bundle, ahead: Index, digests: Digests, places: Places = ALL) -> None:
+        """Works on sessions, from where they stand, run when it is their turn."""
+        rows, sessions = self._rows, bundle.rows[places]
+        bundle.starts[places], bundle.digests = ahead[places], digests
+        rows.ahead[sessions] = ahead[places] + bundle.lengths[places]
+        rows.deadline[sessions] = self._clock() + rows.ttl[sessions]
+        ids = self.works.enter(bundle, places)
+        heads = self._chains.append(ids, sessions)
+        if len(heads):
+            self._schedule(bundle, heads)
+
+    def _enter(self, bundle: Bundle) -> None:
+        """Works of no session can run at once."""
+        self._schedule(bundle, self.works.enter(bundle))
+
+    def _schedule(self, bundle: Bundle, ids: Index) -> None:
+        """Let works of a bundle run that have not begun."""
+        if bundle.each:
+            self._scheduler.add_equal(ids, bundle.each)
+        else:
+            self._scheduler.add(ids, bundle.lengths[self.works.place[ids]])
 
     def _waits(self, session: int, asked: int, steps: int, digest: Digests) -> int | None:
         """The waiting work that a call repeats."""
-        works = self.works
         for work in reversed(self._chains.of(session)):
             if work in self._turns:
                 if self._turns[work].step_after is not None:
                     return None  # what came before a replaced state is no call of this one
-            elif works.start[work] == asked and works.steps[work] == steps and (works.digest[work] == digest).all():
-                return work
+            elif self.works.is_alive(work):
+                bundle, place = self.works.at(work)
+                same = bundle.starts[place] == asked and bundle.lengths[place] == steps
+                if same and bundle.digests is not None and (bundle.digests[place] == digest).all():
+                    return work
         return None
 
     def _follow(self, call: Call, index: int, work: int) -> None:
         """A retry waits for the work that it repeats, until the later of their deadlines."""
         self._followers.setdefault(work, []).append((call, index))
-        first = self.works.bundles[int(self.works.bundle[work])].of(int(self.works.place[work]))[0]
-        if first.patience is not None and not first.patience.taken:
-            later = call.patience.deadline if call.patience is not None else float("inf")
-            first.patience.deadline = max(first.patience.deadline, later)
-            self._arm(first.patience)
+        [first] = self._callers([work])
+        if first.patience is not None:
+            self._deadlines.extend(first.patience, call.patience)
 
     def _repeated(self, call: Call, index: int, start: int, outputs: Array) -> None:
         """A retry is answered."""
-        at = int(call.lengths[:index].sum())
-        call.outputs[at : at + len(outputs)] = outputs
-        call.starts[index] = start
-        self._one_less(call)
+        assert call.bundle is not None
+        at = int(call.bundle.at(ALL)[index])
+        call.bundle.outputs[at : at + len(outputs)] = outputs
+        call.bundle.starts[index] = start
+        self._leave(call.bundle, np.array([index]))
 
     def _repeat(self, work: int) -> None:
         """Answer the retries that waited for a work."""
-        works = self.works
-        at, start = int(works.at[work]), int(works.start[work])
-        outputs = works.bundles[int(works.bundle[work])].outputs[at : at + int(works.steps[work])]
+        bundle, place = self.works.at(work)
+        at = int(bundle.at(ALL)[place])
+        outputs = bundle.outputs[at : at + int(bundle.lengths[place])]
         for call, index in self._followers.pop(work):
-            self._repeated(call, index, start, outputs)
+            self._repeated(call, index, int(bundle.starts[place]), outputs)
 
     # Ends.
 
-    def _keep(self, bundle: Bundle, ids: Index, sessions: Index, starts: Index) -> None:
-        works = self.works
-        at = works.at[ids]
-        if bundle.single:
-            self._answers.keep(sessions, starts, works.digest[ids], bundle.outputs[at])
+    def _keep(self, bundle: Bundle, places: Places, sessions: Index, starts: Index) -> None:
+        assert bundle.digests is not None
+        digests = bundle.digests[places]
+        if bundle.each == 1:
+            self._answers.keep(sessions, starts, digests, bundle.outputs[places])
             return
-        for work, session, start, first in zip(ids, sessions.tolist(), starts.tolist(), at.tolist(), strict=True):
-            outputs = bundle.outputs[first : first + int(works.steps[work])]
-            self._answers.keep_long(session, start, works.digest[work], outputs)
+        begins = bundle.at(places)
+        spans = zip(begins.tolist(), (begins + bundle.lengths[places]).tolist(), strict=True)
+        for session, start, digest, (begin, end) in zip(
+            sessions.tolist(), starts.tolist(), digests.tolist(), spans, strict=True
+        ):
+            self._answers.keep_long(session, start, digest, bundle.outputs[begin:end])
 
-    def _leave(self, bundle: Bundle, places: Index) -> None:
+    def _leave(self, bundle: Bundle, places: Places) -> None:
         self._ended += bundle.end(places)
         if not bundle.left:
-            del self.works.bundles[bundle.number]
+            self.works.bundles.pop(bundle.number, None)
 
-    def _one_less(self, call: Call) -> None:
-        call.left -= 1
-        if not call.left:
-            self._ended.append(call)
+    def _free(self, bundle: Bundle, places: Places) -> None:
+        """The running states of works that are done need no rows of their own any more."""
+        own = bundle.row[places]
+        for row in own[own != bundle.rows[places]].tolist():
+            self._rows.free(row)
 
     def _unapplied(self, work: int, error: CarouselError) -> None:
         """A work ends without a trace; who holds its index gives it back."""
-        works = self.works
-        bundle, place = works.bundles[int(works.bundle[work])], int(works.place[work])
-        if works.row[work] != works.session[work]:
-            self._rows.free(int(works.row[work]))
+        bundle, place = self.works.at(work)
         for call, index in self._followers.pop(work, ()):
             call.errors[index] = error
-            self._one_less(call)
-        bundle.fail(place, error)
+            assert call.bundle is not None
+            self._leave(call.bundle, np.array([index]))
+        call, index = bundle.of(place)
+        call.errors[index] = error
+        self._free(bundle, np.array([place]))
         self._leave(bundle, np.array([place]))
-        works.bundle[work], works.suspect = ENDED, True
+        self.works.end(np.array([work]))
+        self.works.suspect = True
 
     def _fail(self, works: list[tuple[int, CarouselError]]) -> None:
+        sessions = set()
         for work, error in works:
-            self._unapplied(work, error)
-        for session in {int(self.works.session[work]) for work, _ in works} - {ZERO}:
+            if self.works.is_alive(work):
+                bundle, place = self.works.at(work)
+                sessions.add(int(bundle.rows[place]))
+                self._unapplied(work, error)
+        for session in sessions - {ZERO}:
             self._close_ranks(session)
 
     def _close_ranks(self, session: int) -> None:
         """Works of a session have ended unapplied: number what waits anew, and start what is the head now."""
-        works, rows = self.works, self._rows
+        rows = self._rows
         chain = self._chains.of(session)
         left, ahead = [], int(rows.step[session])
         for work in chain:
             if work in self._turns:
                 after = self._turns[work].step_after
                 ahead = ahead if after is None else after
-            elif works.bundle[work] != ENDED and works.asked[work] not in (UNCHECKED, ahead):
-                self._unapplied(work, StepConflict(int(works.start[work]), ahead))
-            elif works.bundle[work] != ENDED:
-                works.start[work] = ahead
-                ahead += int(works.steps[work])
-            if work in self._turns or works.bundle[work] != ENDED:
+                left.append(work)
+            elif self._fits(work, ahead):
+                bundle, place = self.works.at(work)
+                bundle.starts[place] = ahead
+                ahead += int(bundle.lengths[place])
                 left.append(work)
             elif work != chain[0]:  # the head lies in the scheduler, or whoever runs it gives it back
-                works.give(np.array([work]))
+                self.works.give(np.array([work]))
         self._chains.replace(session, left)
         rows.waiting[session] -= len(chain) - len(left)
         rows.ahead[session] = ahead
         if left[:1] != chain[:1]:
             self._start(session)
+
+    def _fits(self, work: int, ahead: int) -> bool:
+        """Whether a work still runs where its session stands now; it ends unapplied if not."""
+        if not self.works.is_alive(work):
+            return False
+        bundle, place = self.works.at(work)
+        if bundle.asked[place] in (UNCHECKED, ahead):
+            return True
+        self._unapplied(work, StepConflict(int(bundle.starts[place]), ahead))
+        return False
 
     def _touch(self, session: int) -> None:
         self._rows.deadline[session] = self._clock() + self._rows.ttl[session]
@@ -359,9 +399,19 @@ class Queue:
         """These are the first of their sessions now."""
         if self._turns:
             for work in ids.tolist():
-                self._start(int(self.works.session[work]))
+                if work in self._turns:
+                    self._start(self._turns[work].session)
+                else:
+                    self._ready(np.array([work]))
         else:
-            self._scheduler.add(ids, self.works.steps[ids])
+            self._ready(ids)
+
+    def _ready(self, ids: Index) -> None:
+        for bundle, places, mine in self.works.parts(ids):
+            if bundle.each:
+                self._scheduler.add_equal(mine, bundle.each)
+            else:
+                self._scheduler.add(mine, bundle.lengths[places])
 
     def _start(self, session: int) -> None:
         """Do the turns at the head of a session's chain, and schedule the work behind them."""
@@ -373,66 +423,41 @@ class Queue:
             turn.answer.set_result(turn.act())  # never cancelled: callers await it shielded
         head = self._rows.head[[session]]
         if head[0] != NOBODY:
-            self._scheduler.add(head, self.works.steps[head])
+            self._ready(head)
 
     def _tell(self) -> None:
         """Tell the callers whose calls are done."""
         while self._ended:
             ended, self._ended = self._ended, []
             for call in ended:
-                del self._calls[call]
-                call.bundle = None  # they know each other, and nobody should wait for the collector
-                self._tally.refused.update(error.code for error in call.errors.values())
-                self._gate.leave(len(call.rows), call.size)
+                if call.errors:
+                    self._tally.refused.update(error.code for error in call.errors.values())
+                self._gate.leave(call.count, call.size)
                 if call.patience is not None:
-                    self._calm(call.patience, call)
+                    self._deadlines.done(call, call.patience)
+                call.bundle = None  # they know each other, and nobody should wait for the collector
                 call.ended(call)
             self.freed.set()
+
+    def _alive(self, bundle: Bundle) -> list[int]:
+        """The works of a bundle that are not done."""
+        return [int(work) for work in bundle.ids if self.works.bundle[work] == bundle.number]
 
     def _of(self, call: Call) -> list[int]:
         """The works of a call that are not done."""
         if call.bundle is None:
             return []
-        ids = call.bundle.ids[call.first : call.first + len(call.rows)]
-        return [int(work) for work in ids if self.works.bundle[work] == call.bundle.number]
+        bundle = call.bundle
+        return [work for work in self._alive(bundle) if bundle.of(int(self.works.place[work]))[0] is call]
 
-    # Deadlines.
-
-    def _arm(self, patience: Patience) -> None:
-        if patience.timer is not None:
-            patience.timer.cancel()
-        self._impatient.add(patience)
-        left = max(0.0, patience.deadline - self._clock())
-        if left < float("inf"):
-            patience.timer = asyncio.get_running_loop().call_later(left, self._expire, patience)
+    def _callers(self, ids: Iterable[int]) -> list[Call]:
+        """Whose works these are."""
+        found = [self.works.at(int(work)) for work in ids if self.works.is_alive(int(work))]
+        return [bundle.of(place)[0] for bundle, place in found]
 
     def _expire(self, patience: Patience) -> None:
         deadline = patience.deadline
         self.settle()
-        if patience in self._impatient and patience.deadline == deadline:  # else a retry has extended it just now
+        if patience in self._deadlines and patience.deadline == deadline:  # else a retry has extended it just now
             self._fail([(work, DeadlineExceeded()) for call in patience.calls for work in self._of(call)])
             self._tell()
-
-    def _hurry(self, ids: Index) -> None:
-        """These are about to run: those whose deadline has passed do not, and for the others it means nothing more."""
-        for work in ids.tolist():
-            number = int(self.works.bundle[work])
-            if number == ENDED:
-                continue
-            patience = self.works.bundles[number].of(int(self.works.place[work]))[0].patience
-            if patience in self._impatient:
-                if self._clock() >= patience.deadline:
-                    self._expire(patience)
-                else:
-                    self._calm(patience)
-
-    def _calm(self, patience: Patience, call: Call | None = None) -> None:
-        """Its deadline means nothing any more, or for a call that is done."""
-        if call is not None:
-            del patience.calls[call]
-        if call is None or not patience.calls:
-            patience.taken = patience.taken or call is None
-            self._impatient.discard(patience)
-            if patience.timer is not None:
-                patience.timer.cancel()  # the loop would hold its arrays until then
-                patience.timer = None

@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -21,28 +20,33 @@ class Digester:
     """Stands for the float32 bits of inputs, in 128 bits: equal inputs have equal digests, in whatever company and in
     every process, and different ones are not to be met.
 
-    One step [F]: two sums of its words, each times a fixed random odd number, modulo 2**64 (multilinear hashing). A
-    longer sequence: BLAKE2b.
+    Two sums of the words of a step [F], each times a fixed random odd number, modulo 2**64 (multilinear hashing); of
+    the steps of a sequence the same again.
     """
 
     def __init__(self, features: int) -> None:
         random = np.random.default_rng(features)
         self._factors = random.integers(0, 2**64, (features, 2), dtype=np.uint64) | np.uint64(1)
+        self._places = np.random.default_rng(0)  # draws the factors of the steps of a sequence, as many as were met
+        self._steps = np.ones((1, 2), np.uint64)
 
-    def of(self, inputs: Array, lengths: Index) -> Digests:
-        """Of N sequences that lie in inputs [ΣT, F] one behind the other → [N, 2]."""
+    def of(self, inputs: Array, lengths: Index, each: int = 0) -> Digests:
+        """Of N sequences that lie in inputs [ΣT, F] one behind the other → [N, 2]. `each`: the length of all, or 0."""
+        steps = np.ascontiguousarray(inputs).view(np.uint32).astype(np.uint64) @ self._factors
         if len(inputs) == len(lengths):
-            return np.ascontiguousarray(inputs).view(np.uint32).astype(np.uint64) @ self._factors
-        ends = np.cumsum(lengths)
-        found = np.empty((len(lengths), 2), np.uint64)
-        for index, (length, end) in enumerate(zip(lengths.tolist(), ends.tolist(), strict=True)):
-            one = inputs[end - length : end]
-            found[index] = self.of(one, lengths[:1])[0] if length == 1 else _long(one)
-        return found
+            return steps
+        self._draw(each or int(lengths.max()))
+        if each:
+            weighed: Digests = (steps.reshape(len(lengths), each, 2) * self._steps[:each]).sum(axis=1)
+            return weighed
+        begins = np.cumsum(lengths) - lengths
+        place = np.arange(len(inputs)) - np.repeat(begins, lengths)
+        return np.add.reduceat(steps * self._steps[place], begins, axis=0)
 
-
-def _long(inputs: Array) -> Digests:
-    return np.frombuffer(blake2b(inputs.tobytes(), digest_size=16).digest(), np.uint64)
+    def _draw(self, steps: int) -> None:
+        if len(self._steps) < steps:
+            more = self._places.integers(0, 2**64, (2 * steps - len(self._steps), 2), dtype=np.uint64)
+            self._steps = np.concatenate([self._steps, more | np.uint64(1)])
 
 
 class Budget:
@@ -57,7 +61,7 @@ class Budget:
         return f"<Budget {self.bytes} of {self.most_bytes} B>"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Kept:
     start: int
     steps: int
@@ -92,9 +96,8 @@ class Answers:
             self._grow()
         numbers = self._rows.answers[rows]
         if self._places:
-            places = numbers % self._places
-            self._start[places, rows], self._steps[places, rows] = starts, 1
-            self._digest[places, rows], self._output[places, rows] = digests, outputs
+            at = numbers % self._places * self._capacity + rows
+            self._next[at], self._digest[at], self._output[at] = starts + 1, digests, outputs
             self._rows.answers[rows] = numbers + 1
             if self._long_rows:
                 for row in self._long_rows.keys() & set(rows.tolist()):
@@ -110,7 +113,7 @@ class Answers:
         number = int(self._rows.answers[row])
         self._rows.answers[row] = number + 1
         if self._places:
-            self._steps[number % self._places, row] = 0  # what lay there is older than all that is kept
+            self._next[number % self._places * self._capacity + row] = 0  # it is older than all that is kept
         kept = _Kept(start, len(outputs), (int(digest[0]), int(digest[1])), outputs.copy())
         self._budget.long[self, row, number] = kept
         self._long_rows.setdefault(row, []).append(number)
@@ -128,10 +131,9 @@ class Answers:
                 if (kept.start, kept.steps, kept.digest) == (start, steps, asked):
                     return kept.outputs
             elif steps == 1 and count - number <= self._places and row < self._capacity:
-                place = number % self._places
-                same = self._steps[place, row] == 1 and self._start[place, row] == start
-                if same and (self._digest[place, row] == digest).all():
-                    found: Array = self._output[place, row][None].copy()
+                at = number % self._places * self._capacity + row
+                if self._next[at] == start + 1 and (self._digest[at] == digest).all():
+                    found: Array = self._output[at][None].copy()
                     return found
         return None
 
@@ -140,7 +142,7 @@ class Answers:
         for number in self._long_rows.get(row, []).copy():
             self._drop(row, number)
         if row < self._capacity:
-            self._steps[:, row] = 0
+            self._next[row :: self._capacity] = 0
         self._rows.answers[row] = 0
 
     def _forget_older(self, row: int) -> None:
@@ -161,27 +163,26 @@ class Answers:
 
     def _grow(self) -> None:
         """Follow the rows; with fewer places, or none, where the budget would not hold them all."""
-        capacity, record = self._rows.capacity, 28 + 4 * self._outputs
+        capacity, record = self._rows.capacity, 24 + 4 * self._outputs
         room = self._budget.most_bytes // _TABLE_SHARE - (self._budget.bytes - self._table_bytes)
         places = min(self._budget.each, max(0, room // (capacity * record)))
-        old = self._start, self._steps, self._digest, self._output
+        old: tuple[NDArray[Any], ...] = self._next, self._digest, self._output
         before, width = self._places, self._capacity
         places = min(before, places) if width else places
         self._arrays(places, capacity)
         self._budget.bytes += places * capacity * record - self._table_bytes
         self._table_bytes = places * capacity * record
+        new: tuple[NDArray[Any], ...] = self._next, self._digest, self._output
         rows = np.arange(width)
         for back in range(1, places + 1):
             number = self._rows.answers[:width] - back
-            there = (number >= 0) & (old[1][number % before, rows] == 1)
+            there = (number >= 0) & (old[0][number % before * width + rows] > 0)
             number, row = number[there], rows[there]
-            new: tuple[NDArray[Any], ...] = (self._start, self._steps, self._digest, self._output)
             for array, part in zip(new, old, strict=True):
-                array[number % places, row] = part[number % before, row]
+                array[number % places * capacity + row] = part[number % before * width + row]
 
     def _arrays(self, places: int, capacity: int) -> None:
-        self._start = zeros((places, capacity), np.int64)
-        self._steps = zeros((places, capacity), np.int32)  # 1: an answer lies here
-        self._digest = zeros((places, capacity, 2), np.uint64)
-        self._output = zeros((places, capacity, self._outputs), np.float32)
+        self._next = zeros((places * capacity,), np.int64)  # the step after the answer; 0: none lies here
+        self._digest = zeros((places * capacity, 2), np.uint64)
+        self._output = zeros((places * capacity, self._outputs), np.float32)
         self._places, self._capacity = places, capacity

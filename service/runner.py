@@ -6,18 +6,19 @@ It knows works, rows and the model; not queues, callers or the order of calls.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.bundle import Works
+from service.bundle import Bundle, Part, Places, joined
 from service.errors import CarouselError, InvalidInput, NonFiniteOutput
 from service.model import Lengths, Model
 from service.rows import ZERO, Array, Index, Rows, State, finite
 from service.selftest import Fitness
 from service.statistics import Tally
+from service.works import Works
 
 _IN_A_THREAD = 0.005  # seconds a run may hold the loop; a longer one is worth the hop
 WHOLE = 2**31 - 1  # a model that cannot be stepped gets its sequence whole
@@ -29,20 +30,27 @@ _log = logging.getLogger("carousel.runner")
 class Outcome:
     """What became of each work of a batch."""
 
-    ended: Index  # and their state is in place
-    going_on: Index
+    ended: list[Part]  # and their state is in place
+    going_on: list[Part]
     refused: list[tuple[int, CarouselError]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A batch as the model gets it: B works, each with so many steps of its own, from `at` on in its bundle."""
+    """A batch as the model gets it: B works, each with so many steps of its own."""
 
-    ids: Index  # [B]
+    parts: list[Part]
+    rows: Index  # [B] of the running states
     lengths: Index  # [B]
-    at: Index  # [B]
     last: bool  # this is what is left of each
     inputs: Array  # [min_batch or more, T, F]
+
+    def pieces(self) -> Iterator[tuple[Part, slice]]:
+        """Where in the batch each part lies."""
+        first = 0
+        for part in self.parts:
+            yield part, slice(first, first + len(part.ids))
+            first += len(part.ids)
 
 
 class Runner:
@@ -62,7 +70,7 @@ class Runner:
         self._model, self._fitness, self._rows, self._works = model, fitness, rows, works
         self._tally, self._chunk, self._clock = tally, chunk, clock
 
-    async def run(self, ids: Index) -> Outcome:
+    async def run(self, parts: list[Part]) -> Outcome:
         """Advance each work by what is left of it, at most one chunk.
 
         A batch that fails as a whole (a third party's graph may refuse a value) is run row by row, and the rows that
@@ -72,18 +80,18 @@ class Runner:
             Exception: the model fails on zeros too; nothing of the batch was applied.
 
         """
-        run = self._assemble(ids)
+        run = self._assemble(parts)
         try:
             return self._apply(run, *await self._execute(run))
         except Exception as error:
-            _log.warning("a run of %d rows failed: %s", len(ids), error)
-        alive = ids[self._works.alive(ids)]
-        alone = [self._assemble(alive[index : index + 1]) for index in range(len(alive))]
+            _log.warning("a run of %d rows failed: %s", len(run.rows), error)
+        alive = _ids(parts)[self._works.alive(_ids(parts))]
+        alone = [self._assemble(self._works.parts(alive[index : index + 1])) for index in range(len(alive))]
         results = [await self._alone(one) for one in alone]  # all of them before any is applied
         outcomes = [self._settle(one, result) for one, result in zip(alone, results, strict=True)]
         return Outcome(
-            np.concatenate([ids[:0], *(one.ended for one in outcomes)]),
-            np.concatenate([ids[:0], *(one.going_on for one in outcomes)]),
+            [part for one in outcomes for part in one.ended],
+            [part for one in outcomes for part in one.going_on],
             [pair for one in outcomes for pair in one.refused],
         )
 
@@ -96,8 +104,9 @@ class Runner:
 
     def _settle(self, run: _Run, result: tuple[Array, State] | InvalidInput) -> Outcome:
         if isinstance(result, InvalidInput):
-            alive = run.ids[self._works.alive(run.ids)]
-            return Outcome(run.ids[:0], run.ids[:0], [(work, result) for work in alive.tolist()])
+            [part] = run.parts
+            alive = part.ids[self._works.alive(part.ids)]
+            return Outcome([], [], [(work, result) for work in alive.tolist()])
         return self._apply(run, *result)
 
     def _probe(self) -> None:
@@ -107,9 +116,8 @@ class Runner:
 
     async def _execute(self, run: _Run) -> tuple[Array, State]:
         """One run over the batch → outputs [B, T, K], next state [B, …]. Where it runs is decided here alone."""
-        count = len(run.ids)
-        rows, lengths = self._works.row[run.ids], run.lengths.astype(np.int32)
-        if count < len(run.inputs):  # a lone row is repeated where the model needs it
+        count, rows, lengths = len(run.rows), run.rows, run.lengths.astype(np.int32)
+        if count < len(run.inputs):
             rows, lengths = np.resize(rows, len(run.inputs)), np.resize(lengths, len(run.inputs))
         state = self._rows.gather(rows)
         begin = time.perf_counter()
@@ -131,78 +139,80 @@ class Runner:
             raise ValueError("the model answered in another shape than it declares")
         return outputs, after
 
-    def _assemble(self, ids: Index) -> _Run:
+    def _assemble(self, parts: list[Part]) -> _Run:
         """Inputs padded with zeros to the longest of the works."""
-        works = self._works
-        done = works.done[ids]
-        lengths, at = works.steps[ids] - done, works.at[ids] + done
-        longest, rows = int(lengths.max()), max(len(ids), self._fitness.min_batch)
-        last, single = longest <= self._chunk, longest == 1
+        now = self._clock()
+        for bundle, _, ids in parts:
+            self._tally.queued.add(now - bundle.arrived, len(ids))
+        rows = joined([bundle.row[places] for bundle, places, _ in parts])
+        lengths = joined([bundle.ahead(places) for bundle, places, _ in parts])
+        longest = int(lengths.max())
+        last = longest <= self._chunk
         if not last:
             lengths, longest = np.minimum(lengths, self._chunk), self._chunk
-        inputs = (np.empty if single else np.zeros)((rows, longest, self._model.features), np.float32)
-        now = self._clock()
-        for bundle, part in works.by_bundle(ids):
-            self._tally.queued.add(now - bundle.arrived, part.stop - part.start)
-            if single:
-                bundle.inputs.take(at[part], axis=0, out=inputs[part, 0], mode="clip")
-                continue
-            spans = zip(inputs[part], at[part].tolist(), lengths[part].tolist(), strict=True)
-            for target, first, length in spans:
-                target[:length] = bundle.inputs[first : first + length]
-        if rows > len(ids):
-            inputs[len(ids) :] = inputs[0]
-        return _Run(ids, lengths, at, last, inputs)
+        pieces, first = [], 0
+        for bundle, places, ids in parts:
+            pieces.append(bundle.read(places, lengths[first : first + len(ids)], longest))
+            first += len(ids)
+        if first < self._fitness.min_batch:
+            pieces += [pieces[0][:1]] * (self._fitness.min_batch - first)  # a lone row is repeated where it must be
+        return _Run(parts, rows, lengths, last, joined(pieces))
 
     def _apply(self, run: _Run, outputs: Array, state: State) -> Outcome:
         """Write back what a run gave, except to works that ended meanwhile and rows that are not finite."""
-        works, refused = self._works, list[tuple[int, CarouselError]]()
-        if works.suspect or not (finite(outputs) and all(map(finite, state.values()))):
+        refused: list[tuple[int, CarouselError]] = []
+        if self._works.suspect or not (finite(outputs) and all(map(finite, state.values()))):
             run, outputs, state, refused = self._sift(run, outputs, state)
-        ids = run.ids
-        if len(ids):
-            self._answer(run, outputs)
-        if run.last:
-            self._put(works.session[ids], state)
-            return Outcome(ids, ids[:0], refused)
-        works.done[ids] += run.lengths
-        last = works.done[ids] == works.steps[ids]
-        for work in ids[~last & (works.row[ids] == works.session[ids])].tolist():
-            works.row[work] = self._rows.allocate()
-        ended = ids[last]
-        self._put(np.where(last, works.session[ids], works.row[ids]), state)
-        return Outcome(ended, ids[~last], refused)
+        going_on: list[Part] = []
+        ended: list[Part] = []
+        for part, piece in run.pieces():
+            bundle, places, _ = part
+            lengths, after = run.lengths[piece], {name: array[piece] for name, array in state.items()}
+            bundle.write(places, lengths, outputs[piece])
+            if run.last:
+                self._put(bundle, places, after)
+                ended.append(part)
+            else:
+                self._advance(part, lengths, after, ended, going_on)
+        return Outcome(ended, going_on, refused)
+
+    def _advance(self, part: Part, lengths: Index, state: State, ended: list[Part], going_on: list[Part]) -> None:
+        """Steps of works are done, of some the last ones: those go back to their sessions' rows."""
+        bundle, places, ids = part
+        bundle.move(places, lengths)
+        last = bundle.ahead(places) == 0
+        where = np.arange(len(bundle.rows))[places]
+        for place in where[~last & (bundle.row[where] == bundle.rows[where])].tolist():
+            bundle.own(place, self._rows.allocate())
+        for which, told in ((last, ended), (~last, going_on)):
+            if which.any():
+                told.append(Part(bundle, where[which], ids[which]))
+        self._rows.scatter(bundle.row[where[~last]], {name: array[~last] for name, array in state.items()})
+        self._put(bundle, where[last], {name: array[last] for name, array in state.items()})
 
     def _sift(
         self, run: _Run, outputs: Array, state: State
     ) -> tuple[_Run, Array, State, list[tuple[int, CarouselError]]]:
         """Take out the works that ended meanwhile, and refuse those that are not finite."""
-        alive, good = self._works.alive(run.ids), _good(outputs, run.lengths, state)
+        ids = _ids(run.parts)
+        alive, good = self._works.alive(ids), _good(outputs, run.lengths, state)
         error = "the model answered NaN or Inf; the state did not move"
         refused: list[tuple[int, CarouselError]] = [
-            (work, NonFiniteOutput(error)) for work in run.ids[alive & ~good].tolist()
+            (work, NonFiniteOutput(error)) for work in ids[alive & ~good].tolist()
         ]
         (picked,) = (alive & good).nonzero()
-        run = _Run(run.ids[picked], run.lengths[picked], run.at[picked], run.last, run.inputs)
+        parts = self._works.parts(ids[picked]) if len(picked) else []
+        run = replace(run, parts=parts, rows=run.rows[picked], lengths=run.lengths[picked])
         return run, outputs[picked], {name: array[picked] for name, array in state.items()}, refused
 
-    def _answer(self, run: _Run, outputs: Array) -> None:
-        single = outputs.shape[1] == 1
-        for bundle, part in self._works.by_bundle(run.ids):
-            if single:
-                bundle.outputs[run.at[part]] = outputs[part, 0]
-                continue
-            spans = zip(outputs[part], run.at[part].tolist(), run.lengths[part].tolist(), strict=True)
-            for source, first, length in spans:
-                bundle.outputs[first : first + length] = source[:length]
+    def _put(self, bundle: Bundle, places: Places, state: State) -> None:
+        """Write states to their sessions; nobody wants that of a predict."""
+        if not bundle.stateless:
+            self._rows.scatter(bundle.rows[places], state)
 
-    def _put(self, rows: Index, state: State) -> None:
-        """Write the states to their rows; ZERO: a predict that ended, whose state nobody wants."""
-        if rows.all():
-            self._rows.scatter(rows, state)
-        elif rows.any():
-            kept = np.flatnonzero(rows)
-            self._rows.scatter(rows[kept], {name: array[kept] for name, array in state.items()})
+
+def _ids(parts: list[Part]) -> Index:
+    return joined([part.ids for part in parts])
 
 
 def _good(outputs: Array, lengths: Index, state: State) -> NDArray[np.bool_]:

@@ -72,9 +72,10 @@ class Scheduler:
             else:
                 self._longer.setdefault(length, Ready()).add(mine)
 
-    def add_single(self, ids: Index) -> None:
-        """Queue works that have one step left."""
-        self._single.add(ids)
+    def add_equal(self, ids: Index, left: int) -> None:
+        """Queue works that all have so many steps left."""
+        length = (min(left, self._policy.chunk) - 1).bit_length()  # as above
+        (self._longer.setdefault(length, Ready()) if length else self._single).add(ids)
 
     def next_batch(self) -> Index:
         """What runs next, of each class in the order they came; empty when nothing waits.

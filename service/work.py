@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from service.errors import CarouselError
 from service.rows import ZERO, Array, Index
 
@@ -47,14 +45,15 @@ class Call:
     lengths: Index  # [N] time steps
     asked: Index  # [N] the step that the caller named, or UNCHECKED
     inputs: Array  # [ΣT, F]
-    ended: "Callable[[Call], None]"
+    ended: "Callable[[Any], None]"  # gets the call
     patience: Patience | None = None
     kept: bool = True  # its answers are kept for a retry
     outputs: Array = field(init=False)  # [ΣT, K]
     starts: Index = field(init=False)  # [N] the index of the first step of each in its session
     errors: dict[int, CarouselError] = field(default_factory=dict)  # of row i, unapplied
     refused: bool = False  # nothing of it ran; `errors` says why
-    left: int = 0  # works that are not done
+    count: int = field(init=False)  # N
+    left: int = field(init=False)  # of them are not done
     size: int = 0  # bytes it holds while it waits
     bundle: "Bundle | None" = None
     first: int = 0  # where its rows begin in the bundle
@@ -62,18 +61,36 @@ class Call:
 
     def __post_init__(self) -> None:
         self.stateless = int(self.rows[0]) == ZERO
+        self.count = self.left = len(self.rows)
+
+
+class One(Call):
+    """A call of one row, of which there are most: its numbers are plain, and arrays only in a bundle."""
+
+    __slots__ = ("row", "start", "step")
+
+    def __init__(
+        self,
+        row: int,
+        step: int | None,
+        inputs: Array,
+        ended: "Callable[[Any], None]",
+        patience: Patience | None = None,
+        *,
+        kept: bool = True,
+    ) -> None:
+        self.row, self.step, self.inputs = row, UNCHECKED if step is None else min(step, LAST), inputs
+        self.ended, self.patience, self.kept = ended, patience, kept
+        self.start = 0  # the index of the first step in the session, once it is done
+        self.errors, self.refused, self.size = {}, False, 0
+        self.count = self.left = 1
+        self.bundle, self.first, self.stateless = None, 0, row == ZERO
 
     def only(self) -> Answer:
-        """What became of a call of one row. Raises its error."""
+        """What became of it. Raises its error."""
         if self.errors:
             raise self.errors[0]
-        return Answer(self.outputs, int(self.starts[0]) + len(self.outputs))
-
-
-def one(row: int, step: int | None, inputs: Array, ended: Callable[[Call], None], **how: Any) -> Call:
-    """A call of one row with inputs [T, F]."""
-    asked = np.array([UNCHECKED if step is None else min(step, LAST)], np.int64)
-    return Call(np.array([row], np.int64), np.array([len(inputs)], np.int64), asked, inputs, ended, **how)
+        return Answer(self.outputs, self.start + len(self.outputs))
 
 
 @dataclass(slots=True, eq=False)

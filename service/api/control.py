@@ -12,7 +12,7 @@ from service.errors import CarouselError, SessionNotFound
 from service.repository import NAME, Repository
 from service.sessions import Session, Sessions
 from service.settings import Settings
-from service.work import Call, one
+from service.work import One
 
 View = dict[str, Any]
 Tell = Callable[[View, int], None]  # an answer to send, and the bytes that its frame had in flight
@@ -82,7 +82,7 @@ class Control:
         self._channels.close(channel)
         return {"closed": {"channel": channel}}, deleted
 
-    def step(self, frame: View, tell: Tell) -> tuple[Call, int, Engine]:
+    def step(self, frame: View, tell: Tell) -> tuple[One, int, Engine]:
         """A call on a channel, the bytes it has in flight until it is told, and the engine to submit it to."""
         fields(frame, "frame", {"id": int, "channel": int, "inputs": object}, {"step": int})
         channel = frame["channel"]
@@ -92,7 +92,7 @@ class Control:
         width = served.engine.model.features + served.engine.model.outputs
         size = CONTROL + 12 * len(given.inputs) * width  # about 12 characters a number
 
-        def ended(call: Call) -> None:
+        def ended(call: One) -> None:
             view: View = {"id": frame["id"], "channel": channel}
             try:
                 outputs, after = call.only()
@@ -101,7 +101,7 @@ class Control:
                 view["error"] = error.problem()
             tell(view, size)
 
-        return one(session.row, step, given.inputs, ended), size, served.engine
+        return One(session.row, step, given.inputs, ended), size, served.engine
 
     def _resumed(self, id: str) -> Session | None:
         """The session of that id, or None if it is to be made."""

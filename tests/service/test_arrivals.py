@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.arrivals import _ALONE, alike, misfits
-from service.work import Call
+from service.arrivals import _ALONE, alike
+from service.work import Call, One
+from tests.fakes import column
 from tests.service.works import call
 
 PREDICT = call([1], [2, 3])
@@ -19,17 +20,17 @@ def on(*rows: int, asked: list[int | None] | None = None, **how: bool) -> Call:
 
 def test_calls_on_different_sessions_are_accepted_together() -> None:
     calls = [on(1, 2), on(3), on(4, 5)]
-    assert list(alike(calls)) == [calls]
+    assert alike(calls) == [calls]
 
 
 def test_a_call_on_a_session_that_was_called_on_begins_a_new_group() -> None:
     first, second, third, fourth = on(1, 2), on(3), on(4, 2), on(1)
-    assert list(alike([first, second, third, fourth])) == [[first, second], [third, fourth]]
+    assert alike([first, second, third, fourth]) == [[first, second], [third, fourth]]
 
 
 def test_predicts_are_accepted_together_and_not_with_calls_on_sessions() -> None:
     first, second = call([1]), on(1)
-    assert list(alike([PREDICT, first, second, PREDICT])) == [[PREDICT, first], [second], [PREDICT]]
+    assert alike([PREDICT, first, second, PREDICT]) == [[PREDICT, first], [second], [PREDICT]]
 
 
 @pytest.mark.parametrize("what", ["large", "not kept"])
@@ -37,34 +38,45 @@ def test_what_is_large_or_not_kept_is_alone(what: str) -> None:
     alone = on(2, kept=what != "not kept")
     alone.size = _ALONE + (what == "large")
     first, last = on(1), on(3)
-    assert list(alike([first, alone, last])) == [[first], [alone], [last]]
-    assert list(alike([alone])) == [[alone]]
+    assert alike([first, alone, last]) == [[first], [alone], [last]]
+    assert alike([alone]) == [[alone]]
 
 
 def test_nothing_arrived_is_no_group() -> None:
-    assert list(alike([])) == []
+    assert alike([]) == []
+
+
+def test_calls_on_the_same_rows_again_are_accepted_in_rounds() -> None:
+    mine, yours = np.array([1, 2]), np.array([3, 4])
+    calls = [on(0) for _ in range(5)]
+    for one, rows in zip(calls, (mine, mine, yours, mine, yours), strict=True):
+        one.rows, one.stateless = rows, False
+    assert alike(calls) == [[calls[0], calls[2]], [calls[1], calls[4]], [calls[3]]]
+
+
+def test_calls_of_one_row_are_accepted_in_rounds() -> None:
+    first, second, third, fourth = (One(row, None, column(1), lambda _: None) for row in (1, 1, 2, 1))
+    assert alike([first, second, third, fourth]) == [[first, third], [second], [fourth]]
 
 
 @given(st.lists(st.lists(st.integers(1, 6), max_size=4, unique=True)))
-def test_groups_keep_the_order_and_no_group_has_a_session_twice(asked: list[list[int]]) -> None:
-    calls = [on(*rows) if rows else call([1]) for rows in asked]
-    groups = list(alike(calls))
-    assert [one for group in groups for one in group] == calls
+def test_no_group_has_a_session_twice_and_each_session_keeps_its_order(asked: list[list[int]]) -> None:
+    calls = [
+        on(*rows) if len(rows) > 1 else One(rows[0], None, column(1), lambda _: None) if rows else call([1])
+        for rows in asked
+    ]
+    groups = alike(calls)
+    flat = [one for group in groups for one in group]
+    assert sorted(map(id, flat)) == sorted(map(id, calls))
     for group in groups:
-        assert len({one.stateless for one in group}) == 1
-        rows = [row for one in group for row in one.rows.tolist() if row]
+        assert len({(type(one), one.stateless) for one in group}) == 1
+        rows = [row for one in group for row in sessions(one)]
         assert len(set(rows)) == len(rows)
+    for session in range(1, 7):
+        mine = [one for one in calls if session in sessions(one)]
+        assert [one for one in flat if session in sessions(one)] == mine
 
 
-def test_a_call_fits_that_names_the_next_step_of_each_session_or_none() -> None:
-    ahead = np.array([0, 5, 6, 7])
-    assert misfits([on(1, 2, asked=[5, None])], ahead) == []
-    assert misfits([on(1, 2, asked=[5, None]), on(3, asked=[7])], ahead) == []
-
-
-@pytest.mark.parametrize("step", [0, 4, 6, 2**62])
-def test_a_call_that_names_another_step_does_not_fit_and_the_others_do(step: int) -> None:
-    ahead = np.array([0, 5, 6, 7])
-    wrong = on(2, 1, asked=[None, step])
-    assert misfits([wrong], ahead) == [wrong]
-    assert misfits([on(3, asked=[7]), wrong], ahead) == [wrong]
+def sessions(call: Call) -> list[int]:
+    rows = [call.row] if isinstance(call, One) else call.rows.tolist()
+    return [row for row in rows if row]

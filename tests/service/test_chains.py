@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.bundle import Works
 from service.chains import Chains
 from service.rows import Rows
+from service.works import Works
 
 sessions = st.sets(st.integers(1, 5), min_size=1)
 stories = st.lists(

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
+from service.bundle import Part
 from service.errors import CarouselError, DeadlineExceeded, NonFiniteOutput, ShuttingDown, StepConflict
 from service.gate import Gate
 from service.policy import Policy
@@ -59,21 +61,25 @@ class Waiting:
     def take(self) -> list[int]:
         """The sessions of the next batch, whose works are finished later, in order."""
         self.batch = self.queue.next_batch()
-        return self.queue.works.session[self.batch].tolist()
+        return [session for part in self.batch for session in part.bundle.rows[part.places].tolist()]
 
     def finish(self) -> None:
         """What a runner does, and the engine after it."""
-        works = self.queue.works
-        self.batch = self.queue.running(self.batch)
-        for work in self.batch.tolist():
-            bundle, at = works.bundles[int(works.bundle[work])], int(works.at[work])
-            part = slice(at, at + int(works.steps[work]))
-            bundle.outputs[part] = 100 * bundle.inputs[part]
-        if len(self.batch):
-            self.queue.finish(self.batch)
+        parts = self.running()
+        for bundle, places, _ in parts:
+            lengths = bundle.lengths[places]
+            longest = max(lengths)
+            bundle.write(places, lengths, 100 * bundle.read(places, lengths, longest))
+        if parts:
+            self.queue.finish(parts)
+
+    def running(self) -> list[Part]:
+        """What of the batch did not end while it ran."""
+        alive = [self.queue.running(part.ids) for part in self.batch]
+        return [part for ids in alive if len(ids) for part in self.queue.works.parts(ids)]
 
     def fail(self, error: CarouselError) -> None:
-        for work in self.queue.running(self.batch).tolist():
+        for work in [work for part in self.running() for work in part.ids.tolist()]:
             self.queue.fail(work, error)
 
     def run(self) -> list[list[int]]:
@@ -127,7 +133,8 @@ async def test_what_ends_gives_its_room_back_and_says_so() -> None:
     calls = [it.call(it.open(), value, 2) for value in (1, 3)]
     assert (it.gate.rows, it.gate.bytes, it.told) == (2, 32, [])
     it.take()
-    finished, failed = it.batch[:1], it.batch[1:]
+    [(bundle, _, ids)] = it.batch
+    finished, failed = [Part(bundle, np.array([0]), ids[:1])], [Part(bundle, np.array([1]), ids[1:])]
     it.batch = finished
     it.finish()
     it.batch = failed
@@ -378,7 +385,7 @@ async def test_calls_that_share_a_deadline_are_refused_by_it_together_and_others
     it.run()
     assert [{type(error) for error in outcomes(one)} for one in calls] == [{DeadlineExceeded}] * 2
     assert (outcomes(unhurt), it.how(session), it.how(other)) == ([[400]], (1, 1, 0), (0, 0, 0))
-    assert (late.calls, late.timer, it.queue._impatient, it.empty()) == ({}, None, set(), True)
+    assert (late.calls, late.timer, len(it.queue._deadlines), it.empty()) == ({}, None, 0, True)
 
 
 async def test_a_deadline_means_nothing_once_one_of_its_calls_was_taken() -> None:
@@ -404,7 +411,7 @@ async def test_a_call_and_its_retry_wait_until_the_later_of_their_deadlines(retr
     it.clock.advance(5)
     it.run()
     assert [type(one) for one in (*outcomes(first), *outcomes(again))] == [outcome] * 2
-    assert (it.queue._impatient, it.empty()) == (set(), True)
+    assert (len(it.queue._deadlines), it.empty()) == (0, True)
 
 
 @pytest.mark.parametrize("retry", [9, None])
@@ -418,7 +425,7 @@ async def test_a_retry_that_came_before_the_deadline_of_its_call_passed_extends_
     it.queue._expire(late)  # its timer is first to see them both
     it.run()
     assert (outcomes(first), outcomes(again)) == ([[100]], [[100]])
-    assert (it.queue._impatient, it.empty()) == (set(), True)
+    assert (len(it.queue._deadlines), it.empty()) == (0, True)
 
 
 async def test_what_was_aborted_while_it_ran_is_not_finished_and_failed_no_more() -> None:

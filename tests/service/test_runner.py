@@ -6,14 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.bundle import Works
+from service.bundle import ALL, Part
 from service.errors import InvalidInput, NonFiniteOutput
 from service.gate import Gate
 from service.model import Lengths
-from service.rows import Array, Rows, State
+from service.rows import ZERO, Array, Rows, State
 from service.runner import Runner
 from service.selftest import Fitness
 from service.statistics import Tally
+from service.works import Works
 from tests.fakes import FakeClock, RunningSum, sums, until
 from tests.service.works import call, enter
 
@@ -28,6 +29,7 @@ class Table:
         self.rows, self.works = Rows(self.model.state_shapes), Works()
         found = Fitness(**{"streamable": True, "tolerance": 0.0, "min_batch": 1, "seconds_per_step": 0.0} | fitness)
         self.tally = Tally()
+        self.sessions: dict[int, int] = {}  # work → row
         self.runner = Runner(self.model, found, self.rows, self.works, self.tally, chunk=chunk, clock=FakeClock())
 
     def session(self, before: float) -> int:
@@ -39,26 +41,34 @@ class Table:
     def works_of(self, *sequences: tuple[float, ...], before: list[float] | None = None) -> list[int]:
         """Works of one call on new sessions with these sums, or of a predict."""
         rows = None if before is None else [self.session(one) for one in before]
-        return enter(self.works, call(*sequences, rows=rows)).tolist()
+        works = enter(self.works, call(*sequences, rows=rows)).tolist()
+        self.sessions |= dict(zip(works, rows or [ZERO] * len(works), strict=True))
+        return works
 
     async def run(self, *works: int) -> Outcome:
         """Ended, going on, and refused."""
-        outcome = await self.runner.run(np.array(works))
+        outcome = await self.runner.run(self.works.parts(np.array(works)))
         refused = [(work, type(error)) for work, error in outcome.refused]
-        return outcome.ended.tolist(), outcome.going_on.tolist(), refused
+        return ids(outcome.ended), ids(outcome.going_on), refused
 
     def sum(self, work: int) -> float:
         """Where the session of a work stands."""
-        return float(self.rows.gather([self.works.session[work]])["sum"][0, 0])
+        return float(self.rows.gather([self.sessions[work]])["sum"][0, 0])
 
     def sums(self, *works: int) -> list[float]:
         return [self.sum(work) for work in works]
 
     def answered(self, work: int) -> list[float]:
         """The outputs of a work that ended."""
-        bundle, at = self.works.bundles[int(self.works.bundle[work])], int(self.works.at[work])
-        values: list[float] = bundle.outputs[at : at + int(self.works.steps[work]), 0].tolist()
+        bundle, place = self.works.at(work)
+        at = int(bundle.at(ALL)[place])
+        values: list[float] = bundle.outputs[at : at + int(bundle.lengths[place]), 0].tolist()
         return values
+
+    def done(self, work: int) -> int:
+        """Its steps that are."""
+        bundle, place = self.works.at(work)
+        return int(bundle.lengths[place] - bundle.ahead(ALL)[place])
 
     def end(self, *works: int) -> None:
         """What a queue does to works whose caller has left."""
@@ -66,7 +76,12 @@ class Table:
         self.works.suspect = True
 
     def own_row(self, work: int) -> bool:
-        return bool(self.works.row[work] != self.works.session[work])
+        bundle, place = self.works.at(work)
+        return bool(bundle.row[place] != bundle.rows[place])
+
+
+def ids(parts: list[Part]) -> list[int]:
+    return [work for part in parts for work in part.ids.tolist()]
 
 
 async def test_a_work_goes_on_chunk_by_chunk_on_a_row_of_its_own_and_ends_on_the_sessions() -> None:
@@ -74,7 +89,7 @@ async def test_a_work_goes_on_chunk_by_chunk_on_a_row_of_its_own_and_ends_on_the
     [work] = table.works_of((1, 2, 3, 4, 5), before=[100])
     for done in (2, 4):
         assert await table.run(work) == ([], [work], [])
-        assert (table.works.done[work], table.sum(work), table.own_row(work)) == (done, 100, True)
+        assert (table.done(work), table.sum(work), table.own_row(work)) == (done, 100, True)
     assert await table.run(work) == ([work], [], [])
     assert (table.answered(work), table.sum(work)) == (sums(1, 2, 3, 4, 5, before=100), 115)
     assert table.rows.used == 2  # whoever ends the work frees its own row
@@ -151,7 +166,7 @@ async def test_an_answer_of_another_shape_is_refused_before_it_is_applied(what: 
     table = Table(Misshapen())
     [bad] = table.works_of((13,), before=[10])
     assert await table.run(bad) == ([], [], [(bad, InvalidInput)])
-    assert (table.works.done[bad], table.sum(bad)) == (0, 10)
+    assert (table.done(bad), table.sum(bad)) == (0, 10)
 
 
 async def test_a_tick_is_counted_with_its_padding() -> None:

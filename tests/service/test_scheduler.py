@@ -38,7 +38,7 @@ def test_nothing_waits_in_an_empty_scheduler() -> None:
 
 def test_a_batch_is_of_one_class_in_the_order_it_came_and_no_larger_than_allowed() -> None:
     scheduler = scheduled(1, 1, 1)
-    scheduler.add_single(np.array([4, 5]))
+    scheduler.add_equal(np.array([4, 5]), 1)
     assert len(scheduler) == 5
     assert batches(scheduler, 4) == [[1, 2], [3, 4], [5], []]
     assert len(scheduler) == 0

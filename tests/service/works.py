@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from service.bundle import Bundle, Works
+from service.bundle import Bundle
 from service.rows import ZERO, Index
 from service.work import UNCHECKED, Call
+from service.works import Works
 from tests.fakes import column
 
 _numbers = count(1)
@@ -34,11 +35,7 @@ def call(
 
 def enter(works: Works, *calls: Call) -> Index:
     """The works of calls that were accepted together."""
-    bundle = Bundle(calls, 1, number=next(_numbers), arrived=0.0)
-    for one in calls:
-        one.left = len(one.rows)
-    bundle.ids = works.enter(bundle)
-    return bundle.ids
+    return works.enter(Bundle(calls, 1, number=next(_numbers), arrived=0.0))
 
 
 def outcome(done: Call, index: int) -> Any:
@@ -52,4 +49,4 @@ def outcome(done: Call, index: int) -> Any:
 
 def idle(works: Works) -> bool:
     """Whether every index is free, once."""
-    return sorted(works._free[: works._count].tolist()) == list(range(1, len(works.session)))
+    return sorted(works._free[: works._count].tolist()) == list(range(1, len(works.next)))
