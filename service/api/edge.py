@@ -21,15 +21,19 @@ class Edge:
     """Names requests and notes their answers."""
 
     def __init__(self) -> None:
-        self._own, self._count = secrets.token_urlsafe(9), itertools.count(1)  # ids of requests that bring none
+        self._own, self._count = (
+            secrets.token_urlsafe(9).encode(),
+            itertools.count(1),
+        )  # ids of requests that bring none
         self.answers: Counter[tuple[str, str, int]] = Counter()  # (method, route, status)
 
     def name(self, headers: dict[bytes, bytes]) -> bytes:
         """The id of a request, its own if it brings one, which is in every log line of this context from now on."""
-        given = headers.get(b"x-request-id", b"")
-        request_id = given.decode("ascii") if _GIVEN.fullmatch(given) else f"{self._own}-{next(self._count)}"
-        REQUEST_ID.set(request_id)
-        return request_id.encode("ascii")
+        given = headers.get(b"x-request-id")
+        if given is None or not _GIVEN.fullmatch(given):
+            given = b"%b-%d" % (self._own, next(self._count))
+        REQUEST_ID.set(given.decode("ascii"))
+        return given
 
     def note(self, method: str, route: str, path: str, status: int, begin: float) -> None:
         """Count and log an answer to a request that came at `begin`, by the performance counter."""

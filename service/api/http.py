@@ -13,11 +13,10 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.api import body
-from service.api.hot import LEFT, Asked, Found, Hot
+from service.api.hot import LEFT, Asked, Hot, Route
 from service.errors import CarouselError, InvalidRequest
 
 _UNUSUAL = frozenset((b"content-encoding", b"expect", b"transfer-encoding", b"upgrade"))  # headers that ASGI sees to
-_CUT_OFF = 400  # likewise when he leaves amid his own request
 
 _log = logging.getLogger("carousel.request")
 
@@ -34,22 +33,22 @@ class Http(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Begin an exchange with a hot route, if it is asked in the usual way; else it is a matter of ASGI."""
-        exchange = self._exchange()
-        if exchange is None:
+        found = self.hot.find(self.url)
+        headers = None if found is None else self._usual()
+        if found is None or headers is None:
             super().on_headers_complete()
         else:
-            self.cycle = exchange  # type: ignore[assignment]  # it has what this class asks of a cycle
+            self.cycle = Exchange(self, found, headers)  # type: ignore[assignment]  # it has what is asked of a cycle
 
-    def _exchange(self) -> "Exchange | None":
-        parser, found = self.parser, self.hot.find(self.url)
-        if found is None or parser.get_method() != b"POST" or parser.get_http_version() != "1.1":
+    def _usual(self) -> dict[bytes, bytes] | None:
+        """The headers of a request that may be answered as soon as its body, a short one, is there."""
+        if self.parser.get_method() != b"POST" or self.parser.get_http_version() != "1.1":
             return None
         if self.flow.write_paused or not (self.cycle is None or self.cycle.response_complete):
-            return None  # answers have to wait, for a client who does not read or for those before them
+            return None  # its answer has to wait, for a client who does not read or for those before it
         headers = dict(self.headers)
-        if not _UNUSUAL.isdisjoint(headers) or int(headers.get(b"content-length", 0)) > self._most:
-            return None
-        return Exchange(self, found, headers, keep_alive=parser.should_keep_alive())
+        usual = _UNUSUAL.isdisjoint(headers) and int(headers.get(b"content-length", 0)) <= self._most
+        return headers if usual else None
 
     def send_400_response(self, msg: str) -> None:
         """Answer bytes that are no HTTP request, and close."""
@@ -66,13 +65,11 @@ class Exchange:
 
     body, more_body, disconnected, response_complete = b"", True, False, False
     _running: Coroutine[Any, Any, Response] | None = None
-    _asked: Asked | None = None
 
-    def __init__(self, http: Http, found: Found, headers: dict[bytes, bytes], *, keep_alive: bool) -> None:
+    def __init__(self, http: Http, found: tuple[str, Route, str], headers: dict[bytes, bytes]) -> None:
+        self.keep_alive = http.parser.should_keep_alive()
         self._http, self._found, self._headers = http, found, headers
-        self.keep_alive, self._path, self._begin = keep_alive, http.url, time.perf_counter()
-        self._context = copy_context()  # of its log lines
-        self._id = self._context.run(http.hot.edge.name, headers)
+        self._path, self._begin = http.url, time.perf_counter()
 
     @property
     def message_event(self) -> "Exchange":
@@ -81,29 +78,32 @@ class Exchange:
 
     def set(self) -> None:
         """A part of the body has come, or its end, or that of the connection."""
-        if self.disconnected:
-            self._context.run(self._lost)
-        elif not self.more_body and self._running is None:
-            self._context.run(self._start)
+        if self._running is None and (self.disconnected or not self.more_body):
+            copy_context().run(self._start)  # the context of its log lines
+        elif self.disconnected and self._asked.abandon is not None:
+            self._asked.abandon()
 
     def _start(self) -> None:
+        self._id = self._http.hot.edge.name(self._headers)
         self._running = self._run()
         self._go_on()
 
     async def _run(self) -> Response:
+        _, route, name = self._found
         try:
+            if self.disconnected:
+                raise InvalidRequest("the body is cut off")  # nobody reads it; it is counted as the caller's fault
             self._asked = Asked(self.body, self._headers)
-            return await self._found.route(self._asked, self._found.name)
+            return await route(self._asked, name)
         except CarouselError as error:
             return body.problem(error)
         except Exception:
-            _log.exception("%s", self._found.path)
+            _log.exception("%s", self._path.decode("ascii"))
             return body.problem(CarouselError())
 
     def _go_on(self, _: object = None) -> None:
-        assert self._running is not None
         try:
-            future = self._running.send(None)
+            future = self._running.send(None)  # type: ignore[union-attr]  # it is there from the start
         except StopIteration as done:
             self._answer(done.value)
         except asyncio.CancelledError:
@@ -125,15 +125,9 @@ class Exchange:
             http.transport.close()
         http.on_response_complete()
 
-    def _lost(self) -> None:
-        if self._running is None:
-            self._end(_CUT_OFF)
-        elif self._asked is not None and self._asked.abandon is not None:
-            self._asked.abandon()
-
     def _end(self, status: int) -> None:
         self.response_complete = True
-        self._http.hot.edge.note("POST", self._found.path, self._path.decode("ascii"), status, self._begin)
+        self._http.hot.edge.note("POST", self._found[0], self._path.decode("ascii"), status, self._begin)
 
 
 def refusal(detail: str) -> bytes:
