@@ -16,6 +16,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 
 from service import __version__
 from service.api import body, openapi
+from service.api.aside import Aside
 from service.api.calls import Calls
 from service.api.edge import Edge, Named
 from service.api.hot import Hot
@@ -52,9 +53,10 @@ class Carousel:
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         self.app = _application(self._lifespan)
-        edge, calls = Edge(), Calls(self._repository, self._sessions, settings)
+        self._aside = Aside(most_bytes=settings.max_queue_bytes)
+        edge, calls = Edge(), Calls(self._repository, self._sessions, settings, self._aside)
         self.hot, self.asgi = Hot(calls.routes(), edge), Named(self.app, edge)
-        rest = Rest(self._repository, self._sessions, settings, calls)
+        rest = Rest(self._repository, self._sessions, settings, calls, self._aside)
         ops = Ops(self._unready, Metrics(self._repository, self._sessions, edge))
         self.app.include_router(rest.router())
         self.app.include_router(ops.router())
@@ -95,6 +97,7 @@ class Carousel:
         yield
         for task in self._tasks:
             task.cancel()
+        self._aside.close()
 
     def _examined(self, model: OnnxModel) -> Fitness:
         return examine(model, measured(model, batch=self._settings.batch, chunk=self._settings.chunk))

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from starlette.responses import Response
 
 from service.api import body, views
+from service.api.aside import Aside
 from service.api.hot import Asked, Route
 from service.api.many import Many
 from service.api.values import fields, sequence
@@ -22,8 +24,8 @@ _SMALL = 4096  # bytes; such a body is parsed in no time
 class Calls:
     """The hot routes, over what they call."""
 
-    def __init__(self, repository: Repository, sessions: Sessions, settings: Settings) -> None:
-        self._repository, self._sessions = repository, sessions
+    def __init__(self, repository: Repository, sessions: Sessions, settings: Settings, aside: Aside) -> None:
+        self._repository, self._sessions, self._aside = repository, sessions, aside
         self._many = Many(repository, sessions, settings)
 
     def routes(self) -> dict[str, Route]:
@@ -37,27 +39,29 @@ class Calls:
     async def steps(self, asked: Asked, id: str) -> Response:
         """Advance a session by T steps."""
         self._spare(asked.content, lambda: self._of(self._sessions.get(id)))
-        known = fields(body.parse(asked.content), "body", {"inputs": object}, {"step": int})
+        known = fields(await self._aside.parse(asked.content), "body", {"inputs": object}, {"step": int})
         session = self._sessions.get(id)
         engine, served = self._of(session)
         step = views.step(known, "body")
         given = sequence(known["inputs"], served.description.features, "inputs")
         answer = await engine.step(session, given.inputs, step, asked.deadline)
-        return body.answer({"outputs": given.outputs(answer.outputs, served.description.outputs), "step": answer.step})
+        outputs = given.outputs(answer.outputs, served.description.outputs)
+        return await self._answer({"outputs": outputs, "step": answer.step}, answer.outputs.size)
 
     async def many_steps(self, asked: Asked, model: str, version: str | None = None) -> Response:
         """Advance many sessions of a model in one call."""
-        known = fields(body.parse(asked.content), "body", {"items": list}, {"open": bool})
+        known = fields(await self._aside.parse(asked.content), "body", {"items": list}, {"open": bool})
         self._repository.ready(model, version)
         if not known["items"]:
             raise InvalidInput("items: empty")
         how = {"may_open": known.get("open", False), "deadline": asked.deadline}
-        return body.answer({"items": await self._many.steps(known["items"], model, version, **how)})
+        items, numbers = await self._many.steps(known["items"], model, version, **how)
+        return await self._answer({"items": items}, numbers)
 
     async def predict(self, asked: Asked, model: str, version: str | None = None) -> Response:
         """Run whole sequences, each from the zero state."""
         self._spare(asked.content, lambda: self._repository.ready(model, version))
-        known = fields(body.parse(asked.content), "body", {"sequences": list}, {})
+        known = fields(await self._aside.parse(asked.content), "body", {"sequences": list}, {})
         engine, served = self._repository.ready(model, version)
         if not known["sequences"]:
             raise InvalidInput("sequences: empty")
@@ -65,9 +69,13 @@ class Calls:
         given = [sequence(one, features, f"sequences[{index}]") for index, one in enumerate(known["sequences"])]
         answer = engine.predict([one.inputs for one in given], asked.deadline)
         asked.abandon = answer.cancel
-        columns = served.description.outputs
-        answers = [one.outputs(outputs, columns) for one, outputs in zip(given, await answer, strict=True)]
-        return body.answer({"model": model, "version": engine.version, "outputs": answers})
+        outputs, columns = await answer, served.description.outputs
+        answers = [one.outputs(output, columns) for one, output in zip(given, outputs, strict=True)]
+        told = {"model": model, "version": engine.version, "outputs": answers}
+        return await self._answer(told, sum(output.size for output in outputs))
+
+    async def _answer(self, content: Any, numbers: int) -> Response:
+        return body.Json(await self._aside.dump(content, numbers), 200)
 
     def _spare(self, content: bytes, find: Callable[[], tuple[Engine, OnnxModel]]) -> None:
         """Do not parse a large body for which there is no room: under load the parsing would starve the model."""

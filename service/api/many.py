@@ -38,8 +38,8 @@ class Many:
 
     async def steps(
         self, asked: list[Any], model: str, version: str | None, *, may_open: bool, deadline: float | None
-    ) -> list[dict[str, Any]]:
-        """The answers of all items, in the order asked.
+    ) -> tuple[list[dict[str, Any]], int]:
+        """The answers of all items, in the order asked, and how many numbers they have.
 
         Raises:
             Overloaded, PayloadTooLarge, ShuttingDown, EngineFailed: nothing of the call was applied.
@@ -61,7 +61,8 @@ class Many:
         for item in items:
             if isinstance(item, _Item) and item.created:
                 item.engine.take_back(opened[item.id], clocks[item.id])
-        return _views(asked, items, results, set(opened))
+        numbers = sum(result.outputs.size for result in results if isinstance(result, Answer))
+        return _views(asked, items, results, set(opened)), numbers
 
     def _read(self, asked: list[Any], model: str, version: str | None, may_open: bool) -> list[_Item | CarouselError]:
         items: list[_Item | CarouselError] = []

@@ -7,6 +7,7 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from service.api import body, views
+from service.api.aside import Aside
 from service.api.calls import Calls
 from service.api.hot import LEFT, Asked
 from service.api.openapi import described
@@ -26,8 +27,11 @@ from service.snapshot import Snapshot, decode
 class Rest:
     """The routes, over what they call."""
 
-    def __init__(self, repository: Repository, sessions: Sessions, settings: Settings, calls: Calls) -> None:
-        self._repository, self._sessions, self._settings, self._calls = repository, sessions, settings, calls
+    def __init__(
+        self, repository: Repository, sessions: Sessions, settings: Settings, calls: Calls, aside: Aside
+    ) -> None:
+        self._repository, self._sessions, self._settings = repository, sessions, settings
+        self._calls, self._aside = calls, aside
 
     def router(self) -> APIRouter:
         """All routes of `/v1` but the stream."""
@@ -73,8 +77,9 @@ class Rest:
     async def open(self, request: Request, model: str, version: str | None = None) -> Response:
         """Open a session, warmed up by its history."""
         known = {"id": str, "ttl_seconds": (int, float), "history": object}
-        asked = fields(await self._object(request), "body", {}, known)
+        raw = await body.read(request, self._settings.max_body_bytes)
         deadline = body.deadline(dict(request.scope["headers"]))
+        asked = fields(await self._aside.parse(raw), "body", {}, known)
         engine, served = self._repository.ready(model, version)
         engine.streamable()
         id, ttl = self._new_id(asked), views.ttl(asked, self._settings)
@@ -140,7 +145,7 @@ class Rest:
         return Asked(await body.read(request, self._settings.max_body_bytes), dict(request.scope["headers"]))
 
     async def _object(self, request: Request) -> dict[str, Any]:
-        return body.parse(await body.read(request, self._settings.max_body_bytes))
+        return await self._aside.parse(await body.read(request, self._settings.max_body_bytes))
 
     def _of(self, session: Session) -> tuple[Engine, OnnxModel]:
         return self._repository.ready(session.model, session.version)

@@ -17,7 +17,7 @@ from service.errors import InvalidRequest
 
 _KEYS = 64  # an object with more is none of the wire's, and is not carried from place to place
 _SAFE = 1e76  # a sum of squares below it has no number whose nearest float32 is infinite
-_PARSED = 2**18  # bytes; the memory for so many is kept for the next text
+_PARSED = 2**23  # bytes; the memory for so many is kept for the next text: new memory costs as much as the parsing
 
 _parser = Parser()  # of whoever has the thread: it parses, and is done with the result, in one call
 
@@ -72,9 +72,9 @@ def _lists(content: Any) -> int:
     """How many lists a text of this content has."""
     if isinstance(content, Steps):
         return 1 + len(content.inputs)
-    if isinstance(content, dict):
-        return sum(map(_lists, content.values()))
-    return 1 + sum(map(_lists, content)) if isinstance(content, list) else 0
+    if isinstance(content, list):
+        return 1 + sum(map(_lists, content))
+    return sum(map(_lists, content.values())) if isinstance(content, dict) else 0
 
 
 def _columns(content: Any, steps: Callable[[Any], Steps]) -> Any:
@@ -85,24 +85,22 @@ def _columns(content: Any, steps: Callable[[Any], Steps]) -> Any:
         return content
     if len(content) > _KEYS:
         raise InvalidRequest(f"an object has {len(content)} keys; none has more than {_KEYS}")
-    columns = {key: _value(key, content[key], steps) for key in content}
+    columns: dict[str, Any] = {}
+    for key in content:
+        value = content[key]
+        if key in _S:
+            columns[key] = steps(value)
+        elif key in _MANY and isinstance(value, _LISTS):
+            columns[key] = [steps(one) if key == "sequences" else _columns(one, steps) for one in value]
+        else:
+            columns[key] = _columns(value, steps)
     if len(columns) < len(content):  # a key came twice: the last one counts
         raise _OddError
     return columns
 
 
-def _value(key: str, value: Any, steps: Callable[[Any], Steps]) -> Any:
-    if key in _S:
-        return steps(value)
-    if isinstance(value, _LISTS):
-        if key == "sequences":
-            return [steps(one) for one in value]
-        if key == "items":
-            return [_columns(one, steps) for one in value]
-    return _columns(value, steps)
-
-
 _S = ("inputs", "history")  # the keys of an S
+_MANY = ("sequences", "items")  # the keys of lists of them, or of what has one
 _OBJECTS = (dict, Object)
 _LISTS = (list, Array)
 
