@@ -22,43 +22,57 @@ _PARSED = 2**23  # bytes; the memory for so many is kept for the next text: new 
 _parser = Parser()  # of whoever has the thread: it parses, and is done with the result, in one call
 
 
-class _OddError(Exception):
-    """Not what load looks like."""
-
-
 def parse(text: bytes | str) -> dict[str, Any]:
-    """The JSON object in a text, every S in it as columns, other lists in it left out.
+    """The JSON object in a text, every S in it as columns, and no other list.
 
     Raises:
         InvalidRequest: not UTF-8, not JSON (NaN and Infinity are not), or not an object.
 
     """
     content = text.encode() if isinstance(text, str) else text
-    try:
-        read = _plain(content)
-    except (_OddError, InvalidRequest, ValueError, TypeError, LookupError, RuntimeError):
-        read = _columns(_loads(content), steps)
-    return read
+    read = quickly(content)
+    return surely(content) if read is None else read
 
 
-def _plain(text: bytes) -> dict[str, Any]:
-    """The quick way; it may raise anything."""
+def quickly(text: bytes) -> dict[str, Any] | None:
+    """What is in a text if it is what load looks like, else None."""
     if text[:1] != b"{" or b"\\" in text:  # a mark before it would be skipped, and a key be cut at a NUL
-        raise _OddError
+        return None
     parser = _parser if len(text) <= _PARSED else Parser()
-    content: dict[str, Any] = _columns(parser.parse(text), _plain_steps)
-    if _brackets(text) != _lists(content):  # there is a list where numbers were looked for
-        raise _OddError
-    return content
+    try:
+        content: dict[str, Any] = _columns(parser.parse(text), _quick_steps)
+    except (InvalidRequest, ValueError, TypeError, LookupError, RuntimeError):
+        return None
+    return content if _brackets(text) == _lists(content) else None  # else a list was where it looked for numbers
 
 
-def _plain_steps(given: Any) -> Steps:
+def surely(text: bytes) -> dict[str, Any]:
+    """What is in a text. Raises InvalidRequest."""
+    content = _loads(text)
+    if not isinstance(content, dict):
+        raise InvalidRequest("the body is not a JSON object")
+    columns: dict[str, Any] = _columns(content, steps)
+    return columns
+
+
+def dump(content: Any) -> bytes:
+    """JSON; float32 arrays as their shortest decimals."""
+    return orjson.dumps(content, _objects, orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _objects(value: Any) -> Any:
+    if isinstance(value, Named):
+        return value.objects()
+    raise TypeError(type(value).__name__)
+
+
+def _quick_steps(given: Any) -> Steps:
     if type(given) is not Array:
-        raise _OddError
+        raise TypeError
     (width,) = {len(step) for step in cast("Iterable[Array]", given)}
     numbers = np.frombuffer(given.as_buffer(of_type="d"))
-    if not numbers.dot(numbers) < _SAFE:
-        raise _OddError
+    if not np.vdot(numbers, numbers) < _SAFE:  # unlike `dot`, silent where it overflows
+        raise ValueError
     return Steps(numbers.astype(np.float32).reshape(len(given), width), width)
 
 
@@ -77,12 +91,14 @@ def _lists(content: Any) -> int:
     return sum(map(_lists, content.values())) if isinstance(content, dict) else 0
 
 
-def _columns(content: Any, steps: Callable[[Any], Steps]) -> Any:
-    """What a parser read, with `steps` made of what stands where an S does."""
+def _columns(content: Any, steps: Callable[[Any], Steps], depth: int = 0) -> Any:
+    """What a parser read, with `steps` made of what stands where an S does, and without what stands nowhere."""
     if isinstance(content, list):
         return []
     if not isinstance(content, _OBJECTS):
         return content
+    if depth > 1:
+        return {}
     if len(content) > _KEYS:
         raise InvalidRequest(f"an object has {len(content)} keys; none has more than {_KEYS}")
     columns: dict[str, Any] = {}
@@ -91,11 +107,11 @@ def _columns(content: Any, steps: Callable[[Any], Steps]) -> Any:
         if key in _S:
             columns[key] = steps(value)
         elif key in _MANY and isinstance(value, _LISTS):
-            columns[key] = [steps(one) if key == "sequences" else _columns(one, steps) for one in value]
+            columns[key] = [steps(one) if key == "sequences" else _columns(one, steps, 1) for one in value]
         else:
-            columns[key] = _columns(value, steps)
-    if len(columns) < len(content):  # a key came twice: the last one counts
-        raise _OddError
+            columns[key] = _columns(value, steps, depth + 1)
+    if len(columns) < len(content):
+        raise ValueError  # the quick parser finds the first of a key that comes twice; it is the last one that counts
     return columns
 
 
@@ -105,15 +121,11 @@ _OBJECTS = (dict, Object)
 _LISTS = (list, Array)
 
 
-def _loads(text: bytes) -> dict[str, Any]:
-    """The sure way."""
+def _loads(text: bytes) -> Any:
     try:
-        content = orjson.loads(text)
+        return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        content = _loads_slowly(text, error)
-    if not isinstance(content, dict):
-        raise InvalidRequest("the body is not a JSON object")
-    return content
+        return _loads_slowly(text, error)
 
 
 def _loads_slowly(text: bytes, error: orjson.JSONDecodeError) -> Any:
@@ -136,14 +148,3 @@ def _integer(digits: str) -> int | float:
     """As the strict parser has it: a float where 64 bits do not hold it."""
     number = float(digits)
     return int(digits) if -(2**63) <= number < 2**63 else number
-
-
-def dump(content: Any) -> bytes:
-    """JSON; float32 arrays as their shortest decimals."""
-    return orjson.dumps(content, _objects, orjson.OPT_SERIALIZE_NUMPY)
-
-
-def _objects(value: Any) -> Any:
-    if isinstance(value, Named):
-        return value.objects()
-    raise TypeError(type(value).__name__)
