@@ -141,9 +141,13 @@ class Sessions:
             return None
         return session
 
-    def awake(self, home: Home, rows: Index) -> bool:
-        """Whether the idle clock of none of these sessions has run out."""
-        return bool(home.rows.deadline[rows].min() > self._clock())
+    def now(self) -> float:
+        """On the clock."""
+        return self._clock()
+
+    def awake(self, home: Home, rows: Index) -> float:
+        """Until when the idle clock of none of these sessions can run out."""
+        return float(home.rows.deadline[rows].min())
 
     def create(self, id: str | None, home: Home, ttl: float) -> Session:
         """A new session at step 0 with the zero state, not visible until `opened`.

@@ -1,18 +1,28 @@
 """The channels of one socket: numbers for sessions. Knows sessions and engines; no bytes."""
 
+from array import array
+from bisect import bisect_left
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
-from service.api.frames import Blame
+from service.api.frames import Blame, numbers
 from service.engine import Engine
-from service.errors import CarouselError, ChannelNotFound, SessionNotFound, StateMismatch, TooManyChannels
+from service.errors import (
+    CarouselError,
+    ChannelNotFound,
+    InvalidRequest,
+    SessionNotFound,
+    StateMismatch,
+    TooManyChannels,
+)
 from service.model import OnnxModel
 from service.rows import Index
 from service.sessions import Home, Session, Sessions
 
 _MOST = 65_536  # open at once on one socket
-_FOUND, _FOUND_BYTES = 64, 8 * _MOST  # lists of channels whose rows are remembered, and as much as they may be
+_FOUND, _FOUND_BYTES = 64, 4 * _MOST  # lists of channels whose rows are remembered, and as much as they may be
 
 
 @dataclass(slots=True, eq=False)
@@ -28,11 +38,13 @@ class Channels:
 
     def __init__(self, sessions: Sessions) -> None:
         self._all = sessions
-        self._sessions: dict[int, Session] = {}
-        self._numbers: dict[Session, int] = {}  # the other way round
+        self._numbers = array("I")  # ascending, as they are given
+        self._sessions: list[Session] = []  # of each number
+        self._known: dict[Session, int] | None = None  # the numbers, once a session is opened that may have one
         self._served: dict[Home, Served] = {}
         self._last = 0
-        self._found: dict[bytes, tuple[Index, Served, int]] = {}  # channels → their rows, while none of them is lost
+        # channels → their rows, while none of them is lost, and when the first of them may be idle for too long
+        self._found: dict[bytes, tuple[Index, Served, int, float]] = {}
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -42,19 +54,30 @@ class Channels:
         if len(self) >= _MOST:
             raise TooManyChannels(f"{_MOST} channels are open on this socket; close some, or open another socket")
 
-    def open(self, session: Session, engine: Engine, file: OnnxModel) -> int:
-        """The session's channel on this socket; a new one if it has none."""
+    def open(self, session: Session, engine: Engine, file: OnnxModel, *, created: bool = False) -> int:
+        """The session's channel on this socket; a new one if it has none, as one that was just `created`."""
         self._served.setdefault(engine, Served(engine, file))
-        if session not in self._numbers:
-            self.room()
-            self._last += 1
-            self._sessions[self._last], self._numbers[session] = session, self._last
-        return self._numbers[session]
+        if not created:
+            if self._known is None:
+                self._known = dict(zip(self._sessions, self._numbers, strict=True))
+            if session in self._known:
+                return self._known[session]
+        self.room()
+        self._last += 1
+        self._numbers.append(self._last)
+        self._sessions.append(session)
+        if self._known is not None:
+            self._known[session] = self._last
+        return self._last
 
     def close(self, channel: int) -> None:
         """Forget a channel."""
         self._found.clear()
-        del self._numbers[self._sessions.pop(channel)]
+        at = self._at(channel)
+        session = self._sessions.pop(at)
+        del self._numbers[at]
+        if self._known is not None:
+            del self._known[session]
 
     def peek(self, channel: int) -> Session:
         """The session of a channel, live or not.
@@ -63,10 +86,7 @@ class Channels:
             ChannelNotFound: it is not open here.
 
         """
-        session = self._sessions.get(channel)
-        if session is None:
-            raise ChannelNotFound(f"no channel {channel} on this socket")
-        return session
+        return self._sessions[self._at(channel)]
 
     def session(self, channel: int) -> tuple[Session, Served]:
         """The live session of a channel."""
@@ -75,25 +95,36 @@ class Channels:
             raise SessionNotFound(f"session {session.id!r} of channel {channel} is gone; another has its id now")
         return session, self._served[session.home]
 
-    def rows(self, channels: Index, blame: Blame) -> tuple[Index, Served]:
+    def rows(self, channels: bytes, blame: Blame) -> tuple[Index, Served]:
         """The rows of live sessions, [N], of one version of a model.
 
         Raises:
+            InvalidRequest: a channel is named twice.
             ChannelNotFound, SessionNotFound, SessionExpired, StateMismatch: it is not such a channel.
 
         """
-        key = channels.tobytes()  # most frames are of the same channels as one before
-        if (found := self._found.get(key)) is not None:
-            rows, served, losses = found
-            if losses == served.engine.rows.losses and self._all.awake(served.engine, rows):
+        if (found := self._found.get(channels)) is not None:  # most frames are of the same channels as one before
+            rows, served, losses, awake = found
+            if losses == served.engine.rows.losses and self._all.now() < awake:
                 return rows, served
-        rows, served = self._looked_up(channels.tolist(), blame)
+        rows, served = self._looked_up(numbers(channels), blame)
         if len(self._found) == _FOUND or sum(map(len, self._found)) > _FOUND_BYTES:
             self._found.clear()
-        self._found[key] = rows, served, served.engine.rows.losses
+        self._found[channels] = rows, served, served.engine.rows.losses, self._all.awake(served.engine, rows)
         return rows, served
 
+    def _at(self, channel: int) -> int:
+        """Where a channel stands."""
+        at = bisect_left(self._numbers, channel)
+        if at == len(self) or self._numbers[at] != channel:
+            raise ChannelNotFound(f"no channel {channel} on this socket")
+        return at
+
     def _looked_up(self, channels: list[int], blame: Blame) -> tuple[Index, Served]:
+        if len(set(channels)) < len(channels):
+            twice = min(channel for channel, count in Counter(channels).items() if count > 1)
+            blame(twice)
+            raise InvalidRequest(f"frame: channel {twice} occurs twice")
         rows = np.empty(len(channels), np.int64)
         served: Served | None = None
         try:

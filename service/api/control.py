@@ -58,7 +58,7 @@ class Control:
             self._sessions.touch(session)
         return {
             "opened": {
-                "channel": self._channels.open(session, engine, file),
+                "channel": self._channels.open(session, engine, file, created=created),
                 "session": session.id,
                 "created": created,
                 "step": session.ahead,

@@ -16,17 +16,40 @@ from service.rows import Array, Index, finite
 from service.work import LAST, UNCHECKED
 
 HEAD = 8  # bytes of id and n
+_LONE = struct.Struct("<IIIIQ")  # all before the inputs of a request of one session
+_STEP = struct.Struct("<Q")
+_F4, _U4, _I8 = np.dtype("<f4"), np.dtype("<u4"), np.dtype("<i8")
 
 Blame: TypeAlias = Callable[[int], None]  # is told the channel that is at fault, where it is one
+
+
+class Lone(NamedTuple):
+    """The head of a request of one session."""
+
+    channel: int
+    length: int
+    step: int | None
+    content: bytes
+
+    def inputs(self, features: int) -> Array | None:
+        """The inputs [T, F]; None if there is a fault, which `read` and what follows it will name."""
+        if not self.length or len(self.content) != _LONE.size + 4 * features * self.length:
+            return None
+        inputs: Array = np.ndarray((self.length, features), _F4, self.content, _LONE.size)
+        return inputs if finite(inputs) else None
+
+    def answer(self, step: int, outputs: Array) -> bytes:
+        """The answer to this request: its session stands at `step`, and answered outputs [T, K]."""
+        return self.content[: HEAD + 8] + _STEP.pack(step) + outputs.astype(_F4, copy=False).tobytes()
 
 
 class Frame(NamedTuple):
     """The head of a request, [N] each; its inputs are read once it is known how wide they are."""
 
-    id: int
-    channels: Index
+    channels: bytes  # see `numbers`
     lengths: Index
     asked: Index
+    steps: int  # ΣT
     content: bytes
 
     def inputs(self, features: Sequence[Column], blame: Blame) -> Array:
@@ -37,28 +60,26 @@ class Frame(NamedTuple):
             InvalidInput: a number is not finite; `detail` names the place.
 
         """
-        F, steps = len(features), int(self.lengths.sum())
-        begin, size = HEAD + 16 * len(self.channels), HEAD + 16 * len(self.channels) + 4 * F * steps
+        F, n, steps = len(features), len(self.lengths), self.steps
+        begin, size = HEAD + 16 * n, HEAD + 16 * n + 4 * F * steps
         if len(self.content) != size:
             raise InvalidRequest(
-                f"frame: {len(self.content)} bytes; {len(self.channels)} channels and {steps} steps of {F} features"
-                f" are {size}"
+                f"frame: {len(self.content)} bytes; {n} channels and {steps} steps of {F} features are {size}"
             )
-        inputs: Array = np.frombuffer(self.content, "<f4", offset=begin).reshape(steps, F)
+        inputs: Array = np.ndarray((steps, F), _F4, self.content, begin)
         if not finite(inputs):
             step, column = divmod(int(np.flatnonzero(~np.isfinite(inputs))[0]), F)
             index = int(np.searchsorted(np.cumsum(self.lengths), step, side="right"))
             step -= int(self.lengths[:index].sum())
-            blame(int(self.channels[index]))
+            blame(numbers(self.channels)[index])
             raise InvalidInput(f"inputs[{index}][{step}][{column}] ({features[column].name}): not finite")
         return inputs
 
     def answer(self, starts: Index, outputs: Array) -> bytes:
         """The answer to this request: its sessions began at `starts`, [N], and answered outputs [ΣT, K]."""
-        head = self.content[: HEAD + 8 * len(self.channels)]
-        return b"".join(
-            (head, (starts + self.lengths).astype("<u8").tobytes(), outputs.astype("<f4", copy=False).tobytes())
-        )
+        head = self.content[: HEAD + 8 * len(self.lengths)]
+        steps = (starts + self.lengths).astype(_I8, copy=False)
+        return b"".join((head, steps.tobytes(), outputs.astype(_F4, copy=False).tobytes()))
 
 
 def id_of(content: bytes) -> int | None:
@@ -66,32 +87,43 @@ def id_of(content: bytes) -> int | None:
     return int.from_bytes(content[:4], "little") if len(content) >= 4 else None
 
 
+def lone(content: bytes) -> Lone | None:
+    """The head of a request, if that is of one session, as most are."""
+    if len(content) < _LONE.size:
+        return None
+    _, n, channel, length, step = _LONE.unpack_from(content)
+    return Lone(channel, length, None if step == 2**64 - 1 else step, content) if n == 1 else None
+
+
 def read(content: bytes, blame: Blame) -> Frame:
-    """The head of a request.
+    """The head of a request. That no channel is named twice is seen when they are looked up.
 
     Raises:
-        InvalidRequest: it is cut off, or names a channel twice.
+        InvalidRequest: it is cut off.
         InvalidInput: no channel, or no step for one.
 
     """
     if len(content) < HEAD:
         raise InvalidRequest(f"frame: {len(content)} bytes are no id and count")
-    id, n = struct.unpack_from("<II", content)
+    n = int.from_bytes(content[4:HEAD], "little")
     if n == 0:
         raise InvalidInput("frame: no channels")
-    if len(content) < HEAD + 16 * n:
-        raise InvalidRequest(f"frame: {len(content)} bytes; the head of {n} channels is {HEAD + 16 * n}")
-    channels = np.frombuffer(content, "<u4", n, HEAD).astype(np.int64)
-    lengths = np.frombuffer(content, "<u4", n, HEAD + 4 * n).astype(np.int64)
-    asked = np.frombuffer(content, "<u8", n, HEAD + 8 * n).astype(np.int64)  # 0xFFFFFFFFFFFFFFFF becomes UNCHECKED
-    if n > 1 and len(set(channels.tolist())) < n:
-        known, counts = np.unique(channels, return_counts=True)
-        blame(int(known[counts > 1][0]))
-        raise InvalidRequest(f"frame: channel {known[counts > 1][0]} occurs twice")
-    if not lengths.all():
+    lengths_at, steps_at, end = HEAD + 4 * n, HEAD + 8 * n, HEAD + 16 * n
+    if len(content) < end:
+        raise InvalidRequest(f"frame: {len(content)} bytes; the head of {n} channels is {end}")
+    channels, told = content[HEAD:lengths_at], content[lengths_at:steps_at]
+    lengths = np.frombuffer(told, _U4).astype(np.int64)
+    each = lengths.item(0) if told == told[:4] * n else 0  # under load all are as long
+    if not each and not lengths.all():
         index = int(np.flatnonzero(lengths == 0)[0])
-        blame(int(channels[index]))
+        blame(numbers(channels)[index])
         raise InvalidInput(f"inputs[{index}]: empty")
-    if int(asked.min()) < UNCHECKED:
-        asked[asked < UNCHECKED] = LAST
-    return Frame(id, channels, lengths, asked, content)
+    asked: Index = np.frombuffer(content, _I8, n, steps_at)  # 0xFFFFFFFFFFFFFFFF becomes UNCHECKED
+    if not content[steps_at + 7 : end : 8].isascii():  # a sign is set
+        asked = np.where(asked < UNCHECKED, LAST, asked)
+    return Frame(channels, lengths, asked, each * n or int(lengths.sum()), content)
+
+
+def numbers(channels: bytes) -> list[int]:
+    """Channels, as they stand in a frame."""
+    return [*struct.unpack(f"<{len(channels) // 4}I", channels)]

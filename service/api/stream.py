@@ -12,9 +12,11 @@ from typing import Any
 
 from starlette.websockets import WebSocket
 
-from service.api import body, frames
+from service.api import body
+from service.api.binary import Binary
 from service.api.channels import Channels
 from service.api.control import CONTROL, Control, View, echo
+from service.api.frames import id_of
 from service.api.websocket import Socket
 from service.engine import Engine
 from service.errors import CarouselError, InvalidRequest, Overloaded
@@ -71,6 +73,7 @@ class Stream:
     def __init__(self, socket: Socket, repository: Repository, sessions: Sessions, settings: Settings) -> None:
         self._socket, self._channels = socket, Channels(sessions)
         self._control = Control(repository, sessions, settings, self._channels)
+        self._binary = Binary(self._channels, self._send, self._tell)
         self._backlog: deque[bytes | str] = deque()
         self._behind = 0  # bytes of it
         self._pump: asyncio.Task[None] | None = None
@@ -104,7 +107,7 @@ class Stream:
     # Frames in.
 
     def _message(self, frame: bytes | str) -> None:
-        if self._pump is None and self._take_or_fail(frame) is None:
+        if self._pump is None and self._take(frame) is None:
             return
         self._backlog.append(frame)
         self._behind += len(frame)
@@ -116,53 +119,35 @@ class Stream:
     async def _work_off(self) -> None:
         """Take the backlog in its order, each frame when there is room for it; then read on."""
         while self._backlog and not self._stopped.is_set():
-            if (wait := self._take_or_fail(self._backlog[0])) is None:
+            if (wait := self._take(self._backlog[0])) is None:
                 self._behind -= len(self._backlog.popleft())
             else:
                 await wait()
         self._pump = None
         self._socket.go_on()
 
-    def _take_or_fail(self, frame: bytes | str) -> Waits | None:
+    def _take(self, frame: bytes | str) -> Waits | None:
+        """Accept a frame, or refuse it by an error; or return what it has to wait for."""
+        if self._in_flight > _IN_FLIGHT:
+            self._landed.clear()
+            return self._landed.wait
         try:
-            return self._take(frame)
+            return self._binary_frame(frame) if isinstance(frame, bytes) else self._text_frame(frame)
         except Exception as error:
             _log.error("a stream failed", exc_info=error)
             self._failed = True
             self.stop()
             return None
 
-    def _take(self, frame: bytes | str) -> Waits | None:
-        """Accept a frame, or refuse it by an error; or return what it has to wait for."""
-        if self._in_flight > _IN_FLIGHT:
-            self._landed.clear()
-            return self._landed.wait
-        return self._text(frame) if isinstance(frame, str) else self._binary(frame)
-
-    def _binary(self, content: bytes) -> Waits | None:
-        told: View = {"id": frames.id_of(content)}
-
-        def blame(channel: int) -> None:
-            told["channel"] = channel
-
+    def _binary_frame(self, content: bytes) -> Waits | None:
+        told: View = {}
         try:
-            frame = frames.read(content, blame)
-            rows, served = self._channels.rows(frame.channels, blame)
-            inputs = frame.inputs(served.file.description.features, blame)
+            return self._submit(*self._binary.call(content, told))
         except CarouselError as error:
-            self._refuse(told, error)
+            self._refuse({"id": id_of(content)} | told, error)
             return None
-        size = CONTROL + len(content) + 4 * len(inputs) * served.engine.model.outputs
 
-        def ended(call: Call) -> None:
-            if call.errors:
-                self._tell(told | _failed(call, frame.channels.tolist()), size)
-            else:
-                self._send(frame.answer(call.starts, call.outputs), size, text=False)
-
-        return self._submit(served.engine, Call(rows, frame.lengths, frame.asked, inputs, ended), size, told)
-
-    def _text(self, text: str) -> Waits | None:
+    def _text_frame(self, text: str) -> Waits | None:
         told: View = {"id": None}
         try:
             frame = body.parse(text)
@@ -173,25 +158,20 @@ class Stream:
                 if (wait := self._control.waits(frame)) is not None:
                     return wait
                 self._say(told | self._control.opened(frame))
-                return None
-            if "close" in frame:
+            elif "close" in frame:
                 self._close(told, *self._control.closed(frame))
-                return None
-            call, size, engine = self._control.step(frame, self._tell)
+            else:
+                return self._submit(*self._control.step(frame, self._tell))
         except CarouselError as error:
             self._refuse(told, error)
-            return None
-        return self._submit(engine, call, size, told)
+        return None
 
-    def _submit(self, engine: Engine, call: Call, size: int, told: View) -> Waits | None:
+    def _submit(self, call: Call, size: int, engine: Engine) -> Waits | None:
         try:
             engine.submit(call)
         except Overloaded:
             return engine.freed
-        except CarouselError as error:
-            self._refuse(told, error)
-        else:
-            self._count(size)
+        self._count(size)
         return None
 
     def _close(self, told: View, view: View, deleted: "asyncio.Future[None] | None") -> None:
@@ -223,7 +203,7 @@ class Stream:
         self._under_way += 1
         self._in_flight += size
 
-    def _send(self, answer: bytes, size: int, *, text: bool) -> None:
+    def _send(self, answer: bytes, size: int, *, text: bool = False) -> None:
         """Send the answer of a frame that had `size` bytes in flight; if the socket was lost it is kept for a retry."""
         self._under_way -= 1
         reads = self._socket.writes()
@@ -241,14 +221,3 @@ class Stream:
         self._in_flight -= self._unread
         self._unread = 0
         self._landed.set()
-
-
-def _failed(call: Call, channels: list[int]) -> View:
-    """What is said of a frame that was refused, or of which some items could not run any more."""
-    index, error = min(call.errors.items())
-    view: View = {"channel": channels[index], "error": error.problem()}
-    if not call.refused:
-        failed = [{"channel": channels[row], "error": one.problem()} for row, one in sorted(call.errors.items())]
-        view["failed"] = failed
-        view["error"]["failed"] = failed  # for clients that pass the problem on alone
-    return view
