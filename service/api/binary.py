@@ -5,6 +5,7 @@ from collections.abc import Callable
 from service.api import frames
 from service.api.channels import Channels
 from service.api.control import CONTROL, Tell, View
+from service.api.frames import LONE, WHATEVER
 from service.engine import Engine
 from service.errors import CarouselError
 from service.work import Call, One
@@ -30,24 +31,27 @@ class Binary:
 
     def _lone(self, content: bytes) -> Asked | None:
         """A frame of one session without a fault, as most are: what has one is for `_many` to name."""
-        if (frame := frames.lone(content)) is None:
+        if len(content) < LONE.size:
+            return None
+        _, n, channel, length, step = LONE.unpack_from(content)
+        if n != 1:
             return None
         try:
-            session, served = self._channels.session(frame.channel)
+            session, served = self._channels.session(channel)
         except CarouselError:
             return None
         model = served.engine.model
-        if (inputs := frame.inputs(model.features)) is None:
+        if (inputs := frames.lone_inputs(content, length, model.features)) is None:
             return None
-        size = CONTROL + len(content) + 4 * frame.length * model.outputs
+        size = CONTROL + len(content) + 4 * length * model.outputs
 
         def ended(call: One) -> None:
             if call.errors:
-                self._failed(call, [frame.channel], content, size)
+                self._failed(call, [channel], content, size)
             else:
-                self._send(frame.answer(call.start + frame.length, call.outputs), size)
+                self._send(frames.lone_answer(content, call.start + length, call.outputs), size)
 
-        return One(session.row, frame.step, inputs, ended), size, served.engine
+        return One(session.row, None if step == WHATEVER else step, inputs, ended), size, served.engine
 
     def _many(self, content: bytes, told: View) -> Asked:
         def blame(channel: int) -> None:

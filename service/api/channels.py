@@ -90,7 +90,7 @@ class Channels:
 
     def session(self, channel: int) -> tuple[Session, Served]:
         """The live session of a channel."""
-        session = self.peek(channel)
+        session = self._sessions[self._at(channel)]
         if self._all.get(session.id) is not session:
             raise SessionNotFound(f"session {session.id!r} of channel {channel} is gone; another has its id now")
         return session, self._served[session.home]

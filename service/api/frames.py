@@ -16,31 +16,12 @@ from service.rows import Array, Index, finite
 from service.work import LAST, UNCHECKED
 
 HEAD = 8  # bytes of id and n
-_LONE = struct.Struct("<IIIIQ")  # all before the inputs of a request of one session
+LONE = struct.Struct("<IIIIQ")  # id, n = 1, channel, length and step of a request of one session
 _STEP = struct.Struct("<Q")
+WHATEVER = 2**64 - 1  # a step that is not checked
 _F4, _U4, _I8 = np.dtype("<f4"), np.dtype("<u4"), np.dtype("<i8")
 
 Blame: TypeAlias = Callable[[int], None]  # is told the channel that is at fault, where it is one
-
-
-class Lone(NamedTuple):
-    """The head of a request of one session."""
-
-    channel: int
-    length: int
-    step: int | None
-    content: bytes
-
-    def inputs(self, features: int) -> Array | None:
-        """The inputs [T, F]; None if there is a fault, which `read` and what follows it will name."""
-        if not self.length or len(self.content) != _LONE.size + 4 * features * self.length:
-            return None
-        inputs: Array = np.ndarray((self.length, features), _F4, self.content, _LONE.size)
-        return inputs if finite(inputs) else None
-
-    def answer(self, step: int, outputs: Array) -> bytes:
-        """The answer to this request: its session stands at `step`, and answered outputs [T, K]."""
-        return self.content[: HEAD + 8] + _STEP.pack(step) + outputs.astype(_F4, copy=False).tobytes()
 
 
 class Frame(NamedTuple):
@@ -87,12 +68,17 @@ def id_of(content: bytes) -> int | None:
     return int.from_bytes(content[:4], "little") if len(content) >= 4 else None
 
 
-def lone(content: bytes) -> Lone | None:
-    """The head of a request, if that is of one session, as most are."""
-    if len(content) < _LONE.size:
+def lone_inputs(content: bytes, length: int, features: int) -> Array | None:
+    """The inputs [T, F] of a request of one session; None if there is a fault, which the long way names."""
+    if not length or len(content) != LONE.size + 4 * features * length:
         return None
-    _, n, channel, length, step = _LONE.unpack_from(content)
-    return Lone(channel, length, None if step == 2**64 - 1 else step, content) if n == 1 else None
+    inputs: Array = np.ndarray((length, features), _F4, content, LONE.size)
+    return inputs if finite(inputs) else None
+
+
+def lone_answer(content: bytes, step: int, outputs: Array) -> bytes:
+    """The answer to a request of one session, which now stands at `step` and answered outputs [T, K]."""
+    return content[: HEAD + 8] + _STEP.pack(step) + outputs.astype(_F4, copy=False).tobytes()
 
 
 def read(content: bytes, blame: Blame) -> Frame:

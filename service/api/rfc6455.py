@@ -12,6 +12,7 @@ except ImportError:  # where no wheel was built
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10  # opcodes
 _GOES_ON = 0  # the opcode of a message's later frames
 _FINAL, _RESERVED, _MASKED = 0x80, 0x70, 0x80  # bits of a head
+_PLAIN = struct.Struct(">HH")  # two bytes of flags, opcode and a length that follows in two more
 _LEAST = {126: 126, 127: 2**16}  # that may be written in 16 and in 64 bits
 _TOLD = {*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)}  # codes that a close frame may tell (7.4)
 _SHORT = 4096  # bytes: a piece that is shorter is joined to the next, as a piece takes an object
@@ -49,10 +50,10 @@ class Parser:
 
     def whole(self, data: bytes) -> bytes | None:
         """The message, if that is what these bytes are: under load they are one binary frame. If not, `feed` them."""
-        size = len(data) - 8
-        plain = 125 < size < 2**16 and data.startswith(b"\x82\xfe") and int.from_bytes(data[2:4]) == size
-        if plain and size <= self._most and self._kind is None and not self._rest:
-            return apply_mask(data[8:], data[4:8])
+        if 125 < len(data) - 8 < 2**16 and self._kind is None and not self._rest:
+            head, size = _PLAIN.unpack_from(data)
+            if head == 0x82FE and size == len(data) - 8 <= self._most:
+                return apply_mask(data[8:], data[4:8])
         return None
 
     def feed(self, data: bytes) -> Iterator[Message]:

@@ -206,9 +206,7 @@ class Stream:
     def _send(self, answer: bytes, size: int, *, text: bool = False) -> None:
         """Send the answer of a frame that had `size` bytes in flight; if the socket was lost it is kept for a retry."""
         self._under_way -= 1
-        reads = self._socket.writes()
-        self._socket.answer(answer, text=text)
-        if reads:
+        if self._socket.answer(answer, text=text):
             self._in_flight -= size
         else:  # an error may be longer than what its frame was reckoned for
             held = max(size, len(answer))

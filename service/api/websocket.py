@@ -16,16 +16,13 @@ class Socket(Protocol):
     """What a stream needs of its connection: messages in the turn of the loop that brings them."""
 
     def attach(self, take: Take, writable: Tell, lost: Tell) -> None:
-        """Let `take` have the messages; tell `writable` when `writes` is true again, and `lost` when none will come."""
+        """Let `take` have the messages; tell `writable` when the client reads again, and `lost` when none will come."""
 
     def discard(self) -> None:
         """Read on, for the client's close, and take no message any more."""
 
-    def answer(self, content: bytes, *, text: bool) -> None:
-        """Send a message; nobody is to blame for one that is lost on the way."""
-
-    def writes(self) -> bool:
-        """Whether the client reads what is sent."""
+    def answer(self, content: bytes, *, text: bool) -> bool:
+        """Send a message, for which nobody is to blame if it is lost on the way → whether the client reads."""
 
     def hold(self) -> None:
         """Read nothing, so that the client has to wait."""
@@ -68,14 +65,12 @@ class WebSocket(WebSocketsSansIOProtocol):
         self._take = _nobody
         self.go_on()
 
-    def answer(self, content: bytes, *, text: bool) -> None:
+    def answer(self, content: bytes, *, text: bool) -> bool:
         """See Socket."""
+        reads = self.writable.is_set()
         if not (self.close_sent or self.transport.is_closing()):
             self.transport.write(frame(TEXT if text else BINARY, content))
-
-    def writes(self) -> bool:
-        """See Socket."""
-        return self.writable.is_set()
+        return reads
 
     def hold(self) -> None:
         """See Socket."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from service.api import frames
 from service.errors import CarouselError, InvalidInput, InvalidRequest
 from service.model import Column
-from service.work import LAST, UNCHECKED, One
+from service.work import LAST, UNCHECKED
 
 FEATURES = [Column("a"), Column("b")]
 floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -86,8 +86,8 @@ def test_a_frame_of_one_session_is_read_by_the_short_way_as_by_the_long_one_whic
     item: tuple[int, int, list[list[float]]], spoilt: str
 ) -> None:
     content = SPOILT[spoilt](packed(7, [item]))
-    lone = frames.lone(content)
-    short = None if lone is None else lone.inputs(len(FEATURES))
+    _, _, channel, length, step = frames.LONE.unpack_from(content.ljust(frames.LONE.size, b"x"))
+    short = frames.lone_inputs(content, length, len(FEATURES))
     if spoilt != "good":
         assert short is None
         with pytest.raises((InvalidInput, InvalidRequest)):
@@ -95,11 +95,11 @@ def test_a_frame_of_one_session_is_read_by_the_short_way_as_by_the_long_one_whic
         return
     frame = frames.read(content, nobody)
     long = frame.inputs(FEATURES, nobody)
-    assert lone is not None and short is not None
-    assert (short.tobytes(), short.shape, lone.length) == (long.tobytes(), long.shape, frame.steps)
-    assert [lone.channel] == frames.numbers(frame.channels)
-    assert One(1, lone.step, short, nobody).step == frame.asked[0]
-    assert lone.answer(9 + lone.length, short[:, :1]) == frame.answer(np.array([9]), long[:, :1])
+    assert short is not None
+    assert (short.tobytes(), short.shape, length) == (long.tobytes(), long.shape, frame.steps)
+    assert [channel] == frames.numbers(frame.channels)
+    assert (min(step, LAST) if step != frames.WHATEVER else UNCHECKED) == frame.asked[0]
+    assert frames.lone_answer(content, 9 + length, short[:, :1]) == frame.answer(np.array([9]), long[:, :1])
 
 
 @given(items, st.data())
