@@ -27,6 +27,21 @@ class Part(NamedTuple):
     ids: Index
 
 
+class Round(NamedTuple):
+    """The next work of each of these rows of a batch, of one step where there is more than one round."""
+
+    where: Places
+    parts: list[Part]
+
+    @property
+    def ids(self) -> Index:
+        """All of them."""
+        return joined([part.ids for part in self.parts])
+
+
+Batch: TypeAlias = list[Round]  # the first is of all rows
+
+
 class Bundle:
     """Calls that were accepted together, with one array for all their inputs and one for all their outputs.
 

@@ -27,12 +27,15 @@ class Chains:
         rows.tail[sessions] = ids
         return heads
 
-    def advance(self, ids: Index, sessions: Index) -> Index:
-        """These heads are done → the works that are heads now."""
-        behind = self._works.next[ids]
-        self._rows.head[sessions] = behind
-        heads: Index = behind[behind != NOBODY] if behind.any() else behind[:0]
-        return heads
+    def advance(self, ids: Index, sessions: Index) -> None:
+        """These heads are done."""
+        self._rows.head[sessions] = self._works.next[ids]
+
+    def heads(self, sessions: Index) -> Index:
+        """The works that are the heads of these sessions, of those that have one."""
+        heads = self._rows.head[sessions]
+        some: Index = heads[heads != NOBODY] if heads.any() else heads[:0]
+        return some
 
     def of(self, session: int) -> list[int]:
         """All works of a session, in order."""

@@ -1,4 +1,4 @@
-"""Until when callers wait for the first chunk of their calls. Knows calls and the loop's timers; fails nobody itself."""
+"""Until when callers wait for the first chunk of their calls. Knows calls and the loop's timers; it fails nobody."""
 
 import asyncio
 from collections.abc import Callable, Iterable

@@ -286,11 +286,9 @@ class Engine:
             return
         outcome = await self._runner.run(batch)
         begin = time.perf_counter()
-        for part in batch:
-            self._queue.running(part.ids)
+        self._queue.running(batch[0].ids)
         self._queue.goes_on(outcome.going_on)
-        if outcome.ended:
-            self._queue.finish(outcome.ended)
+        self._queue.finish(outcome.ended)
         for work, error in outcome.refused:
             self._queue.fail(work, error)
         self._tally.answering.add(time.perf_counter() - begin)

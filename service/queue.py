@@ -6,12 +6,13 @@ ticks is decided on together, calls on one session in the order of arrival. It i
 
 import asyncio
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
 
 from service.arrivals import alike
-from service.bundle import ALL, Bundle, Part, Places
+from service.bundle import ALL, Batch, Bundle, Part, Places, Round
 from service.chains import Chains
 from service.deadlines import Deadlines
 from service.errors import CarouselError, DeadlineExceeded, StepConflict
@@ -21,7 +22,7 @@ from service.rows import ZERO, Array, Index, Rows
 from service.scheduler import Scheduler
 from service.statistics import Tally
 from service.work import UNCHECKED, Call, One, Patience, Turn
-from service.works import NOBODY, Works
+from service.works import ENDED, NOBODY, Works
 
 _T = TypeVar("_T")
 
@@ -128,7 +129,7 @@ class Queue:
 
     # From the loop.
 
-    def next_batch(self) -> list[Part]:
+    def next_batch(self) -> Batch:
         """What runs in the next tick. Empty: all that was popped had ended, or none is ready and `ready` is cleared."""
         self.settle()
         ids = self._scheduler.next_batch()
@@ -139,7 +140,28 @@ class Queue:
         if self._deadlines:
             self._deadlines.run(self._callers(ids))
         ids = self.running(ids)
-        return self.works.parts(ids) if len(ids) else []
+        return self._rounds(Round(ALL, self.works.parts(ids))) if len(ids) else []
+
+    def _rounds(self, heads: Round) -> Batch:
+        """What waits behind single steps runs with them, as long as half of the batch is not padding."""
+        batch, ids = [heads], heads.ids
+        if self._deadlines or not _single(heads):
+            return batch  # a deadline may pass before a work is a head
+        rows, where = len(ids), np.arange(len(ids))
+        most, steps = self._scheduler.rounds(rows), rows
+        while len(batch) < most:
+            behind = self.works.next[ids]
+            goes_on = self.works.bundle[behind] != ENDED  # neither nobody nor a turn
+            if not goes_on.all():
+                where, behind = where[goes_on], behind[goes_on]
+            steps += len(behind)
+            if 2 * steps < rows * (len(batch) + 1) or not len(behind):
+                break
+            ids, round = behind, Round(where, self.works.parts(behind))
+            if not _single(round):
+                break
+            batch.append(round)
+        return batch
 
     def running(self, ids: Index) -> Index:
         """Those of the works that did not end while they were queued or ran; the others leave now."""
@@ -148,33 +170,34 @@ class Queue:
         self.works.give(ids[~alive])
         return ids[alive]
 
-    def goes_on(self, parts: Iterable[Part]) -> None:
+    def goes_on(self, parts: list[Part]) -> None:
         """A chunk of each is done, and not its last one."""
         for bundle, places, ids in parts:
             self._scheduler.add(ids, bundle.ahead(places))
 
-    def finish(self, parts: Iterable[Part]) -> None:
+    def finish(self, rounds: list[list[Part]]) -> None:
         """The last chunk of each is done and its state in place: state, step and kept answer change together."""
-        heads = []
-        for part in parts:
+        sessions = [part.bundle.rows[part.places] for part in rounds[0] if not part.bundle.stateless]
+        for part in chain.from_iterable(rounds):
             bundle, places, ids = part
             if self._followers:
                 for work in self._followers.keys() & set(ids.tolist()):
                     self._repeat(work)
             if not bundle.stateless:
-                heads.append(self._stand(part))
+                self._stand(part)
             self._leave(bundle, places)
             if bundle.row is not bundle.rows:
                 self._free(bundle, places)
             self.works.end(ids)
             self.works.give(ids)
-        for ready in heads:
-            if len(ready):
-                self._heads(ready)
+        for some in sessions:
+            heads = self._chains.heads(some)
+            if len(heads):
+                self._heads(heads)
         self._tell()
 
-    def _stand(self, part: Part) -> Index:
-        """Sessions have done these works → the works that are heads now."""
+    def _stand(self, part: Part) -> None:
+        """Sessions have done these works."""
         rows, (bundle, places, ids) = self._rows, part
         sessions, starts = bundle.rows[places], bundle.starts[places]
         rows.step[sessions] = starts + bundle.lengths[places]
@@ -182,7 +205,7 @@ class Queue:
         rows.deadline[sessions] = self._clock() + rows.ttl[sessions]
         if bundle.kept:
             self._keep(bundle, places, sessions, starts)
-        return self._chains.advance(ids, sessions)
+        self._chains.advance(ids, sessions)
 
     def fail(self, work: int, error: CarouselError) -> None:
         """End a work that just ran unapplied, and with it what cannot be wanted any more: the later works of its
@@ -362,9 +385,9 @@ class Queue:
     def _close_ranks(self, session: int) -> None:
         """Works of a session have ended unapplied: number what waits anew, and start what is the head now."""
         rows = self._rows
-        chain = self._chains.of(session)
+        before = self._chains.of(session)
         left, ahead = [], int(rows.step[session])
-        for work in chain:
+        for work in before:
             if work in self._turns:
                 after = self._turns[work].step_after
                 ahead = ahead if after is None else after
@@ -374,12 +397,12 @@ class Queue:
                 bundle.starts[place] = ahead
                 ahead += int(bundle.lengths[place])
                 left.append(work)
-            elif work != chain[0]:  # the head lies in the scheduler, or whoever runs it gives it back
+            elif work != before[0]:  # the head lies in the scheduler, or whoever runs it gives it back
                 self.works.give(np.array([work]))
         self._chains.replace(session, left)
-        rows.waiting[session] -= len(chain) - len(left)
+        rows.waiting[session] -= len(before) - len(left)
         rows.ahead[session] = ahead
-        if left[:1] != chain[:1]:
+        if left[:1] != before[:1]:
             self._start(session)
 
     def _fits(self, work: int, ahead: int) -> bool:
@@ -461,3 +484,8 @@ class Queue:
         if patience in self._deadlines and patience.deadline == deadline:  # else a retry has extended it just now
             self._fail([(work, DeadlineExceeded()) for call in patience.calls for work in self._of(call)])
             self._tell()
+
+
+def _single(round: Round) -> bool:
+    """Whether all of it are steps of sessions, one each."""
+    return all(part.bundle.each == 1 and not part.bundle.stateless for part in round.parts)

@@ -6,13 +6,14 @@ It knows works, rows and the model; not queues, callers or the order of calls.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.bundle import Bundle, Part, Places, joined
+from service.bundle import Batch, Bundle, Part, Places, joined
 from service.errors import CarouselError, InvalidInput, NonFiniteOutput
 from service.model import Lengths, Model
 from service.rows import ZERO, Array, Index, Rows, State, finite
@@ -30,7 +31,7 @@ _log = logging.getLogger("carousel.runner")
 class Outcome:
     """What became of each work of a batch."""
 
-    ended: list[Part]  # and their state is in place
+    ended: list[list[Part]]  # round by round, and their state is in place
     going_on: list[Part]
     refused: list[tuple[int, CarouselError]] = field(default_factory=list)
 
@@ -70,30 +71,60 @@ class Runner:
         self._model, self._fitness, self._rows, self._works = model, fitness, rows, works
         self._tally, self._chunk, self._clock = tally, chunk, clock
 
-    async def run(self, parts: list[Part]) -> Outcome:
-        """Advance each work by what is left of it, at most one chunk.
+    async def run(self, batch: Batch) -> Outcome:
+        """Advance each row by all rounds, or each work by what is left of it, at most one chunk.
 
-        A batch that fails as a whole (a third party's graph may refuse a value) is run row by row, and the rows that
-        fail alone too are refused.
+        A batch that fails as a whole (a third party's graph may refuse a value) is run without its later rounds, and
+        then row by row, and the rows that fail alone too are refused.
 
         Raises:
             Exception: the model fails on zeros too; nothing of the batch was applied.
 
         """
+        if len(batch) > 1 and (outcome := await self._together(batch)) is not None:
+            return outcome
+        parts = batch[0].parts
         run = self._assemble(parts)
         try:
             return self._apply(run, *await self._execute(run))
         except Exception as error:
             _log.warning("a run of %d rows failed: %s", len(run.rows), error)
-        alive = _ids(parts)[self._works.alive(_ids(parts))]
+        ids = batch[0].ids
+        alive = ids[self._works.alive(ids)]
         alone = [self._assemble(self._works.parts(alive[index : index + 1])) for index in range(len(alive))]
         results = [await self._alone(one) for one in alone]  # all of them before any is applied
         outcomes = [self._settle(one, result) for one, result in zip(alone, results, strict=True)]
         return Outcome(
-            [part for one in outcomes for part in one.ended],
+            [[part for one in outcomes for parts in one.ended for part in parts]],
             [part for one in outcomes for part in one.going_on],
             [pair for one in outcomes for pair in one.refused],
         )
+
+    async def _together(self, batch: Batch) -> Outcome | None:
+        """Run all rounds at once. None: somebody in it is not as he should be, and nothing was applied."""
+        heads = batch[0].parts
+        rows = joined([bundle.row[places] for bundle, places, _ in heads])
+        inputs, lengths = np.zeros((len(rows), len(batch), self._model.features), np.float32), np.zeros(len(rows), int)
+        for step, (where, parts) in enumerate(batch):
+            inputs[where, step] = joined([bundle.inputs[places] for bundle, places, _ in parts])
+            lengths[where] += 1
+        run = _Run(heads, rows, lengths, True, inputs)
+        self._queued(chain.from_iterable(parts for _, parts in batch))
+        try:
+            outputs, state = await self._execute(run)
+        except Exception as error:
+            _log.warning("a run of %d rows failed: %s", len(rows), error)
+            return None
+        if self._works.suspect or not (_finite(outputs, state) or _good(outputs, lengths, state).all()):
+            return None
+        for step, (where, parts) in enumerate(batch):
+            first, given = 0, outputs[where, step]
+            for bundle, places, ids in parts:
+                bundle.outputs[places] = given[first : first + len(ids)]
+                first += len(ids)
+        for (bundle, places, _), piece in run.pieces():
+            self._put(bundle, places, {name: array[piece] for name, array in state.items()})
+        return Outcome([parts for _, parts in batch], [])
 
     async def _alone(self, run: _Run) -> tuple[Array, State] | InvalidInput:
         try:
@@ -141,9 +172,7 @@ class Runner:
 
     def _assemble(self, parts: list[Part]) -> _Run:
         """Inputs padded with zeros to the longest of the works."""
-        now = self._clock()
-        for bundle, _, ids in parts:
-            self._tally.queued.add(now - bundle.arrived, len(ids))
+        self._queued(parts)
         rows = joined([bundle.row[places] for bundle, places, _ in parts])
         lengths = joined([bundle.ahead(places) for bundle, places, _ in parts])
         longest = int(lengths.max())
@@ -158,10 +187,15 @@ class Runner:
             pieces += [pieces[0][:1]] * (self._fitness.min_batch - first)  # a lone row is repeated where it must be
         return _Run(parts, rows, lengths, last, joined(pieces))
 
+    def _queued(self, parts: Iterable[Part]) -> None:
+        now = self._clock()
+        for bundle, _, ids in parts:
+            self._tally.queued.add(now - bundle.arrived, len(ids))
+
     def _apply(self, run: _Run, outputs: Array, state: State) -> Outcome:
         """Write back what a run gave, except to works that ended meanwhile and rows that are not finite."""
         refused: list[tuple[int, CarouselError]] = []
-        if self._works.suspect or not (finite(outputs) and all(map(finite, state.values()))):
+        if self._works.suspect or not _finite(outputs, state):
             run, outputs, state, refused = self._sift(run, outputs, state)
         going_on: list[Part] = []
         ended: list[Part] = []
@@ -174,7 +208,7 @@ class Runner:
                 ended.append(part)
             else:
                 self._advance(part, lengths, after, ended, going_on)
-        return Outcome(ended, going_on, refused)
+        return Outcome([ended], going_on, refused)
 
     def _advance(self, part: Part, lengths: Index, state: State, ended: list[Part], going_on: list[Part]) -> None:
         """Steps of works are done, of some the last ones: those go back to their sessions' rows."""
@@ -194,7 +228,7 @@ class Runner:
         self, run: _Run, outputs: Array, state: State
     ) -> tuple[_Run, Array, State, list[tuple[int, CarouselError]]]:
         """Take out the works that ended meanwhile, and refuse those that are not finite."""
-        ids = _ids(run.parts)
+        ids = joined([part.ids for part in run.parts])
         alive, good = self._works.alive(ids), _good(outputs, run.lengths, state)
         error = "the model answered NaN or Inf; the state did not move"
         refused: list[tuple[int, CarouselError]] = [
@@ -211,8 +245,9 @@ class Runner:
             self._rows.scatter(bundle.rows[places], state)
 
 
-def _ids(parts: list[Part]) -> Index:
-    return joined([part.ids for part in parts])
+def _finite(outputs: Array, state: State) -> bool:
+    """Whether all of it is, padding included."""
+    return finite(outputs) and all(map(finite, state.values()))
 
 
 def _good(outputs: Array, lengths: Index, state: State) -> NDArray[np.bool_]:

@@ -3,7 +3,8 @@
 Continuous batching: a batch is what is ready now, and a tick advances each of its works by one chunk at most. Single
 steps take every other turn, so that a step which arrives while long calls run waits for one chunk at most. Longer works
 wait in classes of about one length (up to a power of two, above the one before); a batch is of the class whose turn it
-is, and of those nearest to it as long as padding all to the longest at most doubles the steps.
+is, and of those nearest to it as long as padding all to the longest at most doubles the steps. Single steps that wait
+behind each other run in rounds of one tick.
 """
 
 from collections import deque
@@ -13,6 +14,7 @@ import numpy as np
 from service.policy import Policy
 from service.rows import Index
 
+_ROUNDS = 8  # more of them gain nothing any more, and hold up others
 _NONE = np.zeros(0, np.int64)
 
 
@@ -98,6 +100,10 @@ class Scheduler:
                 pieces.append(self._take(length, more))
                 longest, count, steps = top, count + more, steps + (more << length)
         return np.concatenate(pieces)
+
+    def rounds(self, rows: int) -> int:
+        """How many single steps of each of so many rows may run in one tick."""
+        return min(_ROUNDS, self._policy.chunk, self._policy.steps // rows)
 
     def _take(self, length: int, count: int) -> Index:
         """The first works of a class; the others go behind all classes."""

@@ -29,6 +29,7 @@ class Works:
     def __init__(self, capacity: int = 256) -> None:
         for name in self._COLUMNS:
             setattr(self, name, np.zeros(capacity, np.int64))
+        self.bundle[NOBODY] = ENDED
         self._free = np.arange(capacity - 1, NOBODY, -1)
         self._count = len(self._free)
         self.bundles: dict[int, Bundle] = {}

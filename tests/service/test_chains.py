@@ -31,7 +31,8 @@ class Chained:
         return ids.tolist(), self.chains.append(ids, np.array(sessions)).tolist()
 
     def advance(self, ids: list[int], *sessions: int) -> list[int]:
-        return self.chains.advance(np.array(ids), np.array(sessions)).tolist()
+        self.chains.advance(np.array(ids), np.array(sessions))
+        return self.chains.heads(np.array(sessions)).tolist()
 
 
 def test_the_first_work_of_a_session_is_to_be_started_and_the_next_ones_wait() -> None:

@@ -75,7 +75,7 @@ async def test_frames_on_the_same_sessions_follow_each_other(serve: Serve) -> No
     other = it.frame(*((session, [1000], None) for session in reversed(sessions)))
     it.start()
     assert [answered(await one) for one in (*frames, other)] == [[[sum_]] * 8 for sum_ in (1, 11, 111, 1111)]
-    assert it.model.batches == [[1] * 8] * 4
+    assert it.model.batches == [[4] * 8]
 
 
 async def test_five_thousand_rows_run_as_one_call(serve: Serve) -> None:

@@ -59,12 +59,12 @@ async def test_the_retry_of_a_running_call_waits_for_it_and_runs_nothing(serve: 
     session = it.open()
     it.model.hold()
     first, waiting = it.step(session, 1, step=0), it.step(session, 2, step=1)
-    await until(lambda: it.model.batches == [[1]])
+    await until(lambda: it.model.batches == [[2]])
     retries = [it.step(session, 1, step=0), it.step(session, 2, step=1)]
     it.model.release()
     answers = await outcomes(first, waiting, *retries)
     assert answers == [[1], [3], [1], [3]]
-    assert it.model.batches == [[1], [1]]
+    assert it.model.batches == [[2]]
 
 
 async def test_who_retries_and_leaves_takes_nothing_from_the_first_caller(serve: Serve) -> None:
@@ -189,7 +189,7 @@ async def test_calls_of_many_sessions_share_a_run_and_keep_their_own_sums(serve:
     second = [it.step(session, 1, step=1) for session in sessions]
     it.start()
     assert await outcomes(*first, *second) == [[10**index + more] for more in (0, 1) for index in range(8)]
-    assert it.model.batches == [[1] * 8, [1] * 8]
+    assert it.model.batches == [[2] * 8]
 
 
 async def test_many_admitted_together_are_accepted_one_by_one(serve: Serve) -> None:

@@ -60,7 +60,8 @@ class Waiting:
 
     def take(self) -> list[int]:
         """The sessions of the next batch, whose works are finished later, in order."""
-        self.batch = self.queue.next_batch()
+        rounds = self.queue.next_batch()
+        self.batch = rounds[0].parts if rounds else []
         return [session for part in self.batch for session in part.bundle.rows[part.places].tolist()]
 
     def finish(self) -> None:
@@ -71,7 +72,7 @@ class Waiting:
             longest = max(lengths)
             bundle.write(places, lengths, 100 * bundle.read(places, lengths, longest))
         if parts:
-            self.queue.finish(parts)
+            self.queue.finish([parts])
 
     def running(self) -> list[Part]:
         """What of the batch did not end while it ran."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.bundle import ALL, Part
+from service.bundle import ALL, Part, Round
 from service.errors import InvalidInput, NonFiniteOutput
 from service.gate import Gate
 from service.model import Lengths
@@ -47,9 +47,9 @@ class Table:
 
     async def run(self, *works: int) -> Outcome:
         """Ended, going on, and refused."""
-        outcome = await self.runner.run(self.works.parts(np.array(works)))
+        outcome = await self.runner.run([Round(ALL, self.works.parts(np.array(works)))])
         refused = [(work, type(error)) for work, error in outcome.refused]
-        return ids(outcome.ended), ids(outcome.going_on), refused
+        return ids([part for round in outcome.ended for part in round]), ids(outcome.going_on), refused
 
     def sum(self, work: int) -> float:
         """Where the session of a work stands."""

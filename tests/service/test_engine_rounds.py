@@ -1,0 +1,103 @@
+"""Single steps that wait behind each other run in one tick, and each is still a call of its own."""
+
+import pytest
+
+from service.errors import DeadlineExceeded, InvalidInput, NonFiniteOutput, ShuttingDown, StepConflict
+from service.work import Patience
+from tests.fakes import RunningSum, until
+from tests.service.serving import Serve, Serving, answered, outcomes
+from tests.service.test_engine_frames import many
+
+
+async def test_waiting_steps_of_a_session_are_answered_each_by_itself_and_kept(serve: Serve) -> None:
+    it = serve(started=False)
+    session = it.open()
+    calls = [it.step(session, 10**index, step=index) for index in range(3)]
+    it.start()
+    assert await outcomes(*calls) == [[1], [11], [111]]
+    assert it.model.batches == [[3]]
+    assert [it.kept(session, index, 10**index) for index in range(3)] == [True] * 3
+    assert await it.state(session) == (3, 111)
+
+
+async def test_sessions_with_fewer_waiting_steps_are_padded_while_that_is_not_the_half(serve: Serve) -> None:
+    it = serve(started=False)
+    one, other, third = many(it, 3)
+    calls = [it.step(session, 1) for session in (one, other, third, one, other, one)]
+    it.start()
+    assert await outcomes(*calls) == [[1], [1], [1], [2], [2], [3]]
+    assert it.model.batches == [[3, 2, 1]]
+    lone = Serving()
+    four = many(lone, 4)
+    calls = [lone.step(session, 1) for session in (*four, four[0], four[0], four[0])]
+    lone.start()
+    assert await outcomes(*calls) == [[1]] * 4 + [[2], [3], [4]]
+    assert lone.model.batches == [[2, 1, 1, 1], [2]]
+    await lone.stop()
+
+
+async def test_no_tick_has_more_rounds_than_a_chunk_has_steps(serve: Serve) -> None:
+    it = serve(started=False, chunk=2)
+    session = it.open()
+    calls = [it.step(session, 1) for _ in range(5)]
+    it.start()
+    assert await outcomes(*calls) == [[1], [2], [3], [4], [5]]
+    assert it.model.batches == [[2], [2], [1]]
+
+
+async def test_longer_calls_and_turns_end_the_rounds(serve: Serve) -> None:
+    it = serve(started=False)
+    one, other = many(it, 2)
+    calls = [it.step(one, 1), it.step(one, 2), it.step(one, 3, 4), it.step(one, 5)]
+    before = it.step(other, 1)
+    state = it.engine.read(other)
+    after = it.step(other, 2)
+    it.start()
+    assert await outcomes(*calls, before, after) == [[1], [3], [6, 10], [15], [1], [3]]
+    assert (await state)[0] == 1
+    assert it.model.batches[0] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("model", "error"),
+    [(RunningSum(nan_on=13), NonFiniteOutput), (RunningSum(raises_on=13), InvalidInput)],
+    ids=["not finite", "refused"],
+)
+async def test_a_step_that_fails_among_others_leaves_those_before_it_applied(
+    serve: Serve, model: RunningSum, error: type
+) -> None:
+    it = serve(model, started=False)
+    bad, good = many(it, 2)
+    calls = [it.step(bad, 1, step=0), it.step(bad, 13, step=1), it.step(bad, 2, step=2), it.step(bad, 4)]
+    others = [it.step(good, value) for value in (1, 2, 3)]
+    it.start()
+    first, failed, fallen, last = await outcomes(*calls)
+    assert (first, type(failed), type(fallen), last) == ([1], error, StepConflict, [5])
+    assert await outcomes(*others) == [[1], [3], [6]]
+    assert [await it.state(session) for session in (bad, good)] == [(2, 5), (3, 6)]
+
+
+async def test_a_deadline_that_passes_before_a_work_is_a_head_refuses_it(serve: Serve) -> None:
+    it = serve(started=False)
+    sessions = many(it, 2)
+    first = it.frame(*((session, [1], 0) for session in sessions))
+    late = it.frame(*((session, [2], 1) for session in sessions), patience=Patience(it.clock() + 1))
+    it.clock.advance(2)
+    it.start()
+    assert answered(await first) == [[1], [1]]
+    assert {type(error) for error in answered(await late)} == {DeadlineExceeded}
+    assert await it.state(sessions[0]) == (1, 1)
+
+
+async def test_what_is_aborted_while_its_rounds_run_is_not_applied(serve: Serve) -> None:
+    it = serve(in_a_thread=True)
+    it.model.hold()
+    sessions = many(it, 2)
+    frames = [it.frame(*((session, [1], step) for session in sessions)) for step in range(3)]
+    await until(lambda: it.model.batches == [[3, 3]])
+    it.engine.abort()
+    it.model.release()
+    assert {type(error) for one in frames for error in answered(await one)} == {ShuttingDown}
+    assert [session.step for session in sessions] == [0, 0]
+    await it.quiet()
+    assert await outcomes(it.step(sessions[0], 5, step=0)) == [[5]]
