@@ -9,8 +9,9 @@ from contextvars import copy_context
 from typing import Any
 
 from starlette.responses import Response
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.api import body
 from service.api.hot import LEFT, Asked, Hot, Route
@@ -23,6 +24,8 @@ _log = logging.getLogger("carousel.request")
 
 class Http(HttpToolsProtocol):
     """uvicorn's protocol, past which hot routes are served, and whose own refusal would be plain text without an id."""
+
+    _first: "Exchange | RequestResponseCycle | None" = None  # that is to answer
 
     def __init__(self, hot: Hot, most: int, **how: Any) -> None:
         super().__init__(**how)
@@ -38,7 +41,18 @@ class Http(HttpToolsProtocol):
         if found is None or headers is None:
             super().on_headers_complete()
         else:
-            self.cycle = Exchange(self, found, headers)  # type: ignore[assignment]  # it has what is asked of a cycle
+            self.cycle = self._first = Exchange(self, found, headers)  # type: ignore[assignment]  # it is like a cycle
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._first = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell who is to answer first too; uvicorn tells the last of those that were sent ahead."""
+        if self._first is not None and not self._first.response_complete:
+            self._first.disconnected = True
+            self._first.message_event.set()
+        super().connection_lost(exc)
 
     def _usual(self) -> dict[bytes, bytes] | None:
         """The headers of a request that may be answered as soon as its body, a short one, is there."""
@@ -78,6 +92,8 @@ class Exchange:
 
     def set(self) -> None:
         """A part of the body has come, or its end, or that of the connection."""
+        if self.response_complete:
+            return
         if self._running is None and (self.disconnected or not self.more_body):
             copy_context().run(self._start)  # the context of its log lines
         elif self.disconnected and self._asked.abandon is not None:
