@@ -5,7 +5,7 @@ import pytest
 from service.errors import DeadlineExceeded, InvalidInput, NonFiniteOutput, ShuttingDown, StepConflict
 from service.work import Patience
 from tests.fakes import RunningSum, until
-from tests.service.serving import Serve, Serving, answered, outcomes
+from tests.service.serving import Serve, answered, outcomes
 from tests.service.test_engine_frames import many
 
 
@@ -27,13 +27,12 @@ async def test_sessions_with_fewer_waiting_steps_are_padded_while_that_is_not_th
     it.start()
     assert await outcomes(*calls) == [[1], [1], [1], [2], [2], [3]]
     assert it.model.batches == [[3, 2, 1]]
-    lone = Serving()
+    lone = serve(started=False)
     four = many(lone, 4)
     calls = [lone.step(session, 1) for session in (*four, four[0], four[0], four[0])]
     lone.start()
     assert await outcomes(*calls) == [[1]] * 4 + [[2], [3], [4]]
-    assert lone.model.batches == [[2, 1, 1, 1], [2]]
-    await lone.stop()
+    assert lone.model.batches == [[3, 1, 1, 1], [1]]
 
 
 async def test_no_tick_has_more_rounds_than_a_chunk_has_steps(serve: Serve) -> None:
