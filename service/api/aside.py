@@ -13,7 +13,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from service.api.parcels import packed, unpacking
 from service.api.texts import dump, parse
@@ -136,8 +136,7 @@ class _Clerk(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """As asyncio has it."""
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        self._transport = cast("asyncio.WriteTransport", transport)  # the loop's own kinds are no subclasses of it
         self.send(self._unsent)
         self._unsent.clear()
 
