@@ -13,6 +13,7 @@ import pytest
 
 from service.api import texts
 from service.api.aside import Aside
+from service.api.values import Named
 from service.errors import CarouselError, InvalidRequest, Overloaded
 from tests.service.test_texts import plain
 
@@ -70,7 +71,7 @@ async def test_what_is_no_body_is_refused_in_the_same_words(aside: Aside, text: 
 
 
 async def test_what_is_written_elsewhere_is_what_would_be_written_here(aside: Aside) -> None:
-    named = texts.Named(["a", "b"], LONG)
+    named = Named(["a", "b"], LONG)
     content = {"model": "m", "outputs": [LONG, named]}
     assert await aside.dump(content, 2 * LONG.size) == texts.dump(content)
 

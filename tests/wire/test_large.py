@@ -1,0 +1,124 @@
+"""Large JSON is read and written by a process of its own: the same answers, and nobody waits for it."""
+
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil  # type: ignore[import-untyped]  # ships no types
+import pytest
+
+from tests.wire.expect import bits, done, refused
+from tests.wire.oracle import Oracle
+from tests.wire.poll import until
+from tests.wire.server import Server
+
+STEPS = 12_000  # 3 numbers each: over 128 KiB, and so is the answer
+
+
+@pytest.fixture
+def long(oracle: Oracle, rng: np.random.Generator) -> Any:
+    return oracle.inputs(rng, STEPS)
+
+
+@pytest.fixture
+def alone(launch: Callable[..., Server]) -> Iterator[tuple[Server, httpx.Client]]:
+    """A server that nobody else asks, and its client."""
+    server = launch().wait_until_ready()
+    with httpx.Client(base_url=server.url, timeout=30) as http:
+        yield server, http
+
+
+def clerk(server: Server) -> Any:
+    """The process that the server has started for large JSON."""
+    (child,) = psutil.Process(server.process.pid).children()
+    return child
+
+
+def objects(inputs: Any) -> list[dict[str, float]]:
+    return [{"x2": c, "x0": a, "x1": b} for a, b, c in inputs.tolist()]
+
+
+def test_a_large_predict_is_answered_in_the_style_asked_bit_for_bit(
+    http: httpx.Client, oracle: Oracle, long: Any
+) -> None:
+    body = {"sequences": [long.tolist(), objects(long), [[1, 2, 3]]]}
+    lists, named, short = done(http.post("/v1/models/lstm/predict", json=body))["outputs"]
+    assert bits(lists) == bits(oracle.whole(long))
+    assert bits([list(step.values()) for step in named]) == bits(oracle.whole(long))
+    assert bits(short) == bits(oracle.whole(np.array([[1, 2, 3]], np.float32)))
+
+
+def test_a_large_history_call_and_item_continue_each_other(
+    http: httpx.Client, name: str, oracle: Oracle, long: Any
+) -> None:
+    before, middle, after = np.split(long, [STEPS // 3, 2 * STEPS // 3])
+    done(http.post("/v1/models/lstm/sessions", json={"id": name, "history": before.tolist()}), 201)
+    call = {"inputs": middle.tolist(), "step": len(before)}
+    outputs = done(http.post(f"/v1/sessions/{name}/steps", json=call))["outputs"]
+    items = {"items": [{"session": name, "inputs": after.tolist()}]}
+    (item,) = done(http.post("/v1/models/lstm/steps", json=items))["items"]
+    assert bits(outputs + item["outputs"]) == bits(oracle.whole(long)[len(before) :])
+    assert item["step"] == STEPS
+
+
+def test_a_fault_in_a_large_body_is_named_and_nothing_was_applied(http: httpx.Client, name: str, long: Any) -> None:
+    done(http.post("/v1/models/lstm/sessions", json={"id": name}), 201)
+    path, steps = f"/v1/sessions/{name}/steps", long.tolist()
+    wrong: tuple[tuple[Any, str], ...] = (
+        ([*steps, [1, 2, True]], f"inputs[{STEPS}][2]: not a number"),
+        ([*steps, [1, 2]], f"inputs[{STEPS}]: 2 features, the model has 3"),
+        ([*objects(long), {"x0": 1, "x1": 2}], f"inputs[{STEPS}]: no 'x2'"),
+    )
+    for inputs, detail in wrong:
+        told = refused(http.post(path, json={"inputs": inputs}), "invalid_input")
+        assert told["detail"].startswith(detail)
+    refused(http.post(path, json={"inputs": steps, "x": 1}), "invalid_request")
+    refused(http.post(path, content=b'{"inputs":' + b"[" * 200_000), "invalid_request")
+    assert done(http.get(f"/v1/sessions/{name}"))["step"] == 0
+
+
+def test_a_deadline_counts_from_the_last_byte(http: httpx.Client, long: Any) -> None:
+    late = {"X-Request-Timeout-Ms": "0"}
+    answer = http.post("/v1/models/lstm/predict", json={"sequences": [long.tolist()]}, headers=late)
+    refused(answer, "deadline_exceeded")
+
+
+def test_nobody_waits_while_a_large_body_is_read(
+    alone: tuple[Server, httpx.Client], name: str, oracle: Oracle, long: Any
+) -> None:
+    server, http = alone
+    done(http.post("/v1/models/lstm/sessions", json={"id": name, "history": long.tolist()}), 201)
+    reader = clerk(server)
+    reader.send_signal(signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as other:
+        large = other.submit(http.post, f"/v1/sessions/{name}/steps", json={"inputs": long.tolist()})
+        with httpx.Client(base_url=server.url) as neighbour:
+            small = done(neighbour.post(f"/v1/sessions/{name}/steps", json={"inputs": [[1, 2, 3]], "step": STEPS}))
+        reader.send_signal(signal.SIGCONT)
+        told = done(large.result())
+    assert (small["step"], told["step"]) == (STEPS + 1, 2 * STEPS + 1), "it arrives when it has been read"
+    whole = oracle.whole(np.concatenate([long, np.array([[1, 2, 3]], np.float32), long]))
+    assert bits(small["outputs"] + told["outputs"]) == bits(whole[STEPS:])
+
+
+def test_a_reader_that_is_lost_has_a_successor(alone: tuple[Server, httpx.Client], long: Any) -> None:
+    server, http = alone
+    body = {"sequences": [long.tolist()]}
+    first = done(http.post("/v1/models/lstm/predict", json=body))
+    clerk(server).kill()
+    until(lambda: not psutil.Process(server.process.pid).children(), what="the loss of the reader")
+    assert done(http.post("/v1/models/lstm/predict", json=body)) == first
+
+
+@pytest.mark.parametrize("end", [Server.kill, Server.stop])
+def test_the_reader_ends_with_the_service_however_that_ends(
+    alone: tuple[Server, httpx.Client], long: Any, end: Callable[[Server], Any]
+) -> None:
+    server, http = alone
+    done(http.post("/v1/models/lstm/predict", json={"sequences": [long.tolist()]}))
+    reader = clerk(server)
+    end(server)
+    until(lambda: not reader.is_running() or reader.status() == psutil.STATUS_ZOMBIE, what="the end of the reader")
