@@ -134,6 +134,29 @@ async def test_a_server_that_shuts_down_closes_idle_connections(line: Line) -> N
     assert line.wire.closed
 
 
+async def test_a_connection_that_rests_for_long_is_closed(line: Line) -> None:
+    line.turn.set_result(None)
+    line.http.data_received(request())
+    await line.answers()
+    line.http.timeout_keep_alive_handler()
+    assert not line.wire.closed, "not for long yet"
+    line.http.timeout_keep_alive = 0
+    line.http.timeout_keep_alive_handler()
+    assert line.wire.closed
+
+
+@pytest.mark.parametrize(
+    "more", [request(), request()[:-1], request()[:9], request() + request("/v1/sessions/t/steps")]
+)
+async def test_a_connection_does_not_rest_while_something_is_asked(line: Line, more: bytes) -> None:
+    line.http.timeout_keep_alive = 0
+    line.http.data_received(request("/v1/models/overloaded/predict"))
+    line.http.data_received(more)
+    assert len(await line.answers()) == 1
+    line.http.timeout_keep_alive_handler()
+    assert not line.wire.closed
+
+
 async def test_a_route_whose_caller_left_runs_to_its_end(line: Line) -> None:
     line.http.data_received(request())
     line.http.connection_lost(None)
