@@ -1,5 +1,6 @@
 """Bodies in, bounded and decoded; answers and problems out. Knows HTTP and JSON; not models or sessions."""
 
+import asyncio
 import math
 import time
 import zlib
@@ -16,6 +17,7 @@ __all__ = ["PROBLEM", "Json", "answer", "deadline", "dump", "parse", "problem", 
 
 PROBLEM = "application/problem+json"
 _WINDOW = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+_AT_ONCE = 2**18  # bytes; to inflate more takes milliseconds: a thread does it while others are served
 
 
 async def read(request: Request, limit: int) -> bytes:
@@ -44,20 +46,27 @@ async def read(request: Request, limit: int) -> bytes:
             raise _too_large(limit)
         more = message.get("more_body", False)
     content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    return _inflated(content, _WINDOW[encoding], limit) if encoding in _WINDOW else content
+    return await _inflated(content, _WINDOW[encoding], limit) if encoding in _WINDOW else content
 
 
-def _inflated(body: bytes, window: int, limit: int) -> bytes:
-    inflate = zlib.decompressobj(window)
-    try:
-        content = inflate.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise InvalidRequest(f"the body is not what its Content-Encoding says: {error}") from error
+async def _inflated(body: bytes, window: int, limit: int) -> bytes:
+    content, whole = _inflate(body, window, _AT_ONCE)
+    if len(content) > _AT_ONCE:
+        content, whole = await asyncio.to_thread(_inflate, body, window, limit)
     if len(content) > limit:
         raise _too_large(limit)
-    if not inflate.eof or inflate.unused_data:
+    if not whole:
         raise InvalidRequest("the compressed body is cut off, or followed by something else")
     return content
+
+
+def _inflate(body: bytes, window: int, most: int) -> tuple[bytes, bool]:
+    """What is in a compressed body, up to one byte more than `most`, and whether that is all, and all there is."""
+    inflate = zlib.decompressobj(window)
+    try:
+        return inflate.decompress(body, most + 1), inflate.eof and not inflate.unused_data
+    except zlib.error as error:
+        raise InvalidRequest(f"the body is not what its Content-Encoding says: {error}") from error
 
 
 def _too_large(limit: int) -> PayloadTooLarge:
