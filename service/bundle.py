@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.replay import Digests
-from service.rows import Array, Index
+from service.rows import Array, Index, every
 from service.work import Call, One
 
 _Number = TypeVar("_Number", np.float32, np.int64)
@@ -195,4 +195,4 @@ def _common(lengths: Index, steps: int) -> int:
     if steps == len(lengths):
         return 1
     first = int(lengths[0])
-    return first if first * len(lengths) == steps and (lengths == first).all() else 0
+    return first if first * len(lengths) == steps and every(lengths == first) else 0

@@ -1,6 +1,6 @@
 """The order of the works on each session: a chain through the columns of rows and works. Decides nothing."""
 
-from service.rows import Index, Rows
+from service.rows import Index, Rows, every
 from service.works import NOBODY, Works
 
 
@@ -16,14 +16,14 @@ class Chains:
         """Put a work behind the others of its session, which are all different → those that are heads now."""
         rows, works = self._rows, self._works
         works.next[ids] = NOBODY
-        waits = rows.head[sessions] != NOBODY
-        if waits.any():
-            works.next[rows.tail[sessions[waits]]] = ids[waits]
-            heads: Index = ids[~waits]
-            rows.head[sessions[~waits]] = heads
-        else:
+        first = rows.head[sessions] == NOBODY
+        if every(first):
             heads = ids
             rows.head[sessions] = ids
+        else:
+            works.next[rows.tail[sessions[~first]]] = ids[~first]
+            heads = ids[first]
+            rows.head[sessions[first]] = heads
         rows.tail[sessions] = ids
         return heads
 
@@ -34,7 +34,7 @@ class Chains:
     def heads(self, sessions: Index) -> Index:
         """The works that are the heads of these sessions, of those that have one."""
         heads = self._rows.head[sessions]
-        some: Index = heads[heads != NOBODY] if heads.any() else heads[:0]
+        some: Index = heads[heads != NOBODY]
         return some
 
     def of(self, session: int) -> list[int]:

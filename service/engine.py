@@ -28,7 +28,7 @@ from service.sessions import Session, Sessions
 from service.statistics import EngineStatistics, Tally
 from service.work import UNCHECKED, Answer, Call, One, Patience
 
-_TURNS = 3  # of the loop before a tick: sockets are read, their calls begin, and are accepted; so batches fill
+_TURNS = 3  # of the loop before a tick, at most: what comes while others are read goes with them
 _LONGEST_NUMBER = 25  # characters of a number in JSON, as programs write it
 PENDING = 1024  # calls that may wait on one session
 
@@ -257,8 +257,10 @@ class Engine:
         """
         try:
             while True:
+                idle = not self._queue.ready.is_set()
                 await self._queue.ready.wait()
-                await self._gathered()
+                if not idle or len(self._queue) > 1:  # a lone call waits for nobody
+                    await self._gathered()
                 await self._tick()
         except Exception as error:  # whatever it was, nobody may wait for a dead engine
             _log.error("engine %s/%s died", self.name, self.version, exc_info=error)
@@ -266,14 +268,11 @@ class Engine:
             self._queue.abort(self._failure())
 
     async def _gathered(self) -> None:
-        """Return when a turn of the loop has brought nothing more, or after so many.
-
-        What a socket brings in a turn becomes a request behind this coroutine, so the first turn shows nothing yet.
-        """
-        for turn in range(_TURNS):
+        """Return when a turn of the loop has brought nothing more, or after so many."""
+        for _ in range(_TURNS):
             seen = len(self._queue)
             await asyncio.sleep(0)
-            if turn and len(self._queue) == seen:
+            if len(self._queue) == seen:
                 return
 
     async def _tick(self) -> None:

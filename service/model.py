@@ -92,6 +92,7 @@ class OnnxModel:
         self.features = _width(inputs, "input")
         self.outputs = _width(outputs, "output")
         self._names = ["output", *(_NEXT + name for name in self.state_shapes)]
+        self._keys = {_STATE + name: name for name in self.state_shapes}
         metadata = self._session.get_modelmeta().custom_metadata_map.get("carousel", "{}")
         self.description = _describe(metadata, self.features, self.outputs, hashlib.sha256(content).hexdigest())
 
@@ -100,7 +101,8 @@ class OnnxModel:
 
     def run(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State]:
         """See Model.run."""
-        feeds: dict[str, Any] = {"input": inputs, **{_STATE + name: array for name, array in state.items()}}
+        feeds: dict[str, Any] = {key: state[name] for key, name in self._keys.items()}
+        feeds["input"] = inputs
         if self._takes_lengths:
             feeds["lengths"] = lengths
         output, *next_state = self._session.run(self._names, feeds)

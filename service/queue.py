@@ -18,7 +18,7 @@ from service.deadlines import Deadlines
 from service.errors import CarouselError, DeadlineExceeded, StepConflict
 from service.gate import Gate
 from service.replay import Answers, Digester, Digests
-from service.rows import ZERO, Array, Index, Rows
+from service.rows import ZERO, Array, Index, Rows, every
 from service.scheduler import Scheduler
 from service.statistics import Tally
 from service.work import UNCHECKED, Call, One, Patience, Turn
@@ -147,15 +147,15 @@ class Queue:
         batch, ids = [heads], heads.ids
         if self._deadlines or not _single(heads):
             return batch  # a deadline may pass before a work is a head
-        rows, where = len(ids), np.arange(len(ids))
-        most, steps = self._scheduler.rounds(rows), rows
+        rows = steps = len(ids)
+        most, where = self._scheduler.rounds(rows), ALL
         while len(batch) < most:
             behind = self.works.next[ids]
             goes_on = self.works.bundle[behind] != ENDED  # neither nobody nor a turn
-            if not goes_on.all():
-                where, behind = where[goes_on], behind[goes_on]
+            if not every(goes_on):
+                behind, where = behind[goes_on], np.arange(rows)[where][goes_on]
             steps += len(behind)
-            if 2 * steps < rows * (len(batch) + 1) or not len(behind):
+            if not len(behind) or 2 * steps < rows * (len(batch) + 1):
                 break
             ids, round = behind, Round(where, self.works.parts(behind))
             if not _single(round):
@@ -165,7 +165,7 @@ class Queue:
 
     def running(self, ids: Index) -> Index:
         """Those of the works that did not end while they were queued or ran; the others leave now."""
-        if not self.works.suspect or (alive := self.works.alive(ids)).all():
+        if not self.works.suspect or every(alive := self.works.alive(ids)):
             return ids
         self.works.give(ids[~alive])
         return ids[alive]
@@ -229,7 +229,7 @@ class Queue:
             return
         ahead = self._rows.ahead[bundle.rows]
         fits = bundle.asked == ahead
-        if not fits.all() and not (fits := fits | (bundle.asked == UNCHECKED)).all():
+        if not every(fits) and not every(fits := fits | (bundle.asked == UNCHECKED)):
             irregular = dict.fromkeys(bundle.of(place)[0] for place in np.flatnonzero(~fits).tolist())
             for call in irregular:
                 self._decide(call)

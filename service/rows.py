@@ -28,9 +28,14 @@ def zeros(shape: tuple[int, ...], kind: DTypeLike) -> NDArray[Any]:
     return np.frombuffer(mmap(-1, size), kind).reshape(shape)
 
 
+def every(flags: NDArray[np.bool_]) -> bool:
+    """Whether all of them are set: of few ones NumPy's own way takes thrice the time."""
+    return b"\0" not in flags.tobytes()
+
+
 def finite(array: Array) -> bool:
     """Whether all of it is finite."""
-    return bool(np.logical_and.reduce(np.isfinite(array), axis=None))
+    return every(np.isfinite(array))
 
 
 _PAGES = 2**16  # bytes; less is not worth pages of its own

@@ -175,7 +175,8 @@ class Runner:
         self._queued(parts)
         rows = joined([bundle.row[places] for bundle, places, _ in parts])
         lengths = joined([bundle.ahead(places) for bundle, places, _ in parts])
-        longest = int(lengths.max())
+        each = parts[0].bundle.each if len(parts) == 1 and parts[0].bundle.done is None else 0
+        longest = each or int(lengths.max())
         last = longest <= self._chunk
         if not last:
             lengths, longest = np.minimum(lengths, self._chunk), self._chunk

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.bundle import ALL, Bundle, Part, Places
-from service.rows import Index
+from service.rows import Index, every
 
 NOBODY = 0  # no work: the end of a chain
 ENDED = -1  # the bundle of a work that is done, or of none
@@ -74,7 +74,7 @@ class Works:
         """These works, none of which is done, by runs of one bundle."""
         numbers = self.bundle[ids]
         bundle = self.bundles[int(numbers[0])]
-        if len(ids) == len(bundle.ids) == len(bundle.rows) and (ids is bundle.ids or (ids == bundle.ids).all()):
+        if len(ids) == len(bundle.ids) == len(bundle.rows) and (ids is bundle.ids or every(ids == bundle.ids)):
             return [Part(bundle, ALL, ids)]
         cuts = [0, *((numbers[1:] != numbers[:-1]).nonzero()[0] + 1).tolist(), len(ids)]
         return [
