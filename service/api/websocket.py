@@ -47,7 +47,6 @@ class WebSocket(WebSocketsSansIOProtocol):
     _take: Take = staticmethod(_nobody)
     _writable: Tell = staticmethod(_nobody)
     _lost: Tell = staticmethod(_nobody)
-    _early = b""  # came before the stream
     _pong = b""  # to a client that does not read
 
     # What the stream asks for.
@@ -56,9 +55,6 @@ class WebSocket(WebSocketsSansIOProtocol):
         """See Socket."""
         self._take, self._writable, self._lost = take, writable, lost
         self._parser = Parser(self.config.ws_max_size)
-        if self._early:
-            self.go_on()
-            self.data_received(self._early)
 
     def discard(self) -> None:
         """See Socket."""
@@ -100,9 +96,8 @@ class WebSocket(WebSocketsSansIOProtocol):
                 self._read(self._parser, data)
         elif not self.handshake_initiated:
             self._shake_hands(data)
-        elif not self.handshake_complete:
-            self.hold()
-            self._early += data
+        elif not self.close_sent:  # the client did not wait for our answer (RFC 6455, 4.1)
+            self.transport.close()
 
     def resume_writing(self) -> None:
         """Tell the stream too."""
@@ -127,7 +122,7 @@ class WebSocket(WebSocketsSansIOProtocol):
     def _shake_hands(self, data: bytes) -> None:
         """uvicorn would not answer a handshake that cannot be parsed; it may have a body, say."""
         super().data_received(data)
-        if self.conn.handshake_exc is not None:
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
             self.transport.write(refusal(f"no WebSocket handshake: {self.conn.handshake_exc}"))
             self.transport.close()
 

@@ -90,3 +90,11 @@ def test_what_is_no_message_ends_the_connection_and_says_why_though_more_is_sent
 ) -> None:
     line.connection.sendall(sent + masked(b"{}", TEXT) * 1_000)
     assert line.closed() == code
+
+
+def test_a_handshake_of_another_version_is_refused_once(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(HANDSHAKE.replace(b"Version: 13", b"Version: 7"))
+        told = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert told.startswith(b"HTTP/1.1 4")
+    assert told.count(b"HTTP/1.1 ") == 1
