@@ -1,12 +1,14 @@
 """The channels of one socket, over an engine that need not run."""
 
+import struct
+
 import numpy as np
 import pytest
 
 from service.api.channels import Channels
-from service.errors import SessionNotFound
+from service.errors import ChannelNotFound, InvalidRequest, SessionExpired, SessionNotFound
 from service.model import OnnxModel
-from tests.service.serving import Serve
+from tests.service.serving import TTL, Serve
 
 FILE: OnnxModel = None  # type: ignore[assignment]  # channels only pass it on
 
@@ -35,6 +37,51 @@ async def test_a_session_has_one_channel_and_a_new_number_once_that_is_closed(se
     assert [channels.open(one, it.engine, FILE) for one in (first, other, first)] == [1, 2, 1]
     channels.close(1)
     assert [channels.open(one, it.engine, FILE) for one in (first, other)] == [3, 2]
+
+
+async def test_a_session_that_was_made_here_keeps_its_channel_when_it_is_opened_again(serve: Serve) -> None:
+    it = serve(started=False)
+    channels = Channels(it.sessions)
+    first, other = it.open("a"), it.open("b")
+    assert [channels.open(one, it.engine, FILE, created=True) for one in (first, other)] == [1, 2]
+    assert [channels.open(one, it.engine, FILE) for one in (other, first)] == [2, 1]
+    channels.close(1)
+    assert [channels.open(one, it.engine, FILE) for one in (other, first, first)] == [2, 3, 3]
+    channels.close(2)
+    assert channels.peek(3) is first
+    assert len(channels) == 1
+    for gone in (-1, 0, 1, 2, 4, 2**40):
+        with pytest.raises(ChannelNotFound):
+            channels.peek(gone)
+
+
+async def test_channels_that_were_found_once_are_found_until_one_may_be_idle_for_too_long(serve: Serve) -> None:
+    it = serve(started=False)
+    channels = Channels(it.sessions)
+    idle, busy = it.open("a"), it.open("b")
+    both = struct.pack("<2I", *(channels.open(one, it.engine, FILE) for one in (idle, busy)))
+    for _ in range(3):
+        assert channels.rows(both, _no_blame)[0].tolist() == [idle.row, busy.row]
+        it.clock.advance(0.6 * TTL)
+        it.sessions.touch(idle)
+        it.sessions.touch(busy)
+    it.clock.advance(0.6 * TTL)
+    it.sessions.touch(busy)
+    it.clock.advance(0.6 * TTL)
+    blamed: list[int] = []
+    with pytest.raises(SessionExpired):
+        channels.rows(both, blamed.append)
+    assert blamed == [1]
+
+
+async def test_a_channel_that_is_named_twice_is_blamed(serve: Serve) -> None:
+    it = serve(started=False)
+    channels = Channels(it.sessions)
+    channels.open(it.open("a"), it.engine, FILE)
+    blamed: list[int] = []
+    with pytest.raises(InvalidRequest, match="channel 1 occurs twice"):
+        channels.rows(struct.pack("<3I", 9, 1, 1), blamed.append)
+    assert blamed == [1]
 
 
 async def test_a_session_that_takes_over_the_row_of_another_takes_over_no_channel(serve: Serve) -> None:
