@@ -19,8 +19,8 @@ from service.api.parcels import packed, unpacking
 from service.api.texts import dump, parse
 from service.errors import CarouselError, Overloaded
 
-_LARGE = 2**17  # bytes; few texts of so many take more than 3 ms to read here
-_MANY = 2**14  # numbers; as objects they take 3 ms to write
+_LARGE = 2**16  # bytes; few texts of so many take more than 3 ms to read here
+_MANY = 2**15  # numbers; as objects they take 3 ms to write
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # it multiplies no matrices
 
 _log = logging.getLogger("carousel.aside")
@@ -101,7 +101,7 @@ class Aside:
             self._settle(CarouselError("the process that reads and writes large JSON was lost"))
 
 
-class _Clerk(asyncio.BufferedProtocol):
+class _Clerk(asyncio.Protocol):
     """The process, and the socket by which it is asked: hands on what it answers, and tells when it is lost."""
 
     def __init__(self, take: Callable[[Any], None], lost: Callable[[], None]) -> None:
@@ -114,7 +114,7 @@ class _Clerk(asyncio.BufferedProtocol):
         self._lost: Callable[[], None] | None = lost
         self._receiving = unpacking(take)
         self._piece = bytearray(next(self._receiving))
-        self._room = memoryview(self._piece)  # what of it has not come
+        self._filled = 0  # bytes of it
         loop = asyncio.get_running_loop()
         self._connecting = loop.create_task(loop.create_connection(lambda: self, sock=ours))
 
@@ -140,16 +140,15 @@ class _Clerk(asyncio.BufferedProtocol):
         self.send(self._unsent)
         self._unsent.clear()
 
-    def get_buffer(self, sizehint: int) -> memoryview:
+    def data_received(self, data: bytes) -> None:
         """As asyncio has it."""
-        return self._room
-
-    def buffer_updated(self, count: int) -> None:
-        """As asyncio has it."""
-        self._room = self._room[count:]
-        if not self._room:
-            self._piece = bytearray(self._receiving.send(self._piece))
-            self._room = memoryview(self._piece)
+        rest = memoryview(data)
+        while rest:
+            part = rest[: len(self._piece) - self._filled]
+            self._piece[self._filled : self._filled + len(part)] = part
+            rest, self._filled = rest[len(part) :], self._filled + len(part)
+            if self._filled == len(self._piece):
+                self._piece, self._filled = bytearray(self._receiving.send(self._piece)), 0
 
     def connection_lost(self, error: Exception | None) -> None:
         """As asyncio has it."""

@@ -27,8 +27,7 @@ def serve(connection: socket.socket, answered: Callable[[Any], Any]) -> None:
     """Answer what comes, in its order, until nobody sends any more."""
 
     def answer(job: Any) -> None:
-        for piece in packed(answered(job)):
-            connection.sendall(piece)
+        connection.sendall(b"".join(packed(answered(job))))
 
     receiving = unpacking(answer)
     size = next(receiving)

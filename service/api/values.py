@@ -31,10 +31,6 @@ class Named(NamedTuple):
     names: list[str]
     outputs: Array
 
-    def objects(self) -> list[dict[str, Any]]:
-        """One a step, ready for JSON."""
-        return [dict(zip(self.names, step, strict=True)) for step in self.outputs]
-
 
 class Sequenced(NamedTuple):
     """Inputs [T, F] and whether they came as objects: the answer goes back in the same style."""
