@@ -139,6 +139,14 @@ class Bundle:
             self.row = self.rows.copy()
         self.row[place] = row
 
+    def answers(self, places: Places) -> list[Array]:
+        """What works at these places came to, [T, K] each."""
+        if self.each:
+            return list(self.outputs.reshape(len(self.rows), self.each, -1)[places])
+        begins = self.at(places)
+        spans = zip(begins.tolist(), (begins + self.lengths[places]).tolist(), strict=True)
+        return [self.outputs[begin:end] for begin, end in spans]
+
     def end(self, places: Places) -> list[Call]:
         """Works at these places are done → the calls that are done with them."""
         if self._ones:

@@ -339,13 +339,8 @@ class Queue:
         digests = bundle.digests[places]
         if bundle.each == 1:
             self._answers.keep(sessions, starts, digests, bundle.outputs[places])
-            return
-        begins = bundle.at(places)
-        spans = zip(begins.tolist(), (begins + bundle.lengths[places]).tolist(), strict=True)
-        for session, start, digest, (begin, end) in zip(
-            sessions.tolist(), starts.tolist(), digests.tolist(), spans, strict=True
-        ):
-            self._answers.keep_long(session, start, digest, bundle.outputs[begin:end])
+        else:
+            self._answers.keep_long(sessions, starts, digests, bundle.answers(places))
 
     def _leave(self, bundle: Bundle, places: Places) -> None:
         self._ended += bundle.end(places)

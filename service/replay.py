@@ -1,8 +1,8 @@
 """Kept answers: what makes a retry after a lost answer safe. Knows rows; not sessions, calls or models."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,22 +55,18 @@ class Budget:
     def __init__(self, *, each: int, most_bytes: int) -> None:
         self.each, self.most_bytes = each, most_bytes  # answers of a session; bytes of all
         self.bytes = 0
-        self.long: OrderedDict[tuple[Answers, int, int], _Kept] = OrderedDict()  # (whose, row, n), oldest first
+        self.long: OrderedDict[tuple[Answers, int, int], None] = OrderedDict()  # (whose, row, n), oldest first
 
     def __repr__(self) -> str:
         return f"<Budget {self.bytes} of {self.most_bytes} B>"
 
 
-@dataclass(slots=True, eq=False)
-class _Kept:
+class _Kept(NamedTuple):
     start: int
     steps: int
     digest: tuple[int, int]
     outputs: Array  # [T, K]
-
-    @property
-    def size(self) -> int:
-        return RECORD_BYTES + self.outputs.nbytes
+    size: int  # bytes of them
 
 
 class Answers:
@@ -82,13 +78,13 @@ class Answers:
 
     def __init__(self, rows: Rows, outputs: int, budget: Budget) -> None:
         self._rows, self._outputs, self._budget = rows, outputs, budget
-        self._long_rows: dict[int, list[int]] = {}  # row → the n of its long answers
+        self._long: dict[int, dict[int, _Kept]] = {}  # row → its long answers by n, oldest first
         self._places = self._capacity = self._table_bytes = 0
         self._arrays(0, 0)
         self._grow()
 
     def __repr__(self) -> str:
-        return f"<Answers {self._places} places of {self._capacity} rows, longer ones of {len(self._long_rows)}>"
+        return f"<Answers {self._places} places of {self._capacity} rows, longer ones of {len(self._long)}>"
 
     def keep(self, rows: Index, starts: Index, digests: Digests, outputs: Array) -> None:
         """Keep answers of one step each: [N] different rows, digests [N, 2], outputs [N, K]."""
@@ -99,26 +95,29 @@ class Answers:
             at = numbers % self._places * self._capacity + rows
             self._next[at], self._digest[at], self._output[at] = starts + 1, digests, outputs
             self._rows.answers[rows] = numbers + 1
-            if self._long_rows:
-                for row in self._long_rows.keys() & set(rows.tolist()):
-                    self._forget_older(row)
+            if self._long:
+                for row in self._long.keys() & set(rows.tolist()):
+                    self._forget_older(row, int(self._rows.answers[row]))
         else:
-            for row, start, digest, output in zip(rows.tolist(), starts.tolist(), digests, outputs, strict=True):
-                self.keep_long(row, start, digest, output[None])
+            self.keep_long(rows, starts, digests, list(outputs[:, None]))
 
-    def keep_long(self, row: int, start: int, digest: Digests, outputs: Array) -> None:
-        """Keep one answer [T, K] by itself, and drop those for which there is no room now, oldest first."""
+    def keep_long(self, rows: Index, starts: Index, digests: Digests, outputs: Sequence[Array]) -> None:
+        """Keep answers [T, K] of different rows by themselves, and drop those for which there is no room now, oldest
+        first.
+        """
         if self._capacity < self._rows.capacity:
             self._grow()
-        number = int(self._rows.answers[row])
-        self._rows.answers[row] = number + 1
+        numbers = self._rows.answers[rows]
+        self._rows.answers[rows] = numbers + 1
         if self._places:
-            self._next[number % self._places * self._capacity + row] = 0  # it is older than all that is kept
-        kept = _Kept(start, len(outputs), (int(digest[0]), int(digest[1])), outputs.copy())
-        self._budget.long[self, row, number] = kept
-        self._long_rows.setdefault(row, []).append(number)
-        self._budget.bytes += kept.size
-        self._forget_older(row)
+            self._next[numbers % self._places * self._capacity + rows] = 0  # older than all that is kept
+        told = zip(rows.tolist(), numbers.tolist(), starts.tolist(), digests.tolist(), outputs, strict=True)
+        for row, number, start, (one, other), answer in told:
+            kept = _Kept(start, len(answer), (one, other), answer.copy(), answer.nbytes)
+            self._long.setdefault(row, {})[number] = kept
+            self._budget.long[self, row, number] = None
+            self._budget.bytes += RECORD_BYTES + kept.size
+            self._forget_older(row, number + 1)
         while self._budget.bytes > self._budget.most_bytes and self._budget.long:
             owner, *oldest = next(iter(self._budget.long))
             owner._drop(*oldest)
@@ -127,7 +126,7 @@ class Answers:
         """The kept outputs [T, K] of a call, if it is one of the newest of its row."""
         count, asked = int(self._rows.answers[row]), (int(digest[0]), int(digest[1]))
         for number in range(count - 1, max(-1, count - 1 - self._budget.each), -1):
-            if kept := self._budget.long.get((self, row, number)):
+            if kept := self._long.get(row, {}).get(number):
                 if (kept.start, kept.steps, kept.digest) == (start, steps, asked):
                     return kept.outputs
             elif steps == 1 and count - number <= self._places and row < self._capacity:
@@ -139,27 +138,28 @@ class Answers:
 
     def forget(self, row: int) -> None:
         """Drop all answers of a row."""
-        for number in self._long_rows.get(row, []).copy():
+        for number in list(self._long.get(row, ())):
             self._drop(row, number)
         if row < self._capacity:
             self._next[row :: self._capacity] = 0
         self._rows.answers[row] = 0
 
-    def _forget_older(self, row: int) -> None:
-        """Keep the number and the bytes of a row's older answers within their bounds."""
-        count = int(self._rows.answers[row])
-        numbers = self._long_rows[row]
-        older = sum(self._budget.long[self, row, number].outputs.nbytes for number in numbers if number < count - 1)
-        while numbers and (numbers[0] < count - self._budget.each or (older > _OLDER_BYTES and numbers[0] < count - 1)):
-            older -= self._budget.long[self, row, numbers[0]].outputs.nbytes
-            self._drop(row, numbers[0])
+    def _forget_older(self, row: int, count: int) -> None:
+        """Keep the number and the bytes of a row's older answers within their bounds; `count` were given so far."""
+        mine, newest = self._long[row], count - 1
+        older = sum([kept.size for number, kept in mine.items() if number < newest])
+        for number in list(mine):
+            if number >= count - self._budget.each and (older <= _OLDER_BYTES or number == newest):
+                return
+            older -= mine[number].size
+            self._drop(row, number)
 
     def _drop(self, row: int, number: int) -> None:
-        self._budget.bytes -= self._budget.long.pop((self, row, number)).size
-        numbers = self._long_rows[row]
-        numbers.remove(number)
-        if not numbers:
-            del self._long_rows[row]
+        mine = self._long[row]
+        del self._budget.long[self, row, number]
+        self._budget.bytes -= RECORD_BYTES + mine.pop(number).size
+        if not mine:
+            del self._long[row]
 
     def _grow(self) -> None:
         """Follow the rows; with fewer places, or none, where the budget would not hold them all."""

@@ -39,7 +39,7 @@ class Kept:
 
     def long(self, row: int, start: int, steps: int = 2) -> None:
         outputs = np.full((steps, self.width), start * 10 + row, np.float32)
-        self.answers.keep_long(row, start, digest(start), outputs)
+        self.answers.keep_long(np.array([row]), np.array([start]), digest(start)[None], [outputs])
 
     def find(self, row: int, start: int, steps: int = 1) -> float | None:
         """The number in the answer, if there is one."""

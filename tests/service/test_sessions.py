@@ -39,6 +39,10 @@ class Table:
         return self.sessions.statistics().live
 
 
+def keep_one(answers: Answers, row: int) -> None:
+    answers.keep_long(np.array([row]), np.array([0]), np.zeros((1, 2), np.uint64), [column(1)])
+
+
 def test_a_session_is_found_once_it_is_open_until_it_is_deleted() -> None:
     table = Table()
     session = table.hidden("a")
@@ -85,7 +89,7 @@ def test_a_new_session_has_nothing_of_the_one_whose_row_it_got() -> None:
     table = Table()
     first = table.open("a")
     table.rows.step[first.row] = table.rows.ahead[first.row] = 9
-    table.answers.keep_long(first.row, 0, np.zeros(2, np.uint64), column(1))
+    keep_one(table.answers, first.row)
     table.sessions.delete(first)
     again = table.open("a")
     assert again.row == first.row  # so that what follows says something
@@ -102,7 +106,7 @@ def test_ids_of_the_servers_own_are_long_and_different() -> None:
 def test_an_idle_session_expires_at_its_ttl_and_gives_everything_back() -> None:
     table = Table()
     session = table.open("a")
-    table.answers.keep_long(session.row, 0, np.zeros(2, np.uint64), column(1))
+    keep_one(table.answers, session.row)
     held = table.budget.bytes
     table.clock.advance(TTL - 0.5)
     assert table.sessions.get("a") is session
