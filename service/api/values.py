@@ -53,15 +53,21 @@ def sequence(given: Steps, features: "Sequence[Column]", place: str) -> Sequence
     inputs, first, fault = given
     if isinstance(first, int) and first != len(features):
         raise InvalidInput(f"{place}[0]: {_too_wide(first, len(features))}")
-    names = [column.name for column in features] if isinstance(first, tuple) else []
-    if isinstance(first, tuple) and set(first) != set(names):
-        raise InvalidInput(f"{place}[0]: {_other_names(first, names)}")
+    if isinstance(first, tuple):
+        inputs = _named(inputs, first, tuple(column.name for column in features), place)
     if fault:
         raise InvalidInput(place + fault)
-    if not isinstance(first, tuple):
-        return Sequenced(inputs, objects=False)
-    places = {name: column for column, name in enumerate(first)}
-    return Sequenced(np.take(inputs, [places[name] for name in names], axis=1), objects=True)
+    return Sequenced(inputs, objects=isinstance(first, tuple))
+
+
+def _named(inputs: Array, given: tuple[str, ...], names: tuple[str, ...], place: str) -> Array:
+    """Columns of the given names in the order of these."""
+    if given == names:
+        return inputs
+    if set(given) != set(names):
+        raise InvalidInput(f"{place}[0]: {_other_names(given, names)}")
+    columns = {name: column for column, name in enumerate(given)}
+    return np.take(inputs, [columns[name] for name in names], axis=1) if len(inputs) else inputs
 
 
 def steps(given: Any) -> Steps:
