@@ -25,6 +25,7 @@ from service.work import UNCHECKED, Call, One, Patience, Turn
 from service.works import ENDED, NOBODY, Works
 
 _T = TypeVar("_T")
+_ONE = np.ones(1, np.int64)
 
 
 class Queue:
@@ -128,6 +129,28 @@ class Queue:
                 self._tell()
 
     # From the loop.
+
+    def alone(self) -> One | None:
+        """The one call there is, if it is a plain next step: it needs no order, no batch and no deadline."""
+        if len(self) != 1 or not self._arrived:
+            return None
+        call = self._arrived[0]
+        if not isinstance(call, One) or call.stateless or not call.kept or call.patience or len(call.inputs) != 1:
+            return None
+        return call if call.step in (UNCHECKED, self._rows.ahead[call.row]) else None
+
+    def answered(self, call: One, outputs: Array) -> None:
+        """The call that was alone is done and its state in place: state, step and kept answer change together."""
+        rows, row, start = self._rows, call.row, int(self._rows.ahead[call.row])
+        rows.step[row] = rows.ahead[row] = start + 1
+        rows.waiting[row] = 0
+        self._touch(row)
+        self._answers.keep_one(row, start, self._digester.of(call.inputs, _ONE, each=1), outputs)
+        call.outputs, call.start, call.left = outputs, start, 0
+        self._arrived.clear()
+        self._ended.append(call)
+        self.ready.clear()
+        self._tell()
 
     def next_batch(self) -> Batch:
         """What runs in the next tick. Empty: all that was popped had ended, or none is ready and `ready` is cleared."""

@@ -101,6 +101,16 @@ class Answers:
         else:
             self.keep_long(rows, starts, digests, list(outputs[:, None]))
 
+    def keep_one(self, row: int, start: int, digests: Digests, outputs: Array) -> None:
+        """Keep an answer of one step of one row: digests [1, 2], outputs [1, K]."""
+        if self._places and row < self._capacity and row not in self._long:
+            number = int(self._rows.answers[row])
+            at = number % self._places * self._capacity + row
+            self._next[at], self._digest[at], self._output[at] = start + 1, digests[0], outputs[0]
+            self._rows.answers[row] = number + 1
+        else:
+            self.keep(np.array([row]), np.array([start]), digests, outputs)
+
     def keep_long(self, rows: Index, starts: Index, digests: Digests, outputs: Sequence[Array]) -> None:
         """Keep answers [T, K] of different rows by themselves, and drop those for which there is no room now, oldest
         first.

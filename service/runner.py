@@ -19,9 +19,11 @@ from service.model import Lengths, Model
 from service.rows import ZERO, Array, Index, Rows, State, finite
 from service.selftest import Fitness
 from service.statistics import Tally
+from service.work import One
 from service.works import Works
 
 _IN_A_THREAD = 0.005  # seconds a run may hold the loop; a longer one is worth the hop
+_ONE = np.ones(1, np.int32)
 WHOLE = 2**31 - 1  # a model that cannot be stepped gets its sequence whole
 
 _log = logging.getLogger("carousel.runner")
@@ -99,6 +101,28 @@ class Runner:
             [part for one in outcomes for part in one.going_on],
             [pair for one in outcomes for pair in one.refused],
         )
+
+    def alone(self, call: One) -> Array | None:
+        """Advance the session of a call by its one step, without a batch → outputs [1, K].
+
+        None: it has to go the usual way, which knows of threads, company and errors; nothing was applied.
+        """
+        if self._fitness.min_batch > 1 or self._fitness.seconds(1, 1) > _IN_A_THREAD:
+            return None
+        begin, mine = time.perf_counter(), slice(call.row, call.row + 1)
+        try:
+            state = {name: array[mine] for name, array in self._rows.state.items()}
+            outputs, after = self._ask(call.inputs[None], _ONE, state)
+        except Exception:
+            return None
+        if not _finite(outputs, after):
+            return None
+        for name, array in after.items():
+            self._rows.state[name][mine] = array
+        self._tally.queued.add(0.0)
+        self._tally.tick(1, 1, 1, time.perf_counter() - begin)
+        answer: Array = outputs[0]
+        return answer
 
     async def _together(self, batch: Batch) -> Outcome | None:
         """Run all rounds at once. None: somebody in it is not as he should be, and nothing was applied."""

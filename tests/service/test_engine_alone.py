@@ -1,0 +1,90 @@
+"""One step of one session while nothing else is there: it comes to what it comes to in company."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.errors import DeadlineExceeded, InvalidInput, NonFiniteOutput, StepConflict
+from service.selftest import Fitness
+from service.work import Patience
+from tests.fakes import RunningSum
+from tests.service.serving import TTL, Serve, Serving, answered, outcomes
+
+
+async def test_a_lone_step_moves_its_session_and_is_kept_and_counted(serve: Serve) -> None:
+    it = serve()
+    session = it.open()
+    it.clock.advance(5)
+    assert await outcomes(it.step(session, 7, step=0)) == [[7]]
+    assert (session.step, session.ahead, session.waiting, session.deadline) == (1, 1, 0, it.clock() + TTL)
+    assert await outcomes(it.step(session, 7, step=0)) == [[7]]  # kept
+    told = it.engine.statistics()
+    assert (told.steps, told.padded_steps, told.rows.total) == (1, 0, 1)
+    assert [sum(seen.counts) for seen in (told.queued, told.running, told.answering)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("how", "value", "step", "error"),
+    [
+        ({}, 1, 5, StepConflict),
+        ({"model": RunningSum(nan_on=13)}, 13, 1, NonFiniteOutput),
+        ({"model": RunningSum(raises_on=13)}, 13, 1, InvalidInput),
+    ],
+    ids=lambda one: one.__name__ if isinstance(one, type) else "",
+)
+async def test_what_is_wrong_with_a_lone_step_is_told_and_changes_nothing(
+    serve: Serve, how: dict[str, Any], value: float, step: int, error: type
+) -> None:
+    it = serve(**how)
+    session = it.open()
+    await it.step(session, 5)
+    assert [type(one) for one in await outcomes(it.step(session, value, step=step))] == [error]
+    assert await it.state(session) == (1, 5)
+    assert await outcomes(it.step(session, 2, step=1)) == [[7]]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{"in_a_thread": True}, {"fitness": Fitness(True, 0.0, 3, seconds_per_step=0.0)}],
+    ids=["a model worth a thread", "a model that needs company"],
+)
+async def test_a_lone_step_has_what_its_model_needs(serve: Serve, how: dict[str, Any]) -> None:
+    it = serve(**how)
+    session = it.open()
+    assert [await outcomes(it.step(session, value)) for value in (1, 2)] == [[[1]], [[3]]]
+
+
+async def test_a_lone_step_whose_deadline_has_passed_does_not_run(serve: Serve) -> None:
+    it = serve()
+    session = it.open()
+    late = it.frame((session, [1], 0), patience=Patience(it.clock() - 1))
+    assert [type(error) for error in answered(await late)] == [DeadlineExceeded]
+    [error] = await outcomes(it.step(session, 1, deadline=it.clock() - 1))
+    assert (type(error), session.step) == (DeadlineExceeded, 0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 3), st.booleans()), max_size=12))
+def test_steps_alone_and_in_company_come_to_the_same(story: list[tuple[int, int, bool]]) -> None:
+    """Calls of one to three steps on three sessions; after some of them the caller waits for the answer."""
+
+    async def told() -> list[Any]:
+        it = Serving()
+        it.start()
+        sessions = [it.open(str(index)) for index in range(3)]
+        calls = []
+        for which, steps, waits in story:
+            calls.append(asyncio.ensure_future(it.step(sessions[which], *[1.0] * steps)))
+            if waits:
+                await asyncio.wait(calls)
+        answers = await outcomes(*calls)
+        await it.stop()
+        return answers
+
+    counts, expected = [0, 0, 0], []
+    for which, steps, _ in story:
+        expected.append([float(counts[which] + step) for step in range(1, steps + 1)])
+        counts[which] += steps
+    assert asyncio.run(told()) == expected
