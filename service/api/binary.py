@@ -5,10 +5,10 @@ from collections.abc import Callable
 from service.api import frames
 from service.api.channels import Channels
 from service.api.control import CONTROL, Tell, View
-from service.api.frames import LONE, WHATEVER
+from service.api.frames import LONE
 from service.engine import Engine
 from service.errors import CarouselError
-from service.work import Call, One
+from service.work import LAST, UNCHECKED, Call, One
 
 Send = Callable[[bytes, int], None]  # an answer to send, and the bytes that its frame had in flight
 Asked = tuple[Call, int, Engine]  # a call, the bytes it has in flight until it is answered, the engine to submit it to
@@ -51,7 +51,7 @@ class Binary:
             else:
                 self._send(frames.lone_answer(content, call.start + length, call.outputs), size)
 
-        return One(session.row, None if step == WHATEVER else step, inputs, ended), size, served.engine
+        return One(session.row, step if step >= UNCHECKED else LAST, inputs, ended), size, served.engine
 
     def _many(self, content: bytes, told: View) -> Asked:
         def blame(channel: int) -> None:

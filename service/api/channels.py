@@ -116,7 +116,7 @@ class Channels:
     def _at(self, channel: int) -> int:
         """Where a channel stands."""
         at = bisect_left(self._numbers, channel)
-        if at == len(self) or self._numbers[at] != channel:
+        if at == len(self._sessions) or self._numbers[at] != channel:
             raise ChannelNotFound(f"no channel {channel} on this socket")
         return at
 

@@ -16,9 +16,8 @@ from service.rows import Array, Index, finite
 from service.work import LAST, UNCHECKED
 
 HEAD = 8  # bytes of id and n
-LONE = struct.Struct("<IIIIQ")  # id, n = 1, channel, length and step of a request of one session
+LONE = struct.Struct("<IIIIq")  # id, n = 1, channel, length and step of a request of one session
 _STEP = struct.Struct("<Q")
-WHATEVER = 2**64 - 1  # a step that is not checked
 _F4, _U4, _I8 = np.dtype("<f4"), np.dtype("<u4"), np.dtype("<i8")
 
 Blame: TypeAlias = Callable[[int], None]  # is told the channel that is at fault, where it is one

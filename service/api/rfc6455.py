@@ -11,7 +11,7 @@ except ImportError:  # where no wheel was built
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10  # opcodes
 _GOES_ON = 0  # the opcode of a message's later frames
-_FINAL, _RESERVED, _MASKED = 0x80, 0x70, 0x80  # bits of a head
+_FINAL, _RESERVED, _CONTROL, _MASKED = 0x80, 0x70, 0x08, 0x80  # bits of a head
 _PLAIN = struct.Struct(">HH")  # two bytes of flags, opcode and a length that follows in two more
 _LEAST = {126: 126, 127: 2**16}  # that may be written in 16 and in 64 bits
 _TOLD = {*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)}  # codes that a close frame may tell (7.4)
@@ -70,7 +70,7 @@ class Parser:
                 if (head := _head(data, at)) is None:
                     break
                 first, begin, size = head
-                if first & CLOSE:
+                if first & _CONTROL:
                     if len(data) < begin + size:
                         break
                     yield _control(first & 15, apply_mask(view[begin : begin + size], data[begin - 4 : begin]))
@@ -137,7 +137,7 @@ def _head(data: bytes, at: int) -> tuple[int, int, int] | None:
         raise Violation(1002, "a reserved bit is set: no extension was negotiated")
     if first & 15 not in (_GOES_ON, TEXT, BINARY, CLOSE, PING, PONG):
         raise Violation(1002, f"opcode {first & 15} is reserved")
-    if first & CLOSE and (size > 125 or first < _FINAL):
+    if first & _CONTROL and (size > 125 or first < _FINAL):
         raise Violation(1002, "a control frame is whole, and of 125 bytes at most")
     if size > 125:
         least, begin = _LEAST[size], begin + (2 if size == 126 else 8)

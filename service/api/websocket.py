@@ -9,13 +9,12 @@ from service.api.http import refusal
 from service.api.rfc6455 import BINARY, CLOSE, PING, PONG, TEXT, Control, Parser, Violation, closing, frame
 
 Take = Callable[[bytes | str], None]
-Tell = Callable[[], None]
 
 
 class Socket(Protocol):
     """What a stream needs of its connection: messages in the turn of the loop that brings them."""
 
-    def attach(self, take: Take, writable: Tell, lost: Tell) -> None:
+    def attach(self, take: Take, writable: Callable[[], None], lost: Callable[[], None]) -> None:
         """Let `take` have the messages; tell `writable` when the client reads again, and `lost` when none will come."""
 
     def discard(self) -> None:
@@ -45,13 +44,13 @@ class WebSocket(WebSocketsSansIOProtocol):
 
     _parser: Parser | None = None  # once a stream is attached, until nothing that comes counts any more
     _take: Take = staticmethod(_nobody)
-    _writable: Tell = staticmethod(_nobody)
-    _lost: Tell = staticmethod(_nobody)
+    _writable: Callable[[], None] = staticmethod(_nobody)
+    _lost: Callable[[], None] = staticmethod(_nobody)
     _pong = b""  # to a client that does not read
 
     # What the stream asks for.
 
-    def attach(self, take: Take, writable: Tell, lost: Tell) -> None:
+    def attach(self, take: Take, writable: Callable[[], None], lost: Callable[[], None]) -> None:
         """See Socket."""
         self._take, self._writable, self._lost = take, writable, lost
         self._parser = Parser(self.config.ws_max_size)
