@@ -49,11 +49,11 @@ class Carousel:
         budget = Budget(each=settings.replay, most_bytes=settings.max_replay_bytes)
         self._sessions = Sessions(budget, most=settings.max_sessions, most_bytes=settings.max_session_bytes)
         self._repository = Repository(settings.models, self._start_engine)
-        self._streams = Streams(self._repository, self._sessions, settings)
+        self._aside = Aside(most_bytes=settings.max_queue_bytes)
+        self._streams = Streams(self._repository, self._sessions, settings, self._aside)
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         self.app = _application(self._lifespan)
-        self._aside = Aside(most_bytes=settings.max_queue_bytes)
         edge, calls = Edge(), Calls(self._repository, self._sessions, settings, self._aside)
         self.hot, self.asgi = Hot(calls.routes(), edge), Named(self.app, edge)
         rest = Rest(self._repository, self._sessions, settings, calls, self._aside)

@@ -19,8 +19,8 @@ from service.api.parcels import packed, unpacking
 from service.api.texts import dump, parse
 from service.errors import CarouselError, Overloaded
 
-_LARGE = 2**16  # bytes; few texts of so many take more than 3 ms to read here
-_MANY = 2**15  # numbers; as objects they take 3 ms to write
+LARGE = 2**16  # bytes; few texts of so many take more than 3 ms to read here
+MANY = 2**15  # numbers; as objects they take 3 ms to write
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # it multiplies no matrices
 
 _log = logging.getLogger("carousel.aside")
@@ -40,16 +40,19 @@ class Aside:
     def __repr__(self) -> str:
         return f"<Aside {len(self._jobs)} jobs, {self._bytes} of {self._most_bytes} B>"
 
-    async def parse(self, text: bytes) -> dict[str, Any]:
-        """As `texts.parse`; at once, if the text is not large.
+    async def parse(self, text: bytes, *, patient: bool = False) -> dict[str, Any]:
+        """As `texts.parse`; at once, if the text is not large. Who is patient is not refused, but waits for room.
 
         Raises:
             Overloaded: too much waits already.
 
         """
-        if len(text) <= _LARGE:
+        if len(text) <= LARGE:
             return parse(text)
-        if self._bytes and self._bytes + len(text) > self._most_bytes:
+        while self._bytes and self._bytes + len(text) > self._most_bytes:
+            if patient:
+                await asyncio.wait([self._jobs[0][1]])
+                continue
             wait = round(1000 * self._bytes * self._seconds_per_byte)
             raise Overloaded(f"{self._bytes} bytes of large bodies wait already", max(1, min(30_000, wait)))
         read: dict[str, Any] = await self._asked(("parse", pickle.PickleBuffer(text)), len(text))
@@ -57,7 +60,7 @@ class Aside:
 
     async def dump(self, content: Any, numbers: int) -> bytes:
         """As `texts.dump`; at once, if there are not many numbers in the content."""
-        if numbers <= _MANY:
+        if numbers <= MANY:
             return dump(content)
         return bytes(await self._asked(("dump", content), 4 * numbers))
 

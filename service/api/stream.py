@@ -13,6 +13,7 @@ from typing import Any
 from starlette.websockets import WebSocket
 
 from service.api import body
+from service.api.aside import LARGE, MANY, Aside
 from service.api.binary import Binary
 from service.api.channels import Channels
 from service.api.control import CONTROL, Control, View, echo
@@ -37,8 +38,8 @@ Waits = Callable[[], Awaitable[Any]]
 class Streams:
     """All open sockets."""
 
-    def __init__(self, repository: Repository, sessions: Sessions, settings: Settings) -> None:
-        self._parts = (repository, sessions, settings)
+    def __init__(self, repository: Repository, sessions: Sessions, settings: Settings, aside: Aside) -> None:
+        self._parts = (repository, sessions, settings, aside)
         self._open: set[Stream] = set()
         self._draining = False
 
@@ -70,12 +71,15 @@ class Streams:
 class Stream:
     """One socket. Invariant: frames are taken in the order sent; those in the backlog wait for what `_take` named."""
 
-    def __init__(self, socket: Socket, repository: Repository, sessions: Sessions, settings: Settings) -> None:
-        self._socket, self._channels = socket, Channels(sessions)
+    def __init__(
+        self, socket: Socket, repository: Repository, sessions: Sessions, settings: Settings, aside: Aside
+    ) -> None:
+        self._socket, self._channels, self._aside = socket, Channels(sessions), aside
         self._control = Control(repository, sessions, settings, self._channels)
         self._binary = Binary(self._channels, self._send, self._tell)
         self._backlog: deque[bytes | str] = deque()
         self._behind = 0  # bytes of it
+        self._reading: asyncio.Future[View] | None = None  # of its first frame, if that is a large text
         self._pump: asyncio.Task[None] | None = None
         self._under_way = 0  # frames that are accepted and not answered
         self._in_flight = 0  # bytes of them, and of answers that the client has not read
@@ -91,8 +95,9 @@ class Stream:
         if not reading:
             self.stop()
         await self._stopped.wait()
-        if self._pump is not None:
-            self._pump.cancel()
+        for waiting in (self._pump, self._reading):
+            if waiting is not None:
+                waiting.cancel()
         self._backlog.clear()
         while self._under_way:
             self._landed.clear()
@@ -121,6 +126,7 @@ class Stream:
         while self._backlog and not self._stopped.is_set():
             if (wait := self._take(self._backlog[0])) is None:
                 self._behind -= len(self._backlog.popleft())
+                self._reading = None
             else:
                 await wait()
         self._pump = None
@@ -149,8 +155,13 @@ class Stream:
 
     def _text_frame(self, text: str) -> Waits | None:
         told: View = {"id": None}
+        if len(text) > LARGE:
+            if (reading := self._reading) is None:
+                reading = self._reading = asyncio.ensure_future(self._aside.parse(text.encode(), patient=True))
+            if not reading.done():
+                return lambda: asyncio.wait([reading])
         try:
-            frame = body.parse(text)
+            frame = body.parse(text) if self._reading is None else self._reading.result()
             told = echo(frame)
             if told["id"] is None:
                 raise InvalidRequest("id: not a whole number from 0 to 4294967295")
@@ -197,7 +208,19 @@ class Stream:
         self._tell(view, CONTROL)
 
     def _tell(self, view: View, size: int) -> None:
-        self._send(body.dump(view), size, text=True)
+        numbers = getattr(view.get("outputs"), "size", 0)
+        if numbers <= MANY:
+            self._send(body.dump(view), size, text=True)
+            return
+
+        def written(answer: "asyncio.Future[bytes]") -> None:
+            try:
+                text = answer.result()
+            except CarouselError as error:
+                text = body.dump({"id": view["id"], "channel": view["channel"], "error": error.problem()})
+            self._send(text, size, text=True)
+
+        asyncio.ensure_future(self._aside.dump(view, numbers)).add_done_callback(written)
 
     def _count(self, size: int) -> None:
         self._under_way += 1

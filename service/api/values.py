@@ -31,6 +31,11 @@ class Named(NamedTuple):
     names: list[str]
     outputs: Array
 
+    @property
+    def size(self) -> int:
+        """How many numbers, as an array tells it."""
+        return self.outputs.size
+
 
 class Sequenced(NamedTuple):
     """Inputs [T, F] and whether they came as objects: the answer goes back in the same style."""

@@ -10,12 +10,13 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]  # ships no types
 import pytest
 
-from tests.wire.expect import bits, done, refused
+from tests.wire.expect import bits, done, problem, refused
 from tests.wire.oracle import Oracle
 from tests.wire.poll import until
 from tests.wire.server import Server
+from tests.wire.ws import Socket
 
-STEPS = 12_000  # 3 numbers each: over 128 KiB, and so is the answer
+STEPS = 20_000  # 3 numbers each, and 2 in the answer: either is large
 
 
 @pytest.fixture
@@ -78,6 +79,35 @@ def test_a_fault_in_a_large_body_is_named_and_nothing_was_applied(http: httpx.Cl
     refused(http.post(path, json={"inputs": steps, "x": 1}), "invalid_request")
     refused(http.post(path, content=b'{"inputs":' + b"[" * 200_000), "invalid_request")
     assert done(http.get(f"/v1/sessions/{name}"))["step"] == 0
+
+
+def test_text_frames_are_taken_in_the_order_sent_however_large(
+    stream: Socket, name: str, oracle: Oracle, long: Any
+) -> None:
+    channel = stream.open("lstm", name)["channel"]
+    parts = [long[:1], long, long[:2], long]
+    for id, inputs in enumerate(parts):
+        stream.tell({"id": id, "channel": channel, "inputs": inputs.tolist() if id < 3 else objects(inputs)})
+    told = sorted((stream.hear() for _ in parts), key=lambda answer: answer["id"])
+    assert [answer["step"] for answer in told] == list(np.cumsum([len(inputs) for inputs in parts]))
+    outputs = [step for answer in told[:3] for step in answer["outputs"]]
+    outputs += [list(step.values()) for step in told[3]["outputs"]]
+    assert bits(outputs) == bits(oracle.whole(np.concatenate(parts)))
+
+
+def test_a_large_text_frame_that_is_none_is_an_error_and_the_next_one_is_read(
+    stream: Socket, name: str, long: Any
+) -> None:
+    channel = stream.open("lstm", name)["channel"]
+    stream.tell('{"id":1,"inputs":' + "[" * 200_000)
+    stream.tell({"id": 2, "channel": channel, "inputs": [*long.tolist(), [1]]})
+    stream.tell({"id": 3, "channel": channel, "inputs": [[1, 2, 3]], "step": 0})
+    first, second, third = (stream.hear() for _ in range(3))
+    assert first["id"] is None
+    problem(first["error"], "invalid_request")
+    assert (second["id"], second["channel"]) == (2, channel)
+    assert problem(second["error"], "invalid_input")["detail"].startswith(f"inputs[{STEPS}]: 1 features")
+    assert (third["id"], third["step"]) == (3, 1)
 
 
 def test_a_deadline_counts_from_the_last_byte(http: httpx.Client, long: Any) -> None:
