@@ -14,11 +14,10 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from service.api import body
+from service.api import body, head
+from service.api.head import Head
 from service.api.hot import LEFT, Asked, Hot, Route
 from service.errors import CarouselError, InvalidRequest
-
-_UNUSUAL = frozenset((b"content-encoding", b"expect", b"transfer-encoding", b"upgrade"))  # headers that ASGI sees to
 
 _log = logging.getLogger("carousel.request")
 
@@ -27,23 +26,41 @@ class Http(HttpToolsProtocol):
     """uvicorn's protocol, past which hot routes are served, and whose own refusal would be plain text without an id."""
 
     _rests_since = math.inf  # by the loop's clock: nothing is asked
+    _parses = False  # the parser has a part of a request
     _first: "Exchange | RequestResponseCycle | None" = None  # that is to answer
 
     def __init__(self, hot: Hot, most: int, **how: Any) -> None:
         super().__init__(**how)
-        self.hot, self._most = (
-            hot,
-            min(most, HIGH_WATER_LIMIT),
-        )  # bytes of a body; ASGI stops the reading of longer ones
+        self.hot, self._most = hot, min(most, HIGH_WATER_LIMIT)  # bytes of a body; longer ones are read by and by
 
-    def on_headers_complete(self) -> None:
-        """Begin an exchange with a hot route, if it is asked in the usual way; else it is a matter of ASGI."""
-        found = self.hot.find(self.url)
-        headers = None if found is None else self._usual()
-        if found is None or headers is None:
-            super().on_headers_complete()
-        else:
-            self.cycle = self._first = Exchange(self, found, headers)  # type: ignore[assignment]  # it is like a cycle
+    def data_received(self, data: bytes) -> None:
+        """Begin or go on with an exchange; what is not of one is for the parser, and a matter of ASGI."""
+        if isinstance(self._first, Exchange) and self._first.more_body:
+            data = self._first.take(data)
+        elif not (self._parses or self.flow.write_paused) and (self.cycle is None or self.cycle.response_complete):
+            data = self._begin(data)
+        if data:
+            super().data_received(data)
+
+    def _begin(self, data: bytes) -> bytes:
+        """Begin an exchange, if data ask a hot route in the usual way → what of them is left."""
+        request = head.read(data)
+        if request is None or request.length > self._most or (found := self.hot.find(request.path)) is None:
+            return data
+        self._unset_keepalive_if_required()
+        exchange = Exchange(self, found, request)
+        self.cycle = self._first = exchange  # type: ignore[assignment]  # it has what is asked of a cycle
+        return exchange.take(data[request.size :])
+
+    def on_message_begin(self) -> None:
+        """Leave to the parser what it has begun."""
+        self._parses = True
+        super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        """See on_message_begin."""
+        self._parses = False
+        super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._first = cycle
@@ -80,16 +97,6 @@ class Http(HttpToolsProtocol):
             self._first.message_event.set()
         super().connection_lost(exc)
 
-    def _usual(self) -> dict[bytes, bytes] | None:
-        """The headers of a request that may be answered as soon as its body, a short one, is there."""
-        if self.parser.get_method() != b"POST" or self.parser.get_http_version() != "1.1":
-            return None
-        if self.flow.write_paused or not (self.cycle is None or self.cycle.response_complete):
-            return None  # its answer has to wait, for a client who does not read or for those before it
-        headers = dict(self.headers)
-        usual = _UNUSUAL.isdisjoint(headers) and int(headers.get(b"content-length", 0)) <= self._most
-        return headers if usual else None
-
     def send_400_response(self, msg: str) -> None:
         """Answer bytes that are no HTTP request, and close."""
         self.transport.write(refusal(msg))
@@ -97,19 +104,27 @@ class Http(HttpToolsProtocol):
 
 
 class Exchange:
-    """A request of a hot route and its answer, where uvicorn has a cycle of its own: it reads and writes the public
-    attributes, and tells by `message_event` that something has come.
+    """A request of a hot route and its answer, where uvicorn has a cycle of its own: it looks at the public attributes,
+    and tells by `message_event` that the connection is lost.
 
     The route runs without a task: it begins with the last byte, and goes on when the future is done that it waits for.
     """
 
-    body, more_body, disconnected, response_complete = b"", True, False, False
+    more_body, keep_alive, disconnected, response_complete = True, True, False, False
+    _body = b""
     _running: Coroutine[Any, Any, Response] | None = None
 
-    def __init__(self, http: Http, found: tuple[str, Route, str], headers: dict[bytes, bytes]) -> None:
-        self.keep_alive = http.parser.should_keep_alive()
-        self._http, self._found, self._headers = http, found, headers
-        self._path, self._begin = http.url, time.perf_counter()
+    def __init__(self, http: Http, found: tuple[str, Route, str], request: Head) -> None:
+        self._http, self._found, self._request, self._begin = http, found, request, time.perf_counter()
+
+    def take(self, data: bytes) -> bytes:
+        """Take what data have of the body, and begin if that is all of it → what is left of them."""
+        missing = self._request.length - len(self._body)
+        self._body += data[:missing]
+        if len(data) >= missing:
+            self.more_body = False
+            copy_context().run(self._start)  # the context of its log lines
+        return data[missing:]
 
     @property
     def message_event(self) -> "Exchange":
@@ -117,16 +132,16 @@ class Exchange:
         return self
 
     def set(self) -> None:
-        """A part of the body has come, or its end, or that of the connection."""
+        """See message_event."""
         if self.response_complete:
             return
-        if self._running is None and (self.disconnected or not self.more_body):
-            copy_context().run(self._start)  # the context of its log lines
-        elif self.disconnected and self._asked.abandon is not None:
+        if self._running is None:
+            copy_context().run(self._start)
+        elif self._asked.abandon is not None:
             self._asked.abandon()
 
     def _start(self) -> None:
-        self._id = self._http.hot.edge.name(self._headers)
+        self._id = self._http.hot.edge.name(self._request.headers)
         self._running = self._run()
         self._go_on()
 
@@ -135,12 +150,12 @@ class Exchange:
         try:
             if self.disconnected:
                 raise InvalidRequest("the body is cut off")  # nobody reads it; it is counted as the caller's fault
-            self._asked = Asked(self.body, self._headers)
+            self._asked = Asked(self._body, self._request.headers)
             return await route(self._asked, name)
         except CarouselError as error:
             return body.problem(error)
         except Exception:
-            _log.exception("%s", self._path.decode("ascii"))
+            _log.exception("%s", self._request.path.decode("ascii"))
             return body.problem(CarouselError())
 
     def _go_on(self, _: object = None) -> None:
@@ -169,14 +184,14 @@ class Exchange:
 
     def _end(self, status: int) -> None:
         self.response_complete = True
-        self._http.hot.edge.note("POST", self._found[0], self._path.decode("ascii"), status, self._begin)
+        self._http.hot.edge.note("POST", self._found[0], self._request.path.decode("ascii"), status, self._begin)
 
 
 def refusal(detail: str) -> bytes:
     """An answer to bytes that are no HTTP request."""
     content = body.dump(InvalidRequest(detail).problem())
-    head = (
+    lines = (
         f"HTTP/1.1 400 Bad Request\r\ncontent-type: {body.PROBLEM}\r\ncontent-length: {len(content)}\r\n"
         f"x-request-id: {secrets.token_urlsafe(12)}\r\nconnection: close\r\n\r\n"
     )
-    return head.encode() + content
+    return lines.encode() + content
