@@ -33,6 +33,7 @@ class Aside:
         self._most_bytes = most_bytes
         self._jobs: deque[tuple[int, asyncio.Future[Any]]] = deque()  # the size of each, and who waits for it
         self._bytes = 0
+        self._freed = asyncio.Event()  # there are fewer
         self._begun = 0.0  # when the first of them became the first
         self._seconds_per_byte = 0.0  # of the last one that was answered
         self._clerk: _Clerk | None = None
@@ -50,11 +51,11 @@ class Aside:
         if len(text) <= LARGE:
             return parse(text)
         while self._bytes and self._bytes + len(text) > self._most_bytes:
-            if patient:
-                await asyncio.wait([self._jobs[0][1]])
-                continue
-            wait = round(1000 * self._bytes * self._seconds_per_byte)
-            raise Overloaded(f"{self._bytes} bytes of large bodies wait already", max(1, min(30_000, wait)))
+            if not patient:
+                wait = round(1000 * self._bytes * self._seconds_per_byte)
+                raise Overloaded(f"{self._bytes} bytes of large bodies wait already", max(1, min(30_000, wait)))
+            self._freed.clear()
+            await self._freed.wait()
         read: dict[str, Any] = await self._asked(("parse", pickle.PickleBuffer(text)), len(text))
         return read
 
@@ -89,6 +90,7 @@ class Aside:
     def _settle(self, result: Any) -> None:
         size, answer = self._jobs.popleft()
         self._bytes -= size
+        self._freed.set()
         if answer.done():
             return  # whoever asked has left
         if isinstance(result, CarouselError):

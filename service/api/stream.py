@@ -12,12 +12,12 @@ from typing import Any
 
 from starlette.websockets import WebSocket
 
-from service.api import body
 from service.api.aside import LARGE, MANY, Aside
 from service.api.binary import Binary
 from service.api.channels import Channels
 from service.api.control import CONTROL, Control, View, echo
 from service.api.frames import id_of
+from service.api.texts import dump, parse
 from service.api.websocket import Socket
 from service.engine import Engine
 from service.errors import CarouselError, InvalidRequest, Overloaded
@@ -161,7 +161,7 @@ class Stream:
             if not reading.done():
                 return lambda: asyncio.wait([reading])
         try:
-            frame = body.parse(text) if self._reading is None else self._reading.result()
+            frame = parse(text) if self._reading is None else self._reading.result()
             told = echo(frame)
             if told["id"] is None:
                 raise InvalidRequest("id: not a whole number from 0 to 4294967295")
@@ -210,14 +210,14 @@ class Stream:
     def _tell(self, view: View, size: int) -> None:
         numbers = getattr(view.get("outputs"), "size", 0)
         if numbers <= MANY:
-            self._send(body.dump(view), size, text=True)
+            self._send(dump(view), size, text=True)
             return
 
         def written(answer: "asyncio.Future[bytes]") -> None:
             try:
                 text = answer.result()
             except CarouselError as error:
-                text = body.dump({"id": view["id"], "channel": view["channel"], "error": error.problem()})
+                text = dump({"id": view["id"], "channel": view["channel"], "error": error.problem()})
             self._send(text, size, text=True)
 
         asyncio.ensure_future(self._aside.dump(view, numbers)).add_done_callback(written)

@@ -90,14 +90,16 @@ async def test_all_are_answered_whatever_was_asked_before_and_by_whom_has_left(a
     assert len(clerks()) == 1
 
 
-async def test_more_than_may_wait_is_refused_but_no_body_for_ever(aside: Aside) -> None:
+async def test_more_than_may_wait_is_refused_or_waits_but_no_body_for_ever(aside: Aside) -> None:
     alone = b'{"inputs":[[1]]}' + b" " * 4 * len(LARGE)
     asked = asyncio.ensure_future(aside.parse(alone))
     await asyncio.sleep(0)
     with pytest.raises(Overloaded) as refused:
         await aside.parse(LARGE)
     assert refused.value.extra["retry_after_ms"] >= 1
+    later = asyncio.ensure_future(aside.parse(LARGE, patient=True))
     assert plain(await asked) == plain(texts.parse(alone))
+    assert plain(await later) == plain(texts.parse(LARGE))
     await aside.parse(LARGE)
 
 
