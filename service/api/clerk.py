@@ -3,7 +3,7 @@
 import os
 import signal
 import socket
-from collections.abc import Callable
+from contextlib import suppress
 from pickle import PickleBuffer
 from typing import Any
 
@@ -23,7 +23,7 @@ def answered(job: tuple[str, Any]) -> Any:
         return error
 
 
-def serve(connection: socket.socket, answered: Callable[[Any], Any]) -> None:
+def serve(connection: socket.socket) -> None:
     """Answer what comes, in its order, until nobody sends any more."""
 
     def answer(job: Any) -> None:
@@ -50,4 +50,5 @@ if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # a terminal tells all of a group; the service decides when it ends
     os.nice(_NICE)
-    serve(socket.socket(fileno=0), answered)
+    with suppress(ConnectionError):  # it was killed while it was answered
+        serve(socket.socket(fileno=0))
