@@ -132,7 +132,7 @@ class Queue:
 
     def alone(self) -> One | None:
         """The one call there is, if it is a plain next step: it needs no order, no batch and no deadline."""
-        if len(self) != 1 or not self._arrived:
+        if len(self) != 1 or not self._arrived or len(self._scheduler):  # there may lie what has ended
             return None
         call = self._arrived[0]
         if not isinstance(call, One) or call.stateless or not call.kept or call.patience or len(call.inputs) != 1:

@@ -74,7 +74,8 @@ class Works:
         """These works, none of which is done, by runs of one bundle."""
         numbers = self.bundle[ids]
         bundle = self.bundles[int(numbers[0])]
-        if len(ids) == len(bundle.ids) == len(bundle.rows) and (ids is bundle.ids or every(ids == bundle.ids)):
+        whole = len(ids) == len(bundle.ids) == len(bundle.rows) == bundle.left  # else an index may be another's now
+        if whole and (ids is bundle.ids or every(ids == bundle.ids)):
             return [Part(bundle, ALL, ids)]
         cuts = [0, *((numbers[1:] != numbers[:-1]).nonzero()[0] + 1).tolist(), len(ids)]
         return [

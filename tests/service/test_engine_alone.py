@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from service.errors import DeadlineExceeded, InvalidInput, NonFiniteOutput, StepConflict
 from service.selftest import Fitness
 from service.work import Patience
-from tests.fakes import RunningSum
+from tests.fakes import RunningSum, column
 from tests.service.serving import TTL, Serve, Serving, answered, outcomes
 
 
@@ -64,6 +64,17 @@ async def test_a_lone_step_whose_deadline_has_passed_does_not_run(serve: Serve) 
     assert [type(error) for error in answered(await late)] == [DeadlineExceeded]
     [error] = await outcomes(it.step(session, 1, deadline=it.clock() - 1))
     assert (type(error), session.step) == (DeadlineExceeded, 0)
+
+
+async def test_what_was_abandoned_before_a_lone_step_is_dropped_all_the_same(serve: Serve) -> None:
+    it = serve(started=False)
+    predict = it.engine.predict([column(1)])
+    predict.cancel()
+    await asyncio.sleep(0)
+    answer = it.step(it.open(), 5)
+    it.start()
+    assert await outcomes(answer) == [[5]]
+    assert it.model.batches == [[1]]
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 3), st.booleans()), max_size=12))

@@ -50,6 +50,18 @@ def test_a_bundle_of_which_some_works_run_is_never_whole() -> None:
     assert places.tolist() == [2, 0]
 
 
+def test_a_bundle_is_not_whole_where_another_has_the_index_of_a_work_that_is_done() -> None:
+    works = Works()
+    ids = enter(works, call([1], [2], rows=[1, 2]))
+    [(bundle, _, _)] = works.parts(ids)
+    bundle.end(np.array([1]))
+    works.end(ids[1:])
+    works.give(ids[1:])
+    again = enter(works, call([3], rows=[3]))
+    assert again == ids[1:]  # so that what follows says something
+    assert rows_of(works, np.concatenate([ids[:1], again])) == [1, 3]
+
+
 def test_a_work_is_alive_until_it_ends() -> None:
     works = Works()
     ids = enter(works, call([1], [2], [3], rows=[1, 2, 3]))
