@@ -320,8 +320,7 @@ class Engine:
         if self.dead is not None:
             raise self._failure()
         width = 4 * (self.model.features + self.model.outputs)
-        seconds = self.gate.bytes / width * self.fitness.seconds_per_step
-        self.gate.check(count, steps * width, retry_after=seconds)
+        self.gate.check(count, steps * width, seconds_per_byte=self.fitness.seconds_per_step / width)
         if opening and not self._sessions.room(opening, self.rows.row_bytes):
             raise Overloaded(f"the session table has no room for {opening} more")
 

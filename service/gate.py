@@ -14,8 +14,8 @@ class Gate:
     def __repr__(self) -> str:
         return f"<Gate {self.rows} of {self._most_rows} rows, {self.bytes} of {self._most_bytes} B>"
 
-    def check(self, rows: int, size: int, *, retry_after: float) -> None:
-        """Refuse `rows` more of `size` bytes together if they do not all fit; `retry_after` in seconds is passed on.
+    def check(self, rows: int, size: int, *, seconds_per_byte: float) -> None:
+        """Refuse `rows` more of `size` bytes together if they do not all fit; what waits says when to come again.
 
         Raises:
             ShuttingDown, Overloaded: not now.
@@ -30,7 +30,8 @@ class Gate:
                 f" at most {self._most_rows} and {self._most_bytes} bytes can wait"
             )
         if self.rows + rows > self._most_rows or self.bytes + size > self._most_bytes:
-            raise Overloaded(f"{self.rows} sequences wait already", max(1, round(1000 * min(30.0, retry_after))))
+            seconds = min(30.0, self.bytes * seconds_per_byte)
+            raise Overloaded(f"{self.rows} sequences wait already", max(1, round(1000 * seconds)))
 
     def enter(self, rows: int, size: int) -> None:
         """So many rows more, of so many bytes together."""

@@ -74,7 +74,7 @@ class Serving:
         rows, queue = self.engine.rows, self.engine._queue
         assert (self.gate.rows, self.gate.bytes, len(queue), queue.works.bundles) == (0, 0, 0, {})
         assert rows.used == self.sessions.statistics().live
-        assert not (rows.waiting.any() or rows.head.any() or queue._followers or queue._deadlines)
+        assert not (rows.waiting.any() or rows.head.any() or queue._accepted.followers or queue._accepted.deadlines)
         if self.engine.dead is None:  # a dead one schedules nothing any more, and gives nothing back
             assert len(queue._scheduler) == 0
             assert idle(queue.works)

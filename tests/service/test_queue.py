@@ -386,7 +386,7 @@ async def test_calls_that_share_a_deadline_are_refused_by_it_together_and_others
     it.run()
     assert [{type(error) for error in outcomes(one)} for one in calls] == [{DeadlineExceeded}] * 2
     assert (outcomes(unhurt), it.how(session), it.how(other)) == ([[400]], (1, 1, 0), (0, 0, 0))
-    assert (late.calls, late.timer, len(it.queue._deadlines), it.empty()) == ({}, None, 0, True)
+    assert (late.calls, late.timer, len(it.queue._accepted.deadlines), it.empty()) == ({}, None, 0, True)
 
 
 async def test_a_deadline_means_nothing_once_one_of_its_calls_was_taken() -> None:
@@ -412,7 +412,7 @@ async def test_a_call_and_its_retry_wait_until_the_later_of_their_deadlines(retr
     it.clock.advance(5)
     it.run()
     assert [type(one) for one in (*outcomes(first), *outcomes(again))] == [outcome] * 2
-    assert (len(it.queue._deadlines), it.empty()) == (0, True)
+    assert (len(it.queue._accepted.deadlines), it.empty()) == (0, True)
 
 
 @pytest.mark.parametrize("retry", [9, None])
@@ -426,7 +426,7 @@ async def test_a_retry_that_came_before_the_deadline_of_its_call_passed_extends_
     it.queue._expire(late)  # its timer is first to see them both
     it.run()
     assert (outcomes(first), outcomes(again)) == ([[100]], [[100]])
-    assert (len(it.queue._deadlines), it.empty()) == (0, True)
+    assert (len(it.queue._accepted.deadlines), it.empty()) == (0, True)
 
 
 async def test_what_was_aborted_while_it_ran_is_not_finished_and_failed_no_more() -> None:
