@@ -11,8 +11,8 @@ import numpy as np
 
 from service.model import Model
 
-BATCHES, CHUNKS = (8, 16, 32, 64, 128, 256), (8, 16, 32, 64)
-_OWN = 0.0003  # seconds that a tick of the engine itself takes, beside the model's run (`python -m bench.engine`)
+BATCHES, CHUNKS = (8, 16, 32, 64, 128, 256, 512, 1024), (8, 16, 32, 64)
+_OWN = 0.00036  # seconds that a tick itself takes, beside the model's run (`python -m bench --only many-S-1024`)
 _NEARLY = 0.9  # of the best throughput: what comes above costs latency for nothing
 _SHORT = 0.025  # seconds; no tick is longer, unless the shortest one is
 _ROUNDS = 3

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from service.gate import Gate
 
-ROW_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+ROW_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 SECOND_BOUNDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
 

@@ -242,5 +242,5 @@ async def test_statistics_count_what_ran_and_what_waits(serve: Serve) -> None:
     await asyncio.gather(*answers, it.engine.predict([column(1, 2, 3, 4), column(1, 2, 3)]))
     told = it.engine.statistics()
     assert (told.alive, sum(told.rows.counts), told.rows.total, told.steps, told.padded_steps) == (True, 2, 3, 9, 1)
-    assert told.rows.counts == (1, 1, 0, 0, 0, 0, 0, 0, 0, 0)
+    assert told.rows.counts[:3] == (1, 1, 0)
     assert [sum(seen.counts) for seen in (told.queued, told.running, told.answering)] == [4, 2, 2]
