@@ -62,6 +62,14 @@ def _uvicorn_echo(load: Load, model: str, carousel: Server, shop: Workshop) -> I
 
 
 @contextmanager
+def _own_echo(load: Load, model: str, carousel: Server, shop: Workshop) -> Iterator[Run]:
+    answer = shop.folder / "own-answer"
+    answer.write_bytes(_real_answer(load, model, carousel))
+    with servers.own_echo(answer, shop.log("own-echo")) as server:
+        yield partial(shop.generator.run, load, model, server.port, shop.seconds, bare=True)
+
+
+@contextmanager
 def _c_echo(load: Load, model: str, carousel: Server, shop: Workshop) -> Iterator[Run]:
     answer = shop.folder / "framed-answer"
     content = _real_answer(load, model, carousel)
@@ -72,6 +80,7 @@ def _c_echo(load: Load, model: str, carousel: Server, shop: Workshop) -> Iterato
 
 SIXTY = Peer("the sixty-line service", _sixty_lines)
 ECHO = Peer("uvicorn echo of the same bytes", _uvicorn_echo)
+OWN_ECHO = Peer("the same echo by our own connection", _own_echo)
 CEILING = Peer("C echo: the generator's ceiling", _c_echo)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bench.generator import Load, Tally
 from bench.models import SIZES
-from bench.peers import CEILING, ECHO, SIXTY, Peer, floor, in_process
+from bench.peers import CEILING, ECHO, OWN_ECHO, SIXTY, Peer, floor, in_process
 from bench.report import Bound, Line, spread
 from bench.workshop import Workshop
 
@@ -50,7 +50,11 @@ _LONE = ((SIXTY, Bound(0.8, at_most=True)),)
 ROWS = {
     "json-64": _json(64, sixty=5),
     "json-256": _json(256, sixty=4),
-    "frames-1": Row("one step a frame, 64 sockets of one session", Load("stream"), ((ECHO, Bound(0.65)), _ceiling())),
+    "frames-1": Row(
+        "one step a frame, 64 sockets of one session",
+        Load("stream"),
+        ((ECHO, Bound(0.65)), (OWN_ECHO, None), _ceiling()),
+    ),
     "frames-8": _frames(8, 0.45),
     "frames-32": _frames(32, 0.75),
     "many-S": _many("S", 0.7),

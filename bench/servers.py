@@ -64,6 +64,11 @@ def uvicorn_echo(answer: Path, log: Path) -> AbstractContextManager[Server]:
     return _started([sys.executable, "-m", "bench.echo", answer], log)
 
 
+def own_echo(answer: Path, log: Path) -> AbstractContextManager[Server]:
+    """The floor below our own connection of a stream."""
+    return _started([sys.executable, "-m", "bench.own_echo", answer], log)
+
+
 def c_echo(program: Path, answer: Path, log: Path) -> AbstractContextManager[Server]:
     """The ceiling of the generator."""
     return _started([program, answer], log)
