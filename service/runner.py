@@ -132,7 +132,7 @@ class Runner:
         for step, (where, parts) in enumerate(batch):
             inputs[where, step] = joined([bundle.inputs[places] for bundle, places, _ in parts])
             lengths[where] += 1
-        run = _Run(heads, rows, lengths, True, inputs)
+        run = _Run(heads, rows, lengths, True, self._in_company(inputs))
         self._queued(chain.from_iterable(parts for _, parts in batch))
         try:
             outputs, state = await self._execute(run)
@@ -208,9 +208,11 @@ class Runner:
         for bundle, places, ids in parts:
             pieces.append(bundle.read(places, lengths[first : first + len(ids)], longest))
             first += len(ids)
-        if first < self._fitness.min_batch:
-            pieces += [pieces[0][:1]] * (self._fitness.min_batch - first)  # a lone row is repeated where it must be
-        return _Run(parts, rows, lengths, last, joined(pieces))
+        return _Run(parts, rows, lengths, last, self._in_company(joined(pieces)))
+
+    def _in_company(self, inputs: Array) -> Array:
+        """As many rows as the model must have: a lone one is repeated."""
+        return joined([inputs, *[inputs[:1]] * (self._fitness.min_batch - len(inputs))])
 
     def _queued(self, parts: Iterable[Part]) -> None:
         now = self._clock()

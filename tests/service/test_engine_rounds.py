@@ -3,6 +3,7 @@
 import pytest
 
 from service.errors import DeadlineExceeded, InvalidInput, NonFiniteOutput, ShuttingDown, StepConflict
+from service.selftest import Fitness
 from service.work import Patience
 from tests.fakes import RunningSum, until
 from tests.service.serving import Serve, answered, outcomes
@@ -42,6 +43,15 @@ async def test_no_tick_has_more_rounds_than_a_chunk_has_steps(serve: Serve) -> N
     it.start()
     assert await outcomes(*calls) == [[1], [2], [3], [4], [5]]
     assert it.model.batches == [[2], [2], [1]]
+
+
+async def test_rounds_of_a_lone_session_have_the_company_that_their_model_needs(serve: Serve) -> None:
+    it = serve(started=False, fitness=Fitness(True, 0.0, 2, seconds_per_step=0.0))
+    session = it.open()
+    calls = [it.step(session, value) for value in (1, 2, 3)]
+    it.start()
+    assert await outcomes(*calls) == [[1], [3], [6]]
+    assert it.model.batches == [[3, 3]]
 
 
 async def test_longer_calls_and_turns_end_the_rounds(serve: Serve) -> None:
