@@ -139,7 +139,8 @@ class Runner:
         except Exception as error:
             _log.warning("a run of %d rows failed: %s", len(rows), error)
             return None
-        if self._works.suspect or not (_finite(outputs, state) or _good(outputs, lengths, state).all()):
+        ended = self._works.suspect and not all(self._works.unhurt(part) for _, parts in batch for part in parts)
+        if ended or not (_finite(outputs, state) or _good(outputs, lengths, state).all()):
             return None
         for step, (where, parts) in enumerate(batch):
             first, given = 0, outputs[where, step]

@@ -83,6 +83,10 @@ class Works:
             for begin, end in pairwise(cuts)
         ]
 
+    def unhurt(self, part: Part) -> bool:
+        """Whether none of these works has ended since; the index of one that has may be another's."""
+        return every(self.bundle[part.ids] == part.bundle.number)
+
     def alive(self, ids: Index) -> NDArray[np.bool_]:
         """Which of the works are not done."""
         alive: NDArray[np.bool_] = self.bundle[ids] != ENDED

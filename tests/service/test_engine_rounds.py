@@ -86,6 +86,17 @@ async def test_a_step_that_fails_among_others_leaves_those_before_it_applied(
     assert [await it.state(session) for session in (bad, good)] == [(2, 5), (3, 6)]
 
 
+async def test_rounds_run_on_after_a_failure_though_the_queue_is_never_empty(serve: Serve) -> None:
+    it = serve(RunningSum(nan_on=13), started=False, batch=2)
+    sessions = many(it, 4)
+    calls = [it.step(sessions[0], 13), *[it.step(session, 1) for _ in range(4) for session in sessions]]
+    it.start()
+    await outcomes(*calls)
+    failed, again, *others = it.model.batches
+    assert (failed, again) == ([4, 4], [1, 1])
+    assert sum(map(sum, others)) == 15  # each of the others ran once
+
+
 async def test_a_deadline_that_passes_before_a_work_is_a_head_refuses_it(serve: Serve) -> None:
     it = serve(started=False)
     sessions = many(it, 2)

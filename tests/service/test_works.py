@@ -62,6 +62,19 @@ def test_a_bundle_is_not_whole_where_another_has_the_index_of_a_work_that_is_don
     assert rows_of(works, np.concatenate([ids[:1], again])) == [1, 3]
 
 
+def test_works_are_hurt_by_the_end_of_one_though_another_has_its_index() -> None:
+    works = Works()
+    ids = enter(works, call([1], [2], rows=[1, 2]))
+    [part] = works.parts(ids)
+    assert works.unhurt(part)
+    works.end(ids[1:])
+    assert not works.unhurt(part)
+    works.give(ids[1:])
+    enter(works, call([3], rows=[3]))
+    assert works.alive(ids).all()
+    assert not works.unhurt(part)
+
+
 def test_a_work_is_alive_until_it_ends() -> None:
     works = Works()
     ids = enter(works, call([1], [2], [3], rows=[1, 2, 3]))
