@@ -17,7 +17,7 @@ from service.rows import State
 
 _MAGIC = b"CRSLST\x00\x01"
 _HASH = 32
-_STEPS = 2**63  # no session gets that far
+_STEPS = 2**62  # no session gets that far, nor from there to where 64 bits end
 
 
 @dataclass(frozen=True)

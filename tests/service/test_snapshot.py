@@ -18,7 +18,7 @@ HEADER: dict[str, Any] = {"model": "m", "version": "1", "digest": "d", "step": 3
 WRONG_SHAPES = [None, [3], [1], [-2], ["2"], [2.0], [2**63], [2**32, 2**32], [-1, -2], [True, 2], [[2]]]
 WRONG: dict[str, list[Any]] = {
     "state": [[], {"h": 2}, *({"h": shape} for shape in WRONG_SHAPES)],
-    "step": ["3", None, 3.0, -1, True, 2**63],
+    "step": ["3", None, 3.0, -1, True, 2**62, 2**63],
     **{name: [None, 1, {}, []] for name in ("model", "version", "digest")},
 }
 
