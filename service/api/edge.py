@@ -6,6 +6,7 @@ import re
 import secrets
 import time
 from collections import Counter
+from collections.abc import Mapping
 from contextvars import ContextVar
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,7 +28,7 @@ class Edge:
         )  # ids of requests that bring none
         self.answers: Counter[tuple[str, str, int]] = Counter()  # (method, route, status)
 
-    def name(self, headers: dict[bytes, bytes]) -> bytes:
+    def name(self, headers: Mapping[bytes, bytes]) -> bytes:
         """The id of a request, its own if it brings one, which is in every log line of this context from now on."""
         given = headers.get(b"x-request-id")
         if given is None or not _GIVEN.fullmatch(given):

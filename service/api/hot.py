@@ -5,7 +5,7 @@ not of the usual kind. Knows paths; what a route does is given to it, and HTTP i
 """
 
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from starlette.responses import Response
@@ -21,7 +21,7 @@ class Asked:
 
     __slots__ = ("abandon", "content", "deadline")
 
-    def __init__(self, content: bytes, headers: dict[bytes, bytes]) -> None:
+    def __init__(self, content: bytes, headers: Mapping[bytes, bytes]) -> None:
         self.content, self.deadline = content, body.deadline(headers)
         self.abandon: Callable[[], object] | None = None  # what to do if the caller leaves: it cancels the route
 

@@ -84,3 +84,13 @@ def test_who_sends_no_length_sends_no_body() -> None:
 @pytest.mark.parametrize("piece", range(38))
 def test_a_head_that_has_not_come_is_not_read(piece: int) -> None:
     assert head.read(b"POST /x HTTP/1.1\r\nContent-Length: 3\r\n\r\n"[:piece]) is None
+
+
+def test_a_head_of_unusual_length_is_not_kept_in_mind() -> None:
+    assert head.read(b"POST /x HTTP/1.1\r\nCookie: %b\r\n\r\n" % (b"x" * 4096)) is None
+
+
+def test_heads_that_differ_in_the_path_alone_are_not_mixed_up() -> None:
+    one, two = (head.read(b"POST /%b HTTP/1.1\r\nContent-Length: 3\r\n\r\n" % name) for name in (b"a", b"bc"))
+    assert one == head.Head(b"/a", {b"content-length": b"3"}, 41, 3)
+    assert two == head.Head(b"/bc", {b"content-length": b"3"}, 42, 3)
