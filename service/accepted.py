@@ -4,6 +4,7 @@ It knows calls, turns and the rows whose order they keep; it decides on nothing 
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -41,7 +42,7 @@ class Accepted:
         self.deadlines = Deadlines(clock, expired)
         self.turns: dict[int, Turn] = {}  # by the work that keeps their place
         self.followers: dict[int, list[tuple[Call, int]]] = {}  # retries that wait for a work
-        self.ended: list[Call] = []  # to be told so
+        self.ended: deque[Call] = deque()  # to be told so
         self.freed = asyncio.Event()  # something left
 
     def __repr__(self) -> str:
@@ -192,18 +193,17 @@ class Accepted:
         return False
 
     def tell(self) -> None:
-        """Tell the callers whose calls are done."""
+        """Tell the callers whose calls are done; where one raises, the others are told when the engine aborts."""
         while self.ended:
-            ended, self.ended = self.ended, []
-            for call in ended:
-                if call.errors:
-                    self._tally.refused.update(error.code for error in call.errors.values())
-                self._gate.leave(call.count, call.size)
-                if call.patience is not None:
-                    self.deadlines.done(call, call.patience)
-                call.bundle = None  # they know each other, and nobody should wait for the collector
-                call.ended(call)
+            call = self.ended.popleft()
+            if call.errors:
+                self._tally.refused.update(error.code for error in call.errors.values())
+            self._gate.leave(call.count, call.size)
+            if call.patience is not None:
+                self.deadlines.done(call, call.patience)
+            call.bundle = None  # they know each other, and nobody should wait for the collector
             self.freed.set()
+            call.ended(call)
 
     def expire(self, patience: Patience) -> None:
         """The deadline of calls has passed; it means nothing if a first chunk of them ran."""

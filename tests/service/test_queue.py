@@ -447,3 +447,19 @@ async def test_what_was_aborted_while_it_ran_is_not_finished_and_failed_no_more(
     again = it.call(sessions[0], 7, step=0)
     it.run()
     assert (outcomes(again), it.empty()) == ([[700]], True)
+
+
+async def test_an_answer_that_raises_keeps_nobody_else_from_being_told() -> None:
+    it, defect = Waiting(), ZeroDivisionError()
+
+    def raises(_: Call) -> None:
+        raise defect
+
+    it.queue.add(call([1], rows=[it.open()], ended=raises))
+    other = it.call(it.open(), 2)
+    it.take()
+    with pytest.raises(ZeroDivisionError):
+        it.finish()
+    it.queue.abort(ShuttingDown())  # as the engine does when it dies of that
+    assert (it.told, outcome(other, 0)) == ([other], [200])
+    assert (it.gate.rows, it.gate.bytes) == (0, 0)
