@@ -90,14 +90,18 @@ class Accepted:
 
     def alive(self, bundle: Bundle) -> list[int]:
         """The works of a bundle that are not done."""
-        return [int(work) for work in bundle.ids if self.works.bundle[work] == bundle.number]
+        return self._alive(bundle, bundle.ids)
 
     def of(self, call: Call) -> list[int]:
         """The works of a call that are not done."""
-        if call.bundle is None:
+        if (bundle := call.bundle) is None:
             return []
-        bundle = call.bundle
-        return [work for work in self.alive(bundle) if bundle.of(int(self.works.place[work]))[0] is call]
+        mine = slice(call.first, call.first + call.count)  # of a call with its own bundle maybe not all are works
+        return self._alive(bundle, bundle.ids[mine])
+
+    def _alive(self, bundle: Bundle, ids: Index) -> list[int]:
+        alive: list[int] = ids[self.works.bundle[ids] == bundle.number].tolist()
+        return alive
 
     def callers(self, ids: Iterable[int]) -> list[Call]:
         """Whose works these are."""

@@ -150,7 +150,7 @@ class Bundle:
     def end(self, places: Places) -> list[Call]:
         """Works at these places are done → the calls that are done with them."""
         if self._ones:
-            return self._answered(range(len(self.calls)) if isinstance(places, slice) else places.tolist())
+            return self._answered(places)
         if isinstance(places, slice) or len(self.calls) == 1:
             self.left -= self.left if isinstance(places, slice) else len(places)
             for call in self.calls:
@@ -158,23 +158,24 @@ class Bundle:
             return [call for call in self.calls if not call.left]
         self.left -= len(places)
         owners = np.searchsorted(self._firsts, places, side="right") - 1
-        ended = []
-        for index, count in enumerate(np.bincount(owners, minlength=len(self.calls)).tolist()):
-            self.calls[index].left -= count
-            if count and not self.calls[index].left:
+        counts, ended = np.bincount(owners), []
+        for index in counts.nonzero()[0].tolist():
+            self.calls[index].left -= int(counts[index])
+            if not self.calls[index].left:
                 ended.append(self.calls[index])
         return ended
 
-    def _answered(self, places: Iterable[int]) -> list[Call]:
+    def _answered(self, places: Places) -> list[Call]:
         """Calls of one row each are done."""
         ended: list[Call] = []
-        starts, each = self.starts.tolist(), self.each
-        for place in places:
+        each = self.each
+        which = range(len(self.calls)) if isinstance(places, slice) else places.tolist()
+        for place, start in zip(which, self.starts[places].tolist(), strict=True):
             call = self.calls[place]
             assert isinstance(call, One)
             first = place * each if each else int(self.at(ALL)[place])
             call.outputs = self.outputs[first : first + len(call.inputs)]
-            call.start, call.left = starts[place], 0
+            call.start, call.left = start, 0
             ended.append(call)
         self.left -= len(ended)
         return ended
