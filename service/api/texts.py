@@ -5,7 +5,6 @@ read goes the other way, which reads everything there is and says what is wrong.
 """
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -42,10 +41,11 @@ def quickly(text: bytes) -> dict[str, Any] | None:
         return None
     parser = _parser if len(text) <= _PARSED else Parser()
     try:
-        content: dict[str, Any] = _columns(parser.parse(text), _quick_steps)
-    except (InvalidRequest, ValueError, TypeError, LookupError, RuntimeError):
+        content = parser.parse(text)
+        columns, lists = _one_step(content) or _quick_columns(content)
+    except (ValueError, TypeError, LookupError, RuntimeError):
         return None
-    return content if _brackets(text) == _lists(content) else None  # else a list was where it looked for numbers
+    return columns if lists == _brackets(text) else None  # else a list was where it looked for numbers
 
 
 def surely(text: bytes) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def surely(text: bytes) -> dict[str, Any]:
     content = _loads(text)
     if not isinstance(content, dict):
         raise InvalidRequest("the body is not a JSON object")
-    columns: dict[str, Any] = _columns(content, steps)
+    columns: dict[str, Any] = _columns(content)
     return columns
 
 
@@ -72,14 +72,53 @@ def _objects(value: Any) -> orjson.Fragment:
     return orjson.Fragment(b"[%b]" % steps)
 
 
+def _one_step(content: Any) -> tuple[dict[str, Any], int] | None:
+    """What `_quick_columns` makes of one numbered step, of which there are most: its keys are looked up, not walked."""
+    given, step = content.get("inputs"), content.get("step")
+    if type(step) is not int or type(given) is not Array or len(content) != 2 or len(given) != 1:
+        return None
+    return {"inputs": _quick_numbers(given, len(given[0])), "step": step}, 2
+
+
+def _quick_columns(content: Any) -> tuple[dict[str, Any], int]:
+    """What `_columns` makes of an object that has no other in it but items, and how many lists it has."""
+    if type(content) is not Object:
+        raise TypeError
+    columns: dict[str, Any] = {}
+    lists = 0
+    for key in content:
+        value = content[key]
+        if key in _S:
+            columns[key] = _quick_steps(value)
+            lists += 1 + len(columns[key].inputs)
+        elif type(value) is Object:
+            raise TypeError
+        elif type(value) is not Array:
+            columns[key] = value
+        elif key == "sequences":
+            columns[key] = [_quick_steps(one) for one in value]
+            lists += 1 + sum(1 + len(one.inputs) for one in columns[key])
+        elif key == "items":
+            items = [_quick_columns(one) for one in value]
+            columns[key] = [item for item, _ in items]
+            lists += 1 + sum(count for _, count in items)
+    if not len(content) == len(columns) <= _KEYS:
+        raise ValueError  # among others where a key comes twice: it finds the first, but it is the last one that counts
+    return columns, lists
+
+
 def _quick_steps(given: Any) -> Steps:
     if type(given) is not Array:
         raise TypeError
     (width,) = set(map(len, given))  # type: ignore[arg-type]  # what has no length is what this is to find
-    numbers = np.frombuffer(given.as_buffer(of_type="d"))
+    return _quick_numbers(given, width)
+
+
+def _quick_numbers(given: Any, width: int) -> Steps:
+    numbers = np.ndarray((len(given), width), np.float64, given.as_buffer(of_type="d"))
     if not np.vdot(numbers, numbers) < _SAFE:  # unlike `dot`, silent where it overflows
         raise ValueError
-    return Steps(numbers.astype(np.float32).reshape(len(given), width), width)
+    return Steps(numbers.astype(np.float32), width)
 
 
 def _brackets(text: bytes) -> int:
@@ -88,43 +127,30 @@ def _brackets(text: bytes) -> int:
     return int(np.count_nonzero(np.frombuffer(text, np.uint8) == ord("[")))
 
 
-def _lists(content: Any) -> int:
-    """How many lists a text of this content has."""
-    if isinstance(content, Steps):
-        return 1 + len(content.inputs)
-    if isinstance(content, list):
-        return 1 + sum(map(_lists, content))
-    return sum(map(_lists, content.values())) if isinstance(content, dict) else 0
-
-
-def _columns(content: Any, steps: Callable[[Any], Steps], depth: int = 0) -> Any:
-    """What a parser read, with `steps` made of what stands where an S does, and without what stands nowhere."""
+def _columns(content: Any, depth: int = 0) -> Any:
+    """What a parser read, with columns of what stands where an S does, and without what stands nowhere."""
     if isinstance(content, list):
         return []
-    if not isinstance(content, _OBJECTS):
+    if not isinstance(content, dict):
         return content
     if depth > 1:
         return {}
     if len(content) > _KEYS:
         raise InvalidRequest(f"an object has {len(content)} keys; none has more than {_KEYS}")
     columns: dict[str, Any] = {}
-    for key in content:
-        value = content[key]
+    for key, value in content.items():
         if key in _S:
             columns[key] = steps(value)
-        elif key in _MANY and isinstance(value, _LISTS):
-            columns[key] = [steps(one) if key == "sequences" else _columns(one, steps, 1) for one in value]
+        elif key == "sequences" and isinstance(value, list):
+            columns[key] = [steps(one) for one in value]
+        elif key == "items" and isinstance(value, list):
+            columns[key] = [_columns(one, 1) for one in value]
         else:
-            columns[key] = _columns(value, steps, depth + 1)
-    if len(columns) < len(content):
-        raise ValueError  # the quick parser finds the first of a key that comes twice; it is the last one that counts
+            columns[key] = _columns(value, depth + 1)
     return columns
 
 
 _S = ("inputs", "history")  # the keys of an S
-_MANY = ("sequences", "items")  # the keys of lists of them, or of what has one
-_OBJECTS = (dict, Object)
-_LISTS = (list, Array)
 
 
 def _loads(text: bytes) -> Any:

@@ -75,6 +75,12 @@ def agree(text: bytes) -> None:
 @example(b'\xef\xbb\xbf{"inputs":[[1]]}')
 @example(b'{"inputs":[[18446744073709551615,18446744073709551616]]}')
 @example(b'{"inputs":[[9007199254740993,-0,-0.0,5e-324,1e-46]]}')
+@example(b'{"inputs":[[1],2],"step":1}')
+@example(b'{"inputs":[[1]],"step":1,"step":2}')
+@example(b'{"inputs":[{"items":[1]}],"step":1}')
+@example(b'{"inputs":["["],"step":1}')
+@example(b'{"items":[[0]]}')
+@example(b'{"items":["",{"inputs":[[1]]}]}')
 @example(b'{"x":{"y":{"z":[[1]]}},"inputs":[[1]]}')
 def test_the_quick_way_agrees_with_the_sure_one_on_all_that_it_reads(text: bytes) -> None:
     agree(text)
@@ -96,6 +102,9 @@ def test_a_number_is_rounded_once_to_the_nearest_float32(values: list[float]) ->
     "text",
     [
         b'{"inputs":[[1,2.5]],"step":7}',
+        b'{"step":7,"inputs":[[1,2.5]]}',
+        b'{"inputs":[[1,2.5]]}',
+        b'{"inputs":[[1,2],[3,4]],"step":7}',
         b'{"sequences":[[[1,2],[3,4]],[[5,6]]]}',
         b'{"items":[{"session":"s","inputs":[[1,2]],"step":0},{"session":"t","inputs":[[3,4]]}],"open":true}',
         b'{"id":1,"channel":2,"inputs":[[1,2]]}',
