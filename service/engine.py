@@ -172,7 +172,7 @@ class Engine:
         at `deadline`.
         """
         unused = not session.step and not session.waiting and session.deadline == deadline
-        if unused and self._sessions.find(session.id) is session:
+        if unused and self._sessions.find(session.id) == session:
             self._sessions.delete(session)
 
     def fork(self, session: Session, id: str | None, told: Callable[[Session], _T] = _itself) -> Awaitable[_T]:
@@ -199,12 +199,17 @@ class Engine:
 
     def delete(self, session: Session) -> "asyncio.Future[None]":
         """Forget the session once the accepted work is done; from now on nobody finds it."""
+
+        def spared(future: "asyncio.Future[None]") -> None:
+            if future.exception() is not None:
+                self._sessions.ending.pop(session.id, None)
+
         self.admit()  # however many calls wait: this is the last one
         self.rows.losses += 1
         ending = self._queue.turn(session.row, lambda: self._sessions.delete(session))
         if not ending.done():
-            self._sessions.ending[session] = ending
-            ending.add_done_callback(lambda _: self._sessions.ending.pop(session, None))
+            self._sessions.ending[session.id] = ending
+            ending.add_done_callback(spared)
         return asyncio.shield(ending)
 
     def read(self, session: Session) -> Awaitable[tuple[int, State]]:
@@ -409,5 +414,5 @@ def _patience(deadline: float | None) -> Patience | None:
 
 async def vacant(sessions: Sessions, id: str) -> None:
     """Wait until a delete of that id that was accepted before is done: what follows comes after it."""
-    while (session := sessions.find(id)) is not None and session in sessions.ending:
-        await asyncio.wait([sessions.ending[session]])
+    while id in sessions.ending:
+        await asyncio.wait([sessions.ending[id]])

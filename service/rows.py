@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[np.float32]
 Index = NDArray[np.int64]
+Few = NDArray[np.int32]
 State = dict[str, Array]
 
 
@@ -49,20 +50,22 @@ class Rows:
 
     step: Index  # time steps applied
     ahead: Index  # those applied once all accepted work is done
-    waiting: Index  # works and turns accepted and not done
+    waiting: Few  # works and turns accepted and not done
     head: Index  # the work that is ready or runs; the others of its session are chained behind it
-    tail: Index
+    tail: Few
     answers: Index  # kept so far
     deadline: NDArray[np.float64]  # on the clock, of the idle session
     ttl: NDArray[np.float64]  # seconds
+    birth: Few  # which of all sessions has it
 
-    _WHOLE = ("step", "ahead", "waiting", "head", "tail", "answers")
-    _SECONDS = ("deadline", "ttl")
+    _WHOLE, _FEW, _SECONDS = ("step", "ahead", "head", "answers"), ("waiting", "tail", "birth"), ("deadline", "ttl")
+    _COLUMNS = (*_WHOLE, *_FEW, *_SECONDS)
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], capacity: int = 64) -> None:
         self.state: State = {name: np.zeros((0, *shape), np.float32) for name, shape in shapes.items()}
-        for name in (*self._WHOLE, *self._SECONDS):
-            setattr(self, name, np.zeros(0, np.float64 if name in self._SECONDS else np.int64))
+        for names, kind in ((self._WHOLE, np.int64), (self._FEW, np.int32), (self._SECONDS, np.float64)):
+            for name in names:
+                setattr(self, name, np.zeros(0, kind))
         self.capacity = 0
         self._grow(capacity)
         self._fresh = ZERO + 1  # the first row that nobody ever had: its pages are not touched yet
@@ -92,7 +95,7 @@ class Rows:
 
     def free(self, row: int) -> None:
         """Give a row back; its state is overwritten when it is allocated again."""
-        for name in (*self._WHOLE, *self._SECONDS):
+        for name in self._COLUMNS:
             getattr(self, name)[row] = 0
         self._freed.append(row)
 
@@ -115,6 +118,6 @@ class Rows:
 
         for name, array in self.state.items():
             self.state[name] = wider(array)  # type: ignore[assignment]  # of the same type
-        for column in (*self._WHOLE, *self._SECONDS):
+        for column in self._COLUMNS:
             setattr(self, column, wider(getattr(self, column)))
         self.capacity = capacity

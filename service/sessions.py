@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound, StateMismatch
 from service.replay import Answers, Budget
@@ -17,6 +17,8 @@ from service.rows import Index, Rows
 if TYPE_CHECKING:
     from asyncio import Future
 
+_ROWS = 2**32  # more than a home has
+_BIRTHS = 2**31 - 1  # counted, then from 1 again: they tell sessions of one id apart
 _REMEMBERED = 100_000  # expired ids
 _AT_THE_DOOR = 1_000  # sessions looked at before an opening is refused: a look takes 0.3 µs, and everybody waits for it
 
@@ -33,14 +35,16 @@ class Home(Protocol):
         """Decide on what has arrived."""
 
 
-class Session:
-    """One live sequence. `step` counts the steps applied; `ahead` those applied once all accepted work is done."""
+class Session(NamedTuple):
+    """One live sequence. `step` counts the steps applied; `ahead` those applied once all accepted work is done.
 
-    __slots__ = ("home", "id", "row")
+    Made whenever somebody asks: an object of each would weigh more than all that is written down of it here.
+    """
 
-    def __init__(self, id: str, home: Home) -> None:
-        self.id, self.home = id, home
-        self.row = home.rows.allocate()
+    id: str
+    home: Home
+    row: int
+    birth: int  # the how-manieth of all: a later one of the same id and row is another
 
     def __repr__(self) -> str:
         return f"<Session {self.id} of {self.model}/{self.version} at {self.step}, {self.waiting} waiting>"
@@ -108,12 +112,13 @@ class Sessions:
     ) -> None:
         self._most, self._most_bytes, self._clock = most, most_bytes, clock
         self.budget = budget
-        self._live: dict[str, Session] = {}
-        self._opening: set[Session] = set()  # their history, or the session they are forked from, is not done
-        self.ending: dict[Session, Future[None]] = {}  # their delete was accepted: nobody finds them any more
+        self._live: dict[str, int] = {}  # id → which of `_homes`, times _ROWS, and the row
+        self._homes: list[Home] = []
+        self._opening: set[str] = set()  # their history, or the session they are forked from, is not done
+        self.ending: dict[str, Future[None]] = {}  # their delete was accepted: nobody finds them any more
         self._expired: OrderedDict[str, float] = OrderedDict()  # id → when even that is forgotten
-        self._unswept: list[Session] = []
-        self._bytes = self._opened = self._deleted = self._lapsed = 0
+        self._unswept: list[str] = []
+        self._bytes = self._born = self._opened = self._deleted = self._lapsed = 0
 
     def __repr__(self) -> str:
         return f"<Sessions {len(self._live)} live, {self._bytes} B of state>"
@@ -127,7 +132,7 @@ class Sessions:
 
         """
         session = self.find(id)
-        if session is not None and session not in self._opening and session not in self.ending:
+        if session is not None and id not in self._opening and id not in self.ending:
             return session
         if session is None and self._expired.get(id, 0.0) > self._clock():
             raise SessionExpired(f"session {id!r} was idle beyond its TTL")
@@ -135,8 +140,12 @@ class Sessions:
 
     def find(self, id: str) -> Session | None:
         """Whatever holds the id now: an opening or ending session too."""
-        session = self._live.get(id)
-        if session is not None and self._idle(session):
+        place = self._live.get(id)
+        if place is None:
+            return None
+        home, row = self._homes[place // _ROWS], place % _ROWS
+        session = Session(id, home, row, int(home.rows.birth[row]))
+        if self._idle(session):
             self._expire(session)
             return None
         return session
@@ -161,16 +170,19 @@ class Sessions:
             raise SessionExists(f"session {id!r} exists")
         if not self.room(1, home.rows.row_bytes):
             raise Overloaded(f"the session table is full: {len(self._live)} sessions, {self._bytes} bytes")
-        session = Session(id or secrets.token_urlsafe(16), home)
-        home.rows.ttl[session.row] = ttl
-        self._live[session.id] = session
-        self._opening.add(session)
+        if home not in self._homes:
+            self._homes.append(home)
+        self._born = self._born % _BIRTHS + 1
+        session = Session(id or secrets.token_urlsafe(16), home, home.rows.allocate(), self._born)
+        home.rows.birth[session.row], home.rows.ttl[session.row] = session.birth, ttl
+        self._live[session.id] = self._homes.index(home) * _ROWS + session.row
+        self._opening.add(session.id)
         self._bytes += home.rows.row_bytes
         return session
 
     def opening(self, session: Session) -> bool:
         """Whether it was created and is not opened."""
-        return session in self._opening
+        return session.id in self._opening
 
     def room(self, count: int, row_bytes: int) -> bool:
         """Whether `count` more sessions fit; idle ones are looked for before the answer is no."""
@@ -184,7 +196,7 @@ class Sessions:
 
     def opened(self, session: Session) -> None:
         """Show a new session to everybody and start its idle clock."""
-        self._opening.discard(session)
+        self._opening.discard(session.id)
         self._expired.pop(session.id, None)
         self._opened += 1
         self.touch(session)
@@ -200,18 +212,16 @@ class Sessions:
 
     def delete(self, session: Session) -> None:
         """Forget a session without a trace; its id is unknown from now on."""
-        self._deleted += session not in self._opening
+        self._deleted += session.id not in self._opening
         self._drop(session)
 
     def sweep(self, most: int) -> None:
         """Expire idle sessions among the next `most`, going round; `get` is exact without it."""
         for _ in range(min(most, len(self._unswept) + len(self._live))):  # the rest of a round, and a whole one
-            self._unswept = self._unswept or list(self._live.values())
+            self._unswept = self._unswept or list(self._live)
             if not self._unswept:
                 return
-            session = self._unswept.pop()
-            if self._live.get(session.id) is session and self._idle(session):
-                self._expire(session)
+            self.find(self._unswept.pop())
 
     def statistics(self) -> SessionStatistics:
         """A frozen view."""
@@ -223,7 +233,7 @@ class Sessions:
 
     def _idle(self, session: Session) -> bool:
         rows, row = session.home.rows, session.row
-        return bool(rows.deadline[row] <= self._clock() and not rows.waiting[row] and session not in self._opening)
+        return bool(rows.deadline[row] <= self._clock() and not rows.waiting[row] and session.id not in self._opening)
 
     def _expire(self, session: Session) -> None:
         self._lapsed += 1
@@ -235,8 +245,8 @@ class Sessions:
 
     def _drop(self, session: Session) -> None:
         del self._live[session.id]
-        self._opening.discard(session)
-        self.ending.pop(session, None)
+        self._opening.discard(session.id)
+        self.ending.pop(session.id, None)
         self._bytes -= session.home.rows.row_bytes
         session.home.answers.forget(session.row)
         session.home.rows.losses += 1

@@ -39,15 +39,16 @@ class Channels:
     def __init__(self, sessions: Sessions) -> None:
         self._all = sessions
         self._numbers = array("I")  # ascending, as they are given
-        self._sessions: list[Session] = []  # of each number
-        self._known: dict[Session, int] | None = None  # the numbers, once a session is opened that may have one
+        self._ids = list[str]()  # of the session of each number
+        self._births = array("I")
+        self._known: dict[str, int] | None = None  # id → its newest number, once a session is opened that may have one
         self._served: dict[Home, Served] = {}
         self._last = 0
         # channels → their rows, while none of them is lost, and when the first of them may be idle for too long
         self._found: dict[bytes, tuple[Index, Served, int, float]] = {}
 
     def __len__(self) -> int:
-        return len(self._sessions)
+        return len(self._numbers)
 
     def room(self) -> None:
         """Raise TooManyChannels if there is none."""
@@ -59,39 +60,44 @@ class Channels:
         self._served.setdefault(engine, Served(engine, file))
         if not created:
             if self._known is None:
-                self._known = dict(zip(self._sessions, self._numbers, strict=True))
-            if session in self._known:
-                return self._known[session]
+                self._known = dict(zip(self._ids, self._numbers, strict=True))
+            known = self._known.get(session.id)
+            if known is not None and self._births[self._at(known)] == session.birth:
+                return known
         self.room()
         self._last += 1
         self._numbers.append(self._last)
-        self._sessions.append(session)
+        self._ids.append(session.id)
+        self._births.append(session.birth)
         if self._known is not None:
-            self._known[session] = self._last
+            self._known[session.id] = self._last
         return self._last
 
     def close(self, channel: int) -> None:
         """Forget a channel."""
         self._found.clear()
         at = self._at(channel)
-        session = self._sessions.pop(at)
-        del self._numbers[at]
-        if self._known is not None:
-            del self._known[session]
+        id = self._ids.pop(at)
+        del self._numbers[at], self._births[at]
+        if self._known is not None and self._known.get(id) == channel:
+            del self._known[id]
 
-    def peek(self, channel: int) -> Session:
-        """The session of a channel, live or not.
+    def find(self, channel: int) -> Session | None:
+        """The session of a channel, an ending one too; None if it is gone.
 
         Raises:
             ChannelNotFound: it is not open here.
 
         """
-        return self._sessions[self._at(channel)]
+        at = self._at(channel)
+        session = self._all.find(self._ids[at])
+        return session if session is not None and session.birth == self._births[at] else None
 
     def session(self, channel: int) -> tuple[Session, Served]:
         """The live session of a channel."""
-        session = self._sessions[self._at(channel)]
-        if self._all.get(session.id) is not session:
+        at = self._at(channel)
+        session = self._all.get(self._ids[at])
+        if session.birth != self._births[at]:
             raise SessionNotFound(f"session {session.id!r} of channel {channel} is gone; another has its id now")
         return session, self._served[session.home]
 
@@ -116,7 +122,7 @@ class Channels:
     def _at(self, channel: int) -> int:
         """Where a channel stands."""
         at = bisect_left(self._numbers, channel)
-        if at == len(self._sessions) or self._numbers[at] != channel:
+        if at == len(self._numbers) or self._numbers[at] != channel:
             raise ChannelNotFound(f"no channel {channel} on this socket")
         return at
 

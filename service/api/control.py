@@ -37,8 +37,7 @@ class Control:
         """What an `open` has to wait for: the end of a session of that id whose delete was accepted before."""
         asked = frame.get("open")
         id = asked.get("session") if isinstance(asked, dict) else None
-        session = self._sessions.find(id) if isinstance(id, str) else None
-        return (lambda: vacant(self._sessions, session.id)) if session and session in self._sessions.ending else None
+        return (lambda: vacant(self._sessions, id)) if isinstance(id, str) and id in self._sessions.ending else None
 
     def opened(self, frame: View) -> View:
         """Open a channel: of a new session, or of one that exists."""
@@ -74,9 +73,9 @@ class Control:
         fields(frame, "frame", {"id": int, "close": dict}, {})
         asked = fields(frame["close"], "close", {"channel": int}, {"end": bool})
         channel = asked["channel"]
-        session = self._channels.peek(channel)
+        session = self._channels.find(channel)
         deleted: Future[None] | None = None
-        if asked.get("end") and self._sessions.find(session.id) is session and session not in self._sessions.ending:
+        if asked.get("end") and session is not None and session.id not in self._sessions.ending:
             engine, _ = self._repository.ready(session.model, session.version)
             deleted = engine.delete(session)
         self._channels.close(channel)

@@ -48,11 +48,11 @@ async def test_a_session_that_was_made_here_keeps_its_channel_when_it_is_opened_
     channels.close(1)
     assert [channels.open(one, it.engine, FILE) for one in (other, first, first)] == [2, 3, 3]
     channels.close(2)
-    assert channels.peek(3) is first
+    assert channels.find(3) == first
     assert len(channels) == 1
     for gone in (-1, 0, 1, 2, 4, 2**40):
         with pytest.raises(ChannelNotFound):
-            channels.peek(gone)
+            channels.find(gone)
 
 
 async def test_channels_that_were_found_once_are_found_until_one_may_be_idle_for_too_long(serve: Serve) -> None:
@@ -95,4 +95,7 @@ async def test_a_session_that_takes_over_the_row_of_another_takes_over_no_channe
     assert channels.open(heir, it.engine, FILE) == 2
     with pytest.raises(SessionNotFound):
         channels.session(1)
-    assert channels.session(2)[0] is heir
+    assert channels.session(2)[0] == heir
+    channels.close(2)
+    channels.close(1)
+    assert channels.open(heir, it.engine, FILE) == 3

@@ -126,7 +126,7 @@ async def test_a_delete_that_died_with_the_engine_holds_nobody_up_and_deleted_no
     held_up = not waiting.done()
     waiting.cancel()
     assert not held_up
-    assert it.sessions.get("s") is session
+    assert it.sessions.get("s") == session
     it.clock.advance(TTL)
     assert it.sessions.find("s") is None
 

@@ -23,7 +23,7 @@ async def test_what_uses_a_session_restarts_its_idle_clock(serve: Serve, touch: 
         case "replace":
             await it.engine.replace(session, 0, summed(0))
     it.clock.advance(TTL - 1)
-    assert it.sessions.get("s") is session
+    assert it.sessions.get("s") == session
     it.clock.advance(1)
     with pytest.raises(SessionExpired):
         it.sessions.get("s")
@@ -45,7 +45,7 @@ async def test_queued_work_holds_the_idle_clock(serve: Serve) -> None:
     answer = it.step(session, 1)
     it.clock.advance(10 * TTL)
     it.sessions.sweep(10)
-    assert it.sessions.get("s") is session
+    assert it.sessions.get("s") == session
     it.start()
     await answer
     assert it.sessions.seconds_left(session) == TTL

@@ -26,7 +26,7 @@ async def test_a_session_opens_after_its_history_ran(serve: Serve) -> None:
     with pytest.raises(SessionExists):
         it.open("s")
     session = await opening
-    assert it.sessions.get("s") is session
+    assert it.sessions.get("s") == session
     assert (session.step, it.kept(session, 0, 1, 2, 3, 4, 5)) == (5, False)
     assert outputs(await it.step(session, 10, step=5)) == [25]
     with pytest.raises(StepConflict):
@@ -62,7 +62,7 @@ async def test_a_fork_carries_on_from_a_copy_taken_after_the_accepted_work(serve
         it.sessions.get("copy")
     it.start()
     _, copy, _ = await asyncio.gather(*calls)
-    assert it.sessions.get("copy") is copy
+    assert it.sessions.get("copy") == copy
     assert (copy.step, copy.ahead, copy.ttl, copy.model, copy.version) == (3, 3, TTL, "model", "1")
     assert outputs(await it.step(copy, 100, step=3)) == [106]
     assert await it.state(session) == (4, 10)
@@ -73,7 +73,7 @@ async def test_an_idle_session_is_forked_at_once_and_the_copy_lives_its_ttl(serv
     session = it.open()
     await it.step(session, 1)
     copy = await it.engine.fork(session, "copy")
-    assert it.sessions.get("copy") is copy
+    assert it.sessions.get("copy") == copy
     assert it.sessions.seconds_left(copy) == TTL
 
 
@@ -119,7 +119,7 @@ async def test_a_replaced_session_goes_on_from_the_given_step_and_forgets_its_an
     after = it.step(session, 5, step=10)
     it.start()
     assert outputs(await first) == [1]
-    assert await replaced is session
+    assert await replaced == session
     answer = await after
     assert (outputs(answer), answer.step) == ([105], 11)
     with pytest.raises(StepConflict):

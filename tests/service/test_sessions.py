@@ -49,7 +49,7 @@ def test_a_session_is_found_once_it_is_open_until_it_is_deleted() -> None:
     with pytest.raises(SessionNotFound):
         table.sessions.get("a")
     table.sessions.opened(session)
-    assert table.sessions.get("a") is table.sessions.find("a") is session
+    assert table.sessions.get("a") == table.sessions.find("a") == session
     table.sessions.delete(session)
     with pytest.raises(SessionNotFound):
         table.sessions.get("a")
@@ -92,7 +92,8 @@ def test_a_new_session_has_nothing_of_the_one_whose_row_it_got() -> None:
     keep_one(table.answers, first.row)
     table.sessions.delete(first)
     again = table.open("a")
-    assert again.row == first.row  # so that what follows says something
+    assert (again.id, again.row) == (first.id, first.row)  # so that what follows says something
+    assert again != first
     assert (again.step, again.ahead, table.answers.find(again.row, 0, 1, np.zeros(2, np.uint64))) == (0, 0, None)
 
 
@@ -109,7 +110,7 @@ def test_an_idle_session_expires_at_its_ttl_and_gives_everything_back() -> None:
     keep_one(table.answers, session.row)
     held = table.budget.bytes
     table.clock.advance(TTL - 0.5)
-    assert table.sessions.get("a") is session
+    assert table.sessions.get("a") == session
     assert table.sessions.seconds_left(session) == 0.5
     table.clock.advance(0.5)
     with pytest.raises(SessionExpired):
@@ -137,7 +138,7 @@ def test_an_expired_id_may_be_opened_anew_and_is_expired_still_if_that_fails() -
     with pytest.raises(SessionExpired):
         table.sessions.get("a")
     again = table.open("a")
-    assert table.sessions.get("a") is again
+    assert table.sessions.get("a") == again
     table.sessions.delete(again)
     with pytest.raises(SessionNotFound):
         table.sessions.get("a")
@@ -164,7 +165,7 @@ def test_a_session_at_work_does_not_expire(busy: str) -> None:
         table.rows.waiting[session.row] = 1
     table.clock.advance(100 * TTL)
     table.sessions.sweep(10)
-    assert table.sessions.find("a") is session
+    assert table.sessions.find("a") == session
 
 
 @pytest.mark.parametrize(("most", "most_bytes"), [(2, 10**6), (10, 23)])
