@@ -20,6 +20,7 @@ from service.gate import Gate
 from service.model import Model
 from service.queue import Queue
 from service.replay import Answers
+from service.reply import Reply, settles
 from service.rows import ZERO, Array, Index, Rows, State
 from service.runner import WHOLE, Runner
 from service.scheduler import Scheduler
@@ -97,13 +98,16 @@ class Engine:
             Overloaded, PayloadTooLarge, ShuttingDown, EngineFailed: it was not accepted.
 
         """
-        lengths = np.array([len(one) for one in sequences], np.int64)
-        inputs = np.concatenate(sequences) if len(sequences) > 1 else sequences[0]
-        ends = np.cumsum(lengths)[:-1]
-        answer: asyncio.Future[list[Array]] = asyncio.get_running_loop().create_future()
-        tell = _settles(answer, lambda call: np.split(call.outputs, ends))
-        rows, asked = np.full(len(lengths), ZERO, np.int64), np.full(len(lengths), UNCHECKED, np.int64)
-        call = Call(rows, lengths, asked, inputs, tell, _patience(deadline))
+        answer: Reply[list[Array]] = Reply(loop=asyncio.get_running_loop())
+        if len(sequences) == 1:
+            tell = settles(answer, lambda call: [call.outputs])
+            call: Call = One(ZERO, None, sequences[0], tell, _patience(deadline))
+        else:
+            lengths = np.array([len(one) for one in sequences], np.int64)
+            ends = np.cumsum(lengths)[:-1]
+            tell = settles(answer, lambda call: np.split(call.outputs, ends))
+            rows, asked = np.full(len(lengths), ZERO, np.int64), np.full(len(lengths), UNCHECKED, np.int64)
+            call = Call(rows, lengths, asked, np.concatenate(sequences), tell, _patience(deadline))
         self._counted(self.submit, call)
         answer.add_done_callback(lambda done: self._queue.abandon(call) if done.cancelled() else None)
         return answer
@@ -119,8 +123,8 @@ class Engine:
 
         """
         self.streamable()
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        call = One(session.row, step, inputs, _settles(answer, One.only), patience=_patience(deadline))
+        answer: Reply[Answer] = Reply(loop=asyncio.get_running_loop())
+        call = One(session.row, step, inputs, settles(answer, One.only), patience=_patience(deadline))
         self._counted(self.submit, call)
         return answer
 
@@ -128,8 +132,8 @@ class Engine:
         self, session: Session, inputs: Array, step: int | None, patience: Patience | None
     ) -> "asyncio.Future[Answer]":
         """What `step` does, for one of many calls that were admitted together in this turn of the loop."""
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._queue.add(One(session.row, step, inputs, _settles(answer, One.only), patience=patience))
+        answer: Reply[Answer] = Reply(loop=asyncio.get_running_loop())
+        self._queue.add(One(session.row, step, inputs, settles(answer, One.only), patience=patience))
         return answer
 
     async def open(
@@ -146,8 +150,8 @@ class Engine:
         self.streamable()
         self._counted(self.admit, 1, len(history))
         session = self._sessions.create(id, self, ttl)
-        answer: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
-        tell = _settles(answer, lambda _: told(session))
+        answer: Reply[_T] = Reply(loop=asyncio.get_running_loop())
+        tell = settles(answer, lambda _: told(session))
 
         def ended(call: Call) -> None:
             if call.errors:
@@ -391,21 +395,6 @@ class Engine:
 
     def _failure(self) -> EngineFailed:
         return EngineFailed(f"the engine of {self.name}/{self.version} died: {self.dead}")
-
-
-def _settles(answer: "asyncio.Future[Any]", result: Callable[[Any], Any]) -> Callable[[Call], None]:
-    """What settles a caller's answer when his call is done; he may have left."""
-
-    def ended(call: Call) -> None:
-        if answer.done():
-            return
-        if call.errors:
-            answer.set_exception(min(call.errors.items())[1])
-            answer.exception()  # nobody has to look at it
-        else:
-            answer.set_result(result(call))
-
-    return ended
 
 
 def _patience(deadline: float | None) -> Patience | None:

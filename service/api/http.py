@@ -18,6 +18,7 @@ from service.api import body, head
 from service.api.head import Head
 from service.api.hot import LEFT, Asked, Hot, Route
 from service.errors import CarouselError, InvalidRequest
+from service.reply import Reply
 
 _log = logging.getLogger("carousel.request")
 
@@ -107,7 +108,8 @@ class Exchange:
     """A request of a hot route and its answer, where uvicorn has a cycle of its own: it looks at the public attributes,
     and tells by `message_event` that the connection is lost.
 
-    The route runs without a task: it begins with the last byte, and goes on when the future is done that it waits for.
+    The route runs without a task: it begins with the last byte, and goes on when the future is done that it waits for,
+    which is in the tick itself where an engine answers.
     """
 
     more_body, keep_alive, disconnected, response_complete = True, True, False, False
@@ -116,6 +118,7 @@ class Exchange:
 
     def __init__(self, http: Http, found: tuple[str, Route, str], request: Head) -> None:
         self._http, self._found, self._request, self._begin = http, found, request, time.perf_counter()
+        self._context = copy_context()  # of its log lines
 
     def take(self, data: bytes) -> bytes:
         """Take what data have of the body, and begin if that is all of it → what is left of them."""
@@ -123,7 +126,7 @@ class Exchange:
         self._body += data[:missing]
         if len(data) >= missing:
             self.more_body = False
-            copy_context().run(self._start)  # the context of its log lines
+            self._context.run(self._start)
         return data[missing:]
 
     @property
@@ -136,7 +139,7 @@ class Exchange:
         if self.response_complete:
             return
         if self._running is None:
-            copy_context().run(self._start)
+            self._context.run(self._start)
         elif self._asked.abandon is not None:
             self._asked.abandon()
 
@@ -166,7 +169,18 @@ class Exchange:
         except asyncio.CancelledError:
             self._end(LEFT)
         else:
-            future.add_done_callback(self._go_on)
+            if isinstance(future, Reply):
+                future.at_once = self._at_once
+            else:
+                future.add_done_callback(self._go_on)
+
+    def _at_once(self) -> None:
+        """Go on within the tick, which has others to answer."""
+        try:
+            self._context.run(self._go_on)
+        except Exception:
+            _log.exception("%s", self._request.path.decode("ascii"))
+            self._http.transport.abort()
 
     def _answer(self, response: Response) -> None:
         self._end(response.status_code)

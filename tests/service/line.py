@@ -8,10 +8,11 @@ from starlette.types import Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from service.api.edge import Edge
+from service.api.edge import REQUEST_ID, Edge
 from service.api.hot import Asked, Hot
 from service.api.http import Http
 from service.errors import Overloaded
+from service.reply import Reply
 
 MOST = 1000  # bytes of a body
 
@@ -27,6 +28,9 @@ class Wire(asyncio.Transport):
     def write(self, data: Any) -> None:
         assert not self.closed
         self.written.append(bytes(data))
+
+    def abort(self) -> None:
+        self.closed = True
 
     def is_closing(self) -> bool:
         return self.closed
@@ -46,6 +50,7 @@ class Line:
 
     def __init__(self) -> None:
         self.wire, self.edge, self.asked = Wire(), Edge(), []  # type: ignore[var-annotated]
+        self.reply: Reply[bytes] = Reply()  # of an engine, to a predict
         self.turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # what the routes wait for
         hot = Hot({"/v1/sessions/{id}/steps": self._echo, "/v1/models/{model}/predict": self._do}, self.edge)
         config = Config(_by_asgi, ws="none", log_config=None, access_log=False, server_header=False)
@@ -63,10 +68,9 @@ class Line:
     async def _do(self, asked: Asked, what: str) -> Response:
         if what == "overloaded":
             raise Overloaded("too much", retry_after_ms=1_500)
-        if what == "abandoned":
-            answer = asyncio.get_running_loop().create_future()
-            asked.abandon = answer.cancel
-            await answer
+        if what == "replied":
+            asked.abandon = self.reply.cancel
+            return Response(await self.reply, headers={"in": str(REQUEST_ID.get())})
         raise ZeroDivisionError(what)
 
     async def answers(self) -> list[bytes]:

@@ -169,15 +169,36 @@ async def test_a_route_whose_caller_left_runs_to_its_end(line: Line) -> None:
     assert line.counted == {("POST", STEPS, 200): 1}
 
 
+async def test_what_an_engine_replies_is_written_in_its_tick_by_the_name_of_the_request(line: Line) -> None:
+    line.http.data_received(request("/v1/models/replied/predict", x_request_id="mine"))
+    line.reply.set_result(b"1")
+    assert line.reply.at_once is not None
+    line.reply.at_once()
+    [answer] = line.wire.written
+    assert parts(answer)[1:] == ({"date": "today", "content-length": "1", "in": "mine", "x-request-id": "mine"}, b"1")
+
+
+async def test_whatever_befalls_an_answer_in_a_tick_it_does_not_reach_the_engine(
+    line: Line, caplog: pytest.LogCaptureFixture
+) -> None:
+    line.http.data_received(request("/v1/models/replied/predict"))
+    line.wire.closed = True  # and written to all the same, it raises
+    line.reply.set_result(b"1")
+    assert line.reply.at_once is not None
+    line.reply.at_once()
+    [traced] = caplog.records
+    assert traced.exc_info is not None and traced.exc_info[0] is AssertionError
+
+
 async def test_a_route_that_is_abandoned_with_its_caller_is_counted_so(line: Line) -> None:
-    line.http.data_received(request("/v1/models/abandoned/predict"))
+    line.http.data_received(request("/v1/models/replied/predict"))
     line.http.connection_lost(None)
     assert await line.answers() == []
     assert line.counted == {("POST", PREDICT, 499): 1}
 
 
 async def test_a_caller_who_left_with_requests_sent_ahead_has_left_them_all(line: Line) -> None:
-    line.http.data_received(request("/v1/models/abandoned/predict") + request() * 3)
+    line.http.data_received(request("/v1/models/replied/predict") + request() * 3)
     line.http.connection_lost(None)
     assert await line.answers() == []
     assert not line.asked
