@@ -152,16 +152,20 @@ class Accepted:
     def _unapplied(self, work: int, error: CarouselError) -> None:
         """A work ends without a trace; who holds its index gives it back."""
         bundle, place = self.works.at(work)
-        for call, index in self.followers.pop(work, ()):
-            call.errors[index] = error
-            assert call.bundle is not None
-            self.leave(call.bundle, np.array([index]))
+        self._unrepeated(work, error)
         call, index = bundle.of(place)
         call.errors[index] = error
         self.free(bundle, np.array([place]))
         self.leave(bundle, np.array([place]))
         self.works.end(np.array([work]))
         self.works.suspect = True
+
+    def _unrepeated(self, work: int, error: CarouselError) -> None:
+        """The retries that waited for a work end unapplied."""
+        for call, index in self.followers.pop(work, ()):
+            call.errors[index] = error
+            assert call.bundle is not None
+            self.leave(call.bundle, np.array([index]))
 
     def _close_ranks(self, session: int) -> None:
         """Works of a session have ended unapplied: number what waits anew, and start what is the head now."""
@@ -175,6 +179,8 @@ class Accepted:
                 left.append(work)
             elif self._fits(work, ahead):
                 bundle, place = self.works.at(work)
+                if bundle.starts[place] != ahead:  # whoever repeats it named the step that it had
+                    self._unrepeated(work, StepConflict(int(bundle.starts[place]), ahead))
                 bundle.starts[place] = ahead
                 ahead += int(bundle.lengths[place])
                 left.append(work)

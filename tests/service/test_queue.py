@@ -285,6 +285,19 @@ async def test_after_a_failed_call_checked_ones_fall_and_the_others_move_up() ->
     assert it.empty()
 
 
+async def test_a_call_that_moves_up_is_not_the_one_that_a_later_one_with_a_step_repeats() -> None:
+    it = Waiting()
+    session = it.open()
+    it.call(session, 1, step=0)
+    moved, later = it.call(session, 5), it.call(session, 5, step=1)
+    it.take()
+    it.fail(NonFiniteOutput("NaN"))
+    [conflict] = outcomes(later)
+    assert (type(conflict), it.told[-1]) == (StepConflict, later)
+    it.run()
+    assert (outcomes(moved), it.how(session), it.empty()) == ([[500]], (1, 1, 0), True)
+
+
 async def test_what_follows_a_replaced_state_is_left_alone_by_a_failure_before_it() -> None:
     it = Waiting()
     session = it.open(step=3)
