@@ -143,12 +143,10 @@ class Sessions:
         place = self._live.get(id)
         if place is None:
             return None
-        home, row = self._homes[place // _ROWS], place % _ROWS
-        session = Session(id, home, row, int(home.rows.birth[row]))
-        if self._idle(session):
-            self._expire(session)
+        if self._idle(id, place):
+            self._expire(self._made(id, place))
             return None
-        return session
+        return self._made(id, place)
 
     def now(self) -> float:
         """On the clock."""
@@ -221,7 +219,9 @@ class Sessions:
             self._unswept = self._unswept or list(self._live)
             if not self._unswept:
                 return
-            self.find(self._unswept.pop())
+            id = self._unswept.pop()
+            if (place := self._live.get(id)) is not None and self._idle(id, place):
+                self._expire(self._made(id, place))
 
     def statistics(self) -> SessionStatistics:
         """A frozen view."""
@@ -231,9 +231,13 @@ class Sessions:
             len(self._live), states, self._bytes, self.budget.bytes, self._opened, self._deleted, self._lapsed
         )
 
-    def _idle(self, session: Session) -> bool:
-        rows, row = session.home.rows, session.row
-        return bool(rows.deadline[row] <= self._clock() and not rows.waiting[row] and session.id not in self._opening)
+    def _made(self, id: str, place: int) -> Session:
+        home, row = self._homes[place // _ROWS], place % _ROWS
+        return Session(id, home, row, home.rows.birth.item(row))
+
+    def _idle(self, id: str, place: int) -> bool:
+        rows, row = self._homes[place // _ROWS].rows, place % _ROWS
+        return rows.deadline.item(row) <= self._clock() and not rows.waiting[row] and id not in self._opening
 
     def _expire(self, session: Session) -> None:
         self._lapsed += 1
