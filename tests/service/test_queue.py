@@ -442,6 +442,43 @@ async def test_a_retry_that_came_before_the_deadline_of_its_call_passed_extends_
     assert (len(it.queue._accepted.deadlines), it.empty()) == (0, True)
 
 
+async def test_a_retry_of_a_call_that_runs_gives_it_no_deadline_again() -> None:
+    it = Waiting()
+    session, late = it.open(), Patience(it.clock() + 1)
+    first = it.call(session, 1, step=0, patience=late)
+    it.take()
+    again = it.call(session, 1, step=0, patience=Patience(it.clock() + 2))
+    it.queue.settle()
+    it.clock.advance(5)
+    it.queue._expire(late)
+    it.finish()
+    assert (outcomes(first), outcomes(again)) == ([[100]], [[100]])
+
+
+async def test_a_deadline_that_was_extended_ends_no_call_when_it_would_have_passed() -> None:
+    it = Waiting()
+    session = it.open()
+    first = it.call(session, 1, step=0, patience=Patience(it.clock()))
+    it.call(session, 1, step=0)
+    it.queue.settle()
+    await timer(0)
+    assert it.told == []
+    it.run()
+    assert outcomes(first) == [[100]]
+
+
+async def test_a_deadline_holds_on_for_the_other_calls_when_one_of_them_is_done() -> None:
+    it = Waiting()
+    session, shared = it.open(), Patience(it.clock() + 1)
+    it.call(session, 1, step=0)
+    it.run()
+    kept, waiting = it.call(session, 1, step=0, patience=shared), it.call(session, 2, patience=shared)
+    it.queue.settle()
+    it.clock.advance(2)
+    it.run()
+    assert (outcomes(kept), [type(one) for one in outcomes(waiting)]) == ([[100]], [DeadlineExceeded])
+
+
 async def test_what_was_aborted_while_it_ran_is_not_finished_and_failed_no_more() -> None:
     it = Waiting()
     sessions = [it.open(), it.open()]
