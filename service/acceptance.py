@@ -8,7 +8,7 @@ from service.accepted import Accepted
 from service.bundle import ALL, Bundle, Places
 from service.errors import CarouselError, StepConflict
 from service.replay import Answers, Digester, Digests
-from service.rows import Index, Rows, every
+from service.rows import Array, Index, Rows, every
 from service.work import UNCHECKED, Call
 
 Clock = Callable[[], float]
@@ -53,7 +53,7 @@ class Acceptance:
                 new.append(index)
             elif (work := self._waits(session, asked, steps, digests[index])) is not None:
                 waiting[index] = work
-            elif (outputs := self._answers.find(session, asked, steps, digests[index])) is not None:
+            elif (outputs := self._kept(session, asked, steps, digests[index])) is not None:
                 kept[index] = outputs
             else:
                 self._refuse(bundle, index, StepConflict(asked, int(ahead[index])))
@@ -100,6 +100,14 @@ class Acceptance:
                 if same and bundle.digests is not None and (bundle.digests[place] == digest).all():
                     return work
         return None
+
+    def _kept(self, session: int, asked: int, steps: int, digest: Digests) -> Array | None:
+        """The kept answer of the call that one repeats; of none from before a state that waits to replace this one."""
+        turns = self._accepted.turns
+        waiting = self._accepted.chains.of(session) if turns else []
+        if any(work in turns and turns[work].step_after is not None for work in waiting):
+            return None
+        return self._answers.find(session, asked, steps, digest)
 
     def _follow(self, call: Call, index: int, work: int) -> None:
         """A retry waits for the work that it repeats, until the later of their deadlines."""

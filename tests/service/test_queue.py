@@ -350,6 +350,21 @@ async def test_a_call_from_before_a_replaced_state_is_not_repeated_by_one_from_a
     assert [type(error) for error in outcomes(late)] == [StepConflict]
 
 
+async def test_a_kept_call_is_not_repeated_while_a_replaced_state_waits_either() -> None:
+    it = Waiting()
+    session = it.open()
+    it.call(session, 1, step=0)
+    it.run()
+    it.call(session, 2, step=1)
+    it.take()
+    it.queue.turn(session, lambda: None, step_after=7)
+    again = it.call(session, 1, step=0)
+    it.queue.settle()
+    assert again.refused
+    assert type(outcomes(again)[0]) is StepConflict
+    it.finish()
+
+
 async def test_the_sequences_of_a_predict_fail_together_even_in_one_batch() -> None:
     it = Waiting(batch=2)
     bad, good = it.predict([1], [2], [3]), it.predict([4])
