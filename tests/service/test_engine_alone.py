@@ -77,6 +77,12 @@ async def test_what_was_abandoned_before_a_lone_step_is_dropped_all_the_same(ser
     assert it.model.batches == [[1]]
 
 
+async def test_the_answer_of_a_lone_history_of_one_step_is_not_kept(serve: Serve) -> None:
+    it = serve()
+    session = await it.engine.open("s", TTL, column(7))
+    assert (await it.state(session), it.kept(session, 0, 7)) == ((1, 7), False)
+
+
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 3), st.booleans()), max_size=12))
 def test_steps_alone_and_in_company_come_to_the_same(story: list[tuple[int, int, bool]]) -> None:
     """Calls of one to three steps on three sessions; after some of them the caller waits for the answer."""

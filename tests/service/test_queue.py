@@ -298,6 +298,28 @@ async def test_a_call_that_moves_up_is_not_the_one_that_a_later_one_with_a_step_
     assert (outcomes(moved), it.how(session), it.empty()) == ([[500]], (1, 1, 0), True)
 
 
+async def test_what_arrived_before_a_call_failed_is_compared_with_what_was_expected_then() -> None:
+    it = Waiting()
+    session = it.open()
+    it.call(session, 1, step=0)
+    it.take()
+    other = it.call(session, 2, step=0)
+    it.fail(NonFiniteOutput("NaN"))
+    it.run()
+    assert [type(error) for error in outcomes(other)] == [StepConflict]
+    assert (it.how(session), it.empty()) == ((0, 0, 0), True)
+
+
+async def test_the_idle_clock_starts_anew_when_a_call_is_accepted_and_when_it_is_done() -> None:
+    it = Waiting()
+    session = it.open()
+    it.call(session, 1)
+    for ends in (it.take, it.finish):
+        it.clock.advance(50)
+        ends()
+        assert it.rows.deadline[session] == it.clock() + TTL
+
+
 async def test_what_follows_a_replaced_state_is_left_alone_by_a_failure_before_it() -> None:
     it = Waiting()
     session = it.open(step=3)
