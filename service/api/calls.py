@@ -7,9 +7,10 @@ from typing import Any
 from starlette.responses import Response
 
 from service.api import body, views
-from service.api.aside import Aside
+from service.api.aside import MANY, Aside
 from service.api.hot import Asked, Route
 from service.api.many import Many
+from service.api.texts import parse
 from service.api.values import fields, sequence
 from service.engine import Engine
 from service.errors import InvalidInput, ModelNotFound, SessionExpired, SessionNotFound, VersionNotFound
@@ -18,6 +19,7 @@ from service.repository import Repository
 from service.sessions import Session, Sessions
 from service.settings import Settings
 
+_INPUTS, _STEP = {"inputs": object}, {"step": int}
 _SMALL = 4096  # bytes; such a body is parsed in no time
 
 
@@ -38,15 +40,17 @@ class Calls:
 
     async def steps(self, asked: Asked, id: str) -> Response:
         """Advance a session by T steps."""
-        self._spare(asked.content, lambda: self._of(self._sessions.get(id)))
-        known = fields(await self._aside.parse(asked.content), "body", {"inputs": object}, {"step": int})
+        content = asked.content
+        read = parse(content) if len(content) <= _SMALL else await self._read(content, lambda: self._home(id))
+        known = fields(read, "body", _INPUTS, _STEP)
         session = self._sessions.get(id)
         engine, served = self._of(session)
         step = views.step(known, "body")
         given = sequence(known["inputs"], served.description.features, "inputs")
         answer = await engine.step(session, given.inputs, step, asked.deadline)
         outputs = given.outputs(answer.outputs, served.description.outputs)
-        return await self._answer({"outputs": outputs, "step": answer.step}, answer.outputs.size)
+        told, numbers = {"outputs": outputs, "step": answer.step}, answer.outputs.size
+        return body.answer(told) if numbers <= MANY else await self._answer(told, numbers)
 
     async def many_steps(self, asked: Asked, model: str, version: str | None = None) -> Response:
         """Advance many sessions of a model in one call."""
@@ -60,8 +64,8 @@ class Calls:
 
     async def predict(self, asked: Asked, model: str, version: str | None = None) -> Response:
         """Run whole sequences, each from the zero state."""
-        self._spare(asked.content, lambda: self._repository.ready(model, version))
-        known = fields(await self._aside.parse(asked.content), "body", {"sequences": list}, {})
+        read = await self._read(asked.content, lambda: self._repository.ready(model, version)[0])
+        known = fields(read, "body", {"sequences": list}, {})
         engine, served = self._repository.ready(model, version)
         if not known["sequences"]:
             raise InvalidInput("sequences: empty")
@@ -77,11 +81,15 @@ class Calls:
     async def _answer(self, content: Any, numbers: int) -> Response:
         return body.Json(await self._aside.dump(content, numbers), 200)
 
-    def _spare(self, content: bytes, find: Callable[[], tuple[Engine, OnnxModel]]) -> None:
-        """Do not parse a large body for which there is no room: under load the parsing would starve the model."""
+    async def _read(self, content: bytes, find: Callable[[], Engine]) -> dict[str, Any]:
+        """What is in a body, unless there is no room for so much: under load the parsing would starve the model."""
         if len(content) > _SMALL:
             with suppress(ModelNotFound, VersionNotFound, SessionNotFound, SessionExpired):  # told in its turn
-                find()[0].spare(len(content))
+                find().spare(len(content))
+        return await self._aside.parse(content)
+
+    def _home(self, id: str) -> Engine:
+        return self._of(self._sessions.get(id))[0]
 
     def _of(self, session: Session) -> tuple[Engine, OnnxModel]:
         return self._repository.ready(session.model, session.version)

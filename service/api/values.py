@@ -157,12 +157,15 @@ def fields(given: Any, place: str, required: dict[str, Any], optional: dict[str,
     for key in required:
         if key not in given:
             raise InvalidRequest(f"{place}: no {key!r}")
-    known = required | optional
     for key, value in given.items():
-        if key not in known:
-            raise InvalidRequest(f"{place}: unknown key {key!r}; known are {', '.join(known)}")
-        kinds = known[key] if isinstance(known[key], tuple) else (known[key],)
-        if object not in kinds and type(value) not in kinds:
+        kind = required.get(key) or optional.get(key)
+        if kind is None:
+            known = ", ".join([*required, *optional])
+            raise InvalidRequest(f"{place}: unknown key {key!r}; known are {known}")
+        if kind is object or type(value) is kind:
+            continue
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        if type(value) not in kinds:
             raise InvalidRequest(f"{place}.{key}: not {' or '.join(_KINDS[kind] for kind in kinds)}")
     return given
 
