@@ -11,6 +11,7 @@ from service.rows import Array, Index, Rows, zeros
 
 Digests = NDArray[np.uint64]
 
+_BLOCK = 4096  # steps; of each by itself a long sequence would leave factors behind, more than its inputs
 _OLDER_BYTES = 64 * 2**10  # of all but a session's newest answer
 RECORD_BYTES = 400  # about what keeping an answer by itself costs beside its numbers
 _TABLE_SHARE = 2  # of the budget, one part in so many may be tables of one-step answers
@@ -21,32 +22,40 @@ class Digester:
     every process, and different ones are not to be met.
 
     Two sums of the words of a step [F], each times a fixed random odd number, modulo 2**64 (multilinear hashing); of
-    the steps of a sequence the same again.
+    the steps of a block the same again, and of the blocks of a sequence.
     """
 
     def __init__(self, features: int) -> None:
         random = np.random.default_rng(features)
         self._factors = random.integers(0, 2**64, (features, 2), dtype=np.uint64) | np.uint64(1)
-        self._places = np.random.default_rng(0)  # draws the factors of the steps of a sequence, as many as were met
-        self._steps = np.ones((1, 2), np.uint64)
+        self._random = np.random.default_rng(0)
+        self._blocks = np.ones((1, 2), np.uint64)  # factors of as many as were met
+        self._steps = np.concatenate([self._blocks, self._drawn(_BLOCK - 1)])  # of a block
 
     def of(self, inputs: Array, lengths: Index, each: int = 0) -> Digests:
         """Of N sequences that lie in inputs [ΣT, F] one behind the other → [N, 2]. `each`: the length of all, or 0."""
         steps = np.ascontiguousarray(inputs).view(np.uint32).astype(np.uint64) @ self._factors
         if len(inputs) == len(lengths):
             return steps
-        self._draw(each or int(lengths.max()))
+        weights = self._weights(each or int(lengths.max()))
         if each:
-            weighed: Digests = (steps.reshape(len(lengths), each, 2) * self._steps[:each]).sum(axis=1)
+            weighed: Digests = (steps.reshape(len(lengths), each, 2) * weights).sum(axis=1)
             return weighed
         begins = np.cumsum(lengths) - lengths
         place = np.arange(len(inputs)) - np.repeat(begins, lengths)
-        return np.add.reduceat(steps * self._steps[place], begins, axis=0)
+        return np.add.reduceat(steps * weights[place], begins, axis=0)
 
-    def _draw(self, steps: int) -> None:
-        if len(self._steps) < steps:
-            more = self._places.integers(0, 2**64, (2 * steps - len(self._steps), 2), dtype=np.uint64)
-            self._steps = np.concatenate([self._steps, more | np.uint64(1)])
+    def _weights(self, steps: int) -> Digests:
+        """The factors of the first steps of a sequence, [T, 2]."""
+        if steps <= _BLOCK:
+            return self._steps[:steps]
+        blocks = -(-steps // _BLOCK)
+        self._blocks = np.concatenate([self._blocks, self._drawn(max(0, blocks - len(self._blocks)))])
+        weights: Digests = (self._blocks[:blocks, None] * self._steps).reshape(-1, 2)
+        return weights[:steps]
+
+    def _drawn(self, count: int) -> Digests:
+        return self._random.integers(0, 2**64, (count, 2), dtype=np.uint64) | np.uint64(1)
 
 
 class Budget:
