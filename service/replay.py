@@ -102,7 +102,9 @@ class Answers:
         numbers = self._rows.answers[rows]
         if self._places:
             at = numbers % self._places * self._capacity + rows
-            self._next[at], self._digest[at], self._output[at] = starts + 1, digests, outputs
+            keys = digests.copy()
+            keys[:, 0] ^= (starts + 1).view(np.uint64)
+            self._key[at], self._output[at] = keys, outputs
             self._rows.answers[rows] = numbers + 1
             if self._long:
                 for row in self._long.keys() & set(rows.tolist()):
@@ -115,7 +117,8 @@ class Answers:
         if self._places and row < self._capacity and row not in self._long:
             number = int(self._rows.answers[row])
             at = number % self._places * self._capacity + row
-            self._next[at], self._digest[at], self._output[at] = start + 1, digests[0], outputs[0]
+            one, other = digests[0].tolist()
+            self._key[at], self._output[at] = (one ^ start + 1, other), outputs[0]
             self._rows.answers[row] = number + 1
         else:
             self.keep(np.array([row]), np.array([start]), digests, outputs)
@@ -129,7 +132,7 @@ class Answers:
         numbers = self._rows.answers[rows]
         self._rows.answers[rows] = numbers + 1
         if self._places:
-            self._next[numbers % self._places * self._capacity + rows] = 0  # older than all that is kept
+            self._key[numbers % self._places * self._capacity + rows] = 0  # older than all that is kept
         told = zip(rows.tolist(), numbers.tolist(), starts.tolist(), digests.tolist(), outputs, strict=True)
         for row, number, start, (one, other), answer in told:
             kept = _Kept(start, len(answer), (one, other), answer.copy(), answer.nbytes)
@@ -150,7 +153,7 @@ class Answers:
                     return kept.outputs
             elif steps == 1 and count - number <= self._places and row < self._capacity:
                 at = number % self._places * self._capacity + row
-                if self._next[at] == start + 1 and (self._digest[at] == digest).all():
+                if self._key[at].tolist() == [asked[0] ^ start + 1, asked[1]]:
                     found: Array = self._output[at][None].copy()
                     return found
         return None
@@ -160,7 +163,7 @@ class Answers:
         for number in list(self._long.get(row, ())):
             self._drop(row, number)
         if row < self._capacity:
-            self._next[row :: self._capacity] = 0
+            self._key[row :: self._capacity] = 0
         self._rows.answers[row] = 0
 
     def _forget_older(self, row: int, count: int) -> None:
@@ -182,26 +185,26 @@ class Answers:
 
     def _grow(self) -> None:
         """Follow the rows; with fewer places, or none, where the budget would not hold them all."""
-        capacity, record = self._rows.capacity, 24 + 4 * self._outputs
+        capacity, record = self._rows.capacity, 16 + 4 * self._outputs
         room = self._budget.most_bytes // _TABLE_SHARE - (self._budget.bytes - self._table_bytes)
         places = min(self._budget.each, max(0, room // (capacity * record)))
-        old: tuple[NDArray[Any], ...] = self._next, self._digest, self._output
+        old: tuple[NDArray[Any], ...] = self._key, self._output
         before, width = self._places, self._capacity
         places = min(before, places) if width else places
         self._arrays(places, capacity)
         self._budget.bytes += places * capacity * record - self._table_bytes
         self._table_bytes = places * capacity * record
-        new: tuple[NDArray[Any], ...] = self._next, self._digest, self._output
+        new: tuple[NDArray[Any], ...] = self._key, self._output
         rows = np.arange(width)
         for back in range(1, places + 1):
             number = self._rows.answers[:width] - back
-            there = (number >= 0) & (old[0][number % before * width + rows] > 0)
+            there = (number >= 0) & old[0][number % before * width + rows].any(axis=1)
             number, row = number[there], rows[there]
             for array, part in zip(new, old, strict=True):
                 array[number % places * capacity + row] = part[number % before * width + row]
 
     def _arrays(self, places: int, capacity: int) -> None:
-        self._next = zeros((places * capacity,), np.int64)  # the step after the answer; 0: none lies here
-        self._digest = zeros((places * capacity, 2), np.uint64)
+        # the digest, its first word ⊻ the step after the answer: a call in 128 bits; 0: none lies here
+        self._key = zeros((places * capacity, 2), np.uint64)
         self._output = zeros((places * capacity, self._outputs), np.float32)
         self._places, self._capacity = places, capacity

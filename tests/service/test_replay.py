@@ -14,7 +14,7 @@ from service.rows import Array, Rows
 from tests.fakes import column
 
 KIB = 1024
-PLACE = 28  # bytes of an answer of one number in the table
+PLACE = 20  # bytes of an answer of one number in the table
 ROWS = 5  # that may keep answers
 
 
