@@ -28,6 +28,7 @@ operations = st.lists(
     st.one_of(
         st.tuples(st.just("step"), ids, values, st.booleans()),
         st.tuples(st.just("step"), ids, values, st.booleans()),
+        st.tuples(st.just("burst"), ids, values, st.booleans()),
         st.tuples(st.just("frame"), st.lists(items, min_size=1, max_size=3, unique_by=lambda item: item[0])),
         st.tuples(st.just("retry"), ids),
         st.tuples(st.just("late"), ids, values, st.booleans()),
@@ -84,6 +85,11 @@ class Story:
         named = session.ahead if checked else None
         call = self.it.step(session, *asked, step=named)
         self.expect(call, self.comes_of(id, asked, named))
+
+    async def burst(self, id: str, asked: list[int], checked: bool) -> None:
+        """Single steps behind each other."""
+        for value in asked:
+            await self.step(id, [value], checked)
 
     def comes_of(self, id: str, asked: list[int], named: int | None) -> Any:
         """What a call comes to that was accepted; it may be applied now."""
@@ -224,7 +230,7 @@ async def told(story: list[tuple[Any, ...]], **how: Any) -> None:
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(story=operations, chunk=st.integers(1, 5), batch=st.integers(1, 4), fitness=fitnesses)
+@given(story=operations, chunk=st.integers(1, 5), batch=st.integers(1, 8), fitness=fitnesses)
 def test_every_interleaving_equals_the_sequential_oracle_and_leaves_nothing_behind(
     story: list[tuple[Any, ...]], chunk: int, batch: int, fitness: Fitness
 ) -> None:
