@@ -46,6 +46,20 @@ async def test_nan_in_a_row_fails_that_row_alone(serve: Serve) -> None:
     assert await it.state(bad) == (0, 0)
 
 
+async def test_who_leaves_while_his_values_are_refused_by_themselves_leaves_once(serve: Serve) -> None:
+    it = serve(RunningSum(raises_on=13), in_a_thread=True)
+    it.model.hold()
+    bad, good = it.engine.predict([column(13)]), it.engine.predict([column(1)])
+    await until(lambda: it.model.batches == [[1, 1]])
+    it.model.release()  # the run that waits, and no other
+    it.model.hold()
+    await until(lambda: it.model.batches == [[1, 1], [1]])
+    bad.cancel()
+    await asyncio.sleep(0)
+    it.model.release()
+    assert (await good)[0].tolist() == [[1]]
+
+
 async def test_a_model_that_fails_on_zeros_too_kills_the_engine_and_every_waiter_is_told(serve: Serve) -> None:
     it = serve(started=False, chunk=2)
     session, other = it.open(), it.open("other")

@@ -49,4 +49,5 @@ def outcome(done: Call, index: int) -> Any:
 
 def idle(works: Works) -> bool:
     """Whether every index is free, once."""
-    return sorted(works._free[: works._count].tolist()) == list(range(1, len(works.next)))
+    every = list(range(1, len(works.next)))
+    return works._count == len(every) and sorted(works._free[: works._count].tolist()) == every
