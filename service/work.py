@@ -44,7 +44,7 @@ class Call:
     rows: Index  # [N]; ZERO: a predict
     lengths: Index  # [N] time steps
     asked: Index  # [N] the step that the caller named, or UNCHECKED
-    inputs: Array  # [ΣT, F]
+    inputs: Array  # [ΣT, F], C-contiguous
     ended: "Callable[[Any], None]"  # gets the call
     patience: Patience | None = None
     kept: bool = True  # its answers are kept for a retry
