@@ -47,14 +47,15 @@ async def test_what_is_wrong_with_a_lone_step_is_told_and_changes_nothing(
 
 
 @pytest.mark.parametrize(
-    "how",
-    [{"in_a_thread": True}, {"fitness": Fitness(True, 0.0, 3, seconds_per_step=0.0)}],
+    ("how", "rows"),
+    [({"in_a_thread": True}, 1), ({"fitness": Fitness(True, 0.0, 3, seconds_per_step=0.0)}, 3)],
     ids=["a model worth a thread", "a model that needs company"],
 )
-async def test_a_lone_step_has_what_its_model_needs(serve: Serve, how: dict[str, Any]) -> None:
+async def test_a_lone_step_has_what_its_model_needs(serve: Serve, how: dict[str, Any], rows: int) -> None:
     it = serve(**how)
     session = it.open()
     assert [await outcomes(it.step(session, value)) for value in (1, 2)] == [[[1]], [[3]]]
+    assert it.model.batches == [[1] * rows] * 2
 
 
 async def test_a_lone_step_whose_deadline_has_passed_does_not_run(serve: Serve) -> None:
