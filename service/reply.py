@@ -19,9 +19,15 @@ class Reply(asyncio.Future[_T]):
     def cancel(self, msg: Any = None) -> bool:
         """As asyncio has it."""
         cancelled = super().cancel(msg)
-        if cancelled and self.at_once is not None:
-            self.at_once()
+        if cancelled:
+            self.tell()
         return cancelled
+
+    def tell(self) -> None:
+        """It is done: tell who wants to know at once, and let go of him, who may hold this."""
+        told, self.at_once = self.at_once, None
+        if told is not None:
+            told()
 
 
 def settles(reply: Reply[Any], result: Callable[[Any], Any]) -> Callable[[Call], None]:
@@ -35,7 +41,6 @@ def settles(reply: Reply[Any], result: Callable[[Any], Any]) -> Callable[[Call],
             reply.exception()  # nobody has to look at it
         else:
             reply.set_result(result(call))
-        if reply.at_once is not None:
-            reply.at_once()
+        reply.tell()
 
     return ended

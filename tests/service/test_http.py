@@ -172,8 +172,7 @@ async def test_a_route_whose_caller_left_runs_to_its_end(line: Line) -> None:
 async def test_what_an_engine_replies_is_written_in_its_tick_by_the_name_of_the_request(line: Line) -> None:
     line.http.data_received(request("/v1/models/replied/predict", x_request_id="mine"))
     line.reply.set_result(b"1")
-    assert line.reply.at_once is not None
-    line.reply.at_once()
+    line.reply.tell()
     [answer] = line.wire.written
     assert parts(answer)[1:] == ({"date": "today", "content-length": "1", "in": "mine", "x-request-id": "mine"}, b"1")
 
@@ -184,8 +183,7 @@ async def test_whatever_befalls_an_answer_in_a_tick_it_does_not_reach_the_engine
     line.http.data_received(request("/v1/models/replied/predict"))
     line.wire.closed = True  # and written to all the same, it raises
     line.reply.set_result(b"1")
-    assert line.reply.at_once is not None
-    line.reply.at_once()
+    line.reply.tell()
     [traced] = caplog.records
     assert traced.exc_info is not None and traced.exc_info[0] is AssertionError
 
