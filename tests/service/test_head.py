@@ -1,4 +1,4 @@
-"""Heads read by one pattern: whatever it reads, a parser of HTTP reads alike."""
+"""Heads read at a glance: whatever is read so, a parser of HTTP reads alike."""
 
 from typing import Any
 
