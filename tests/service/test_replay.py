@@ -41,6 +41,10 @@ class Kept:
         outputs = np.full((steps, self.width), start * 10 + row, np.float32)
         self.answers.keep_long(np.array([row]), np.array([start]), digest(start)[None], [outputs])
 
+    def one(self, row: int, start: int) -> None:
+        """Keep an answer of one step of one row."""
+        self.answers.keep_one(row, start, digest(start)[None], np.full((1, self.width), start * 10 + row, np.float32))
+
     def find(self, row: int, start: int, steps: int = 1) -> float | None:
         """The number in the answer, if there is one."""
         found = self.answers.find(row, start, steps, digest(start))
@@ -262,6 +266,31 @@ def test_over_the_budget_less_is_found_and_never_a_wrong_answer(
     story: list[tuple[Any, ...]], each: int, most: int
 ) -> None:
     told(Kept(each=each, capacity=2, most_bytes=most), story, lambda found, true: found in (None, true))
+
+
+def test_lone_steps_are_kept_of_rows_that_came_later_too() -> None:
+    it = Kept(capacity=2)
+    it.rows.allocate()
+    for row in (1, ROWS + 1, 2):
+        it.one(row, 0)
+    assert [it.starts(row) for row in (1, 2, 3, ROWS + 1)] == [[0], [0], [], [0]]
+
+
+def test_lone_steps_push_older_long_answers_out() -> None:
+    it = Kept(each=2)
+    it.long(1, 0)
+    for start in (2, 3):
+        it.one(1, start)
+    assert (it.starts(1), it.starts(1, 2), len(it.budget.long)) == ([2, 3], [], 0)
+
+
+def test_a_kept_answer_holds_nothing_but_itself() -> None:
+    it = Kept()
+    of_many = np.zeros((1000, 1), np.float32)
+    it.answers.keep_long(np.array([1]), np.array([0]), digest(0)[None], [of_many[:2]])
+    found = it.answers.find(1, 0, 2, digest(0))
+    assert found is not None
+    assert not np.shares_memory(found, of_many)
 
 
 lengths = st.lists(st.integers(1, 4), min_size=1, max_size=8)
