@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -121,3 +122,10 @@ def test_every_work_runs_once_in_the_order_of_its_class_and_no_single_step_waits
         assert is_single == (singles and not (single_was_last and longer))
         single_was_last = is_single
     assert len(scheduler) == 0
+
+
+@pytest.mark.parametrize(("rows", "chunk", "steps", "most"), [(1, 64, 999, 8), (1, 5, 999, 5), (100, 64, 399, 3)])
+def test_a_tick_has_no_more_rounds_than_eight_a_chunk_or_its_steps_allow(
+    rows: int, chunk: int, steps: int, most: int
+) -> None:
+    assert Scheduler(Policy(256, chunk, steps)).rounds(rows) == most
