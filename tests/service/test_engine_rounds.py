@@ -5,7 +5,7 @@ import pytest
 from service.errors import DeadlineExceeded, InvalidInput, NonFiniteOutput, ShuttingDown, StepConflict
 from service.selftest import Fitness
 from service.work import Patience
-from tests.fakes import RunningSum, until
+from tests.fakes import RunningSum, column, until
 from tests.service.serving import Serve, answered, outcomes
 from tests.service.test_engine_frames import many
 
@@ -121,3 +121,14 @@ async def test_what_is_aborted_while_its_rounds_run_is_not_applied(serve: Serve)
     assert [session.step for session in sessions] == [0, 0]
     await it.quiet()
     assert await outcomes(it.step(sessions[0], 5, step=0)) == [[5]]
+
+
+async def test_nothing_runs_behind_a_predict(serve: Serve) -> None:
+    it = serve(started=False)
+    session = it.open()
+    steps = [it.step(session, 1), it.step(session, 2)]
+    it.start()
+    await outcomes(*steps)
+    predicts = [it.engine.predict([column(value)]) for value in (3, 4)]  # their works have the indices of the steps
+    assert [(await one)[0].tolist() for one in predicts] == [[[3]], [[4]]]
+    assert it.model.batches == [[2], [1, 1]]
