@@ -1,10 +1,11 @@
 """The floor of the edge: uvicorn, set as the service sets it, and an application that reads and answers."""
 
+import asyncio
 import sys
 from pathlib import Path
 
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class Echo:
@@ -38,13 +39,14 @@ class Echo:
             await send({"type": "websocket.send", "bytes": frame[:4] + after_id})
 
 
-if __name__ == "__main__":
+def serve(app: ASGIApp, ws: type[asyncio.Protocol] | str = "websockets-sansio") -> None:
+    """An application on the port of the command line, by uvicorn as the service sets it."""
     uvicorn.run(
-        Echo(Path(sys.argv[1]).read_bytes()),
+        app,
         port=int(sys.argv[2]),
         loop="uvloop",
         http="httptools",
-        ws="websockets-sansio",
+        ws=ws,  # type: ignore[arg-type]  # one of uvicorn's names, or a protocol
         ws_max_size=2**26,
         ws_per_message_deflate=False,
         ws_ping_timeout=None,
@@ -53,3 +55,7 @@ if __name__ == "__main__":
         server_header=False,
         lifespan="off",
     )
+
+
+if __name__ == "__main__":
+    serve(Echo(Path(sys.argv[1]).read_bytes()))

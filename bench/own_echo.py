@@ -4,9 +4,9 @@ import asyncio
 import sys
 from pathlib import Path
 
-import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from bench.echo import serve
 from service.api.websocket import Socket, WebSocket
 
 
@@ -31,16 +31,4 @@ class Echo:
 
 
 if __name__ == "__main__":
-    uvicorn.run(
-        Echo(Path(sys.argv[1]).read_bytes()),
-        port=int(sys.argv[2]),
-        loop="uvloop",
-        ws=WebSocket,
-        ws_max_size=2**26,
-        ws_per_message_deflate=False,
-        ws_ping_timeout=None,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="off",
-    )
+    serve(Echo(Path(sys.argv[1]).read_bytes()), WebSocket)

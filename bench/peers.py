@@ -20,6 +20,7 @@ from bench.servers import Server
 from bench.workshop import Workshop
 
 Run = Callable[[], Tally | float]  # one repeat: what was counted, or steps/s
+Start = Callable[[Load, str, Server, Workshop], AbstractContextManager[Run]]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Peer:
     """Its name in the table, and how it is made ready for a load of a model that the service, too, stands ready for."""
 
     says: str
-    start: Callable[[Load, str, Server, Workshop], AbstractContextManager[Run]]
+    start: Start
 
 
 def in_process(batch: int) -> Peer:
@@ -53,20 +54,17 @@ def _sixty_lines(load: Load, model: str, carousel: Server, shop: Workshop) -> It
         yield partial(shop.checked, load, model, server)
 
 
-@contextmanager
-def _uvicorn_echo(load: Load, model: str, carousel: Server, shop: Workshop) -> Iterator[Run]:
-    answer = shop.folder / "answer"
-    answer.write_bytes(_real_answer(load, model, carousel))
-    with servers.uvicorn_echo(answer, shop.log("uvicorn-echo")) as server:
-        yield partial(shop.generator.run, load, model, server.port, shop.seconds, bare=True)
+def _echo(started: Callable[[Path, Path], AbstractContextManager[Server]]) -> Start:
+    """What answers the bytes of a real answer."""
 
+    @contextmanager
+    def start(load: Load, model: str, carousel: Server, shop: Workshop) -> Iterator[Run]:
+        answer = shop.folder / f"{started.__name__}-answer"
+        answer.write_bytes(_real_answer(load, model, carousel))
+        with started(answer, shop.log(started.__name__)) as server:
+            yield partial(shop.generator.run, load, model, server.port, shop.seconds, bare=True)
 
-@contextmanager
-def _own_echo(load: Load, model: str, carousel: Server, shop: Workshop) -> Iterator[Run]:
-    answer = shop.folder / "own-answer"
-    answer.write_bytes(_real_answer(load, model, carousel))
-    with servers.own_echo(answer, shop.log("own-echo")) as server:
-        yield partial(shop.generator.run, load, model, server.port, shop.seconds, bare=True)
+    return start
 
 
 @contextmanager
@@ -79,8 +77,8 @@ def _c_echo(load: Load, model: str, carousel: Server, shop: Workshop) -> Iterato
 
 
 SIXTY = Peer("the sixty-line service", _sixty_lines)
-ECHO = Peer("uvicorn echo of the same bytes", _uvicorn_echo)
-OWN_ECHO = Peer("the same echo by our own connection", _own_echo)
+ECHO = Peer("uvicorn echo of the same bytes", _echo(servers.uvicorn_echo))
+OWN_ECHO = Peer("the same echo by our own connection", _echo(servers.own_echo))
 CEILING = Peer("C echo: the generator's ceiling", _c_echo)
 
 

@@ -27,9 +27,9 @@ from service.scheduler import Scheduler
 from service.selftest import Fitness
 from service.sessions import Session, Sessions
 from service.statistics import EngineStatistics, Tally
+from service.ticks import Ticks
 from service.work import UNCHECKED, Answer, Call, One, Patience
 
-_TURNS = 3  # of the loop before a tick, at most: what comes while others are read goes with them
 _LONGEST_NUMBER = 25  # characters of a number in JSON, as programs write it
 PENDING = 1024  # calls that may wait on one session
 
@@ -68,9 +68,8 @@ class Engine:
         scheduler = Scheduler(policy)
         sizes = {"features": model.features, "outputs": model.outputs}
         self._queue = Queue(self.rows, self.answers, gate, scheduler, tally=self._tally, clock=clock, **sizes)
-        self._runner = Runner(
-            model, fitness, self.rows, self._queue.works, self._tally, chunk=policy.chunk, clock=clock
-        )
+        runner = Runner(model, fitness, self.rows, self._queue.works, self._tally, chunk=policy.chunk, clock=clock)
+        self._ticks = Ticks(self._queue, runner, self._tally)
 
     def __repr__(self) -> str:
         return f"<Engine {self.name}/{self.version}: {self._queue!r}, {self.rows!r}>"
@@ -257,64 +256,14 @@ class Engine:
         """A frozen view."""
         return self._tally.frozen(self.gate, alive=self.dead is None)
 
-    # The loop.
-
     async def run(self) -> None:
-        """Schedule, run, apply; until cancelled, or until the model itself fails: then every waiter is told.
-
-        A tick takes what one turn of the loop delivered: there is no timer, and the next batch fills while it runs.
-        """
+        """Run what is accepted; until cancelled, or until the model itself fails: then every waiter is told."""
         try:
-            while True:
-                idle = not self._queue.ready.is_set()
-                await self._queue.ready.wait()
-                if not (idle and self._alone()):
-                    await self._gathered()
-                    if not self._alone():
-                        await self._tick()
+            await self._ticks.run()
         except Exception as error:  # whatever it was, nobody may wait for a dead engine
             _log.error("engine %s/%s died", self.name, self.version, exc_info=error)
             self.dead = error
             self._queue.abort(self._failure())
-
-    def _alone(self) -> bool:
-        """Whether all there was to do was one step, which is done: it waits for nobody, and needs no batch.
-
-        A third of what a caller waits for who has the server for himself (`python -m bench --only lone`).
-        """
-        call = self._queue.alone()
-        outputs = None if call is None else self._runner.alone(call)
-        if call is None or outputs is None:
-            return False
-        begin = time.perf_counter()
-        self._queue.answered(call, outputs)
-        self._tally.answering.add(time.perf_counter() - begin)
-        return True
-
-    async def _gathered(self) -> None:
-        """Return when a turn of the loop has brought nothing more, or after so many."""
-        for _ in range(_TURNS):
-            seen = len(self._queue)
-            await asyncio.sleep(0)
-            if len(self._queue) == seen:
-                return
-
-    async def _tick(self) -> None:
-        """Run the next batch and settle what became of each work.
-
-        `ended` is the unit that a durable store will commit, before any of its works is answered.
-        """
-        batch = self._queue.next_batch()
-        if not batch:
-            return
-        outcome = await self._runner.run(batch)
-        begin = time.perf_counter()
-        self._queue.running(batch[0].ids)
-        self._queue.goes_on(outcome.going_on)
-        self._queue.finish(outcome.ended)
-        for work, error in outcome.refused:
-            self._queue.fail(work, error)
-        self._tally.answering.add(time.perf_counter() - begin)
 
     # The door.
 
