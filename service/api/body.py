@@ -90,14 +90,14 @@ def deadline(headers: Mapping[bytes, bytes]) -> float | None:
 
 
 class Json(Response):
-    """A JSON answer with the two headers that it needs; the framework's own way to them takes longer than its JSON."""
+    """A JSON answer with the headers that it needs; the framework's own way to them takes longer than its JSON."""
 
-    media_type = "application/json"
-
-    def __init__(self, content: bytes, status: int) -> None:
+    def __init__(self, content: bytes, status: int, kind: str = "application/json", retry_after: int = 0) -> None:
         self.body, self.status_code, self.background = content, status, None
         length = str(len(content)).encode()
-        self.raw_headers = [(b"content-length", length), (b"content-type", b"application/json")]
+        self.raw_headers = [(b"content-length", length), (b"content-type", kind.encode())]
+        if retry_after:
+            self.raw_headers.append((b"retry-after", str(retry_after).encode()))
 
 
 def answer(content: Any, status: int = 200) -> Response:
@@ -107,7 +107,5 @@ def answer(content: Any, status: int = 200) -> Response:
 
 def problem(error: CarouselError) -> Response:
     """The RFC 9457 answer to an error."""
-    headers = {}
-    if "retry_after_ms" in error.extra:
-        headers["Retry-After"] = str(max(1, math.ceil(error.extra["retry_after_ms"] / 1000)))
-    return Response(dump(error.problem()), error.status, headers, media_type=PROBLEM)
+    seconds = max(1, math.ceil(error.extra["retry_after_ms"] / 1000)) if "retry_after_ms" in error.extra else 0
+    return Json(dump(error.problem()), error.status, PROBLEM, seconds)
