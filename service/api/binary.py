@@ -37,7 +37,7 @@ class Binary:
         if n != 1:
             return None
         try:
-            session, served = self._channels.session(channel)
+            row, served = self._channels.row(channel)
         except CarouselError:
             return None
         model = served.engine.model
@@ -51,7 +51,7 @@ class Binary:
             else:
                 self._send(frames.lone_answer(content, call.start + length, call.outputs), size)
 
-        return One(session.row, step if step >= UNCHECKED else LAST, inputs, ended), size, served.engine
+        return One(row, step if step >= UNCHECKED else LAST, inputs, ended), size, served.engine
 
     def _many(self, content: bytes, told: View) -> Asked:
         def blame(channel: int) -> None:

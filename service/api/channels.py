@@ -46,6 +46,7 @@ class Channels:
         self._last = 0
         # channels → their rows, while none of them is lost, and when the first of them may be idle for too long
         self._found: dict[bytes, tuple[Index, Served, int, float]] = {}
+        self._ones: dict[int, tuple[int, Served, int, float]] = {}  # a channel alone, likewise
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -76,6 +77,7 @@ class Channels:
     def close(self, channel: int) -> None:
         """Forget a channel."""
         self._found.clear()
+        self._ones.clear()
         at = self._at(channel)
         id = self._ids.pop(at)
         del self._numbers[at], self._births[at]
@@ -100,6 +102,18 @@ class Channels:
         if session.birth != self._births[at]:
             raise SessionNotFound(f"session {session.id!r} of channel {channel} is gone; another has its id now")
         return session, self._served[session.home]
+
+    def row(self, channel: int) -> tuple[int, Served]:
+        """The row of the live session of a channel."""
+        if (found := self._ones.get(channel)) is not None:  # as below
+            row, served, losses, awake = found
+            if losses == served.engine.rows.losses and self._all.now() < awake:
+                return row, served
+        session, served = self.session(channel)
+        if len(self._ones) == _FOUND:
+            self._ones.clear()
+        self._ones[channel] = session.row, served, served.engine.rows.losses, session.deadline
+        return session.row, served
 
     def rows(self, channels: bytes, blame: Blame) -> tuple[Index, Served]:
         """The rows of live sessions, [N], of one version of a model.

@@ -99,3 +99,25 @@ async def test_a_session_that_takes_over_the_row_of_another_takes_over_no_channe
     channels.close(2)
     channels.close(1)
     assert channels.open(heir, it.engine, FILE) == 3
+
+
+async def test_a_lone_channel_is_known_until_its_session_is_idle_for_too_long_lost_or_closed(serve: Serve) -> None:
+    it = serve(started=False, most=100)
+    channels = Channels(it.sessions)
+    sessions = [it.open(str(index)) for index in range(70)]
+    for session in sessions:
+        channels.open(session, it.engine, FILE)
+    for _ in range(2):
+        assert [channels.row(number)[0] for number in range(1, 71)] == [session.row for session in sessions]
+        it.clock.advance(0.6 * TTL)
+        for session in sessions[:69]:
+            it.sessions.touch(session)
+    with pytest.raises(SessionExpired):
+        channels.row(70)
+    it.sessions.delete(sessions[68])
+    with pytest.raises(SessionNotFound):
+        channels.row(69)
+    channels.close(68)
+    with pytest.raises(ChannelNotFound):
+        channels.row(68)
+    assert channels.row(67) == (sessions[66].row, channels.row(1)[1])
