@@ -8,7 +8,7 @@ from bench.servers import Server
 from bench.workshop import Workshop
 
 _SHORT, _LONG = 6.0, 60.0
-_QUEUE = 64  # rows that may wait: an eighth of a second of this load
+_QUEUE = 64  # rows that may wait: an eighth of a second of 64-step requests of M, and less than a tick of single steps
 _FLAT, _RECOVERED = Bound(1.05, at_most=True), Bound(1.3, at_most=True)
 
 

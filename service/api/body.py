@@ -10,10 +10,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api.texts import dump, parse
+from service.api.texts import dump
 from service.errors import CarouselError, InvalidRequest, PayloadTooLarge, UnsupportedEncoding
-
-__all__ = ["PROBLEM", "Json", "answer", "deadline", "dump", "parse", "problem", "read"]
 
 PROBLEM = "application/problem+json"
 _WINDOW = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from service.api import body, head
 from service.api.head import Head
 from service.api.hot import LEFT, Asked, Hot, Route
+from service.api.texts import dump
 from service.errors import CarouselError, InvalidRequest
 from service.reply import Reply
 
@@ -203,7 +204,7 @@ class Exchange:
 
 def refusal(detail: str) -> bytes:
     """An answer to bytes that are no HTTP request."""
-    content = body.dump(InvalidRequest(detail).problem())
+    content = dump(InvalidRequest(detail).problem())
     lines = (
         f"HTTP/1.1 400 Bad Request\r\ncontent-type: {body.PROBLEM}\r\ncontent-length: {len(content)}\r\n"
         f"x-request-id: {secrets.token_urlsafe(12)}\r\nconnection: close\r\n\r\n"
