@@ -40,9 +40,7 @@ class Calls:
 
     async def steps(self, asked: Asked, id: str) -> Response:
         """Advance a session by T steps."""
-        content = asked.content
-        read = parse(content) if len(content) <= _SMALL else await self._read(content, lambda: self._home(id))
-        known = fields(read, "body", _INPUTS, _STEP)
+        known = fields(await self._read(asked, lambda: self._home(id)), "body", _INPUTS, _STEP)
         session = self._sessions.get(id)
         engine, served = self._of(session)
         step = views.step(known, "body")
@@ -54,7 +52,8 @@ class Calls:
 
     async def many_steps(self, asked: Asked, model: str, version: str | None = None) -> Response:
         """Advance many sessions of a model in one call."""
-        known = fields(await self._aside.parse(asked.content), "body", {"items": list}, {"open": bool})
+        read = await self._read(asked, lambda: self._repository.ready(model, version)[0])
+        known = fields(read, "body", {"items": list}, {"open": bool})
         self._repository.ready(model, version)
         if not known["items"]:
             raise InvalidInput("items: empty")
@@ -64,7 +63,7 @@ class Calls:
 
     async def predict(self, asked: Asked, model: str, version: str | None = None) -> Response:
         """Run whole sequences, each from the zero state."""
-        read = await self._read(asked.content, lambda: self._repository.ready(model, version)[0])
+        read = await self._read(asked, lambda: self._repository.ready(model, version)[0])
         known = fields(read, "body", {"sequences": list}, {})
         engine, served = self._repository.ready(model, version)
         if not known["sequences"]:
@@ -81,11 +80,14 @@ class Calls:
     async def _answer(self, content: Any, numbers: int) -> Response:
         return body.Json(await self._aside.dump(content, numbers), 200)
 
-    async def _read(self, content: bytes, find: Callable[[], Engine]) -> dict[str, Any]:
-        """What is in a body, unless there is no room for so much: under load the parsing would starve the model."""
-        if len(content) > _SMALL:
-            with suppress(ModelNotFound, VersionNotFound, SessionNotFound, SessionExpired):  # told in its turn
-                find().spare(len(content))
+    async def _read(self, asked: Asked, find: Callable[[], Engine]) -> dict[str, Any]:
+        """What is in a body, unless there is no room for so much: to read and parse it would starve the model."""
+        if asked.content is None:
+            _spare(find, asked.length)
+        content = await asked.read()
+        if len(content) <= _SMALL:
+            return parse(content)
+        _spare(find, len(content))
         return await self._aside.parse(content)
 
     def _home(self, id: str) -> Engine:
@@ -93,3 +95,8 @@ class Calls:
 
     def _of(self, session: Session) -> tuple[Engine, OnnxModel]:
         return self._repository.ready(session.model, session.version)
+
+
+def _spare(find: Callable[[], Engine], length: int) -> None:
+    with suppress(ModelNotFound, VersionNotFound, SessionNotFound, SessionExpired):  # told in its turn
+        find().spare(length)

@@ -4,6 +4,7 @@ They are routes of the application too, by which they are documented, and by whi
 not of the usual kind. Knows paths; what a route does is given to it, and HTTP is left to its caller.
 """
 
+import asyncio
 import re
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
@@ -12,18 +13,46 @@ from starlette.responses import Response
 
 from service.api import body
 from service.api.edge import Edge
+from service.errors import InvalidRequest
+from service.reply import Reply
 
 LEFT = 499  # nobody reads it; it is what is counted when the caller leaves before he is answered
 
 
 class Asked:
-    """What a hot route is asked: the whole body, by a caller who may be impatient, and may leave."""
+    """What a hot route is asked: a body, maybe still on its way, by a caller who may be impatient, and may leave."""
 
-    __slots__ = ("abandon", "content", "deadline")
+    __slots__ = ("_arrival", "_headers", "abandon", "content", "deadline", "length")
 
-    def __init__(self, content: bytes, headers: Mapping[bytes, bytes]) -> None:
-        self.content, self.deadline = content, body.deadline(headers)
+    def __init__(self, headers: Mapping[bytes, bytes], length: int, content: bytes | None) -> None:
+        self._headers, self.length, self.content = headers, length, content  # the whole body; None: it is on its way
+        self._arrival: Reply[bytes] | None = None
+        self.deadline: float | None = None  # known with the body: it counts from the last byte
         self.abandon: Callable[[], object] | None = None  # what to do if the caller leaves: it cancels the route
+
+    async def read(self) -> bytes:
+        """The whole body. Raises InvalidRequest: it is cut off, or see `body.deadline`."""
+        content = self.content
+        if content is None:
+            self._arrival = Reply(loop=asyncio.get_running_loop())
+            content = await self._arrival
+        self.deadline = body.deadline(self._headers)
+        return content
+
+    def arrive(self, content: bytes) -> None:
+        """The body is there."""
+        self.content = content
+        if self._arrival is not None:
+            self._arrival.set_result(content)
+            self._arrival.tell()
+
+    def leave(self) -> None:
+        """The caller has left."""
+        if self.content is None and self._arrival is not None:  # nobody reads the answer; it counts as his fault
+            self._arrival.set_exception(InvalidRequest("the body is cut off"))
+            self._arrival.tell()
+        elif self.abandon is not None:
+            self.abandon()
 
 
 Route = Callable[[Asked, str], Coroutine[Any, Any, Response]]  # the name is what stands in the braces of its path

@@ -11,7 +11,6 @@ from typing import Any
 
 from starlette.responses import Response
 from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.api import body, head
@@ -33,7 +32,7 @@ class Http(HttpToolsProtocol):
 
     def __init__(self, hot: Hot, most: int, **how: Any) -> None:
         super().__init__(**how)
-        self.hot, self._most = hot, min(most, HIGH_WATER_LIMIT)  # bytes of a body; longer ones are read by and by
+        self.hot, self._most = hot, most  # bytes of a body
 
     def data_received(self, data: bytes) -> None:
         """Begin or go on with an exchange; what is not of one is for the parser, and a matter of ASGI."""
@@ -109,26 +108,35 @@ class Exchange:
     """A request of a hot route and its answer, where uvicorn has a cycle of its own: it looks at the public attributes,
     and tells by `message_event` that the connection is lost.
 
-    The route runs without a task: it begins with the last byte, and goes on when the future is done that it waits for,
-    which is in the tick itself where an engine answers.
+    The route runs without a task: it begins with the head, and goes on when the future is done that it waits for, which
+    is in the tick itself where an engine answers. It may answer before the body is there; the rest is then thrown away.
     """
 
     more_body, keep_alive, disconnected, response_complete = True, True, False, False
-    _body = b""
-    _running: Coroutine[Any, Any, Response] | None = None
+    _asked: Asked | None = None
+    _running: Coroutine[Any, Any, Response] | None = None  # until it answers
 
     def __init__(self, http: Http, found: tuple[str, Route, str], request: Head) -> None:
         self._http, self._found, self._request, self._begin = http, found, request, time.perf_counter()
+        self._missing = request.length  # bytes of the body
         self._context = copy_context()  # of its log lines
 
     def take(self, data: bytes) -> bytes:
-        """Take what data have of the body, and begin if that is all of it → what is left of them."""
-        missing = self._request.length - len(self._body)
-        self._body += data[:missing]
-        if len(data) >= missing:
-            self.more_body = False
-            self._context.run(self._start)
-        return data[missing:]
+        """Take what data have of the body → what is left of them."""
+        mine, rest = (data, b"") if len(data) <= self._missing else (data[: self._missing], data[self._missing :])
+        self._missing -= len(mine)
+        self.more_body = self._missing > 0
+        if self._asked is None:
+            self._pieces = [mine]
+            self._asked = Asked(self._request.headers, self._request.length, None if self.more_body else mine)
+            self._context.run(self._start, self._asked)
+        elif self._running is not None:
+            self._pieces.append(mine)
+            if not self.more_body:
+                self._asked.arrive(b"".join(self._pieces))
+        elif not self.more_body:
+            self._finish()
+        return rest
 
     @property
     def message_event(self) -> "Exchange":
@@ -137,25 +145,18 @@ class Exchange:
 
     def set(self) -> None:
         """See message_event."""
-        if self.response_complete:
-            return
-        if self._running is None:
-            self._context.run(self._start)
-        elif self._asked.abandon is not None:
-            self._asked.abandon()
+        if self._running is not None and self._asked is not None:
+            self._asked.leave()
 
-    def _start(self) -> None:
+    def _start(self, asked: Asked) -> None:
         self._id = self._http.hot.edge.name(self._request.headers)
-        self._running = self._run()
+        self._running = self._run(asked)
         self._go_on()
 
-    async def _run(self) -> Response:
+    async def _run(self, asked: Asked) -> Response:
         _, route, name = self._found
         try:
-            if self.disconnected:
-                raise InvalidRequest("the body is cut off")  # nobody reads it; it is counted as the caller's fault
-            self._asked = Asked(self._body, self._request.headers)
-            return await route(self._asked, name)
+            return await route(asked, name)
         except CarouselError as error:
             return body.problem(error)
         except Exception:
@@ -193,13 +194,19 @@ class Exchange:
             headers.append((b"connection", b"close"))
         lines = [b"%b: %b\r\n" % header for header in headers]
         http.transport.write(b"".join((STATUS_LINE[response.status_code], *lines, b"\r\n", response.body)))
-        if not self.keep_alive:
-            http.transport.close()
-        http.on_response_complete()
+        if not self.more_body:
+            self._finish()
 
     def _end(self, status: int) -> None:
-        self.response_complete = True
+        self._running = None
         self._http.hot.edge.note("POST", self._found[0], self._request.path.decode("ascii"), status, self._begin)
+
+    def _finish(self) -> None:
+        """The answer is written and the body is through: on to the next exchange."""
+        self.response_complete = True
+        if not self.keep_alive:
+            self._http.transport.close()
+        self._http.on_response_complete()
 
 
 def refusal(detail: str) -> bytes:

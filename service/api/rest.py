@@ -142,7 +142,8 @@ class Rest:
         return body.answer(await engine.replace(session, snapshot.step, snapshot.state, self._told))
 
     async def _asked(self, request: Request) -> Asked:
-        return Asked(await body.read(request, self._settings.max_body_bytes), dict(request.scope["headers"]))
+        content = await body.read(request, self._settings.max_body_bytes)
+        return Asked(dict(request.scope["headers"]), len(content), content)
 
     async def _object(self, request: Request) -> dict[str, Any]:
         return await self._aside.parse(await body.read(request, self._settings.max_body_bytes))

@@ -61,9 +61,10 @@ class Line:
         self.http.connection_made(self.wire)
 
     async def _echo(self, asked: Asked, id: str) -> Response:
+        content = await asked.read()
         self.asked.append((id, asked))
         await asyncio.shield(self.turn)
-        return Response(asked.content, headers={"what": id})
+        return Response(content, headers={"what": id})
 
     async def _do(self, asked: Asked, what: str) -> Response:
         if what == "overloaded":

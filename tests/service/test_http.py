@@ -1,5 +1,6 @@
 """Hot routes below ASGI, without a socket: when they are served, by whom, and what becomes of callers who leave."""
 
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -40,12 +41,47 @@ async def test_a_request_may_come_in_pieces_by_whichever_way_it_is_served_then()
         assert content == (b"0123456789" if head_came_whole else b"by ASGI")
 
 
-async def test_a_route_begins_with_the_last_byte(line: Line) -> None:
-    whole = request()
-    line.http.data_received(whole[:-1])
-    assert not line.asked
+async def test_a_body_is_read_with_its_last_byte(line: Line) -> None:
+    whole = request(x_request_timeout_ms="1000")
+    for piece in (whole[:-2], whole[-2:-1]):
+        line.http.data_received(piece)
+        assert not line.asked
+    now = time.monotonic()
     line.http.data_received(whole[-1:])
-    assert [id for id, _ in line.asked] == ["s"]
+    [(id, asked)] = line.asked
+    assert id == "s" and asked.deadline >= now + 1
+
+
+@pytest.mark.parametrize("cut", [0, 1, 5])
+async def test_a_route_may_answer_before_it_has_read_the_body(line: Line, cut: int) -> None:
+    refused, body = request("/v1/models/overloaded/predict", b""), b"123456"
+    refused = refused.replace(b"content-length: 0", b"content-length: 6")
+    line.http.data_received(refused + body[:cut])
+    [answer] = await line.answers()
+    assert parts(answer)[0] == "HTTP/1.1 503 Service Unavailable"
+    line.http.data_received(body[cut:5])
+    line.turn.set_result(None)
+    line.http.data_received(body[5:])
+    line.http.data_received(request())
+    assert parts((await line.answers())[1])[2] == b"abc", "the rest of the body is thrown away"
+    assert line.counted == {("POST", PREDICT, 503): 1, ("POST", STEPS, 200): 1}
+
+
+async def test_a_server_that_shuts_down_reads_what_it_has_answered(line: Line) -> None:
+    refused = request("/v1/models/overloaded/predict")
+    line.http.data_received(refused[:-1])
+    await line.answers()
+    line.http.shutdown()
+    assert not line.wire.closed, "a reset would overtake the answer"
+    line.http.data_received(refused[-1:])
+    assert line.wire.closed
+
+
+async def test_a_caller_who_leaves_with_his_answer_is_counted_once(line: Line) -> None:
+    line.http.data_received(request("/v1/models/overloaded/predict")[:-1])
+    line.http.connection_lost(None)
+    assert len(await line.answers()) == 1
+    assert line.counted == {("POST", PREDICT, 503): 1}
 
 
 async def test_requests_sent_ahead_are_answered_in_their_order_by_whichever_way(line: Line) -> None:
