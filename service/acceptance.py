@@ -39,12 +39,12 @@ class Acceptance:
             if regular := [call for call in calls if call not in irregular]:
                 self.accept(regular)
             return
-        self._begin(bundle, ahead, self._digester.of(bundle.inputs, bundle.lengths, bundle.each))
+        self._begin(bundle, ahead, self._digester.of(bundle.inputs, bundle.lengths))
 
     def _decide(self, call: Call) -> None:
         """A call of which not every step is the next one: repeats of kept or waiting calls, or a conflict."""
         bundle = self._bundle([call])
-        digests = self._digester.of(bundle.inputs, bundle.lengths, bundle.each)
+        digests = self._digester.of(bundle.inputs, bundle.lengths)
         ahead = self._rows.ahead[bundle.rows]
         new, kept, waiting = [], {}, {}
         for index, (session, asked) in enumerate(zip(bundle.rows.tolist(), bundle.asked.tolist(), strict=True)):

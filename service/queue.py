@@ -128,7 +128,7 @@ class Queue:
         rows.step[row] = rows.ahead[row] = start + 1
         rows.waiting[row] = 0
         self._accepted.touch(row)
-        self._answers.keep_one(row, start, self._digester.of(call.inputs, _ONE, each=1), outputs)
+        self._answers.keep_one(row, start, self._digester.of(call.inputs, _ONE), outputs)
         call.outputs, call.start, call.left = outputs, start, 0
         self._arrived.clear()
         self._accepted.ended.append(call)

@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from xxhash import xxh3_128_digest
 
 from service.rows import Array, Index, Rows, zeros
 
 Digests = NDArray[np.uint64]
 
-_BLOCK = 4096  # steps; of each by itself a long sequence would leave factors behind, more than its inputs
+_ONE = np.ones(1, np.int64)
 _OLDER_BYTES = 64 * 2**10  # of all but a session's newest answer
 RECORD_BYTES = 400  # about what keeping an answer by itself costs beside its numbers
 _TABLE_SHARE = 2  # of the budget, one part in so many may be tables of one-step answers
@@ -21,41 +22,26 @@ class Digester:
     """Stands for the float32 bits of inputs, in 128 bits: equal inputs have equal digests, in whatever company and in
     every process, and different ones are not to be met.
 
-    Two sums of the words of a step [F], each times a fixed random odd number, modulo 2**64 (multilinear hashing); of
-    the steps of a block the same again, and of the blocks of a sequence.
+    Of one step [F] it is two sums of its words, each times a fixed random odd number, modulo 2**64 (multilinear
+    hashing), for many steps at once; of longer inputs it is XXH3.
     """
 
     def __init__(self, features: int) -> None:
         random = np.random.default_rng(features)
         self._factors = random.integers(0, 2**64, (features, 2), dtype=np.uint64) | np.uint64(1)
-        self._random = np.random.default_rng(0)
-        self._blocks = np.ones((1, 2), np.uint64)  # factors of as many as were met
-        self._steps = np.concatenate([self._blocks, self._drawn(_BLOCK - 1)])  # of a block
 
-    def of(self, inputs: Array, lengths: Index, each: int = 0) -> Digests:
-        """Of N sequences that lie in inputs [ΣT, F] one behind the other → [N, 2]. `each`: the length of all, or 0."""
-        steps = np.ascontiguousarray(inputs).view(np.uint32).astype(np.uint64) @ self._factors
+    def of(self, inputs: Array, lengths: Index) -> Digests:
+        """Of N sequences that lie in inputs [ΣT, F] one behind the other → [N, 2]."""
+        inputs = np.ascontiguousarray(inputs)
         if len(inputs) == len(lengths):
-            return steps
-        weights = self._weights(each or int(lengths.max()))
-        if each:
-            weighed: Digests = (steps.reshape(len(lengths), each, 2) * weights).sum(axis=1)
-            return weighed
-        begins = np.cumsum(lengths) - lengths
-        place = np.arange(len(inputs)) - np.repeat(begins, lengths)
-        return np.add.reduceat(steps * weights[place], begins, axis=0)
+            words: Digests = inputs.view(np.uint32).astype(np.uint64) @ self._factors
+            return words
+        ends = np.cumsum(lengths).tolist()
+        digests = [self._one(inputs[begin:end]) for begin, end in zip([0, *ends], ends, strict=False)]
+        return np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
 
-    def _weights(self, steps: int) -> Digests:
-        """The factors of the first steps of a sequence, [T, 2]."""
-        if steps <= _BLOCK:
-            return self._steps[:steps]
-        blocks = -(-steps // _BLOCK)
-        self._blocks = np.concatenate([self._blocks, self._drawn(max(0, blocks - len(self._blocks)))])
-        weights: Digests = (self._blocks[:blocks, None] * self._steps).reshape(-1, 2)
-        return weights[:steps]
-
-    def _drawn(self, count: int) -> Digests:
-        return self._random.integers(0, 2**64, (count, 2), dtype=np.uint64) | np.uint64(1)
+    def _one(self, inputs: Array) -> bytes:
+        return self.of(inputs, _ONE).tobytes() if len(inputs) == 1 else xxh3_128_digest(inputs.data)
 
 
 class Budget:

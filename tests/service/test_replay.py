@@ -313,31 +313,13 @@ def test_a_digest_is_the_same_in_any_company(lengths: list[int], features: int, 
 
 def test_a_digest_is_the_same_in_every_process() -> None:
     assert digests(2, np.array([[1, 2]], np.float32)) == [[7758449589258027008, 17461153532034940928]]
-    two = [[18134524507774255104, 16973308707481845760]]
-    assert digests(1, column(1, 2)) == two
-    digester = Digester(1)
-    digester.of(column(*range(50)), np.array([50]))
-    assert digester.of(column(1, 2), np.array([2])).tolist() == two  # whatever it saw before
+    assert digests(1, column(1, 2)) == [[11771113945191822149, 7626794694331588803]]
 
 
-def test_long_sequences_have_their_digests_in_any_company_and_leave_few_factors_behind() -> None:
-    long, short, digester = np.arange(10_000, dtype=np.float32)[:, None], column(1, 2), Digester(1)
-    [alone] = digests(1, long)
-    assert digests(1, short, long) == [*digests(1, short), alone]
-    digester.of(np.ones((50_000, 1), np.float32), np.array([50_000]))
-    assert len(digester._steps) + len(digester._blocks) < 5_000
-    assert digester.of(np.concatenate([long] * 2), np.array([len(long)] * 2), each=len(long)).tolist() == [alone] * 2
-
-
-@pytest.mark.parametrize("by", [1, 4096, 5000], ids=["by a step", "by a block", "by some steps"])
+@pytest.mark.parametrize("by", [1, 4096, 5000])
 def test_a_long_sequence_that_is_shifted_has_another_digest(by: int) -> None:
     long = np.arange(3 * 4096, dtype=np.float32)[:, None]
     assert digests(1, long) != digests(1, np.roll(long, by, axis=0))
-
-
-def test_sequences_of_one_length_have_the_digests_that_they_have_in_any_company() -> None:
-    inputs = column(*range(12))
-    assert (Digester(1).of(inputs, np.full(4, 3), each=3) == Digester(1).of(inputs, np.full(4, 3))).all()
 
 
 @pytest.mark.parametrize(
