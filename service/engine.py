@@ -113,7 +113,7 @@ class Engine:
 
     def step(
         self, session: Session, inputs: Array, step: int | None = None, deadline: float | None = None
-    ) -> Awaitable[Answer]:
+    ) -> Reply[Answer]:
         """Accept a call on a session: inputs [T, F], `step` the index of the first of them → the answer to await.
 
         Raises:
@@ -125,6 +125,7 @@ class Engine:
         answer: Reply[Answer] = Reply(loop=asyncio.get_running_loop())
         call = One(session.row, step, inputs, settles(answer, One.only), patience=_patience(deadline))
         self._counted(self.submit, call)
+        answer.hurry = self._hurry
         return answer
 
     def accept(
@@ -260,10 +261,20 @@ class Engine:
         """Run what is accepted; until cancelled, or until the model itself fails: then every waiter is told."""
         try:
             await self._ticks.run()
-        except Exception as error:  # whatever it was, nobody may wait for a dead engine
-            _log.error("engine %s/%s died", self.name, self.version, exc_info=error)
-            self.dead = error
-            self._queue.abort(self._failure())
+        except Exception as error:
+            self._die(error)
+
+    def _hurry(self) -> None:
+        try:
+            self._ticks.hurry()
+        except Exception as error:
+            self._die(error)
+
+    def _die(self, error: Exception) -> None:
+        """Whatever it was, nobody may wait for a dead engine."""
+        _log.error("engine %s/%s died", self.name, self.version, exc_info=error)
+        self.dead = error
+        self._queue.abort(self._failure())
 
     # The door.
 

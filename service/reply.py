@@ -10,11 +10,12 @@ _T = TypeVar("_T")
 
 
 class Reply(asyncio.Future[_T]):
-    """A future. Who drives a coroutine himself may be told `at_once`, in the tick that answers his call and not a turn
-    of the loop later; nothing that he does then may raise.
+    """A future. Who drives a coroutine himself may be told `at_once`, in the tick that answers his call, and may
+    `hurry` a call that came alone; nothing that he does when he is told may raise.
     """
 
     at_once: Callable[[], None] | None = None
+    hurry: Callable[[], object] | None = None
 
     def cancel(self, msg: Any = None) -> bool:
         """As asyncio has it."""

@@ -32,7 +32,6 @@ class Version:
     state: Literal["loading", "ready", "unavailable"] = "loading"
     reason: str | None = None
     engine: Engine | None = None
-    served: OnnxModel | None = None
 
 
 class Repository:
@@ -41,6 +40,7 @@ class Repository:
     def __init__(self, folder: Path, start: Callable[[OnnxModel, Fitness, str, str], Engine]) -> None:
         self._start = start
         self.models: dict[str, dict[str, Version]] = {}
+        self._ready: dict[tuple[str, str | None], tuple[Engine, OnnxModel]] = {}  # None: the default version
         for path in sorted(folder.glob("*/*/model.onnx")):
             name, version = path.parent.parent.name, path.parent.name
             if not NAME.fullmatch(name) or not _VERSION.fullmatch(version):
@@ -70,13 +70,17 @@ class Repository:
                 one.state, one.reason = "unavailable", f"{type(error).__name__}: {error}"
                 _log.exception("%s/%s is unavailable", one.model, one.version)
             else:
-                one.served, one.engine, one.state = model, engine, "ready"
+                one.engine, one.state = engine, "ready"
+                self._ready[one.model, one.version] = self._ready[one.model, None] = (
+                    engine,
+                    model,
+                )  # greater than before
                 _log.info("%s/%s is ready: %s", one.model, one.version, fitness)
 
     def default(self, model: str) -> str | None:
         """The greatest ready version of a model, if there is one."""
-        ready = [one.version for one in self.models.get(model, {}).values() if one.state == "ready"]
-        return max(ready, key=int, default=None)
+        found = self._ready.get((model, None))
+        return found and found[0].version
 
     def ready(self, model: str, version: str | None = None) -> tuple[Engine, OnnxModel]:
         """The engine and the file of a version, or of the default one.
@@ -85,21 +89,24 @@ class Repository:
             ModelNotFound, VersionNotFound: there is none, or it is not ready; `detail` says which.
 
         """
-        versions = self.models.get(model)
-        if versions is None:
-            raise ModelNotFound(f"no model {model!r}")
-        number = self.default(model) if version is None else version
-        found = versions.get(number) if number is not None else None
+        found = self._ready.get((model, version))
         if found is None:
-            states = ", ".join(f"{one.version} {one.reason or one.state}" for one in versions.values())
-            raise VersionNotFound(f"model {model!r} has no {version or 'ready'} version: {states}")
-        if found.engine is None or found.served is None:
-            raise VersionNotFound(f"model {model!r} version {found.version} is {found.reason or found.state}")
-        return found.engine, found.served
+            raise self._missing(model, version)
+        return found
 
     def engines(self) -> list[Engine]:
         """The engines of all ready versions."""
         return [one.engine for one in self.versions() if one.engine is not None]
+
+    def _missing(self, model: str, version: str | None) -> ModelNotFound | VersionNotFound:
+        versions = self.models.get(model)
+        if versions is None:
+            return ModelNotFound(f"no model {model!r}")
+        if version is not None and version in versions:
+            one = versions[version]
+            return VersionNotFound(f"model {model!r} version {version} is {one.reason or one.state}")
+        states = ", ".join(f"{one.version} {one.reason or one.state}" for one in versions.values())
+        return VersionNotFound(f"model {model!r} has no {version or 'ready'} version: {states}")
 
     def unready(self) -> str | None:
         """Why traffic should not come here now; None if it should."""

@@ -15,16 +15,25 @@ class Ticks:
 
     def __init__(self, queue: Queue, runner: Runner, tally: Tally) -> None:
         self._queue, self._runner, self._tally = queue, runner, tally
+        self._rests = False  # nothing runs
 
     async def run(self) -> None:
         """One after another, until cancelled. Raises whatever the model fails with on zeros too."""
         while True:
-            idle = not self._queue.ready.is_set()
+            self._rests = idle = not self._queue.ready.is_set()
             await self._queue.ready.wait()
+            self._rests = False
+            if not self._queue.ready.is_set():
+                continue  # it was done in a hurry
             if not (idle and self._alone()):
                 await self._gathered()
                 if not self._alone():
                     await self._tick()
+
+    def hurry(self) -> None:
+        """Do now what is alone, if nothing runs."""
+        if self._rests:
+            self._alone()
 
     def _alone(self) -> bool:
         """Whether all there was to do was one step, which is done: it waits for nobody, and needs no batch.

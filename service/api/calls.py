@@ -1,5 +1,6 @@
 """The calls that carry the load: sequences, steps of a session, steps of many. Decode, call, encode."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -71,7 +72,7 @@ class Calls:
         features = served.description.features
         given = [sequence(one, features, f"sequences[{index}]") for index, one in enumerate(known["sequences"])]
         answer = engine.predict([one.inputs for one in given], asked.deadline)
-        asked.abandon = answer.cancel
+        asked.leaving(answer.cancel)
         outputs, columns = await answer, served.description.outputs
         answers = [one.outputs(output, columns) for one, output in zip(given, outputs, strict=True)]
         told = {"model": model, "version": engine.version, "outputs": answers}
@@ -86,9 +87,12 @@ class Calls:
             _spare(find, asked.length)
         content = await asked.read()
         if len(content) <= _SMALL:
-            return parse(content)
-        _spare(find, len(content))
-        return await self._aside.parse(content)
+            read = parse(content)
+        else:
+            _spare(find, len(content))
+            read = await self._aside.parse(content)
+        await asyncio.sleep(0)  # what came together is parsed before any of it is called
+        return read
 
     def _home(self, id: str) -> Engine:
         return self._of(self._sessions.get(id))[0]

@@ -108,13 +108,14 @@ class Exchange:
     """A request of a hot route and its answer, where uvicorn has a cycle of its own: it looks at the public attributes,
     and tells by `message_event` that the connection is lost.
 
-    The route runs without a task: it begins with the head, and goes on when the future is done that it waits for, which
-    is in the tick itself where an engine answers. It may answer before the body is there; the rest is then thrown away.
+    The route runs without a task, in company (`cohort`): it begins with the head, and goes on when what it waits for is
+    there. It may answer before the body is there; the rest is then thrown away.
     """
 
     more_body, keep_alive, disconnected, response_complete = True, True, False, False
     _asked: Asked | None = None
-    _running: Coroutine[Any, Any, Response] | None = None  # until it answers
+    _running: Coroutine[Any, Any, Response] | None = None  # until its answer is written
+    _response: Response | None = None
 
     def __init__(self, http: Http, found: tuple[str, Route, str], request: Head) -> None:
         self._http, self._found, self._request, self._begin = http, found, request, time.perf_counter()
@@ -129,7 +130,8 @@ class Exchange:
         if self._asked is None:
             self._pieces = [mine]
             self._asked = Asked(self._request.headers, self._request.length, None if self.more_body else mine)
-            self._context.run(self._start, self._asked)
+            self._running = self._run(self._asked)
+            self._later()
         elif self._running is not None:
             self._pieces.append(mine)
             if not self.more_body:
@@ -148,13 +150,9 @@ class Exchange:
         if self._running is not None and self._asked is not None:
             self._asked.leave()
 
-    def _start(self, asked: Asked) -> None:
-        self._id = self._http.hot.edge.name(self._request.headers)
-        self._running = self._run(asked)
-        self._go_on()
-
     async def _run(self, asked: Asked) -> Response:
         _, route, name = self._found
+        self._id = self._http.hot.edge.name(self._request.headers)
         try:
             return await route(asked, name)
         except CarouselError as error:
@@ -163,28 +161,37 @@ class Exchange:
             _log.exception("%s", self._request.path.decode("ascii"))
             return body.problem(CarouselError())
 
-    def _go_on(self, _: object = None) -> None:
-        try:
-            future = self._running.send(None)  # type: ignore[union-attr]  # it is there from the start
-        except StopIteration as done:
-            self._answer(done.value)
-        except asyncio.CancelledError:
-            self._end(LEFT)
-        else:
-            if isinstance(future, Reply):
-                future.at_once = self._at_once
-            else:
-                future.add_done_callback(self._go_on)
+    def _later(self, _: object = None) -> None:
+        self._http.hot.cohort.add(self._go_on)
 
-    def _at_once(self) -> None:
-        """Go on within the tick, which has others to answer."""
+    def _go_on(self) -> None:
         try:
-            self._context.run(self._go_on)
+            self._context.run(self._advance if self._response is None else self._answer)
         except Exception:
             _log.exception("%s", self._request.path.decode("ascii"))
             self._http.transport.abort()
 
-    def _answer(self, response: Response) -> None:
+    def _advance(self) -> None:
+        try:
+            future = self._running.send(None)  # type: ignore[union-attr]  # it is there until it answers
+        except StopIteration as done:
+            self._response = done.value
+            self._later()
+        except asyncio.CancelledError:
+            self._end(LEFT)
+        else:
+            if future is None:  # it lets others come first
+                self._later()
+            elif isinstance(future, Reply):
+                future.at_once = self._later
+                if future.hurry is not None and self._http.hot.cohort.alone:
+                    future.hurry()
+            else:
+                future.add_done_callback(self._later)
+
+    def _answer(self) -> None:
+        response = self._response
+        assert response is not None
         self._end(response.status_code)
         if self.disconnected:
             return

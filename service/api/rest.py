@@ -64,7 +64,7 @@ class Rest:
         """Run whole sequences, each from the zero state."""
         asked = await self._asked(request)
         left = asyncio.ensure_future(request.receive())  # the body is read: what comes now is the disconnect
-        left.add_done_callback(lambda _: asked.abandon() if asked.abandon is not None else None)
+        left.add_done_callback(lambda _: asked.leave())
         try:
             return await self._calls.predict(asked, model, version)
         except asyncio.CancelledError:

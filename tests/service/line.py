@@ -70,7 +70,7 @@ class Line:
         if what == "overloaded":
             raise Overloaded("too much", retry_after_ms=1_500)
         if what == "replied":
-            asked.abandon = self.reply.cancel
+            asked.leaving(self.reply.cancel)
             return Response(await self.reply, headers={"in": str(REQUEST_ID.get())})
         raise ZeroDivisionError(what)
 

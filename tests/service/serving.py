@@ -11,6 +11,7 @@ from service.engine import Engine
 from service.gate import Gate
 from service.policy import Policy
 from service.replay import Budget, Digester
+from service.reply import Reply
 from service.rows import State
 from service.selftest import Fitness
 from service.sessions import Session, Sessions
@@ -83,7 +84,7 @@ class Serving:
         """A new session at step 0."""
         return self.engine.open_now(id, TTL)
 
-    def step(self, session: Session, *values: float, step: int | None = None, **how: Any) -> Awaitable[Answer]:
+    def step(self, session: Session, *values: float, step: int | None = None, **how: Any) -> Reply[Answer]:
         """Accept these values as a call on a session."""
         return self.engine.step(session, column(*values), step, **how)
 

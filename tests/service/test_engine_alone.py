@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.errors import DeadlineExceeded, InvalidInput, NonFiniteOutput, StepConflict
+from service.errors import DeadlineExceeded, EngineFailed, InvalidInput, NonFiniteOutput, StepConflict
+from service.reply import Reply
 from service.selftest import Fitness
-from service.work import Patience
-from tests.fakes import RunningSum, column
-from tests.service.serving import TTL, Serve, Serving, answered, outcomes
+from service.work import Answer, Patience
+from tests.fakes import RunningSum, column, until
+from tests.service.serving import TTL, Serve, Serving, answered, outcomes, outputs
 
 
 async def test_a_lone_step_moves_its_session_and_is_kept_and_counted(serve: Serve) -> None:
@@ -58,6 +59,45 @@ async def test_a_lone_step_has_what_its_model_needs(serve: Serve, how: dict[str,
     assert it.model.batches == [[1] * rows] * 2
 
 
+async def test_a_lone_step_that_is_hurried_is_done_at_once_if_nothing_runs(serve: Serve) -> None:
+    it = serve()
+    await asyncio.sleep(0)
+    one, other = it.open("a"), it.open("b")
+    for value, sum in ((1, 1), (2, 3)):
+        answer = it.step(one, value)
+        hurry(answer)
+        assert answer.done() and outputs(answer.result()) == [sum]
+        await asyncio.sleep(0)
+    answers = [it.step(one, 1), it.step(other, 1)]
+    for answer in answers:
+        hurry(answer)
+        assert not answer.done(), "they are two"
+    assert await outcomes(*answers) == [[4], [1]]
+    assert it.model.batches == [[1], [1], [1, 1]]
+
+
+async def test_nothing_is_hurried_while_the_model_runs(serve: Serve) -> None:
+    it = serve(in_a_thread=True)
+    first = it.step(it.open("a"), 1)
+    await until(lambda: it.model.batches != [])
+    second = it.step(it.open("b"), 2)
+    hurry(second)
+    assert not second.done()
+    assert await outcomes(first, second) == [[1], [2]]
+
+
+async def test_an_engine_that_dies_in_a_hurry_tells_so(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    it = serve()
+    await asyncio.sleep(0)
+    answer = it.step(it.open(), 1)
+    monkeypatch.setattr(it.engine._queue, "answered", lambda *_: 1 / 0)
+    hurry(answer)
+    assert answer.done()
+    assert [type(error) for error in await outcomes(answer)] == [EngineFailed]
+    assert isinstance(it.engine.dead, ZeroDivisionError)
+    it.model.broken = True
+
+
 async def test_a_lone_step_whose_deadline_has_passed_does_not_run(serve: Serve) -> None:
     it = serve()
     session = it.open()
@@ -82,6 +122,11 @@ async def test_the_answer_of_a_lone_history_of_one_step_is_not_kept(serve: Serve
     it = serve()
     session = await it.engine.open("s", TTL, column(7))
     assert (await it.state(session), it.kept(session, 0, 7)) == ((1, 7), False)
+
+
+def hurry(answer: Reply[Answer]) -> None:
+    assert answer.hurry is not None
+    answer.hurry()
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 3), st.booleans()), max_size=12))

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from service.engine import vacant
 from service.errors import CarouselError, DeadlineExceeded, InvalidInput, NonFiniteOutput, StepConflict
+from service.reply import Reply
 from service.selftest import Fitness
 from service.sessions import Session
-from service.work import Call
+from service.work import Answer, Call
 from tests.fakes import RunningSum, column, sums
 from tests.service.serving import TTL, Serving, answered, outcomes, summed
 
@@ -28,6 +29,7 @@ operations = st.lists(
     st.one_of(
         st.tuples(st.just("step"), ids, values, st.booleans()),
         st.tuples(st.just("step"), ids, values, st.booleans()),
+        st.tuples(st.just("hurried"), ids, st.sampled_from([1, 2, NAN, REFUSED]), st.booleans()),
         st.tuples(st.just("burst"), ids, values, st.booleans()),
         st.tuples(st.just("frame"), st.lists(items, min_size=1, max_size=3, unique_by=lambda item: item[0])),
         st.tuples(st.just("retry"), ids),
@@ -80,11 +82,18 @@ class Story:
             await asyncio.wait(self.calls)
         return session
 
-    async def step(self, id: str, asked: list[int], checked: bool) -> None:
+    async def step(self, id: str, asked: list[int], checked: bool) -> Reply[Answer]:
         session = await self.session(id)
         named = session.ahead if checked else None
         call = self.it.step(session, *asked, step=named)
         self.expect(call, self.comes_of(id, asked, named))
+        return call
+
+    async def hurried(self, id: str, value: int, checked: bool) -> None:
+        """A single step that is answered at once if it is all there is."""
+        hurry = (await self.step(id, [value], checked)).hurry
+        assert hurry is not None
+        hurry()
 
     async def burst(self, id: str, asked: list[int], checked: bool) -> None:
         """Single steps behind each other."""
@@ -215,7 +224,7 @@ async def told(story: list[tuple[Any, ...]], **how: Any) -> None:
     it.start()
     teller = Story(it)
     for name, *arguments in story:
-        act: Callable[..., Awaitable[None]] = getattr(teller, name)
+        act: Callable[..., Awaitable[Any]] = getattr(teller, name)
         await act(*arguments)
     got = await outcomes(*teller.calls)
     assert [(one, other) for one, other in zip(got, teller.expected, strict=True) if not agrees(one, other)] == []

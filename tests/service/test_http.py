@@ -45,9 +45,11 @@ async def test_a_body_is_read_with_its_last_byte(line: Line) -> None:
     whole = request(x_request_timeout_ms="1000")
     for piece in (whole[:-2], whole[-2:-1]):
         line.http.data_received(piece)
+        await line.answers()
         assert not line.asked
     now = time.monotonic()
     line.http.data_received(whole[-1:])
+    await line.answers()
     [(id, asked)] = line.asked
     assert id == "s" and asked.deadline >= now + 1
 
@@ -79,6 +81,7 @@ async def test_a_server_that_shuts_down_reads_what_it_has_answered(line: Line) -
 
 async def test_a_caller_who_leaves_with_his_answer_is_counted_once(line: Line) -> None:
     line.http.data_received(request("/v1/models/overloaded/predict")[:-1])
+    assert len(await line.answers()) == 1
     line.http.connection_lost(None)
     assert len(await line.answers()) == 1
     assert line.counted == {("POST", PREDICT, 503): 1}
@@ -189,10 +192,11 @@ async def test_a_connection_that_rests_for_long_is_closed(line: Line) -> None:
     "more", [request(), request()[:-1], request()[:9], request() + request("/v1/sessions/t/steps")]
 )
 async def test_a_connection_does_not_rest_while_something_is_asked(line: Line, more: bytes) -> None:
-    line.http.timeout_keep_alive = 0
     line.http.data_received(request("/v1/models/overloaded/predict"))
+    await line.answers()
     line.http.data_received(more)
     assert len(await line.answers()) == 1
+    line.http.timeout_keep_alive = 0
     line.http.timeout_keep_alive_handler()
     assert not line.wire.closed
 
@@ -205,21 +209,27 @@ async def test_a_route_whose_caller_left_runs_to_its_end(line: Line) -> None:
     assert line.counted == {("POST", STEPS, 200): 1}
 
 
-async def test_what_an_engine_replies_is_written_in_its_tick_by_the_name_of_the_request(line: Line) -> None:
+async def test_what_an_engine_replies_is_written_in_the_name_of_the_request(line: Line) -> None:
     line.http.data_received(request("/v1/models/replied/predict", x_request_id="mine"))
+    await line.answers()
     line.reply.set_result(b"1")
     line.reply.tell()
     [answer] = line.wire.written
     assert parts(answer)[1:] == ({"date": "today", "content-length": "1", "in": "mine", "x-request-id": "mine"}, b"1")
 
 
-async def test_whatever_befalls_an_answer_in_a_tick_it_does_not_reach_the_engine(
+async def test_whatever_befalls_an_answer_it_does_not_reach_the_others(
     line: Line, caplog: pytest.LogCaptureFixture
 ) -> None:
     line.http.data_received(request("/v1/models/replied/predict"))
+    await line.answers()
     line.wire.closed = True  # and written to all the same, it raises
     line.reply.set_result(b"1")
     line.reply.tell()
+    done: list[str] = []
+    line.http.hot.cohort.add(lambda: done.append("too"))
+    assert await line.answers() == []
+    assert done == ["too"]
     [traced] = caplog.records
     assert traced.exc_info is not None and traced.exc_info[0] is AssertionError
 
