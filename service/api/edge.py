@@ -36,7 +36,7 @@ class Edge:
         REQUEST_ID.set(given.decode("ascii"))
         return given
 
-    def note(self, method: str, route: str, path: str | bytes, status: int, begin: float) -> None:
+    def note(self, method: str, route: str, path: str, status: int, begin: float) -> None:
         """Count and log an answer to a request that came at `begin`, by the performance counter."""
         self.answers[method, route, status] += 1
         level = logging.ERROR if status == 500 else logging.DEBUG
