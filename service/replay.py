@@ -64,6 +64,12 @@ class _Kept(NamedTuple):
     size: int  # bytes of them
 
 
+class _Long(dict[int, _Kept]):
+    """The long answers of a row by n, oldest first."""
+
+    size = 0  # bytes of all of them
+
+
 class Answers:
     """The newest answers of each row of one model.
 
@@ -73,7 +79,7 @@ class Answers:
 
     def __init__(self, rows: Rows, outputs: int, budget: Budget) -> None:
         self._rows, self._outputs, self._budget = rows, outputs, budget
-        self._long: dict[int, dict[int, _Kept]] = {}  # row → its long answers by n, oldest first
+        self._long: dict[int, _Long] = {}  # by row; none is empty
         self._places = self._capacity = self._table_bytes = 0
         self._arrays(0, 0)
         self._grow()
@@ -121,10 +127,13 @@ class Answers:
             self._key[numbers % self._places * self._capacity + rows] = 0  # older than all that is kept
         told = zip(rows.tolist(), numbers.tolist(), starts.tolist(), digests.tolist(), outputs, strict=True)
         for row, number, start, (one, other), answer in told:
-            kept = _Kept(start, len(answer), (one, other), answer.copy(), answer.nbytes)
-            self._long.setdefault(row, {})[number] = kept
+            mine, size = self._long.get(row), answer.nbytes
+            if mine is None:
+                mine = self._long[row] = _Long()
+            mine[number] = _Kept(start, len(answer), (one, other), answer.copy(), size)
+            mine.size += size
             self._budget.long[self, row, number] = None
-            self._budget.bytes += RECORD_BYTES + kept.size
+            self._budget.bytes += RECORD_BYTES + size
             self._forget_older(row, number + 1)
         while self._budget.bytes > self._budget.most_bytes and self._budget.long:
             owner, *oldest = next(iter(self._budget.long))
@@ -134,7 +143,7 @@ class Answers:
         """The kept outputs [T, K] of a call, if it is one of the newest of its row."""
         count, asked = int(self._rows.answers[row]), (int(digest[0]), int(digest[1]))
         for number in range(count - 1, max(-1, count - 1 - self._budget.each), -1):
-            if kept := self._long.get(row, {}).get(number):
+            if kept := self._long.get(row, _Long()).get(number):
                 if (kept.start, kept.steps, kept.digest) == (start, steps, asked):
                     return kept.outputs
             elif steps == 1 and count - number <= self._places and row < self._capacity:
@@ -154,18 +163,20 @@ class Answers:
 
     def _forget_older(self, row: int, count: int) -> None:
         """Keep the number and the bytes of a row's older answers within their bounds; `count` were given so far."""
-        mine, newest = self._long[row], count - 1
-        older = sum([kept.size for number, kept in mine.items() if number < newest])
-        for number in list(mine):
-            if number >= count - self._budget.each and (older <= _OLDER_BYTES or number == newest):
-                return
-            older -= mine[number].size
-            self._drop(row, number)
+        mine = self._long[row]
+        newest = mine.get(count - 1)
+        most = _OLDER_BYTES + (newest.size if newest else 0)
+        while (oldest := next(iter(mine), count)) < count - self._budget.each or (
+            mine.size > most and oldest < count - 1
+        ):
+            self._drop(row, oldest)
 
     def _drop(self, row: int, number: int) -> None:
         mine = self._long[row]
+        size = mine.pop(number).size
+        mine.size -= size
         del self._budget.long[self, row, number]
-        self._budget.bytes -= RECORD_BYTES + mine.pop(number).size
+        self._budget.bytes -= RECORD_BYTES + size
         if not mine:
             del self._long[row]
 
