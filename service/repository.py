@@ -71,10 +71,8 @@ class Repository:
                 _log.exception("%s/%s is unavailable", one.model, one.version)
             else:
                 one.engine, one.state = engine, "ready"
-                self._ready[one.model, one.version] = self._ready[one.model, None] = (
-                    engine,
-                    model,
-                )  # greater than before
+                self._ready[one.model, one.version] = engine, model
+                self._ready[one.model, None] = engine, model  # the greatest so far
                 _log.info("%s/%s is ready: %s", one.model, one.version, fitness)
 
     def default(self, model: str) -> str | None:
@@ -93,6 +91,17 @@ class Repository:
         if found is None:
             raise self._missing(model, version)
         return found
+
+    def only(self, model: str, version: str | None) -> Engine:
+        """The engine of all sessions that such a call can be for.
+
+        Raises:
+            ModelNotFound, VersionNotFound: as `ready`; or no version is named, and sessions may be of several.
+
+        """
+        if version is None and sum(one.engine is not None for one in self.models.get(model, {}).values()) > 1:
+            raise VersionNotFound(f"model {model!r} has several versions")
+        return self.ready(model, version)[0]
 
     def engines(self) -> list[Engine]:
         """The engines of all ready versions."""

@@ -53,7 +53,7 @@ class Calls:
 
     async def many_steps(self, asked: Asked, model: str, version: str | None = None) -> Response:
         """Advance many sessions of a model in one call."""
-        read = await self._read(asked, lambda: self._repository.ready(model, version)[0])
+        read = await self._read(asked, lambda: self._repository.only(model, version))
         known = fields(read, "body", {"items": list}, {"open": bool})
         self._repository.ready(model, version)
         if not known["items"]:

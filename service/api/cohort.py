@@ -41,9 +41,11 @@ class Cohort:
 
     def _run(self) -> None:
         self._runs = True
-        while self._waiting:
-            stages, self._waiting = self._waiting, []
-            self.alone = len(stages) == 1
-            for stage in stages:
-                stage()
-        self._runs = False
+        try:
+            while self._waiting:
+                stages, self._waiting = self._waiting, []
+                self.alone = len(stages) == 1
+                for stage in stages:
+                    stage()
+        finally:
+            self._runs = False

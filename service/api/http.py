@@ -89,6 +89,13 @@ class Http(HttpToolsProtocol):
             self._first.message_event.set()
         super().connection_lost(exc)
 
+    def shutdown(self) -> None:
+        """Wait for no body that is still on its way: nothing of its call was accepted."""
+        if isinstance(self._first, Exchange) and self._first.more_body:
+            self.transport.close()
+        else:
+            super().shutdown()
+
     def send_400_response(self, msg: str) -> None:
         """Answer bytes that are no HTTP request, and close."""
         self.transport.write(refusal(msg))

@@ -99,6 +99,15 @@ async def test_what_is_not_there_is_not_found(
         found.ready(model, version)
 
 
+async def test_a_call_that_names_no_version_may_be_for_sessions_of_any(tmp_path: Path) -> None:
+    found = repository(tmp_path, "a/1", "a/2", "b/1")
+    await found.load(fit)
+    assert found.only("b", None) is found.ready("b", "1")[0]
+    assert found.only("a", "1") is found.ready("a", "1")[0]
+    with pytest.raises(VersionNotFound):
+        found.only("a", None)
+
+
 @pytest.mark.parametrize("place", ["a/v1", "a/01", "a/-1", "a/1.0", "a b/1", "ä/1"])
 def test_folders_that_are_no_name_and_version_are_not_served(
     tmp_path: Path, place: str, caplog: pytest.LogCaptureFixture

@@ -1,5 +1,6 @@
 """What is bounded: sessions, the queue, channels, time. Beyond a bound nothing of the call was applied."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from tests import graphs
 from tests.wire.expect import done, problem, refused
+from tests.wire.line import Line
 from tests.wire.poll import until
 from tests.wire.server import Server
 from tests.wire.ws import dial
@@ -84,6 +86,36 @@ def test_a_full_queue_is_overloaded_and_nothing_was_applied(full: tuple[Server, 
     refused(http.post("/v1/models/slow/steps", json=body), "overloaded")
     refused(http.get(f"/v1/sessions/{name}-2"), "session_not_found")
     assert at(http, name) == 0
+
+
+def test_a_full_queue_is_overloaded_before_the_body_was_sent(full: tuple[Server, httpx.Client]) -> None:
+    server, _ = full
+    content = b'{"sequences": [[[1, 2, 3]]]}' + b" " * 100_000
+    head = f"POST /v1/models/slow/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n\r\n".encode()
+
+    async def ask() -> list[int]:
+        line = Line(server.port)
+        early = await line.exchange(head)
+        live = await line.exchange(content + b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        await line.hang_up()
+        return [early.status, live.status]
+
+    assert asyncio.run(ask()) == [503, 200]
+
+
+def test_a_call_on_sessions_of_one_version_does_not_wait_for_another(tmp_path: Path) -> None:
+    for version in (1, 2):
+        graphs.write(tmp_path / f"slow/{version}/model.onnx", "lstm", hidden=640)
+    server = Server(tmp_path, tmp_path / "log", max_queue_rows=4).wait_until_ready()
+    with httpx.Client(base_url=server.url, timeout=30) as http, ThreadPoolExecutor(1) as other:
+        done(http.post("/v1/models/slow/sessions?version=1", json={"id": "s"}), 201)
+        long = other.submit(http.post, "/v1/models/slow/predict", json={"sequences": [[STEP] * 3_000] * 4})
+        until(lambda: server.metric("carousel_waiting_rows", model="slow", version="2") == 4)
+        body = b'{"items": [{"session": "s", "inputs": [[1, 2, 3]]}]}' + b" " * 5_000
+        [told] = done(http.post("/v1/models/slow/steps", content=body))["items"]
+        assert told["step"] == 1
+        done(long.result())
+    assert server.stop() == 0
 
 
 def test_a_full_queue_never_refuses_a_frame(full: tuple[Server, httpx.Client]) -> None:
