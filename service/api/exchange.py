@@ -40,31 +40,40 @@ class Exchange:
     """
 
     more_body, keep_alive, disconnected, response_complete = True, True, False, False
+    # None of these is kept once the answer is written: a connection may rest, and nobody should wait for the collector.
     _asked: Asked | None = None
-    _running: Coroutine[Any, Any, Response] | None = None  # until its answer is written
+    _running: Coroutine[Any, Any, Response] | None = None
     _response: Response | None = None
 
     def __init__(self, connection: Connection, found: tuple[str, Route, str], request: Head) -> None:
         self._connection, self._found, self._request, self._begin = connection, found, request, time.perf_counter()
-        self._missing = request.length  # bytes of the body
+        self._pieces = list[bytes]()  # of a body that is still on its way
+        self._missing = request.length  # bytes of it
         self._context = copy_context()  # of its log lines
 
+    def begin(self, content: bytes) -> None:
+        """Begin, with what has come of the body."""
+        self._missing -= len(content)
+        self.more_body = self._missing > 0
+        if self.more_body:
+            self._pieces.append(content)
+        self._asked = Asked(self._request.headers, self._request.length, None if self.more_body else content)
+        self._running = self._run(self._asked)
+        self._later()
+
     def take(self, data: bytes) -> bytes:
-        """Take what data have of the body → what is left of them."""
-        mine, rest = (data, b"") if len(data) <= self._missing else (data[: self._missing], data[self._missing :])
+        """Take what data have of the rest of the body → what is left of them."""
+        mine, rest = data[: self._missing], data[self._missing :]
         self._missing -= len(mine)
         self.more_body = self._missing > 0
         if self._asked is None:
-            self._pieces = [mine]
-            self._asked = Asked(self._request.headers, self._request.length, None if self.more_body else mine)
-            self._running = self._run(self._asked)
-            self._later()
-        elif self._running is not None:
-            self._pieces.append(mine)
             if not self.more_body:
-                self._asked.arrive(b"".join(self._pieces))
-        elif not self.more_body:
-            self._finish()
+                self._finish()
+            return rest
+        self._pieces.append(mine)
+        if not self.more_body:
+            content, self._pieces = b"".join(self._pieces), []
+            self._asked.arrive(content)
         return rest
 
     @property
@@ -74,7 +83,7 @@ class Exchange:
 
     def set(self) -> None:
         """See message_event."""
-        if self._running is not None and self._asked is not None:
+        if self._asked is not None:
             self._asked.leave()
 
     async def _run(self, asked: Asked) -> Response:
@@ -92,13 +101,19 @@ class Exchange:
         self._connection.hot.cohort.add(self._go_on)
 
     def _go_on(self) -> None:
+        self._context.run(self._advance)
+
+    def _advance(self) -> None:
         try:
-            self._context.run(self._advance if self._response is None else self._answer)
+            if self._response is None:
+                self._run_on()
+            else:
+                self._answer(self._response)
         except Exception:
             _log.exception("%s", self._request.path.decode("ascii"))
             self._connection.transport.abort()
 
-    def _advance(self) -> None:
+    def _run_on(self) -> None:
         try:
             future = self._running.send(None)  # type: ignore[union-attr]  # it is there until it answers
         except StopIteration as done:
@@ -106,6 +121,7 @@ class Exchange:
             self._later()
         except asyncio.CancelledError:
             self._end(LEFT)
+            self._connection.transport.abort()
         else:
             if future is None:  # it lets others come first
                 self._later()
@@ -116,9 +132,7 @@ class Exchange:
             else:
                 future.add_done_callback(self._later)
 
-    def _answer(self) -> None:
-        response = self._response
-        assert response is not None
+    def _answer(self, response: Response) -> None:
         self._end(response.status_code)
         if self.disconnected:
             return
@@ -132,7 +146,8 @@ class Exchange:
             self._finish()
 
     def _end(self, status: int) -> None:
-        self._running = None
+        self._running = self._response = self._asked = None
+        self._pieces.clear()
         self._connection.hot.edge.note("POST", self._found[0], self._request.path.decode("ascii"), status, self._begin)
 
     def _finish(self) -> None:

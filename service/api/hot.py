@@ -35,11 +35,11 @@ class Asked:
 
     async def read(self) -> bytes:
         """The whole body. Raises InvalidRequest: it is cut off, or see `body.deadline`."""
-        if self._arrival is not None:
-            self.content = await self._arrival
-        assert self.content is not None, "it is there, or arrives"
+        content = self.content if self._arrival is None else await self._arrival
+        self.content = self._arrival = None  # it is read once, and is many times what is made of it
+        assert content is not None, "it is there, or arrives"
         self.deadline = body.deadline(self._headers)
-        return self.content
+        return content
 
     def arrive(self, content: bytes) -> None:
         """The body is there."""

@@ -42,7 +42,9 @@ class Http(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         exchange = Exchange(self, found, request)
         self.cycle = self._first = exchange  # type: ignore[assignment]  # it has what is asked of a cycle
-        return exchange.take(data[request.size :])
+        end = request.size + request.length
+        exchange.begin(data[request.size : end])
+        return data[end:]
 
     def on_message_begin(self) -> None:
         """Leave to the parser what it has begun."""
@@ -88,6 +90,14 @@ class Http(HttpToolsProtocol):
             self._first.disconnected = True
             self._first.message_event.set()
         super().connection_lost(exc)
+        self._first = self.cycle = None  # type: ignore[assignment]  # they know this
+
+    def handle_websocket_upgrade(self) -> None:
+        """Leave the connection to another protocol."""
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+        self._first = self.cycle = None  # type: ignore[assignment]  # as above
+        super().handle_websocket_upgrade()
 
     def shutdown(self) -> None:
         """Wait for no body that is still on its way: nothing of its call was accepted."""

@@ -1,5 +1,6 @@
 """Hot routes below ASGI, without a socket: when they are served, by whom, and what becomes of callers who leave."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 
@@ -187,6 +188,24 @@ async def test_a_connection_that_rests_for_long_is_closed(line: Line) -> None:
     line.http.timeout_keep_alive = 0
     line.http.timeout_keep_alive_handler()
     assert line.wire.closed
+
+
+async def test_a_connection_that_becomes_a_stream_is_watched_by_it_alone(line: Line) -> None:
+    taken: list[bytes] = []
+
+    class Elsewhere(asyncio.Protocol):
+        def __init__(self, **how: object) -> None:
+            self.data_received = taken.append  # type: ignore[method-assign]
+
+    line.turn.set_result(None)
+    line.http.data_received(request())
+    await line.answers()
+    watch = line.http.timeout_keep_alive_task
+    assert watch is not None and not watch.cancelled()
+    line.http.ws_protocol_class = Elsewhere
+    line.http.data_received(request("/v1/stream", b"", verb="GET", connection="upgrade", upgrade="websocket"))
+    assert taken != []
+    assert watch.cancelled()
 
 
 @pytest.mark.parametrize(

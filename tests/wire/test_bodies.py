@@ -4,11 +4,13 @@ import gzip
 import socket
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import httpx
 import pytest
 
 from tests.wire.expect import done, refused
+from tests.wire.poll import until
 from tests.wire.server import Server
 
 BODY = b'{"sequences":[[[1,2,3]]]}'
@@ -114,3 +116,20 @@ def test_a_bomb_costs_no_memory(server: Server, http: httpx.Client) -> None:
     for _ in range(3):
         refused(post(http, bomb, "deflate"), "payload_too_large")
     assert server.memory() - before < 140 * 2**20, "one limit of 64 MiB, twice over, and no more"
+
+
+@pytest.mark.parametrize("end", ["is cut off", "is closed", "rests"])
+def test_a_connection_keeps_no_body_once_it(server: Server, end: str) -> None:
+    request = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n".encode() + b"x" * 4_000_000
+    before = server.memory()
+    with ExitStack() as resting:
+        for _ in range(30):
+            connection = resting.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=5))
+            if end == "is cut off":
+                connection.sendall(request[:-9])
+            else:
+                connection.sendall(request)
+                assert connection.recv(1000).startswith(b"HTTP/1.1 400 ")
+            if end != "rests":
+                connection.close()
+        until(lambda: server.memory() - before < 40 * 2**20)
