@@ -7,21 +7,20 @@ so there is one owner and no lock.
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
 
-from service.errors import CarouselError, EngineFailed, NotStreamable, Overloaded, PayloadTooLarge, ShuttingDown
+from service.admission import Admission
+from service.errors import ShuttingDown
 from service.gate import Gate
 from service.model import Model
 from service.queue import Queue
 from service.replay import Answers
 from service.reply import Reply, settles
-from service.rows import ZERO, Array, Index, Rows, State
+from service.rows import ZERO, Array, Rows, State
 from service.runner import WHOLE, Runner
 from service.scheduler import Scheduler
 from service.selftest import Fitness
@@ -29,9 +28,6 @@ from service.sessions import Session, Sessions
 from service.statistics import EngineStatistics, Tally
 from service.ticks import Ticks
 from service.work import UNCHECKED, Answer, Call, One, Patience
-
-_LONGEST_NUMBER = 25  # characters of a number in JSON, as programs write it
-PENDING = 1024  # calls that may wait on one session
 
 _log = logging.getLogger("carousel.engine")
 
@@ -62,8 +58,10 @@ class Engine:
         self.rows = Rows(model.state_shapes)
         self.answers = Answers(self.rows, model.outputs, sessions.budget)
         self._tally = Tally()
-        self.dead: Exception | None = None
         self.gate, self._sessions = gate, sessions
+        self.admission = Admission(
+            gate, self.rows, sessions, self._tally, model=model, fitness=fitness, name=f"{name}/{version}"
+        )
         policy = fitness.policy if fitness.streamable else replace(fitness.policy, chunk=WHOLE)
         scheduler = Scheduler(policy)
         sizes = {"features": model.features, "outputs": model.outputs}
@@ -83,9 +81,7 @@ class Engine:
             Overloaded, PayloadTooLarge, ShuttingDown, EngineFailed: it was not accepted.
 
         """
-        self.admit(call.count, len(call.inputs))
-        if not call.stateless and self.gate.rows >= PENDING:  # else not so many wait on any session
-            self.may_wait(np.array([call.row]) if isinstance(call, One) else call.rows)
+        self.admission.admit_call(call)
         self._queue.add(call)
 
     def predict(self, sequences: Sequence[Array], deadline: float | None = None) -> "asyncio.Future[list[Array]]":
@@ -107,7 +103,7 @@ class Engine:
             tell = settles(answer, lambda call: np.split(call.outputs, ends))
             rows, asked = np.full(len(lengths), ZERO, np.int64), np.full(len(lengths), UNCHECKED, np.int64)
             call = Call(rows, lengths, asked, np.concatenate(sequences), tell, _patience(deadline))
-        self._counted(self.submit, call)
+        self.admission.counted(self.submit, call)
         answer.add_done_callback(lambda done: self._queue.abandon(call) if done.cancelled() else None)
         return answer
 
@@ -121,10 +117,10 @@ class Engine:
             StepConflict: `step` is neither the next one nor a kept call's.
 
         """
-        self.streamable()
+        self.admission.streamable()
         answer: Reply[Answer] = Reply(loop=asyncio.get_running_loop())
         call = One(session.row, step, inputs, settles(answer, One.only), patience=_patience(deadline))
-        self._counted(self.submit, call)
+        self.admission.counted(self.submit, call)
         answer.hurry = self._hurry
         return answer
 
@@ -147,8 +143,8 @@ class Engine:
         """A new session; 201 comes after its history [T, F] ran, and if that fails there is no session. See `fork`."""
         if history is None:
             return told(self.open_now(id, ttl))
-        self.streamable()
-        self._counted(self.admit, 1, len(history))
+        self.admission.streamable()
+        self.admission.counted(self.admission.admit, 1, len(history))
         session = self._sessions.create(id, self, ttl)
         answer: Reply[_T] = Reply(loop=asyncio.get_running_loop())
         tell = settles(answer, lambda _: told(session))
@@ -165,8 +161,8 @@ class Engine:
 
     def open_now(self, id: str | None, ttl: float) -> Session:
         """A new session at step 0, at once."""
-        self.streamable()
-        self.admit()
+        self.admission.streamable()
+        self.admission.admit()
         session = self._sessions.create(id, self, ttl)
         self._sessions.opened(session)
         return session
@@ -183,7 +179,7 @@ class Engine:
         """A new session with a copy of state, step, version and TTL, once the accepted work is done: what is `told` of
         it then, before anybody else's turn.
         """
-        self._may_turn(session)
+        self.admission.admit_turn(session)
         copy = self._sessions.create(id, self, session.ttl)
 
         def act() -> _T:
@@ -208,7 +204,7 @@ class Engine:
             if future.exception() is not None:
                 self._sessions.ending.pop(session.id, None)
 
-        self.admit()  # however many calls wait: this is the last one
+        self.admission.admit()  # however many calls wait: this is the last one
         self.rows.losses += 1
         ending = self._queue.turn(session.row, lambda: self._sessions.delete(session))
         if not ending.done():
@@ -218,7 +214,7 @@ class Engine:
 
     def read(self, session: Session) -> Awaitable[tuple[int, State]]:
         """Its step and a copy of its state, [1, …] each, once the accepted work is done."""
-        self._may_turn(session)
+        self.admission.admit_turn(session)
         turn = self._queue.turn(session.row, lambda: (session.step, self.rows.gather([session.row])))
         return asyncio.shield(turn)
 
@@ -226,7 +222,7 @@ class Engine:
         self, session: Session, step: int, state: State, told: Callable[[Session], _T] = _itself
     ) -> Awaitable[_T]:
         """Set step and state [1, …] once the accepted work is done; its kept answers are forgotten. See `fork`."""
-        self._may_turn(session)
+        self.admission.admit_turn(session)
 
         def act() -> _T:
             self.answers.forget(session.row)
@@ -255,7 +251,7 @@ class Engine:
 
     def statistics(self) -> EngineStatistics:
         """A frozen view."""
-        return self._tally.frozen(self.gate, alive=self.dead is None)
+        return self._tally.frozen(self.gate, alive=self.admission.dead is None)
 
     async def run(self) -> None:
         """Run what is accepted; until cancelled, or until the model itself fails: then every waiter is told."""
@@ -273,64 +269,8 @@ class Engine:
     def _die(self, error: Exception) -> None:
         """Whatever it was, nobody may wait for a dead engine."""
         _log.error("engine %s/%s died", self.name, self.version, exc_info=error)
-        self.dead = error
-        self._queue.abort(self._failure())
-
-    # The door.
-
-    def admit(self, count: int = 0, steps: int = 0, *, opening: int = 0) -> None:
-        """Refuse at the door, all or nothing: room for `count` more works of so many time steps together and for
-        `opening` more sessions.
-
-        Raises:
-            Overloaded, PayloadTooLarge, ShuttingDown, EngineFailed: nothing was accepted.
-
-        """
-        if self.dead is not None:
-            raise self._failure()
-        width = 4 * (self.model.features + self.model.outputs)
-        self.gate.check(count, steps * width, seconds_per_byte=self.fitness.seconds_per_step / width)
-        if opening and not self._sessions.room(opening, self.rows.row_bytes):
-            raise Overloaded(f"the session table has no room for {opening} more")
-
-    def spare(self, length: int) -> None:
-        """Refuse a JSON body of that many bytes if the fewest numbers that a plain one can hold find no room now.
-
-        Raises:
-            Overloaded, ShuttingDown, EngineFailed: as `admit` would.
-
-        """
-        width = self.model.features + self.model.outputs
-
-        def door() -> None:
-            with suppress(PayloadTooLarge):  # never is too long for a guess: names and blanks are no numbers
-                self.admit(1, length // (_LONGEST_NUMBER * width))
-
-        self._counted(door)
-
-    def may_wait(self, sessions: Index, each: int = 1) -> None:
-        """Refuse if `each` more calls would be too many to wait on one of the sessions in these rows.
-
-        Raises:
-            Overloaded, PayloadTooLarge: not now; not ever.
-
-        """
-        if each > PENDING:
-            raise PayloadTooLarge(f"{each} calls on one session at once; at most {PENDING} can wait")
-        if self.rows.waiting[sessions].max() > PENDING - each:
-            raise Overloaded(f"{PENDING} calls wait on a session already")
-
-    def admit_many(self, steps: int, calls: Sequence[Session | str]) -> None:
-        """Refuse at the door, all or nothing, calls on these sessions, or on new ones by id."""
-        each = Counter(calls)
-        self._counted(self.admit, len(calls), steps, opening=sum(isinstance(one, str) for one in each))
-        for session, count in each.items():
-            self.may_wait(np.array([session.row if isinstance(session, Session) else ZERO]), count)
-
-    def streamable(self) -> None:
-        """Raise NotStreamable if the model needs the whole sequence."""
-        if not self.fitness.streamable:
-            raise NotStreamable(f"{self.name}/{self.version} needs the whole sequence")
+        self.admission.dead = error
+        self._queue.abort(self.admission.failure())
 
     def abort(self) -> None:
         """Fail what is not done in the time there was to drain; nothing of it is applied."""
@@ -340,21 +280,6 @@ class Engine:
         """Return when something that was accepted has left."""
         self._queue.freed.clear()
         await self._queue.freed.wait()
-
-    def _may_turn(self, session: Session) -> None:
-        self.admit()
-        self.may_wait(np.array([session.row]))
-
-    def _counted(self, door: Callable[..., None], *asked: Any, **how: Any) -> None:
-        """Whom a door refuses is counted; a stream that waits for room is not refused."""
-        try:
-            door(*asked, **how)
-        except CarouselError as error:
-            self._tally.refused[error.code] += 1
-            raise
-
-    def _failure(self) -> EngineFailed:
-        return EngineFailed(f"the engine of {self.name}/{self.version} died: {self.dead}")
 
 
 def _patience(deadline: float | None) -> Patience | None:

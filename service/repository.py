@@ -124,7 +124,7 @@ class Repository:
             return "models are loading"
         if not any(one.state == "ready" for one in versions):
             return "no model is ready"
-        dead = [f"{one.name}/{one.version}" for one in self.engines() if one.dead is not None]
+        dead = [f"{one.name}/{one.version}" for one in self.engines() if one.admission.dead is not None]
         return f"engines died: {', '.join(dead)}" if dead else None
 
 

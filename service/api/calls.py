@@ -103,4 +103,4 @@ class Calls:
 
 def _spare(find: Callable[[], Engine], length: int) -> None:
     with suppress(ModelNotFound, VersionNotFound, SessionNotFound, SessionExpired):  # told in its turn
-        find().spare(length)
+        find().admission.spare(length)

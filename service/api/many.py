@@ -92,7 +92,7 @@ class Many:
         if session is not None:
             session.belongs(model, version)
         engine, served = self._repository.ready(model, session.version if session else version)
-        engine.streamable()
+        engine.admission.streamable()
         given = sequence(known["inputs"], served.description.features, f"{place}.inputs")
         return _Item(id, session, engine, served, given, step)
 
@@ -102,7 +102,7 @@ class Many:
             groups[item.engine].append(item)
         for engine, group in groups.items():
             steps = sum(len(item.given.inputs) for item in group)
-            engine.admit_many(steps, [item.session or item.id for item in group])
+            engine.admission.admit_many(steps, [item.session or item.id for item in group])
 
     def _accept(
         self, item: _Item | CarouselError, opened: dict[str, Session], patience: Patience | None

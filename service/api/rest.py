@@ -81,7 +81,7 @@ class Rest:
         deadline = body.deadline(dict(request.scope["headers"]))
         asked = fields(await self._aside.parse(raw), "body", {}, known)
         engine, served = self._repository.ready(model, version)
-        engine.streamable()
+        engine.admission.streamable()
         id, ttl = self._new_id(asked), views.ttl(asked, self._settings)
         history = None
         if "history" in asked:

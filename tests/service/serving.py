@@ -57,12 +57,12 @@ class Serving:
         self.model.release()
         if self.loop is None:
             return
-        if self.engine.dead is None:
+        if self.engine.admission.dead is None:
             await self.quiet()
         self.loop.cancel()
         await asyncio.wait([self.loop])
         assert self.loop.cancelled() or self.loop.exception() is None
-        assert self.engine.dead is None or self.model.broken
+        assert self.engine.admission.dead is None or self.model.broken
         self.nothing_leaks()
 
     async def quiet(self) -> None:
@@ -76,7 +76,7 @@ class Serving:
         assert (self.gate.rows, self.gate.bytes, len(queue), queue.works.bundles) == (0, 0, 0, {})
         assert rows.used == self.sessions.statistics().live
         assert not (rows.waiting.any() or rows.head.any() or queue._accepted.followers or queue._accepted.deadlines)
-        if self.engine.dead is None:  # a dead one schedules nothing any more, and gives nothing back
+        if self.engine.admission.dead is None:  # a dead one schedules nothing any more, and gives nothing back
             assert len(queue._scheduler) == 0
             assert idle(queue.works)
 

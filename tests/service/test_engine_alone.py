@@ -94,7 +94,7 @@ async def test_an_engine_that_dies_in_a_hurry_tells_so(serve: Serve, monkeypatch
     hurry(answer)
     assert answer.done()
     assert [type(error) for error in await outcomes(answer)] == [EngineFailed]
-    assert isinstance(it.engine.dead, ZeroDivisionError)
+    assert isinstance(it.engine.admission.dead, ZeroDivisionError)
     it.model.broken = True
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.engine import PENDING
+from service.admission import PENDING
 from service.errors import DeadlineExceeded, Overloaded, PayloadTooLarge
 from service.selftest import Fitness
 from service.work import Patience
@@ -53,7 +53,7 @@ async def test_so_many_calls_may_wait_on_one_session_and_no_more(serve: Serve) -
         with pytest.raises(Overloaded):
             refused()
     with pytest.raises(PayloadTooLarge):
-        it.engine.admit_many(PENDING + 1, [other] * (PENDING + 1))
+        it.engine.admission.admit_many(PENDING + 1, [other] * (PENDING + 1))
     it.step(other, 1)
     it.start()
     assert (await outcomes(*waiting))[-1] == [PENDING]
@@ -70,11 +70,11 @@ async def test_a_long_sequence_that_cannot_be_cut_is_not_run_with_short_ones(ser
 
 async def test_a_large_body_is_refused_unread_only_if_there_may_be_room_for_it_later(serve: Serve) -> None:
     it = serve(started=False, queue_bytes=1_000)
-    it.engine.spare(100_000)  # how much of it is names and blanks is not known yet
+    it.engine.admission.spare(100_000)  # how much of it is names and blanks is not known yet
     assert not it.engine.statistics().refused
     answer = it.engine.predict([column(*range(100))])
     with pytest.raises(Overloaded):
-        it.engine.spare(5_000)
+        it.engine.admission.spare(5_000)
     assert it.engine.statistics().refused == {"overloaded": 1}
     it.start()
     await answer

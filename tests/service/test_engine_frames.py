@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.engine import PENDING
+from service.admission import PENDING
 from service.errors import DeadlineExceeded, NonFiniteOutput, Overloaded, StepConflict
 from service.sessions import Session
 from service.work import Patience

@@ -60,11 +60,11 @@ async def test_a_full_table_refuses_openings_and_forks_but_no_steps(serve: Serve
     with pytest.raises(Overloaded):
         await it.engine.open("u", TTL, column(1))
     with pytest.raises(Overloaded):
-        it.engine.admit(1, 1, opening=1)
+        it.engine.admission.admit(1, 1, opening=1)
     it.nothing_leaks()
     assert outputs(await it.step(session, 1)) == [1]
     await it.engine.delete(session)
-    it.engine.admit(1, 1, opening=1)
+    it.engine.admission.admit(1, 1, opening=1)
     it.open("u")
 
 

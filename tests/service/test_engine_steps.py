@@ -195,6 +195,6 @@ async def test_calls_of_many_sessions_share_a_run_and_keep_their_own_sums(serve:
 async def test_many_admitted_together_are_accepted_one_by_one(serve: Serve) -> None:
     it = serve()
     session = it.open()
-    it.engine.admit_many(2, [session, session])
+    it.engine.admission.admit_many(2, [session, session])
     answers = [it.engine.accept(session, column(value), value - 1, None) for value in (1, 2)]
     assert await outcomes(*answers) == [[1], [3]]

@@ -85,7 +85,7 @@ async def test_readiness_waits_for_all_models_and_ends_with_a_dead_engine(tmp_pa
         found.ready("a")
     await found.load(fit)
     assert found.unready() is None
-    found.engines()[1].dead = RuntimeError("out of luck")
+    found.engines()[1].admission.dead = RuntimeError("out of luck")
     assert found.unready() == "engines died: b/1"
 
 
