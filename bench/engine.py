@@ -44,7 +44,7 @@ async def engine(model: OnnxModel, batch: int) -> float:
 
 
 async def _caller(served: Engine, rows: inputs.Array, one: Index) -> None:
-    own = np.array([served.open_now(None, 3600).row for _ in range(_SESSIONS)])
+    own = np.array([served.lifetimes.open_now(None, 3600).row for _ in range(_SESSIONS)])
     room = asyncio.Semaphore(_UNDER_WAY)
 
     def ended(call: Call) -> None:

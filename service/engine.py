@@ -7,20 +7,20 @@ so there is one owner and no lock.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
 
 import numpy as np
 
 from service.admission import Admission
 from service.errors import ShuttingDown
 from service.gate import Gate
+from service.lifetimes import Lifetimes
 from service.model import Model
 from service.queue import Queue
 from service.replay import Answers
 from service.reply import Reply, settles
-from service.rows import ZERO, Array, Rows, State
+from service.rows import ZERO, Array, Rows
 from service.runner import WHOLE, Runner
 from service.scheduler import Scheduler
 from service.selftest import Fitness
@@ -30,12 +30,6 @@ from service.ticks import Ticks
 from service.work import UNCHECKED, Answer, Call, One, Patience
 
 _log = logging.getLogger("carousel.engine")
-
-_T = TypeVar("_T")
-
-
-def _itself(session: Session) -> Any:
-    return session
 
 
 class Engine:
@@ -57,8 +51,7 @@ class Engine:
         self.model, self.fitness, self.name, self.version = model, fitness, name, version
         self.rows = Rows(model.state_shapes)
         self.answers = Answers(self.rows, model.outputs, sessions.budget)
-        self._tally = Tally()
-        self.gate, self._sessions = gate, sessions
+        self.gate, self._tally = gate, Tally()
         self.admission = Admission(
             gate, self.rows, sessions, self._tally, model=model, fitness=fitness, name=f"{name}/{version}"
         )
@@ -66,6 +59,7 @@ class Engine:
         scheduler = Scheduler(policy)
         sizes = {"features": model.features, "outputs": model.outputs}
         self._queue = Queue(self.rows, self.answers, gate, scheduler, tally=self._tally, clock=clock, **sizes)
+        self.lifetimes = Lifetimes(self, sessions, self._queue, self.admission)
         runner = Runner(model, fitness, self.rows, self._queue.works, self._tally, chunk=policy.chunk, clock=clock)
         self._ticks = Ticks(self._queue, runner, self._tally)
 
@@ -132,122 +126,23 @@ class Engine:
         self._queue.add(One(session.row, step, inputs, settles(answer, One.only), patience=patience))
         return answer
 
-    async def open(
-        self,
-        id: str | None,
-        ttl: float,
-        history: Array | None = None,
-        deadline: float | None = None,
-        told: Callable[[Session], _T] = _itself,
-    ) -> _T:
-        """A new session; 201 comes after its history [T, F] ran, and if that fails there is no session. See `fork`."""
-        if history is None:
-            return told(self.open_now(id, ttl))
-        self.admission.streamable()
-        self.admission.counted(self.admission.admit, 1, len(history))
-        session = self._sessions.create(id, self, ttl)
-        answer: Reply[_T] = Reply(loop=asyncio.get_running_loop())
-        tell = settles(answer, lambda _: told(session))
-
-        def ended(call: Call) -> None:
-            if call.errors:
-                self._sessions.delete(session)
-            else:
-                self._sessions.opened(session)
-            tell(call)
-
-        self._queue.add(One(session.row, None, history, ended, patience=_patience(deadline), kept=False))
-        return await answer
-
-    def open_now(self, id: str | None, ttl: float) -> Session:
-        """A new session at step 0, at once."""
-        self.admission.streamable()
-        self.admission.admit()
-        session = self._sessions.create(id, self, ttl)
-        self._sessions.opened(session)
-        return session
-
-    def take_back(self, session: Session, deadline: float) -> None:
-        """Undo an opening of which no step was applied, if nobody has called on the session since its idle clock stood
-        at `deadline`.
-        """
-        unused = not session.step and not session.waiting and session.deadline == deadline
-        if unused and self._sessions.find(session.id) == session:
-            self._sessions.delete(session)
-
-    def fork(self, session: Session, id: str | None, told: Callable[[Session], _T] = _itself) -> Awaitable[_T]:
-        """A new session with a copy of state, step, version and TTL, once the accepted work is done: what is `told` of
-        it then, before anybody else's turn.
-        """
-        self.admission.admit_turn(session)
-        copy = self._sessions.create(id, self, session.ttl)
-
-        def act() -> _T:
-            self.rows.scatter([copy.row], self.rows.gather([session.row]))
-            self.rows.step[copy.row] = self.rows.ahead[copy.row] = session.step
-            self._sessions.touch(session)
-            self._sessions.opened(copy)
-            return told(copy)
-
-        def done(future: "asyncio.Future[_T]") -> None:
-            if future.exception() is not None:
-                self._sessions.delete(copy)
-
-        turn = self._queue.turn(session.row, act)
-        turn.add_done_callback(done)
-        return asyncio.shield(turn)
-
-    def delete(self, session: Session) -> "asyncio.Future[None]":
-        """Forget the session once the accepted work is done; from now on nobody finds it."""
-
-        def spared(future: "asyncio.Future[None]") -> None:
-            if future.exception() is not None:
-                self._sessions.ending.pop(session.id, None)
-
-        self.admission.admit()  # however many calls wait: this is the last one
-        self.rows.losses += 1
-        ending = self._queue.turn(session.row, lambda: self._sessions.delete(session))
-        if not ending.done():
-            self._sessions.ending[session.id] = ending
-            ending.add_done_callback(spared)
-        return asyncio.shield(ending)
-
-    def read(self, session: Session) -> Awaitable[tuple[int, State]]:
-        """Its step and a copy of its state, [1, …] each, once the accepted work is done."""
-        self.admission.admit_turn(session)
-        turn = self._queue.turn(session.row, lambda: (session.step, self.rows.gather([session.row])))
-        return asyncio.shield(turn)
-
-    def replace(
-        self, session: Session, step: int, state: State, told: Callable[[Session], _T] = _itself
-    ) -> Awaitable[_T]:
-        """Set step and state [1, …] once the accepted work is done; its kept answers are forgotten. See `fork`."""
-        self.admission.admit_turn(session)
-
-        def act() -> _T:
-            self.answers.forget(session.row)
-            self.rows.scatter([session.row], state)
-            self.rows.step[session.row] = step
-            self._sessions.touch(session)
-            return told(session)
-
-        return asyncio.shield(self._queue.turn(session.row, act, step_after=step))
-
-    def restore(self, id: str, ttl: float, step: int, state: State) -> Session:
-        """A new session at `step` with `state` [1, …]."""
-        session = self.open_now(id, ttl)
-        self.rows.scatter([session.row], state)
-        self.rows.step[session.row] = self.rows.ahead[session.row] = step
-        return session
-
     def settle(self) -> None:
         """Decide on what has arrived, so that `ahead` counts it."""
         self._queue.settle()
+
+    async def freed(self) -> None:
+        """Return when something that was accepted has left."""
+        self._queue.freed.clear()
+        await self._queue.freed.wait()
 
     async def drained(self) -> None:
         """Return when no accepted work is left."""
         while len(self._queue):
             await self.freed()
+
+    def abort(self) -> None:
+        """Fail what is not done in the time there was to drain; nothing of it is applied."""
+        self._queue.abort(ShuttingDown())
 
     def statistics(self) -> EngineStatistics:
         """A frozen view."""
@@ -272,21 +167,6 @@ class Engine:
         self.admission.dead = error
         self._queue.abort(self.admission.failure())
 
-    def abort(self) -> None:
-        """Fail what is not done in the time there was to drain; nothing of it is applied."""
-        self._queue.abort(ShuttingDown())
-
-    async def freed(self) -> None:
-        """Return when something that was accepted has left."""
-        self._queue.freed.clear()
-        await self._queue.freed.wait()
-
 
 def _patience(deadline: float | None) -> Patience | None:
     return None if deadline is None else Patience(deadline)
-
-
-async def vacant(sessions: Sessions, id: str) -> None:
-    """Wait until a delete of that id that was accepted before is done: what follows comes after it."""
-    while id in sessions.ending:
-        await asyncio.wait([sessions.ending[id]])

@@ -7,8 +7,9 @@ from typing import Any
 from service.api import views
 from service.api.channels import Channels
 from service.api.values import fields, sequence
-from service.engine import Engine, vacant
+from service.engine import Engine
 from service.errors import CarouselError, SessionNotFound
+from service.lifetimes import vacant
 from service.repository import NAME, Repository
 from service.sessions import Session, Sessions
 from service.settings import Settings
@@ -50,7 +51,7 @@ class Control:
         if session is None:
             engine, file = self._repository.ready(asked["model"], version)
             self._channels.room()
-            session = engine.open_now(id, ttl)
+            session = engine.lifetimes.open_now(id, ttl)
         else:
             session.belongs(asked["model"], version)
             engine, file = self._repository.ready(session.model, session.version)
@@ -77,7 +78,7 @@ class Control:
         deleted: Future[None] | None = None
         if asked.get("end") and session is not None and session.id not in self._sessions.ending:
             engine, _ = self._repository.ready(session.model, session.version)
-            deleted = engine.delete(session)
+            deleted = engine.lifetimes.delete(session)
         self._channels.close(channel)
         return {"closed": {"channel": channel}}, deleted
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from service.api import views
 from service.api.values import Sequenced, fields, sequence
-from service.engine import Engine, vacant
+from service.engine import Engine
 from service.errors import CarouselError, SessionNotFound
+from service.lifetimes import vacant
 from service.model import OnnxModel
 from service.repository import NAME, Repository
 from service.sessions import Session, Sessions
@@ -60,7 +61,7 @@ class Many:
         results: list[Answer | BaseException] = await asyncio.gather(*answers, return_exceptions=True)
         for item in items:
             if isinstance(item, _Item) and item.created:
-                item.engine.take_back(opened[item.id], clocks[item.id])
+                item.engine.lifetimes.take_back(opened[item.id], clocks[item.id])
         numbers = sum(result.outputs.size for result in results if isinstance(result, Answer))
         return _views(asked, items, results, set(opened)), numbers
 
@@ -112,7 +113,7 @@ class Many:
             if isinstance(item, CarouselError):
                 raise item
             if item.created:
-                opened[item.id] = item.engine.open_now(item.id, self._settings.default_ttl_seconds)
+                opened[item.id] = item.engine.lifetimes.open_now(item.id, self._settings.default_ttl_seconds)
             session = item.session or opened[item.id]
             return item.engine.accept(session, item.given.inputs, item.step, patience)
         except CarouselError as error:

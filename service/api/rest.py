@@ -12,11 +12,12 @@ from service.api.calls import Calls
 from service.api.hot import LEFT, Asked
 from service.api.openapi import described
 from service.api.values import fields, sequence
-from service.engine import Engine, vacant
+from service.engine import Engine
 from service.errors import (
     SessionExists,
     StateMismatch,
 )
+from service.lifetimes import vacant
 from service.model import OnnxModel
 from service.repository import NAME, Repository
 from service.sessions import Session, Sessions
@@ -88,7 +89,7 @@ class Rest:
             history = sequence(asked["history"], served.description.features, "history").inputs
         if id is not None:
             await vacant(self._sessions, id)
-        return body.answer(await engine.open(id, ttl, history, deadline, self._told), 201)
+        return body.answer(await engine.lifetimes.open(id, ttl, history, deadline, self._told), 201)
 
     async def many_steps(self, request: Request, model: str, version: str | None = None) -> Response:
         """Advance many sessions of a model in one call."""
@@ -102,7 +103,7 @@ class Rest:
         """Forget a session, once its accepted work is done."""
         session = self._sessions.get(id)
         engine, _ = self._of(session)
-        await engine.delete(session)
+        await engine.lifetimes.delete(session)
         return Response(status_code=204)
 
     async def steps(self, request: Request, id: str) -> Response:
@@ -115,13 +116,13 @@ class Rest:
         new = self._new_id(asked)
         session = self._sessions.get(id)
         engine, _ = self._of(session)
-        return body.answer(await engine.fork(session, new, self._told), 201)
+        return body.answer(await engine.lifetimes.fork(session, new, self._told), 201)
 
     async def read_state(self, id: str) -> Response:
         """The state as bytes, once the accepted work is done."""
         session = self._sessions.get(id)
         engine, served = self._of(session)
-        step, state = await engine.read(session)
+        step, state = await engine.lifetimes.read(session)
         blob = Snapshot(session.model, session.version, served.description.digest, step, state).encode()
         return Response(blob, media_type="application/octet-stream")
 
@@ -135,11 +136,11 @@ class Rest:
         session = self._sessions.find(id)
         if session is None:
             ttl = self._settings.default_ttl_seconds
-            return self._session(engine.restore(id, ttl, snapshot.step, snapshot.state), 201)
+            return self._session(engine.lifetimes.restore(id, ttl, snapshot.step, snapshot.state), 201)
         if self._sessions.opening(session):
             raise SessionExists(f"session {id!r} is being opened")
         session.belongs(snapshot.model, snapshot.version)
-        return body.answer(await engine.replace(session, snapshot.step, snapshot.state, self._told))
+        return body.answer(await engine.lifetimes.replace(session, snapshot.step, snapshot.state, self._told))
 
     async def _asked(self, request: Request) -> Asked:
         content = await body.read(request, self._settings.max_body_bytes)

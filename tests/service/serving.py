@@ -46,6 +46,7 @@ class Serving:
         found = fitness or Fitness(True, 0.0, 1, seconds_per_step=1.0 if in_a_thread else 0.0)
         found = replace(found, policy=Policy(batch, chunk, batch * chunk))
         self.engine = Engine(self.model, found, self.sessions, self.gate, clock=self.clock)
+        self.lifetimes = self.engine.lifetimes
         self.loop: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -82,7 +83,7 @@ class Serving:
 
     def open(self, id: str = "s") -> Session:
         """A new session at step 0."""
-        return self.engine.open_now(id, TTL)
+        return self.lifetimes.open_now(id, TTL)
 
     def step(self, session: Session, *values: float, step: int | None = None, **how: Any) -> Reply[Answer]:
         """Accept these values as a call on a session."""
@@ -103,7 +104,7 @@ class Serving:
 
     async def state(self, session: Session) -> tuple[int, float]:
         """The step and the sum of a session, after the work accepted before."""
-        step, state = await self.engine.read(session)
+        step, state = await self.lifetimes.read(session)
         return step, float(state["sum"][0, 0])
 
 

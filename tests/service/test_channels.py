@@ -89,7 +89,7 @@ async def test_a_session_that_takes_over_the_row_of_another_takes_over_no_channe
     channels = Channels(it.sessions)
     gone = it.open("a")
     assert channels.open(gone, it.engine, FILE) == 1
-    await it.engine.delete(gone)
+    await it.lifetimes.delete(gone)
     heir = it.open("a")
     assert heir.row == gone.row
     assert channels.open(heir, it.engine, FILE) == 2

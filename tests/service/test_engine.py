@@ -83,7 +83,7 @@ async def test_who_remembers_rows_is_told_when_a_session_is_lost_and_not_by_a_lo
     before = it.engine.rows.losses
     await it.step(session, *range(9))  # on a row of its own between its chunks
     assert it.engine.rows.losses == before
-    await it.engine.delete(other)
+    await it.lifetimes.delete(other)
     assert it.engine.rows.losses > before
 
 
@@ -143,7 +143,7 @@ async def test_a_model_that_cannot_be_stepped_gets_whole_sequences_and_no_sessio
     with pytest.raises(NotStreamable):
         it.open()
     with pytest.raises(NotStreamable):
-        await it.engine.open("s", 60, column(1))
+        await it.lifetimes.open("s", 60, column(1))
 
 
 async def test_a_deadline_that_passes_in_the_queue_ends_the_call_unapplied(serve: Serve) -> None:
@@ -207,7 +207,7 @@ async def test_a_draining_engine_ends_what_it_accepted_and_takes_nothing_more(se
     session = it.open()
     answer = it.step(session, 1)
     it.gate.closed = True
-    for refused in (lambda: it.step(session, 2), lambda: it.open("t"), lambda: it.engine.delete(session)):
+    for refused in (lambda: it.step(session, 2), lambda: it.open("t"), lambda: it.lifetimes.delete(session)):
         with pytest.raises(ShuttingDown):
             refused()
     it.start()

@@ -120,7 +120,7 @@ async def test_what_was_abandoned_before_a_lone_step_is_dropped_all_the_same(ser
 
 async def test_the_answer_of_a_lone_history_of_one_step_is_not_kept(serve: Serve) -> None:
     it = serve()
-    session = await it.engine.open("s", TTL, column(7))
+    session = await it.lifetimes.open("s", TTL, column(7))
     assert (await it.state(session), it.kept(session, 0, 7)) == ((1, 7), False)
 
 

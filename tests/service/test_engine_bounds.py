@@ -14,7 +14,7 @@ async def test_a_retry_after_a_replaced_state_gets_the_answer_that_followed_it(s
     it = serve(started=False)
     session = it.open()
     before = it.step(session, 5, step=0)
-    replaced = it.engine.replace(session, 0, {"sum": column(100)})
+    replaced = it.lifetimes.replace(session, 0, {"sum": column(100)})
     after, retry = it.step(session, 5, step=0), it.step(session, 5, step=0)
     it.start()
     assert await outcomes(before, after, retry) == [[5], [105], [105]]
@@ -49,7 +49,7 @@ async def test_so_many_calls_may_wait_on_one_session_and_no_more(serve: Serve) -
     it = serve(started=False, most_rows=10 * PENDING)
     session, other = it.open(), it.open("t")
     waiting = [it.step(session, 1) for _ in range(PENDING)]
-    for refused in (lambda: it.step(session, 1), lambda: it.engine.fork(session, None)):
+    for refused in (lambda: it.step(session, 1), lambda: it.lifetimes.fork(session, None)):
         with pytest.raises(Overloaded):
             refused()
     with pytest.raises(PayloadTooLarge):

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from service.engine import vacant
 from service.errors import EngineFailed, InvalidInput, NonFiniteOutput, SessionNotFound, ShuttingDown
+from service.lifetimes import vacant
 from service.selftest import Fitness
 from tests.fakes import RunningSum, column, until
 from tests.service.serving import TTL, Serve, outcomes, outputs, summed
@@ -67,14 +67,14 @@ async def test_a_model_that_fails_on_zeros_too_kills_the_engine_and_every_waiter
         asyncio.ensure_future(one)
         for one in (
             it.engine.predict([column(1, 2, 3), column(4)]),
-            it.engine.open("warming", TTL, column(1, 2, 3)),
+            it.lifetimes.open("warming", TTL, column(1, 2, 3)),
             it.step(session, 1),
             it.step(session, 2, 3),
-            it.engine.read(session),
-            it.engine.fork(session, "copy"),
-            it.engine.replace(session, 7, summed(1)),
+            it.lifetimes.read(session),
+            it.lifetimes.fork(session, "copy"),
+            it.lifetimes.replace(session, 7, summed(1)),
             it.step(session, 2, 3, step=7),
-            it.engine.delete(session),
+            it.lifetimes.delete(session),
             it.step(other, 5, 6, 7),
         )
     ]
@@ -96,8 +96,8 @@ async def test_a_dead_engine_refuses_what_comes(serve: Serve) -> None:
     for call in (
         lambda: it.step(session, 1),
         lambda: it.open("new"),
-        lambda: it.engine.fork(session, None),
-        lambda: it.engine.delete(session),
+        lambda: it.lifetimes.fork(session, None),
+        lambda: it.lifetimes.delete(session),
     ):
         with pytest.raises(EngineFailed):
             call()
@@ -128,7 +128,7 @@ async def test_who_waits_for_room_is_told_that_the_engine_died(serve: Serve) -> 
 async def test_a_delete_that_died_with_the_engine_holds_nobody_up_and_deleted_nothing(serve: Serve) -> None:
     it = serve(started=False)
     session = it.open()
-    ending = [it.step(session, 1), it.engine.delete(session)]
+    ending = [it.step(session, 1), it.lifetimes.delete(session)]
     with pytest.raises(SessionNotFound):
         it.sessions.get("s")
     it.model.broken = True
@@ -149,7 +149,7 @@ async def test_an_aborted_engine_applies_nothing_of_what_was_running_and_leaks_n
     it = serve(in_a_thread=True, chunk=2)
     session, other = it.open(), it.open("other")
     it.model.hold()
-    calls = [it.step(session, 1, 2), it.step(other, 1, 2, 3), it.step(session, 4), it.engine.delete(other)]
+    calls = [it.step(session, 1, 2), it.step(other, 1, 2, 3), it.step(session, 4), it.lifetimes.delete(other)]
     predict = asyncio.ensure_future(it.engine.predict([column(1, 2, 3)]))
     await until(lambda: len(it.model.batches) == 1)
     it.engine.abort()

@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.engine import vacant
 from service.errors import CarouselError, DeadlineExceeded, InvalidInput, NonFiniteOutput, StepConflict
+from service.lifetimes import vacant
 from service.reply import Reply
 from service.selftest import Fitness
 from service.sessions import Session
@@ -163,7 +163,7 @@ class Story:
         session = await self.session(id)
         if new not in self.truths:
             await vacant(self.it.sessions, new)
-            self.expect(self.it.engine.fork(session, new), Session)
+            self.expect(self.it.lifetimes.fork(session, new), Session)
             self.truths[new] = replace(self.truths[id], last=None)
 
     async def read(self, id: str) -> None:
@@ -173,12 +173,12 @@ class Story:
 
     async def replace(self, id: str, step: int, value: int) -> None:
         session = await self.session(id)
-        self.expect(self.it.engine.replace(session, step, summed(value)), Session)
+        self.expect(self.it.lifetimes.replace(session, step, summed(value)), Session)
         self.truths[id] = Truth(step, value)
 
     async def delete(self, id: str) -> None:
         session = await self.session(id)
-        self.expect(self.it.engine.delete(session), None)
+        self.expect(self.it.lifetimes.delete(session), None)
         del self.truths[id]
 
     async def warm(self, id: str, history: list[int]) -> None:
@@ -187,7 +187,9 @@ class Story:
             return
         await vacant(self.it.sessions, id)
         bad = {NAN, REFUSED} & set(history)
-        self.expect(self.it.engine.open(id, TTL, column(*history)), (NonFiniteOutput, InvalidInput) if bad else Session)
+        self.expect(
+            self.it.lifetimes.open(id, TTL, column(*history)), (NonFiniteOutput, InvalidInput) if bad else Session
+        )
         await asyncio.sleep(0)
         if bad:
             await asyncio.wait(self.calls)
@@ -232,7 +234,7 @@ async def told(story: list[tuple[Any, ...]], **how: Any) -> None:
         session = it.sessions.get(id)
         assert await it.state(session) == (truth.step, truth.sum)
         assert (session.step, session.ahead, session.waiting) == (truth.step, truth.step, 0)
-        await it.engine.delete(session)
+        await it.lifetimes.delete(session)
     await it.stop()
     assert it.sessions.statistics().live == it.engine.rows.used == 0
     assert it.sessions.budget.bytes == it.engine.answers._table_bytes  # no answer is kept by itself any more

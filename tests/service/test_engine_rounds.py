@@ -59,7 +59,7 @@ async def test_longer_calls_and_turns_end_the_rounds(serve: Serve) -> None:
     one, other = many(it, 2)
     calls = [it.step(one, 1), it.step(one, 2), it.step(one, 3, 4), it.step(one, 5)]
     before = it.step(other, 1)
-    state = it.engine.read(other)
+    state = it.lifetimes.read(other)
     after = it.step(other, 2)
     it.start()
     assert await outcomes(*calls, before, after) == [[1], [3], [6, 10], [15], [1], [3]]

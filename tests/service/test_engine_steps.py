@@ -110,7 +110,7 @@ async def test_a_session_is_seen_as_before_until_the_last_chunk_of_a_call(serve:
         assert session.step == 1
         assert it.engine.rows.gather([session.row])["sum"][0, 0] == 100
         assert [it.kept(session, 0, 100), it.kept(session, 1, 1, 2, 3, 4, 5)] == [True, False]
-    reading = it.engine.read(session)
+    reading = it.lifetimes.read(session)
     assert outputs(await long) == sums(1, 2, 3, 4, 5, before=100)
     assert (await reading)[0] == session.step == 6
     assert [it.kept(session, 0, 100), it.kept(session, 1, 1, 2, 3, 4, 5)] == [True, True]
