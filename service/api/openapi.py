@@ -26,6 +26,19 @@ _PATIENCE = {
     "schema": {"type": "integer", "minimum": 0},
     "description": "The caller's patience, from the last byte of the request on",
 }
+_ID = {"type": "string"}
+_HEADERS: dict[str, Any] = {
+    "RequestId": {"required": True, "schema": _ID, "description": "The caller's, or one of ours"},
+    "RetryAfter": {"schema": {"type": "integer", "minimum": 1}, "description": "Seconds; with `overloaded`"},
+}
+_PARAMETERS: dict[str, Any] = {
+    "RequestId": {
+        "name": "X-Request-Id",
+        "in": "header",
+        "schema": _ID,
+        "description": "1 to 128 visible ASCII characters; the service makes one where there is none",
+    }
+}
 
 _Kind = str | None  # of a body: the name of its schema, a media type, or none
 
@@ -40,7 +53,7 @@ _ROUTES: dict[str, tuple[_Kind, int, _Kind, tuple[type[CarouselError], ...]]] = 
     "delete": (None, 204, None, (*_SESSION, errors.ShuttingDown, errors.EngineFailed)),
     "steps": ("Steps", 200, "Stepped", (*_BODY, *_SESSION, errors.StepConflict, *_RUN)),
     "fork": ("Fork", 201, "Session", (*_BODY, *_SESSION, errors.SessionExists, *_QUEUE)),
-    "read_state": (None, 200, _BYTES, (*_SESSION, *_QUEUE[1:])),
+    "read_state": (None, 200, _BYTES, (*_SESSION, *_QUEUE)),
     "write_state": (
         _BYTES,
         200,
@@ -68,9 +81,12 @@ def described(route: str) -> dict[str, Any]:
     for code, names in by_status.items():
         content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
         responses[code] = {"description": ", ".join(names), "content": content}
-    extra: dict[str, Any] = (
-        {"parameters": [_PATIENCE]} if route == "many_steps" or errors.DeadlineExceeded in refusals else {}
-    )
+    for each, answer in responses.items():
+        answer["headers"] = {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}
+        if each == errors.Overloaded.status and errors.Overloaded in refusals:
+            answer["headers"]["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
+    patience = [_PATIENCE] if route == "many_steps" or errors.DeadlineExceeded in refusals else []
+    extra: dict[str, Any] = {"parameters": [{"$ref": "#/components/parameters/RequestId"}, *patience]}
     if asked is not None:
         extra["requestBody"] = {"required": True, "content": _content(asked)}
     return {"status_code": status, "responses": responses, "openapi_extra": extra, "operation_id": route}
@@ -94,7 +110,7 @@ def install(app: FastAPI) -> None:
     def whole() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-            document.setdefault("components", {})["schemas"] = COMPONENTS
+            document["components"] = {"schemas": COMPONENTS, "headers": _HEADERS, "parameters": _PARAMETERS}
             for operations in document["paths"].values():
                 for operation in operations.values():
                     _tidy(operation)

@@ -23,6 +23,7 @@ def test_every_route_says_its_errors_by_code_and_status() -> None:
                 if "application/problem+json" in answer.get("content", {}):
                     codes = answer["description"].split(", ")
                     assert {str(STATUS[code]) for code in codes} == {status}, path
+                    assert ("Retry-After" in answer["headers"]) == ("overloaded" in codes), path
 
 
 def test_the_error_tree_is_the_table_of_the_wire() -> None:

@@ -38,6 +38,7 @@ def test_every_answer_is_one_that_the_document_promises(case: schemathesis.Case[
             checks.not_a_server_error,
             checks.status_code_conformance,
             checks.content_type_conformance,
+            checks.response_headers_conformance,
             checks.response_schema_conformance,
         ],
     )
