@@ -42,7 +42,7 @@ def fit(
 
         hardware = Hardware(accelerator, devices, precision)
         told = read_recipe(recipe)
-        path = train(told, models, str(version), seed, resume=resume, hardware=hardware)
+        path = train(told, models, str(version), seed, given=recipe, resume=resume, hardware=hardware)
         if not is_first():
             return
         console = Console()
@@ -157,7 +157,8 @@ def quantise(
         from training.parse import read_recipe
         from training.quantise import quantise as write
 
-        path = write(read_recipe(recipe), models, of=str(of), version=str(version), tolerance=tolerance)
+        told = read_recipe(recipe)
+        path = write(told, models, of=str(of), version=str(version), tolerance=tolerance, given=recipe)
         card = path.with_name("card.md")
         Console().print(Markdown(card.read_text(encoding="utf-8").rpartition("## Quantised")[2]))
         typer.echo(f"Wrote {path} and {card}")

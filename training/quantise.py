@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -50,8 +51,10 @@ class Loaded:
         return torch.from_numpy(output), {name: torch.from_numpy(value) for name, value in after.items()}
 
 
-def quantise(recipe: Recipe, models: Path, *, of: str, version: str, tolerance: float) -> Path:
+def quantise(recipe: Recipe, models: Path, *, of: str, version: str, tolerance: float, given: str = "") -> Path:
     """Write NAME/`version`/{model.onnx,card.md} under `models`, in int8, from version `of`; return the model's path.
+
+    `given` is what the recipe was asked for by, for the card: a path, or else its name.
 
     Raises:
         TrainingError: there is no such LSTM, it was made of other data, or its main figure on the validation part
@@ -82,7 +85,7 @@ def quantise(recipe: Recipe, models: Path, *, of: str, version: str, tolerance: 
     content = files["int8"].SerializeToString()
     verify_alone(content, rows(data.validation))
     save(content, path)
-    write_card(path, recipe, f"carousel-train quantise {recipe.name} --of {of} --version {version}")
+    write_card(path, recipe, f"carousel-train quantise {quote(given or recipe.name)} --of {of} --version {version}")
     with path.with_name("card.md").open("a", encoding="utf-8") as card:
         card.write(f"\n{section(told, source.read_bytes(), content, rows(data.validation))}")
     return path

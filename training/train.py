@@ -4,6 +4,7 @@ import json
 import traceback
 import warnings
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -31,13 +32,15 @@ def train(
     version: str = "1",
     seed: int = 0,
     *,
+    given: str = "",
     runs: Path = RUNS,
     resume: bool = False,
     hardware: Hardware = PLAIN,
 ) -> Path:
     """Train, verify, write NAME/`version`/{model.onnx,card.md} under `models`; return the model's path.
 
-    What else a fit leaves, report.html among it, lies under `runs`.
+    What else a fit leaves, report.html among it, lies under `runs`. `given` is what the recipe was asked for by, for
+    the card: a path, or else its name.
 
     Of many processes all train, and only the first goes on to the file.
 
@@ -57,7 +60,7 @@ def train(
     measured = scores(network, task, streamed)
     sample = np.concatenate([stretch.sequence.inputs[stretch.steps] for stretch in data.validation])
     export(network, describe(recipe, data, network, flat(measured)), sample, path)
-    command = hardware.command(f"carousel-train fit {recipe.name} --version {version} --seed {seed}")
+    command = hardware.command(f"carousel-train fit {quote(given or recipe.name)} --version {version} --seed {seed}")
     write_card(path, recipe, command)
     _report(folder, Fitted(recipe, data, network, streamed, read_metadata(path), command))
     return path

@@ -29,4 +29,6 @@ def test_fit_trains_and_says_how_good_it_is_and_what_it_wrote(tmp_path: Path, mo
     assert result.exit_code == 0, result.output
     assert "persistence" in result.output
     assert "Wrote models/tiny/1/model.onnx" in result.output
-    assert Path("models/tiny/1/card.md").read_text(encoding="utf-8").startswith("# tiny\n")
+    card = Path("models/tiny/1/card.md").read_text(encoding="utf-8")
+    assert card.startswith("# tiny\n")
+    assert "`carousel-train fit tiny.toml --version 1 --seed 0`" in card

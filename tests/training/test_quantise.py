@@ -135,7 +135,9 @@ def test_the_command_says_what_it_costs_and_what_it_wrote(trained: Recipe, tmp_p
     code, output = command(tmp_path, "--tolerance", "1")
     assert code == 0, output
     assert "test: MSE, z-scored" in output
-    assert output.endswith(f"Wrote {file(tmp_path, 2)} and {file(tmp_path, 2).with_name('card.md')}\n")
+    card = file(tmp_path, 2).with_name("card.md")
+    assert output.endswith(f"Wrote {file(tmp_path, 2)} and {card}\n")
+    assert f"`carousel-train quantise {tmp_path}/tiny.toml --of 1 --version 2`" in card.read_text(encoding="utf-8")
 
 
 def test_the_gates_of_an_int8_file_are_drawn_from_the_float32_one(trained: Recipe, tmp_path: Path) -> None:
