@@ -62,6 +62,8 @@ def bench(
     from service import load
     from service.bench import bench as run
 
+    if not url.startswith(("http://", "https://")):
+        raise typer.BadParameter(f"{url}: write http://{url}")
     least, _, most = lengths.partition("-")
     if not (least.isdigit() and (most or least).isdigit() and 1 <= int(least) <= int(most or least)):
         raise typer.BadParameter(f"--lengths {lengths}: neither a number from 1 nor LEAST-MOST")

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import signal
+from contextvars import Context
 from functools import partial
 from types import FrameType
 
@@ -43,8 +44,11 @@ class Server(uvicorn.Server):
         return int(self.servers[0].sockets[0].getsockname()[1])
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """First signal: drain, then stop. Second: stop."""
-        _log.info("%s", signal.Signals(sig).name)
+        """First signal: drain, then stop. Second: stop. The request that it interrupts has no part in it."""
+        Context().run(self._exit, signal.Signals(sig).name)
+
+    def _exit(self, why: str) -> None:
+        _log.info("%s", why)
         if self._draining is not None or not self.started:
             self.should_exit = self.force_exit = True
         else:

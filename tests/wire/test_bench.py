@@ -39,6 +39,12 @@ def test_it_asks_which_model_where_there_are_several(server: Server) -> None:
     assert "--model" in result.output
 
 
+def test_an_address_without_http_is_told_with_it() -> None:
+    result = CliRunner().invoke(app, ["bench", "127.0.0.1:8000", "--model", "lstm"])
+    assert result.exit_code == 2
+    assert "write http://127.0.0.1:8000" in result.output
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

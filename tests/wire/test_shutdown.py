@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import orjson
 import pytest
 from websockets.exceptions import ConnectionClosed
 
@@ -59,6 +60,14 @@ def test_an_idle_server_stops_at_once_with_0(server: Server) -> None:
     begin = time.monotonic()
     assert server.stop() == 0
     assert time.monotonic() - begin < 3
+
+
+def test_a_signal_is_logged_as_part_of_no_request(server: Server, http: httpx.Client) -> None:
+    done(http.get("/v1/models", headers={"X-Request-Id": "mine"}))
+    assert server.stop() == 0
+    lines = [orjson.loads(line) for line in server.log.splitlines() if line.startswith("{")]
+    said = {line["message"].split(":")[0]: line["request_id"] for line in lines}
+    assert (said["SIGTERM"], said["draining"]) == (None, None)
 
 
 def test_accepted_work_is_answered_and_new_work_refused(server: Server, http: httpx.Client, slow: Path) -> None:
