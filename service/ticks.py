@@ -60,7 +60,7 @@ class Ticks:
     async def _tick(self) -> None:
         """Run the next batch and settle what became of each work.
 
-        `ended` is the unit that a durable store will commit, before any of its works is answered (and what `_alone` did).
+        `ended` is what a durable store will commit, as is the step that ran in `_alone`: before any of it is answered.
         """
         batch = self._queue.next_batch()
         if not batch:
