@@ -101,7 +101,7 @@ class Http(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Wait for no body that is still on its way: nothing of its call was accepted."""
-        if isinstance(self._first, Exchange) and self._first.more_body:
+        if self._first is not None and self._first.more_body:
             self.transport.close()
         else:
             super().shutdown()

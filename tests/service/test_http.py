@@ -81,6 +81,13 @@ async def test_a_server_that_shuts_down_waits_for_no_body(line: Line, path: str,
     assert sum(line.counted.values()) == 1
 
 
+async def test_nor_for_one_that_would_go_by_asgi(line: Line) -> None:
+    line.http.data_received(request("/v1/sessions/s/fork")[:-1])
+    assert await line.answers() == []
+    line.http.shutdown()
+    assert line.wire.closed
+
+
 async def test_a_caller_who_leaves_with_his_answer_is_counted_once(line: Line) -> None:
     line.http.data_received(request("/v1/models/overloaded/predict")[:-1])
     assert len(await line.answers()) == 1
