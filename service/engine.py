@@ -90,13 +90,13 @@ class Engine:
         answer: Reply[list[Array]] = Reply(loop=asyncio.get_running_loop())
         if len(sequences) == 1:
             tell = settles(answer, lambda call: [call.outputs])
-            call: Call = One(ZERO, None, sequences[0], tell, _patience(deadline))
+            call: Call = One(ZERO, None, sequences[0], tell, Patience.until(deadline))
         else:
             lengths = np.array([len(one) for one in sequences], np.int64)
             ends = np.cumsum(lengths)[:-1]
             tell = settles(answer, lambda call: np.split(call.outputs, ends))
             rows, asked = np.full(len(lengths), ZERO, np.int64), np.full(len(lengths), UNCHECKED, np.int64)
-            call = Call(rows, lengths, asked, np.concatenate(sequences), tell, _patience(deadline))
+            call = Call(rows, lengths, asked, np.concatenate(sequences), tell, Patience.until(deadline))
         self.admission.counted(self.submit, call)
         answer.add_done_callback(lambda done: self._queue.abandon(call) if done.cancelled() else None)
         return answer
@@ -113,7 +113,7 @@ class Engine:
         """
         self.admission.streamable()
         answer: Reply[Answer] = Reply(loop=asyncio.get_running_loop())
-        call = One(session.row, step, inputs, settles(answer, One.only), patience=_patience(deadline))
+        call = One(session.row, step, inputs, settles(answer, One.only), patience=Patience.until(deadline))
         self.admission.counted(self.submit, call)
         answer.hurry = self._hurry
         return answer
@@ -166,7 +166,3 @@ class Engine:
         _log.error("engine %s/%s died", self.name, self.version, exc_info=error)
         self.admission.dead = error
         self._queue.abort(self.admission.failure())
-
-
-def _patience(deadline: float | None) -> Patience | None:
-    return None if deadline is None else Patience(deadline)

@@ -42,7 +42,6 @@ class Lifetimes:
         self._admission.streamable()
         self._admission.counted(self._admission.admit, 1, len(history))
         session = self._sessions.create(id, self._home, ttl)
-        patience = None if deadline is None else Patience(deadline)
         answer: Reply[_T] = Reply(loop=asyncio.get_running_loop())
         tell = settles(answer, lambda _: told(session))
 
@@ -53,7 +52,7 @@ class Lifetimes:
                 self._sessions.opened(session)
             tell(call)
 
-        self._queue.add(One(session.row, None, history, ended, patience=patience, kept=False))
+        self._queue.add(One(session.row, None, history, ended, patience=Patience.until(deadline), kept=False))
         return await answer
 
     def open_now(self, id: str | None, ttl: float) -> Session:

@@ -32,6 +32,11 @@ class Patience:
     timer: "TimerHandle | None" = None
     calls: "dict[Call, None]" = field(default_factory=dict)  # accepted and not done
 
+    @classmethod
+    def until(cls, deadline: float | None) -> "Patience | None":
+        """Of a caller who may have said nothing about it."""
+        return None if deadline is None else cls(deadline)
+
 
 @dataclass(slots=True, eq=False)
 class Call:

@@ -10,7 +10,7 @@ class Cohort:
     """Runs at the end of a turn of the loop what was added in it, and in rounds what these add.
 
     One request after the other, each from its first byte to its call, pushes what the next one needs out of the caches:
-    64 of them take a third more time than in stages. Where one came alone the turn before, the first is not kept
+    64 of them take two fifths more time than in stages. Where one came alone the turn before, the first is not kept
     waiting for others.
     """
 

@@ -53,7 +53,7 @@ class Many:
         items = self._read(asked, model, version, may_open)
         self._admit([item for item in items if isinstance(item, _Item)])
         opened: dict[str, Session] = {}
-        patience = None if deadline is None else Patience(deadline)
+        patience = Patience.until(deadline)
         answers = [self._accept(item, opened, patience) for item in items]
         for engine in {item.engine for item in items if isinstance(item, _Item)}:
             engine.settle()
