@@ -11,7 +11,7 @@ from types import FrameType
 import uvicorn
 
 from service import logs
-from service.api.http import Http
+from service.api.connection import HttpConnection
 from service.api.websocket import WebSocket
 from service.main import Carousel
 from service.settings import Settings
@@ -69,7 +69,7 @@ def serve(settings: Settings) -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=partial(Http, carousel.hot, settings.max_body_bytes),  # type: ignore[arg-type]  # whatever makes one
+        http=partial(HttpConnection, carousel.lane),  # type: ignore[arg-type]  # whatever makes one
         ws=WebSocket,
         ws_max_size=settings.max_body_bytes,
         ws_per_message_deflate=False,

@@ -14,7 +14,7 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.api import body
-from service.api.request import HOST, Request, read
+from service.api.request import HOST, LEFT, Request, read
 from service.errors import CarouselError, HeadTooLarge, InvalidRequest
 
 _LINES, _HEAD = 100, 2**16  # of a head, its trailers included: lines and bytes
@@ -79,11 +79,10 @@ class HttpConnection(HttpToolsProtocol):
         """Tell those that are to answer; uvicorn tells the last of its own."""
         request, self._request, self._later = self._request, None, b""
         if request is not None and not self._answered:
-            request.left = True
             if request.missing:
                 self._lane.note(request, InvalidRequest.status)  # it is cut off
-            elif request.abandon is not None:
-                request.abandon()
+            elif request.leave():
+                self._lane.note(request, LEFT)
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()

@@ -3,6 +3,7 @@
 A turn of the HTTP parser through Python costs as much as reading such a head at a glance, and a request takes eight.
 """
 
+import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -10,8 +11,10 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from starlette.responses import Response
+from uvicorn.server import ServerState
 
 STEPS, MANY, PREDICT = "/v1/sessions/{id}/steps", "/v1/models/{model}/steps", "/v1/models/{model}/predict"
+LEFT = 499  # the status that is counted where the client left before the answer
 HOST = re.compile(rb"[\w.~!$&'()*+,;=%-]*(?:\[[\w.:%]+\])?(?::[0-9]*)?")  # RFC 9110, 7.2
 
 _FIRST = re.compile(rb"POST (/v1/(?:sessions/([\w.:@-]++)|models/([\w.:@-]++))/(steps|predict)) HTTP/1\.1\r\n")
@@ -25,27 +28,65 @@ _REMEMBERED = 1024  # heads of one client differ in little but the length of the
 
 
 class Asked:
-    """One request. Invariant: `answer` is called once, at most; not after the client has left a predict."""
+    """One request. Invariant: `answer` is called once, or never if the client has left a predict."""
 
     __slots__ = ("abandon", "content", "headers", "left", "length", "name", "route", "version")
 
     def __init__(self, route: str, name: str, headers: Mapping[bytes, bytes], length: int) -> None:
         self.route, self.name, self.headers, self.length = route, name, headers, length
-        self.version: str | None = None
-        self.content = b""  # the whole body
+        self.version: str | None = None  # of the model, if the query names one
+        self.content = b""  # the body
         self.left = False  # the client has
-        self.abandon: Callable[[], None] | None = None  # do this when it leaves
+        self.abandon: Callable[[], None] | None = None  # what the client has left
 
     def answer(self, response: Response) -> None:
         """Take the answer."""
         raise NotImplementedError
 
+    def leave(self) -> bool:
+        """The client has left → whether the call is abandoned, and has no answer."""
+        self.left = True
+        if self.abandon is None:
+            return False
+        self.abandon()
+        return True
+
+
+class Awaited(Asked):
+    """A request by the application, which awaits the answer."""
+
+    __slots__ = ("response",)
+
+    def __init__(self, route: str, name: str, headers: Mapping[bytes, bytes], content: bytes) -> None:
+        super().__init__(route, name, headers, len(content))
+        self.content = content
+        self.response: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+    def answer(self, response: Response) -> None:
+        """See Asked."""
+        if not self.response.done():
+            self.response.set_result(response)
+
+    def leave(self) -> bool:
+        """See Asked."""
+        if super().leave():
+            self.answer(Response(status_code=LEFT))
+        return self.response.done()
+
 
 class Connection(Protocol):
     """What a request needs of its connection."""
 
+    server_state: ServerState
+
     def answer(self, request: "Request", response: Response) -> None:
-        """Write the answer."""
+        """Write an answer."""
+
+    def hears(self, request: "Request") -> bool:
+        """Whether a plain answer to this request can be written now by `write`."""
+
+    def write(self, text: bytes) -> None:
+        """Write the whole answer to the request."""
 
 
 class Request(Asked):
@@ -56,20 +97,22 @@ class Request(Asked):
     def __init__(self, connection: Connection, head: "Head") -> None:
         super().__init__(head.route, head.name, head.headers, head.length)
         self.connection, self.path = connection, head.path
-        self.id = b""  # what `edge.name` calls it
+        self.id = b""  # see `Edge.id`
         self.begin = time.perf_counter()
         self.missing = head.length  # bytes of the body
         self._pieces: list[bytes] = []
 
     def take(self, data: bytes, at: int) -> int:
-        """Take what data from `at` on have of the body → where the rest of them begins."""
+        """Take what data have of the body from `at` on → where the rest of them begins."""
         end = min(at + self.missing, len(data))
         piece = data[at:end]
         self.missing -= len(piece)
         if self.missing:
             self._pieces.append(piece)
+        elif self._pieces:
+            self.content, self._pieces = b"".join((*self._pieces, piece)), []
         else:
-            self.content, self._pieces = b"".join((*self._pieces, piece)) if self._pieces else piece, []
+            self.content = piece
         return end
 
     def answer(self, response: Response) -> None:
