@@ -36,6 +36,12 @@ class Edge:
         given = headers.get(b"x-request-id")
         return given if given is not None and _GIVEN.fullmatch(given) else b"%b-%d" % (self._own, next(self._count))
 
+    def name(self, headers: Mapping[bytes, bytes]) -> bytes:
+        """The id of the request of this context, which is in every log line of it from now on."""
+        id = self.id(headers)
+        REQUEST_ID.set(id.decode("ascii"))
+        return id
+
     def note(self, method: str, route: str, path: str, status: int, begin: float) -> None:
         """Count and log an answer to the request of this context, which came at `begin` by the performance counter."""
         self.answers[method, route, status] += 1
@@ -56,8 +62,8 @@ class Named:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        request_id, begin, method = self._edge.id(dict(scope["headers"])), time.perf_counter(), scope.get("method", "GET")
-        REQUEST_ID.set(request_id.decode("ascii"))
+        request_id, begin = self._edge.name(dict(scope["headers"])), time.perf_counter()
+        method = scope.get("method", "GET")
         if method == "HEAD":  # the server leaves the body of the answer out
             scope = {**scope, "method": "GET"}
 
