@@ -145,7 +145,8 @@ def _application(lifespan: object) -> FastAPI:
 def _verbs(app: FastAPI, request: Request) -> list[str]:
     """Those that some route takes at the path of a request; a route alone knows its own."""
     scopes = [dict(request.scope) | {"method": verb} for verb in ("GET", "POST", "PUT", "DELETE")]
-    return [scope["method"] for scope in scopes if any(route.matches(scope)[0] is Match.FULL for route in app.routes)]
+    verbs = [scope["method"] for scope in scopes if any(route.matches(scope)[0] is Match.FULL for route in app.routes)]
+    return [*verbs, "HEAD"] if "GET" in verbs else verbs
 
 
 def _stream_router(streams: Streams) -> APIRouter:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,14 +57,16 @@ class JsonCalls:
     def serve(self, asked: Asked) -> None:
         """Answer a request whose body is there, now or later."""
 
+        content, asked.content = asked.content, b""  # it is many times what is made of it
+
         def begin() -> None:
             deadline = body.deadline(asked.headers)
-            if len(asked.content) > SMALL:
-                self.spare(asked, len(asked.content))
-            if large(asked.content):
-                self._then(asked, self._pool.parse(asked.content), lambda read: self._call(asked, read, deadline))
+            if len(content) > SMALL:
+                self.spare(asked, len(content))
+            if large(content):
+                self._then(asked, self._pool.parse(content), lambda read: self._routes[asked.route](asked, read, deadline))
             else:
-                self._call(asked, parse(asked.content, self._most_items), deadline)
+                self._routes[asked.route](asked, parse(content, self._most_items), deadline)
 
         self._try(asked, begin)
 
@@ -84,10 +87,6 @@ class JsonCalls:
             return self._repository.ready(asked.name, asked.version)[0]
         session = self._sessions.get(asked.name)
         return self._repository.ready(session.model, session.version)[0]
-
-    def _call(self, asked: Asked, read: dict[str, Any], deadline: Deadline | None) -> None:
-        asked.content = b""  # it is many times what was made of it
-        self._routes[asked.route](asked, read, deadline)
 
     def _steps(self, asked: Asked, read: dict[str, Any], deadline: Deadline | None) -> None:
         """Advance a session by T steps."""
@@ -169,10 +168,15 @@ class JsonCalls:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
 
-        def done(_: "asyncio.Future[Any]") -> None:
+        def done(task: "asyncio.Future[Any]") -> None:
             self._tasks.discard(task)
-            if not task.cancelled():  # it is the server that stops
-                self._try(asked, lambda: go_on(task.result()))
+            if task.cancelled():  # the server stops
+                return
+            error = task.exception()
+            if error is None:
+                self._try(asked, partial(go_on, task.result()))
+            else:
+                self._fail(asked, error)
 
         task.add_done_callback(done)
 
@@ -180,8 +184,11 @@ class JsonCalls:
         """Act, and answer with what is raised."""
         try:
             act()
-        except CarouselError as error:
-            asked.answer(body.problem(error))
-        except Exception:
-            _log.exception("%s %s", asked.route, asked.name)
-            asked.answer(body.problem(CarouselError()))
+        except Exception as error:
+            self._fail(asked, error)
+
+    def _fail(self, asked: Asked, error: BaseException) -> None:
+        if not isinstance(error, CarouselError):
+            _log.error("%s %s", asked.route, asked.name, exc_info=error)
+            error = CarouselError()
+        asked.answer(body.problem(error))

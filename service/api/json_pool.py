@@ -83,6 +83,8 @@ class JsonPool:
             return await asyncio.shield(future)  # a job whose caller left is done all the same: its bytes are held
         except BrokenProcessPool as lost:
             raise CarouselError("the process that parses and writes large JSON was lost") from lost
+        finally:
+            del future  # its error holds this frame, and the frame the body
 
     def _submit(self, *job: Any) -> "asyncio.Future[Any]":
         loop = asyncio.get_running_loop()

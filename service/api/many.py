@@ -62,8 +62,10 @@ class Many:
         good = [item for item in items if isinstance(item, _Item)]
         self._admit(good)
         opened = await self._open(good)
-        await self._run(good, deadline)
-        for session, clock in opened.values():
+        done = self._submit(good, deadline)
+        clocks = [(session, session.deadline) for session in opened.values()]
+        await done
+        for session, clock in clocks:
             self._repository.ready(session.model, session.version)[0].lifecycle.take_back(session, clock)
         return _views(asked, items, set(opened)), sum(item.given.inputs.shape[0] * item.engine.model.outputs for item in good)
 
@@ -116,29 +118,26 @@ class Many:
                 engine.admission.refuse(error)
                 raise
 
-    async def _open(self, items: list[_Item]) -> dict[str, tuple[Session, float]]:
-        """Open the sessions of items without one → each, and where its idle clock stands."""
-        new = {item.id: item for item in items if item.session is None}
-        for item in reversed(items):
-            if item.session is None:
-                new[item.id] = item
-        opened: dict[str, tuple[Session, float]] = {}
-        for id, item in new.items():
-            try:
-                session = await item.engine.lifecycle.open(id, self._settings.default_ttl_seconds)
-                opened[id] = session, session.deadline
-            except CarouselError as error:
-                item.error = error
+    async def _open(self, items: list[_Item]) -> dict[str, Session]:
+        """Open the sessions of the items that have none."""
+        opened: dict[str, Session | CarouselError] = {}
         for item in items:
-            if item.session is None:
-                if item.id in opened:
-                    item.session = opened[item.id][0]
-                else:
-                    item.error = new[item.id].error
-        return opened
+            if item.session is not None:
+                continue
+            if item.id not in opened:
+                try:
+                    opened[item.id] = await item.engine.lifecycle.open(item.id, self._settings.default_ttl_seconds)
+                except CarouselError as error:
+                    opened[item.id] = error
+            session = opened[item.id]
+            if isinstance(session, Session):
+                item.session = session
+            else:
+                item.error = session
+        return {id: session for id, session in opened.items() if isinstance(session, Session)}
 
-    async def _run(self, items: list[_Item], deadline: Deadline | None) -> None:
-        """Submit the items in rounds: of each session one item in each; return when all have ended."""
+    def _submit(self, items: list[_Item], deadline: Deadline | None) -> "asyncio.Future[None]":
+        """Submit the items in rounds, each with one item of a session → done when all have ended."""
         rounds: list[list[_Item]] = []
         seen: Counter[str] = Counter()
         for item in items:
@@ -149,13 +148,14 @@ class Many:
                 seen[item.id] += 1
         left = sum(map(len, rounds))
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        submitted = False
 
         def tell(call: Call, these: Sequence[_Item]) -> None:
             nonlocal left
             for row, item in enumerate(these):
                 item.call, item.row, item.error = call, row, call.errors.get(row)
             left -= len(these)
-            if not left and not done.done():
+            if not left and submitted:
                 done.set_result(None)
 
         for one in rounds:
@@ -165,8 +165,10 @@ class Many:
                 except CarouselError as error:
                     call.errors = dict.fromkeys(range(len(these)), error)
                     tell(call, these)
-        if left:
-            await done
+        submitted = True
+        if not left:
+            done.set_result(None)
+        return done
 
 
 _Tell = Callable[[Call, Sequence[_Item]], None]
