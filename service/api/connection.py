@@ -256,8 +256,9 @@ class HttpConnection(HttpToolsProtocol):
             raise InvalidRequest(f"{len(hosts)} Host headers")
         if hosts and not HOST.fullmatch(hosts[0]):
             raise InvalidRequest("Host is not a name or address with or without a port")
-        if {b"content-length", b"transfer-encoding"} <= {name for name, _ in self.headers}:
-            raise InvalidRequest("Content-Length and Transfer-Encoding")
+        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
+        if codings and (codings != [b"chunked"] or any(name == b"content-length" for name, _ in self.headers)):
+            raise InvalidRequest("Transfer-Encoding is other than chunked, or stands beside Content-Length")
 
     def on_body(self, body: bytes) -> None:
         """As httptools has it."""
