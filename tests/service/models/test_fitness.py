@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from service.errors import ModelUnusable
-from service.model import Lengths, OnnxModel
-from service.policy import Policy
-from service.rows import Array, State
-from service.selftest import Fitness, examine
+from service.models.model import Lengths, OnnxModel
+from service.models.fitness import Policy
+from service.models.model import Array, State
+from service.models.fitness import Fitness, examine
 from tests.fakes import RunningSum
 from tests.graphs import Cell, write
 

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from service.errors import ModelUnusable
-from service.model import Column, OnnxModel
+from service.models.model import Column, OnnxModel
 from tests.graphs import write
 
 
