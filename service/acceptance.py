@@ -7,8 +7,9 @@ import numpy as np
 from service.accepted import Accepted
 from service.bundle import ALL, Bundle, Places
 from service.errors import CarouselError, StepConflict
+from service.models.model import Array, Index
 from service.replay import Answers, Digester, Digests
-from service.rows import Array, Index, Rows, every
+from service.rows import Rows, every
 from service.work import UNCHECKED, Call
 
 Clock = Callable[[], float]

@@ -14,7 +14,8 @@ from service.chains import Chains
 from service.deadlines import Deadlines
 from service.errors import CarouselError, DeadlineExceeded, StepConflict
 from service.gate import Gate
-from service.rows import ZERO, Array, Index, Rows
+from service.models.model import Array, Index
+from service.rows import ZERO, Rows
 from service.scheduler import Scheduler
 from service.statistics import Tally
 from service.work import UNCHECKED, Call, Patience, Turn

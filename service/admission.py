@@ -12,9 +12,9 @@ import numpy as np
 
 from service.errors import CarouselError, EngineFailed, NotStreamable, Overloaded, PayloadTooLarge
 from service.gate import Gate
-from service.model import Model
-from service.rows import ZERO, Index, Rows
-from service.selftest import Fitness
+from service.models.fitness import Fitness
+from service.models.model import Index, Model
+from service.rows import ZERO, Rows
 from service.sessions import Session, Sessions
 from service.statistics import Tally
 from service.work import Call, One

@@ -10,8 +10,9 @@ from typing import NamedTuple, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from service.models.model import Array, Index
 from service.replay import Digests
-from service.rows import Array, Index, every
+from service.rows import every
 from service.work import Call, One
 
 _Number = TypeVar("_Number", np.float32, np.int64)

@@ -1,6 +1,7 @@
 """The order of the works on each session: a chain through the columns of rows and works. Decides nothing."""
 
-from service.rows import Index, Rows, every
+from service.models.model import Index
+from service.rows import Rows, every
 from service.works import NOBODY, Works
 
 

@@ -16,14 +16,14 @@ from service.admission import Admission
 from service.errors import ShuttingDown
 from service.gate import Gate
 from service.lifetimes import Lifetimes
-from service.model import Model
+from service.models.fitness import Fitness
+from service.models.model import Array, Model
 from service.queue import Queue
 from service.replay import Answers
 from service.reply import Reply, settles
-from service.rows import ZERO, Array, Rows
+from service.rows import ZERO, Rows
 from service.runner import WHOLE, Runner
 from service.scheduler import Scheduler
-from service.selftest import Fitness
 from service.sessions import Session, Sessions
 from service.statistics import EngineStatistics, Tally
 from service.ticks import Ticks

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from service.admission import Admission
+from service.models.model import Array, State
 from service.queue import Queue
 from service.reply import Reply, settles
-from service.rows import Array, State
 from service.sessions import Home, Session, Sessions
 from service.work import Call, One, Patience
 

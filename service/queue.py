@@ -17,8 +17,9 @@ from service.arrivals import alike
 from service.bundle import ALL, Batch, Bundle, Part, Places, Round
 from service.errors import CarouselError
 from service.gate import Gate
+from service.models.model import Array, Index
 from service.replay import Answers, Digester
-from service.rows import Array, Index, Rows, every
+from service.rows import Rows, every
 from service.scheduler import Scheduler
 from service.statistics import Tally
 from service.work import UNCHECKED, Call, One, Patience, Turn

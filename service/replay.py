@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_128_digest
 
-from service.rows import Array, Index, Rows, zeros
+from service.models.model import Array, Index
+from service.rows import Rows, zeros
 
 Digests = NDArray[np.uint64]
 

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-Array = NDArray[np.float32]
-Index = NDArray[np.int64]
+from service.models.model import Array, Index, State
+
 Few = NDArray[np.int32]
-State = dict[str, Array]
 
 
 def zeros(shape: tuple[int, ...], kind: DTypeLike) -> NDArray[Any]:

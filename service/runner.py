@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from service.bundle import Batch, Bundle, Part, Places, joined
 from service.errors import CarouselError, InvalidInput, NonFiniteOutput
-from service.model import Lengths, Model
-from service.rows import ZERO, Array, Index, Rows, State, finite
-from service.selftest import Fitness
+from service.models.fitness import Fitness
+from service.models.model import Array, Index, Lengths, Model, State
+from service.rows import ZERO, Rows, finite
 from service.statistics import Tally
 from service.work import One
 from service.works import Works

@@ -11,8 +11,8 @@ from collections import deque
 
 import numpy as np
 
-from service.policy import Policy
-from service.rows import Index
+from service.models.fitness import Policy
+from service.models.model import Index
 
 _ROUNDS = 8  # more of them gain nothing any more, and hold up others
 _NONE = np.zeros(0, np.int64)

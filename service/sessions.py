@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound, StateMismatch
+from service.models.model import Index
 from service.replay import Answers, Budget
-from service.rows import Index, Rows
+from service.rows import Rows
 
 if TYPE_CHECKING:
     from asyncio import Future

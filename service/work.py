@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from service.errors import CarouselError
-from service.rows import ZERO, Array, Index
+from service.models.model import Array, Index
+from service.rows import ZERO
 
 if TYPE_CHECKING:  # only the queue arms timers and settles turns; the pure parts carry them
     from asyncio import Future, TimerHandle

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.bundle import ALL, Bundle, Part, Places
-from service.rows import Index, every
+from service.models.model import Index
+from service.rows import every
 
 NOBODY = 0  # no work: the end of a chain
 ENDED = -1  # the bundle of a work that is done, or of none

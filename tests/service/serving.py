@@ -9,11 +9,10 @@ import numpy as np
 
 from service.engine import Engine
 from service.gate import Gate
-from service.policy import Policy
+from service.models.fitness import Fitness, Policy
+from service.models.model import State
 from service.replay import Budget, Digester
 from service.reply import Reply
-from service.rows import State
-from service.selftest import Fitness
 from service.sessions import Session, Sessions
 from service.work import Answer, Call
 from tests.fakes import FakeClock, RunningSum, column, until

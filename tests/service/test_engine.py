@@ -15,8 +15,8 @@ from service.errors import (
     PayloadTooLarge,
     ShuttingDown,
 )
-from service.rows import Array
-from service.selftest import Fitness
+from service.models.fitness import Fitness
+from service.models.model import Array
 from service.work import Answer
 from tests.fakes import RunningSum, column, sums, until
 from tests.service.serving import Serve, outcomes, outputs

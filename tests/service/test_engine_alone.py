@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import DeadlineExceeded, EngineFailed, InvalidInput, NonFiniteOutput, StepConflict
+from service.models.fitness import Fitness
 from service.reply import Reply
-from service.selftest import Fitness
 from service.work import Answer, Patience
 from tests.fakes import RunningSum, column, until
 from tests.service.serving import TTL, Serve, Serving, answered, outcomes, outputs

@@ -4,7 +4,7 @@ import pytest
 
 from service.admission import PENDING
 from service.errors import DeadlineExceeded, Overloaded, PayloadTooLarge
-from service.selftest import Fitness
+from service.models.fitness import Fitness
 from service.work import Patience
 from tests.fakes import column
 from tests.service.serving import Serve, outcomes

@@ -6,7 +6,7 @@ import pytest
 
 from service.errors import EngineFailed, InvalidInput, NonFiniteOutput, SessionNotFound, ShuttingDown
 from service.lifetimes import vacant
-from service.selftest import Fitness
+from service.models.fitness import Fitness
 from tests.fakes import RunningSum, column, until
 from tests.service.serving import TTL, Serve, outcomes, outputs, summed
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from service.errors import CarouselError, DeadlineExceeded, InvalidInput, NonFiniteOutput, StepConflict
 from service.lifetimes import vacant
+from service.models.fitness import Fitness
 from service.reply import Reply
-from service.selftest import Fitness
 from service.sessions import Session
 from service.work import Answer, Call
 from tests.fakes import RunningSum, column, sums

@@ -3,7 +3,7 @@
 import pytest
 
 from service.errors import DeadlineExceeded, InvalidInput, NonFiniteOutput, ShuttingDown, StepConflict
-from service.selftest import Fitness
+from service.models.fitness import Fitness
 from service.work import Patience
 from tests.fakes import RunningSum, column, until
 from tests.service.serving import Serve, answered, outcomes

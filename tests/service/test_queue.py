@@ -10,7 +10,7 @@ import pytest
 from service.bundle import Part
 from service.errors import CarouselError, DeadlineExceeded, NonFiniteOutput, ShuttingDown, StepConflict
 from service.gate import Gate
-from service.policy import Policy
+from service.models.fitness import Policy
 from service.queue import Queue
 from service.replay import Answers, Budget
 from service.rows import Rows

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.models.model import Array
 from service.replay import RECORD_BYTES, Answers, Budget, Digester, Digests
-from service.rows import Array, Rows
+from service.rows import Rows
 from tests.fakes import column
 
 KIB = 1024

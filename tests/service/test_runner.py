@@ -9,10 +9,10 @@ import pytest
 from service.bundle import ALL, Part, Round
 from service.errors import InvalidInput, NonFiniteOutput
 from service.gate import Gate
-from service.model import Lengths
-from service.rows import ZERO, Array, Rows, State
+from service.models.fitness import Fitness
+from service.models.model import Array, Lengths, State
+from service.rows import ZERO, Rows
 from service.runner import Runner
-from service.selftest import Fitness
 from service.statistics import Tally
 from service.works import Works
 from tests.fakes import FakeClock, RunningSum, sums, until

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.policy import Policy
+from service.models.fitness import Policy
 from service.scheduler import Scheduler
 
 UNCUT = 2**31  # the chunk of a model that needs its sequence whole

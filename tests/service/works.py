@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from service.bundle import Bundle
-from service.rows import ZERO, Index
+from service.models.model import Index
+from service.rows import ZERO
 from service.work import UNCHECKED, Call
 from service.works import Works
 from tests.fakes import column

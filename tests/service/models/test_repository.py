@@ -8,10 +8,10 @@ import pytest
 from service.engine import Engine
 from service.errors import ModelNotFound, ModelUnusable, VersionNotFound
 from service.gate import Gate
-from service.model import OnnxModel
+from service.models.fitness import Fitness
+from service.models.model import OnnxModel
+from service.models.repository import NAME, Repository
 from service.replay import Budget
-from service.repository import NAME, Repository
-from service.selftest import Fitness
 from service.sessions import Sessions
 from tests.graphs import write
 

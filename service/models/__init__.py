@@ -1,0 +1,1 @@
+"""Model files: what they say, whether they can be served, and which versions are."""
