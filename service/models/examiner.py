@@ -48,9 +48,11 @@ class Examiner:
             TimeoutError: the examination took more than `share` of the time that a file may take.
 
         """
-        seconds = round(share * (_SECONDS + files.size(path) / _BYTES_A_SECOND))
+        size = files.size(path)
+        bounds = {"seconds": max(1, round(share * (_SECONDS + size / _BYTES_A_SECOND)))}
+        bounds["memory"] = _MEMORY + _TIMES_BYTES * size
         with _nameless() as file:
-            told = self._ask({"path": str(path), "seconds": seconds, **self._policy}, file)
+            told = self._ask({"path": str(path), **bounds, **self._policy}, file)
             if "reason" in told:
                 raise ModelUnusable(told["reason"])
             model = OnnxModel(Path(f"/dev/fd/{file.fileno()}"), told["digest"])
@@ -128,7 +130,7 @@ def _serve(connection: socket.socket) -> None:
 
 def _answer(asked: dict[str, Any], file: IO[bytes]) -> dict[str, Any]:
     path = Path(asked["path"])
-    _bound(asked["seconds"], _MEMORY + _TIMES_BYTES * files.size(path))
+    _bound(asked["seconds"], asked["memory"])
     try:
         content, digest = files.read(path)
         model = OnnxModel(content, digest)
@@ -137,6 +139,8 @@ def _answer(asked: dict[str, Any], file: IO[bytes]) -> dict[str, Any]:
         file.seek(0)
     except ModelUnusable as error:
         return {"reason": str(error)[:_MOST_REASON]}
+    except MemoryError:
+        return {"reason": f"the examination takes more than {asked['memory']} bytes of memory"}
     except Exception as error:  # anything that a file does to NumPy and ONNX Runtime
         return {"reason": f"{type(error).__name__}: {error}"[:_MOST_REASON]}
     return {"digest": digest, "fitness": asdict(fitness)}

@@ -7,6 +7,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ MOST_BYTES = 2**31 - 1  # of a model with its external data: protobuf holds no m
 
 def size(path: Path) -> int:
     """Bytes of the regular files in the folder of a model file, at most MOST_BYTES; 0 if the folder cannot be read."""
-    try:
-        found = [entry.stat() for entry in os.scandir(path.parent) if entry.is_file()]
-    except OSError:
-        return 0
-    return min(MOST_BYTES, sum(one.st_size for one in found))
+    total = 0
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            with suppress(OSError):  # a link that leads to itself, say
+                total += entry.stat().st_size if entry.is_file() else 0
+    return min(MOST_BYTES, total)
 
 
 def read(path: Path) -> tuple[bytes, str]:

@@ -26,7 +26,7 @@ Lengths = NDArray[np.int32]
 State = dict[str, Array]  # by name, each [batch, …]
 
 MOST_WIDTH = 2**16  # features, or outputs
-MOST_STATE = 2**22  # numbers in the states of one row: 16 MiB
+MOST_STATE = 2**20  # numbers in the states of one row: 4 MiB
 _MOST_METADATA = 2**20  # characters
 _STATE, _NEXT = "state.", "next_state."
 

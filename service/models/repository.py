@@ -67,8 +67,8 @@ class Repository:
 
         A version that fails is unavailable, with the reason. One that takes long waits until the others are loaded.
         """
-        loading = [one for one in self.versions() if one.state == "loading"]
-        loading.sort(key=lambda one: files.size(one.path))
+        found = [one for one in self.versions() if one.state == "loading"]
+        loading = await asyncio.to_thread(sorted, found, key=lambda one: files.size(one.path))
         for share in _SHARES:
             loading = [one for one in loading if not await self._load(one, load, share)]
 
@@ -155,23 +155,22 @@ class Repository:
 def _found(folder: Path) -> Iterator[Version]:
     """The versions under a folder; whatever else lies there is named in the log."""
     for model in _entries(folder):
-        if not model.is_dir():
-            _log.warning("%s is not served: a model is NAME/VERSION/model.onnx", model)
-        elif not NAME.fullmatch(model.name):
-            _log.warning("%s is not served: a name is 1-128 characters of A-Z a-z 0-9 . _ : @ -", repr(str(model)))
-        else:
+        if NAME.fullmatch(model.name):
             yield from _found_versions(model)
+        else:
+            _log.warning("%r is not served: a name is 1-128 characters of A-Z a-z 0-9 . _ : @ -", str(model))
 
 
 def _found_versions(model: Path) -> Iterator[Version]:
     for folder in _entries(model):
-        one = Version(model.name, folder.name, folder / "model.onnx")
+        version = folder.name.encode(errors="replace").decode()  # a name on the disk need not be text
+        one = Version(model.name, version, folder / "model.onnx")
         if not os.path.lexists(one.path):
-            _log.warning("%s is not served: it has no model.onnx", folder)
+            _log.warning("%r is not served: it has no model.onnx", str(folder))
             continue
         if not _VERSION.fullmatch(folder.name):
             one.state, one.reason = "unavailable", "a version is a decimal number: rename its folder, to 1 for example"
-            _log.warning("%s is not served: %s", repr(str(folder)), one.reason)
+            _log.warning("%r is not served: %s", str(folder), one.reason)
         yield one
 
 
@@ -180,8 +179,8 @@ def _entries(folder: Path) -> list[Path]:
     try:
         found = sorted(folder.iterdir())
     except OSError as error:
-        _log.warning("%s is not read: %s", folder, error.strerror)
+        _log.warning("%s is not served: %s; a model is NAME/VERSION/model.onnx", folder, error.strerror)
         return []
     for hidden in (one for one in found if one.name.startswith(".")):
-        _log.info("%s is not served: it is hidden", hidden)
+        _log.info("%r is not served: it is hidden", str(hidden))
     return [one for one in found if not one.name.startswith(".")]

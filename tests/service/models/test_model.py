@@ -89,6 +89,9 @@ def test_metadata_names_the_columns_and_every_key_is_optional(tmp_path: Path) ->
         {"outputs": {"y": 1}},
         {"metrics": [1, 2]},
         {"memory_horizon": "long"},
+        {"memory_horizon": 2**64},
+        {"metrics": {"a": [[]] * 3, "more": "\ud800"}},
+        {"metrics": {"a": "b" * 2**20}},
         {"features": [{"name": n} for n in "abc"], "categories": {"a": 1}},
         [],
     ],
@@ -99,11 +102,27 @@ def test_metadata_that_does_not_fit_the_file_makes_it_unusable(tmp_path: Path, m
         described(tmp_path, metadata)
 
 
-def test_what_is_no_model_is_unusable(tmp_path: Path) -> None:
-    (tmp_path / "model.onnx").write_bytes(b"not a graph")
-    for name in ("model.onnx", "missing.onnx"):
-        with pytest.raises(ModelUnusable, match=name):
-            OnnxModel(*read(tmp_path / name))
+@pytest.mark.parametrize(
+    "metadata", ["[" * 100_000, '{"metrics": {"a": ' + '{"a": ' * 500 + "1" + "}" * 502, '{"a": ' + "9" * 5000]
+)
+def test_metadata_that_no_answer_can_show_make_it_unusable(tmp_path: Path, metadata: str) -> None:
+    model = onnx.load(write(tmp_path / "model.onnx"))
+    helper.set_model_props(model, {"carousel": metadata})
+    with pytest.raises(ModelUnusable, match="metadata"):
+        OnnxModel(model.SerializeToString(), "")
+
+
+def test_metrics_that_are_not_numbers_are_null(tmp_path: Path) -> None:
+    assert described(tmp_path, {"metrics": {"a": float("nan"), "b": float("inf")}}).description.metrics == {
+        "a": None,
+        "b": None,
+    }
+
+
+def test_what_is_no_model_is_unusable() -> None:
+    for content in (b"", b"not a graph"):
+        with pytest.raises(ModelUnusable, match="ONNX Runtime does not load the file"):
+            OnnxModel(content, "")
 
 
 @pytest.mark.parametrize(
