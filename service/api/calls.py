@@ -15,8 +15,8 @@ from service.api.texts import parse
 from service.api.values import fields, sequence
 from service.engine import Engine
 from service.errors import InvalidInput, ModelNotFound, SessionExpired, SessionNotFound, VersionNotFound
-from service.model import OnnxModel
-from service.repository import Repository
+from service.models.model import OnnxModel
+from service.models.repository import Repository
 from service.sessions import Session, Sessions
 from service.settings import Settings
 

@@ -11,8 +11,8 @@ from service.api.values import Sequenced, fields, sequence
 from service.engine import Engine
 from service.errors import CarouselError, SessionNotFound
 from service.lifetimes import vacant
-from service.model import OnnxModel
-from service.repository import NAME, Repository
+from service.models.model import OnnxModel
+from service.models.repository import NAME, Repository
 from service.sessions import Session, Sessions
 from service.settings import Settings
 from service.work import Answer, Patience

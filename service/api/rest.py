@@ -18,8 +18,8 @@ from service.errors import (
     StateMismatch,
 )
 from service.lifetimes import vacant
-from service.model import OnnxModel
-from service.repository import NAME, Repository
+from service.models.model import OnnxModel
+from service.models.repository import NAME, Repository
 from service.sessions import Session, Sessions
 from service.settings import Settings
 from service.snapshot import Snapshot, decode

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from service.errors import InvalidInput, InvalidRequest
-from service.rows import Array
+from service.models.model import Array
 
 if TYPE_CHECKING:  # the process that reads large bodies runs no model
-    from service.model import Column
+    from service.models.model import Column
 
 _NUMBERS = {int, float}  # bool is its own type, and is not a number
 _NOTHING: Array = np.empty((0, 0), np.float32)

@@ -5,8 +5,8 @@ from typing import Any
 
 from service.engine import Engine
 from service.errors import InvalidRequest
-from service.model import Column, OnnxModel
-from service.repository import Repository
+from service.models.model import Column, OnnxModel
+from service.models.repository import Repository
 from service.sessions import Session, Sessions
 from service.settings import Settings
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from service.api import texts
 from service.api.values import Steps, sequence, steps
 from service.errors import InvalidInput, InvalidRequest
-from service.model import Column
+from service.models.model import Column
 
 FEATURES = [Column("a"), Column("b")]
 
