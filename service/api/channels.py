@@ -17,8 +17,7 @@ from service.errors import (
     StateMismatch,
     TooManyChannels,
 )
-from service.model import OnnxModel
-from service.rows import Index
+from service.models.model import Index, OnnxModel
 from service.sessions import Home, Session, Sessions
 
 _MOST = 65_536  # open at once on one socket

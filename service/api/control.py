@@ -10,7 +10,7 @@ from service.api.values import fields, sequence
 from service.engine import Engine
 from service.errors import CarouselError, SessionNotFound
 from service.lifetimes import vacant
-from service.repository import NAME, Repository
+from service.models.repository import NAME, Repository
 from service.sessions import Session, Sessions
 from service.settings import Settings
 from service.work import One

@@ -11,8 +11,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from service.errors import InvalidInput, InvalidRequest
-from service.model import Column
-from service.rows import Array, Index, finite
+from service.models.model import Array, Column, Index
+from service.rows import finite
 from service.work import LAST, UNCHECKED
 
 HEAD = 8  # bytes of id and n

@@ -21,7 +21,7 @@ from service.api.texts import dump, parse
 from service.api.websocket import Socket
 from service.engine import Engine
 from service.errors import CarouselError, InvalidRequest, Overloaded
-from service.repository import Repository
+from service.models.repository import Repository
 from service.sessions import Sessions
 from service.settings import Settings
 from service.work import Call

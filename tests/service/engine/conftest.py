@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.fakes import RunningSum
-from tests.service.serving import Serving
+from tests.service.engine.serving import Serving
 
 
 @pytest.fixture
