@@ -69,7 +69,7 @@ def serve(settings: Settings) -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=partial(HttpConnection, carousel.lane),  # type: ignore[arg-type]  # whatever makes one
+        http=partial(HttpConnection, carousel.lane, carousel.guard),  # type: ignore[arg-type]  # whatever makes one
         ws=WebSocket,
         ws_max_size=settings.max_body_bytes,
         ws_per_message_deflate=False,

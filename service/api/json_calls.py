@@ -64,7 +64,9 @@ class JsonCalls:
             if len(content) > SMALL:
                 self.spare(asked, len(content))
             if large(content):
-                self._then(asked, self._pool.parse(content), lambda read: self._routes[asked.route](asked, read, deadline))
+                self._then(
+                    asked, self._pool.parse(content), lambda read: self._routes[asked.route](asked, read, deadline)
+                )
             else:
                 self._routes[asked.route](asked, parse(content, self._most_items), deadline)
 

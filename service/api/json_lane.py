@@ -91,11 +91,12 @@ class JsonLane:
         groups: dict[Engine, _Singles] = {}
         get = self._sessions.get
         for request, found in zip(requests, one_steps([one.content for one in requests]), strict=True):
+            if found is None or not 0 <= found[1] < LAST:
+                others.append(request)
+                continue
             try:
                 session = get(request.name)
             except CarouselError:
-                found = None
-            if found is None or not 0 <= found[1] < LAST:
                 others.append(request)
                 continue
             engine = cast("Engine", session.home)

@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,7 +54,9 @@ class Many:
 
         """
         if may_open and self._sessions.ending:
-            for id in [one["session"] for one in asked if isinstance(one, dict) and isinstance(one.get("session"), str)]:
+            for id in [
+                one["session"] for one in asked if isinstance(one, dict) and isinstance(one.get("session"), str)
+            ]:
                 await vacant(self._sessions, id)
         items = await self._read(asked, model, version)
         _refuse_unknown(items, may_open)
@@ -67,7 +68,9 @@ class Many:
         await done
         for session, clock in clocks:
             self._repository.ready(session.model, session.version)[0].lifecycle.take_back(session, clock)
-        return _views(asked, items, set(opened)), sum(item.given.inputs.shape[0] * item.engine.model.outputs for item in good)
+        return _views(asked, items, set(opened)), sum(
+            item.given.inputs.shape[0] * item.engine.model.outputs for item in good
+        )
 
     async def _read(self, asked: list[Any], model: str, version: str | None) -> list[Any]:
         """Each item, or its error, as all of them are at one moment."""
@@ -181,11 +184,15 @@ def _calls(items: list[_Item], deadline: Deadline | None, tell: _Tell) -> Iterat
         if len(item.given.inputs) == 1:
             singles[item.engine].append(item)
         else:
-            yield item.engine, _call([item], deadline, partial(tell, these=[item])), [item]
+            yield item.engine, _call([item], deadline, _teller(tell, [item])), [item]
     for engine, these in singles.items():
         call = _call(these, deadline, lambda call: tell(call, call.tags or ()))
         call.tags = these
         yield engine, call, these
+
+
+def _teller(tell: _Tell, items: list[_Item]) -> Callable[[Call], None]:
+    return lambda call: tell(call, items)
 
 
 def _call(items: list[_Item], deadline: Deadline | None, ended: Callable[[Call], None]) -> Call:
