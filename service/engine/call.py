@@ -67,6 +67,7 @@ class Call(Entry):
     errors: dict[int, CarouselError] = field(init=False, default_factory=dict)  # by row: it was not applied
     refused: bool = field(init=False, default=False)  # nothing of it ran: `errors` has the row at fault
     # Of the engine.
+    commits: bool = field(init=False)  # it moves sessions: it is no predict
     left: int = field(init=False)  # rows not done
     each: int = field(init=False)  # steps of every row; 0: they differ
     charge: tuple[int, int] = field(init=False, default=(0, 0))  # rows and bytes that it counts for while it waits
@@ -78,12 +79,8 @@ class Call(Entry):
     def __post_init__(self) -> None:
         """Derive what the engine looks at often."""
         self.left, self.outputs, self.starts = len(self.rows), _NO_OUTPUTS, self.rows
+        self.commits = self.rows.item(0) != 0
         self.each = common_length(self.lengths, len(self.inputs))
-
-    @property
-    def commits(self) -> bool:
-        """Whether it moves sessions."""
-        return self.rows.item(0) != 0
 
     @property
     def kept(self) -> bool:
