@@ -23,7 +23,7 @@ class Acceptance:
             self._calls.admit(call)
             self._calls.begin(call)
             return
-        ahead = self._table.ahead[call.rows]
+        ahead = self._table.ahead[call.where].copy()
         call.digests = self._digester.of(call.inputs, call.lengths)
         fits = call.asked == ahead
         if not every(fits):
@@ -42,7 +42,7 @@ class Acceptance:
 
     def _accept_merged(self, call: Call, ahead: Index, fits: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> None:
         """Accept the rows of a merged call, apart where they wait for different calls or do not fit."""
-        before = self._table.last[call.rows]
+        before = self._table.last[call.where]
         if every(fits) and every(before == before[0]):
             self._start(call, ahead)
             return

@@ -38,10 +38,16 @@ class Entry:
     """What has a place in the order of its sessions: see `order`."""
 
     rows: Index  # [N] table rows, all different
+    where: Places = field(init=False)  # the same, as NumPy indexes one row soonest
     serial: int = field(init=False, default=0)
     before: "set[Entry]" = field(init=False, default_factory=set)  # unfinished, and on one of its rows
     behind: "list[Entry]" = field(init=False, default_factory=list)
     told: bool = field(init=False, default=False)  # it has ended; it keeps its place until its turn
+
+    def __post_init__(self) -> None:
+        """Derive what is looked at often."""
+        row = self.rows.item(0)
+        self.where = slice(row, row + 1) if len(self.rows) == 1 else self.rows
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -77,7 +83,8 @@ class Call(Entry):
     firsts: Index | None = field(init=False, default=None)  # see `begins`
 
     def __post_init__(self) -> None:
-        """Derive what the engine looks at often."""
+        """Derive what is looked at often."""
+        Entry.__post_init__(self)
         self.left, self.outputs, self.starts = len(self.rows), _NO_OUTPUTS, self.rows
         self.commits = self.rows.item(0) != 0
         self.each = common_length(self.lengths, len(self.inputs))
