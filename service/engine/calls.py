@@ -16,6 +16,7 @@ from service.engine.order import Order
 from service.engine.scheduler import Scheduler
 from service.engine.table import Table
 from service.errors import CarouselError, DeadlineExceeded
+from service.models.model import Index
 
 Failure = tuple[Call, int, CarouselError]  # a row of a call, and why it is not applied
 
@@ -102,6 +103,21 @@ class Calls:
         self.tell(call)
         return True
 
+    def join(self, call: Call, places: Index, part: Call) -> None:
+        """A part of a call, which is its rows at these places, has ended."""
+        if call.told:
+            return
+        for index, place in enumerate(places.tolist()):
+            if index in part.errors:
+                call.errors[place] = part.errors[index]
+            elif part.commits or not part.errors:
+                call.outputs[call.span(place)] = part.outputs[part.span(index)]
+        call.starts[places] = part.starts
+        if part.errors and not call.commits:
+            self.tell(call)  # a predict fails whole
+        else:
+            self.done(call, len(places))
+
     def fail(self, failures: Iterable[Failure]) -> None:
         """End rows unapplied, and with each the later calls on its session that named a step; or a predict whole."""
         rows: list[Failure] = []
@@ -128,6 +144,8 @@ class Calls:
         """Tell a call that has ended, and the retries that waited for it."""
         call.told = True
         self._accepted.discard(call)
+        for part in call.parts:
+            self.abandon(part)
         self._admission.leave(call)
         if call.deadline is not None:
             self.deadlines.done(call, call.deadline)

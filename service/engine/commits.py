@@ -146,15 +146,12 @@ class Commits:
         if riders:
             self._sort_riders(piece, riders, outputs, state, finished)
             return
-        _store_outputs(piece, lengths, outputs)
-        left = piece.lengths() - lengths
-        if not left.any():
+        steps = lengths.item(0)
+        _store_outputs(piece, steps, outputs)
+        if steps == piece.left:
             self._add(piece, state, finished)
-            return
-        rest, ended = np.flatnonzero(left), np.flatnonzero(left == 0)
-        self._scheduler.go_on(piece.advanced(rest, lengths.item(rest[0]), _pick(state, rest)))
-        if len(ended):
-            self._add(piece.pick(ended), _pick(state, ended), finished)
+        else:
+            self._scheduler.go_on(Piece(piece.call, piece.places, piece.count, piece.done + steps, state))
 
     def _sort_riders(
         self, piece: Piece, riders: Sequence[Call], outputs: Array, state: State, finished: list[Finished]
@@ -163,7 +160,7 @@ class Commits:
         for depth, call in enumerate([piece.call, *riders]):
             call.outputs = np.ascontiguousarray(outputs[:, depth])
             last = depth == len(riders)
-            self._add(Piece(call, ALL, piece.count, 1), state if last else None, finished, depth)
+            self._add(Piece(call, ALL, piece.count), state if last else None, finished, depth)
 
     @staticmethod
     def _add(piece: Piece, state: State | None, finished: list[Finished], depth: int = 0) -> None:
@@ -209,8 +206,8 @@ class Commits:
             )
         for one in finished:
             if one.call.each != 1:
-                answers = np.split(one.outputs, np.cumsum(one.lengths)[:-1])
-                self._answers.keep_long(one.rows, one.starts, one.digests(), answers)
+                answers = one.outputs.reshape(-1, one.call.each, self._answers.width)
+                self._answers.keep_long(one.rows, one.starts, one.digests(), list(answers))
 
 
 def _without(one: Finished, conflicts: Conflicts, failures: list[Failure]) -> Finished:
@@ -226,21 +223,15 @@ def _without(one: Finished, conflicts: Conflicts, failures: list[Failure]) -> Fi
     return Finished(one.call, places[which], rows, starts, lengths, outputs, state, one.depth)
 
 
-def _store_outputs(piece: Piece, lengths: Index, outputs: Array) -> None:
-    """Write the outputs [n, T, K] of a piece into those of its call."""
+def _store_outputs(piece: Piece, steps: int, outputs: Array) -> None:
+    """Write the outputs [n, T, K] of so many steps of a piece into those of its call."""
     call, done, width = piece.call, piece.done, outputs.shape[2]
-    if call.each and piece.count == len(call.rows) and call.each == lengths.item(0):
-        call.outputs = outputs[:, : call.each].reshape(-1, width)
+    if steps == call.each and piece.count == len(call.rows):
+        call.outputs = outputs[:, :steps].reshape(-1, width)
         return
     if len(call.outputs) < len(call.inputs):
         call.outputs = np.empty((len(call.inputs), width), np.float32)
-    if call.each:
-        steps = lengths.item(0)
-        call.outputs.reshape(-1, call.each, width)[piece.places, done : done + steps] = outputs[:, :steps]
-        return
-    begins = (call.begins()[piece.places] + done).tolist()
-    for source, begin, length in zip(outputs, begins, lengths.tolist(), strict=True):
-        call.outputs[begin : begin + length] = source[:length]
+    call.outputs.reshape(-1, call.each, width)[piece.places, done : done + steps] = outputs[:, :steps]
 
 
 def _joined(arrays: list[NDArray[_Number]]) -> NDArray[_Number]:
