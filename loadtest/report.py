@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from service.load import Outcome, Plan, run
+from loadtest.load import Outcome, Plan, run
 
 _BUSY = 0.9  # of a core: from there on it is this program that is measured
 _BARS, _WIDTH = 16, 40  # of the plot, and characters of its longest bar

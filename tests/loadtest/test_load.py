@@ -2,8 +2,8 @@ from collections import Counter
 
 import pytest
 
-from service.bench import figures, plot
-from service.load import Arrival, NotServedError, Outcome, Plan, models
+from loadtest.report import figures, plot
+from loadtest.load import Arrival, NotServedError, Outcome, Plan, models
 
 
 def test_figures_are_of_answered_calls_in_milliseconds() -> None:
