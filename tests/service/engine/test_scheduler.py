@@ -1,6 +1,7 @@
 """The policy: length classes that take turns, each first come first served."""
 
 from itertools import groupby
+from operator import itemgetter
 
 import pytest
 from hypothesis import given
@@ -115,7 +116,7 @@ def test_long_work_goes_to_the_end_of_its_class_after_each_chunk() -> None:
     assert batches(scheduler, 2) == [[3, 1], [2]]
 
 
-def test_what_is_left_of_a_work_decides_its_class() -> None:
+def test_what_is_left_of_a_call_decides_its_class() -> None:
     scheduler = scheduled(5)
     assert advance(scheduler, 4) == [1]
     scheduler.add(on(2))
@@ -151,8 +152,8 @@ def test_every_row_runs_once_in_the_order_of_its_class_and_no_single_step_waits_
         if arrived is not None:
             ids = range(len(steps), len(steps) + len(arrived))
             steps += [min(one, chunk) for one in arrived]
-            for length, group in groupby(ids, key=lambda id: arrived[id - ids[0]]):  # used at once
-                mine = [*group]
+            for length, group in groupby(zip(arrived, ids, strict=True), itemgetter(0)):
+                mine = [id for _, id in group]
                 for some in [mine] if together else [[id] for id in mine]:
                     scheduler.add(on(*some, steps=length))
             for id in ids:
