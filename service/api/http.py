@@ -2,8 +2,10 @@
 
 import math
 import secrets
+import sys
 from typing import Any
 
+from httptools import HttpParserUpgrade
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -19,6 +21,7 @@ class Http(HttpToolsProtocol):
 
     _rests_since = math.inf  # by the loop's clock: nothing is asked
     _parses = False  # the parser has a part of a request
+    _upgraded = 0  # bytes of the data under way that end with a handshake
     _first: "Exchange | RequestResponseCycle | None" = None  # that is to answer
 
     def __init__(self, hot: Hot, most: int, **how: Any) -> None:
@@ -32,7 +35,14 @@ class Http(HttpToolsProtocol):
         elif not (self._parses or self.flow.write_paused) and (self.cycle is None or self.cycle.response_complete):
             data = self._begin(data)
         if data:
-            super().data_received(data)
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        """Leave data to the parser. What follows a handshake in them is for the protocol that it led to."""
+        self._upgraded = 0
+        super().data_received(data)
+        if 0 < self._upgraded < len(data):
+            self.transport.get_protocol().data_received(data[self._upgraded :])  # type: ignore[attr-defined]
 
     def _begin(self, data: bytes) -> bytes:
         """Begin an exchange, if data ask a hot route in the usual way → what of them is left."""
@@ -98,6 +108,9 @@ class Http(HttpToolsProtocol):
             self.timeout_keep_alive_task.cancel()
         self._first = self.cycle = None  # type: ignore[assignment]  # as above
         super().handle_websocket_upgrade()
+        upgrade = sys.exception()  # by which the parser tells where it stopped
+        assert isinstance(upgrade, HttpParserUpgrade)
+        self._upgraded = upgrade.args[0]
 
     def shutdown(self) -> None:
         """Wait for no body that is still on its way: nothing of its call was accepted."""

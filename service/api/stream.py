@@ -10,15 +10,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from starlette.websockets import WebSocket
-
 from service.api.aside import LARGE, MANY, Aside
 from service.api.binary import Binary
 from service.api.channels import Channels
 from service.api.control import CONTROL, Control, View, echo
 from service.api.frames import id_of
 from service.api.texts import dump, parse
-from service.api.websocket import Socket
+from service.api.socket import Socket
 from service.engine import Engine
 from service.errors import CarouselError, InvalidRequest, Overloaded
 from service.repository import Repository
@@ -46,11 +44,13 @@ class Streams:
     def __len__(self) -> int:
         return len(self._open)
 
-    async def serve(self, websocket: WebSocket) -> None:
+    def serve(self, socket: Socket) -> None:
         """Serve one socket until it is lost or the server drains."""
-        await websocket.accept()
-        stream = Stream(websocket.scope["extensions"]["carousel.socket"], *self._parts)
+        stream = Stream(socket, *self._parts)
         self._open.add(stream)
+        stream.task = asyncio.create_task(self._run(stream))
+
+    async def _run(self, stream: "Stream") -> None:
         try:
             await stream.run(reading=not self._draining)
         finally:
@@ -88,10 +88,11 @@ class Stream:
         self._stopped = asyncio.Event()
         self._failed = False
         self.finished = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+        socket.attach(self._message, self._writable, self.stop)
 
     async def run(self, *, reading: bool) -> None:
         """Take frames until the socket is lost or `stop` is called; then wait for the answers under way and close."""
-        self._socket.attach(self._message, self._writable, self.stop)
         if not reading:
             self.stop()
         await self._stopped.wait()
@@ -115,7 +116,7 @@ class Stream:
         if self._pump is None and self._take(frame) is None:
             return
         self._backlog.append(frame)
-        self._behind += len(frame)
+        self._behind += len(frame) + CONTROL
         if self._behind > _AHEAD:
             self._socket.hold()
         if self._pump is None:
@@ -125,7 +126,7 @@ class Stream:
         """Take the backlog in its order, each frame when there is room for it; then read on."""
         while self._backlog and not self._stopped.is_set():
             if (wait := self._take(self._backlog[0])) is None:
-                self._behind -= len(self._backlog.popleft())
+                self._behind -= len(self._backlog.popleft()) + CONTROL
                 self._reading = None
             else:
                 await wait()
