@@ -1,7 +1,7 @@
 """The error tree: every refusal is a class with a WIRE code, an HTTP status and a title; nothing else decides these.
 
 CarouselError
-├── InvalidRequest ── UpgradeRequired;  NotFound, MethodNotAllowed, UnsupportedEncoding, PayloadTooLarge
+├── InvalidRequest, NotFound, MethodNotAllowed, UnsupportedEncoding, PayloadTooLarge
 ├── InvalidInput, NonFiniteOutput, NotStreamable, StateMismatch
 ├── ModelNotFound, VersionNotFound, SessionNotFound, ChannelNotFound, SessionExpired
 ├── SessionExists, StepConflict
@@ -39,12 +39,6 @@ class InvalidRequest(CarouselError):
     """The body is not the JSON object that the route takes."""
 
     code, status, title = "invalid_request", 400, "Invalid request"
-
-
-class UpgradeRequired(InvalidRequest):
-    """A WebSocket handshake names another version of the protocol than 13."""
-
-    status = 426
 
 
 class NotFound(CarouselError):

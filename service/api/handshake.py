@@ -8,7 +8,7 @@ from http import HTTPStatus
 from urllib.parse import unquote_to_bytes
 
 from service.api.texts import dump
-from service.errors import CarouselError, InvalidRequest, NotFound, UpgradeRequired
+from service.errors import CarouselError, InvalidRequest, NotFound
 
 PATH = b"/v1/stream"
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
@@ -31,8 +31,7 @@ class Handshake:
 
         Raises:
             NotFound: there is no WebSocket at this path.
-            UpgradeRequired: not version 13.
-            InvalidRequest: another verb, a body, a line over 8 KiB, or no valid key.
+            InvalidRequest: another verb, a body, a line over 8 KiB or no valid key; with status 426, another version.
 
         """
         self._check()
@@ -55,7 +54,7 @@ class Handshake:
         versions = self._all(b"sec-websocket-version")
         if versions != [_VERSION]:
             told = b", ".join(versions).decode("latin-1") or "missing"
-            raise UpgradeRequired(f"Sec-WebSocket-Version is {told}; 13 is spoken")
+            raise InvalidRequest(f"Sec-WebSocket-Version is {told}; 13 is spoken", status=HTTPStatus.UPGRADE_REQUIRED)
 
     def _key(self) -> bytes:
         keys = self._all(b"sec-websocket-key")
@@ -72,14 +71,15 @@ class Handshake:
 
 def refused(error: CarouselError, request_id: bytes) -> bytes:
     """The answer that refuses a handshake; the connection closes after it."""
-    content = dump(error.problem())
+    problem = error.problem()
+    content, status = dump(problem), HTTPStatus(problem["status"])
     lines = [
-        b"HTTP/1.1 %d %b" % (error.status, HTTPStatus(error.status).phrase.encode()),
+        b"HTTP/1.1 %d %b" % (status, status.phrase.encode()),
         b"content-type: application/problem+json",
         b"content-length: %d" % len(content),
         b"x-request-id: " + request_id,
         b"connection: close",
     ]
-    if isinstance(error, UpgradeRequired):
+    if status is HTTPStatus.UPGRADE_REQUIRED:  # RFC 6455, 4.4
         lines += [b"upgrade: websocket", b"sec-websocket-version: " + _VERSION]
     return b"\r\n".join(lines) + b"\r\n\r\n" + content

@@ -74,7 +74,7 @@ class Socket(WSListener, asyncio.Protocol):
     def attach(
         self, take: Callable[[bytes | str], None], writable: Callable[[], None], lost: Callable[[], None]
     ) -> None:
-        """Pass messages to `take`; call `writable` when the client reads again, and `lost` when no message will come."""
+        """Pass messages to `take`; call `writable` when the client reads again, `lost` when no message will come."""
         self._take, self._writable, self._lost = take, writable, lost
 
     def discard(self) -> None:
@@ -97,8 +97,8 @@ class Socket(WSListener, asyncio.Protocol):
         self._transport.resume_reading()
 
     def close(self, code: int) -> None:
-        """Send a close frame and wait for the client's, unless the connection is closed."""
-        if not self._closed:
+        """Send a close frame and wait for the client's, unless one was sent."""
+        if not (self._closed or self._ws.is_close_frame_sent):
             self._closed = True
             self._ws.send_close(code)
             self._after(_CLOSE_SECONDS, self._transport.close)
@@ -172,8 +172,9 @@ class Socket(WSListener, asyncio.Protocol):
             rest = rest[size:]
 
     def _linger(self) -> None:
-        """Close after a violation, for which a close frame was sent. While the client sends, a reset would overtake that
-        frame: read and drop what comes until the client closes.
+        """Close after a violation, for which a close frame was sent.
+
+        While the client sends, a reset would overtake that frame: read and drop what comes until the client closes.
         """
         if not self._closed:
             self._closed = True

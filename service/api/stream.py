@@ -15,8 +15,8 @@ from service.api.binary import Binary
 from service.api.channels import Channels
 from service.api.control import CONTROL, Control, View, echo
 from service.api.frames import id_of
-from service.api.texts import dump, parse
 from service.api.socket import Socket
+from service.api.texts import dump, parse
 from service.engine import Engine
 from service.errors import CarouselError, InvalidRequest, Overloaded
 from service.repository import Repository
