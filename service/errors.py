@@ -168,5 +168,20 @@ class EngineFailed(CarouselError):
     code, status, title = "engine_failed", 503, "Engine failed"
 
 
+class StoreUnavailable(CarouselError):
+    """The store cannot be written now; nothing was applied."""
+
+    code, status, title = "store_unavailable", 503, "Store unavailable"
+
+    def __init__(self, detail: str = "", retry_after_ms: int = 1000) -> None:
+        super().__init__(detail, retry_after_ms=retry_after_ms)
+
+
+class CommitUnknown(CarouselError):
+    """Whether the call was committed is not known: send it again only with its step."""
+
+    code, status, title = "commit_unknown", 504, "Commit unknown"
+
+
 class ModelUnusable(Exception):
     """A model file that cannot be served; the message is the `reason` of an unavailable version."""

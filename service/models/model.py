@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import ModelUnusable
-from service.rows import Array, State
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: afterwards it is too late
 import onnxruntime as ort
 
+Array = NDArray[np.float32]
+Index = NDArray[np.int64]
 Lengths = NDArray[np.int32]
+State = dict[str, Array]
 _STATE, _NEXT = "state.", "next_state."
 
 

@@ -5,15 +5,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from service.gate import Gate
-
 ROW_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 SECOND_BOUNDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """How often a value was at most bounds[i] and above the bound before; last: above them all."""
+    """Counts of values at most bounds[i] and above the bound before; the last is of those above all bounds."""
 
     bounds: tuple[float, ...]
     counts: tuple[int, ...]
@@ -28,18 +26,18 @@ class Histogram:
         self._counts = [0] * (len(bounds) + 1)
 
     def add(self, value: float, times: int = 1) -> None:
-        """It was seen so many times."""
+        """Count a value so many times."""
         self._counts[bisect_left(self._bounds, value)] += times
         self._total += value * times
 
     def frozen(self) -> Distribution:
-        """How things stand now."""
+        """A frozen view."""
         return Distribution(self._bounds, tuple(self._counts), self._total)
 
 
 @dataclass(frozen=True)
 class EngineStatistics:
-    """Counts since the start, and how things stand."""
+    """Counts since the start, and what waits now."""
 
     alive: bool
     waiting_rows: int
@@ -47,14 +45,14 @@ class EngineStatistics:
     steps: int
     padded_steps: int
     rows: Distribution  # of a tick
-    queued: Distribution  # seconds from the arrival of a work to each of its ticks
+    queued: Distribution  # seconds from the arrival of a call to each of its ticks
     running: Distribution  # seconds of a tick in the model
-    answering: Distribution  # seconds of a tick to keep, tell and encode what it answered
-    refused: dict[str, int]  # by code: calls that were not accepted, and works that ended unapplied
+    answering: Distribution  # seconds of a tick to commit, apply and tell what it answered
+    refused: dict[str, int]  # by code: calls that were not accepted, and rows that ended unapplied
 
 
-class Tally:
-    """The mutable side, written by the engine alone."""
+class Counters:
+    """The mutable side, written by the engine."""
 
     def __init__(self) -> None:
         self.steps = self.padded_steps = 0
@@ -63,18 +61,18 @@ class Tally:
         self.refused: Counter[str] = Counter()
 
     def tick(self, rows: int, steps: int, longest: int, seconds: float) -> None:
-        """One run of `rows` rows, each padded to `longest` steps, `steps` of them asked for."""
+        """Count a run of `rows` rows padded to `longest` steps each, `steps` of them asked for."""
         self.steps += steps
         self.padded_steps += rows * longest - steps
         self.rows.add(rows)
         self.running.add(seconds)
 
-    def frozen(self, gate: Gate, *, alive: bool) -> EngineStatistics:
-        """How things stand now."""
+    def frozen(self, *, alive: bool, rows: int, size: int) -> EngineStatistics:
+        """A frozen view."""
         return EngineStatistics(
             alive,
-            gate.rows,
-            gate.bytes,
+            rows,
+            size,
             self.steps,
             self.padded_steps,
             self.rows.frozen(),

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from service.engine import Engine
+from service.engine.engine import Engine
 from service.errors import ModelNotFound, ModelUnusable, VersionNotFound
-from service.model import OnnxModel
-from service.selftest import Fitness
+from service.models.model import OnnxModel
+from service.models.fitness import Fitness
 
 NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._:@-]{1,128}")  # of models and sessions
 _VERSION = re.compile(r"0|[1-9][0-9]*")

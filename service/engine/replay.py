@@ -1,4 +1,4 @@
-"""Kept answers: what makes a retry after a lost answer safe. Knows rows; not sessions, calls or models."""
+"""The replay cache: kept answers, by which a retry after a lost answer is safe. Knows rows; not sessions or models."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -8,22 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_128_digest
 
-from service.rows import Array, Index, Rows, zeros
-
-Digests = NDArray[np.uint64]
+from service.engine.call import Digests
+from service.engine.table import Table, zeros
+from service.models.model import Array, Index
 
 _ONE = np.ones(1, np.int64)
 _OLDER_BYTES = 64 * 2**10  # of all but a session's newest answer
-RECORD_BYTES = 400  # about what keeping an answer by itself costs beside its numbers
-_TABLE_SHARE = 2  # of the budget, one part in so many may be tables of one-step answers
+RECORD_BYTES = 400  # about what a long answer costs beside its numbers
+_TABLE_SHARE = 2  # one part in so many of the budget may be tables of one-step answers
 
 
 class Digester:
-    """Stands for the float32 bits of inputs, in 128 bits: equal inputs have equal digests, in whatever company and in
-    every process, and different ones are not to be met.
+    """Digests of the float32 bits of inputs, 128 bits each: equal inputs have equal digests, in any batch and process.
 
-    Of one step [F] it is two sums of its words, each times a fixed random odd number, modulo 2**64 (multilinear
-    hashing), for many steps at once; of longer inputs it is XXH3.
+    Of one step [F] it is two sums of its words times fixed random odd numbers, modulo 2**64 (multilinear hashing), for
+    many steps at once; of longer inputs it is XXH3.
     """
 
     def __init__(self, features: int) -> None:
@@ -31,7 +30,7 @@ class Digester:
         self._factors = random.integers(0, 2**64, (features, 2), dtype=np.uint64) | np.uint64(1)
 
     def of(self, inputs: Array, lengths: Index) -> Digests:
-        """Of N sequences that lie in inputs [ΣT, F] one behind the other → [N, 2]."""
+        """Digests of N sequences that lie in inputs [ΣT, F] one behind the other → [N, 2]."""
         inputs = np.ascontiguousarray(inputs)
         if len(inputs) == len(lengths):
             words: Digests = inputs.view(np.uint32).astype(np.uint64) @ self._factors
@@ -45,12 +44,12 @@ class Digester:
 
 
 class Budget:
-    """What all kept answers of all models may take. Invariant: bytes is the sum of what they do."""
+    """The bytes that kept answers of all models may take together. Invariant: `bytes` is what they take."""
 
     def __init__(self, *, each: int, most_bytes: int) -> None:
         self.each, self.most_bytes = each, most_bytes  # answers of a session; bytes of all
         self.bytes = 0
-        self.long: OrderedDict[tuple[Answers, int, int], None] = OrderedDict()  # (whose, row, n), oldest first
+        self.long: OrderedDict[tuple[Answers, int, int], None] = OrderedDict()  # (cache, row, n), oldest first
 
     def __repr__(self) -> str:
         return f"<Budget {self.bytes} of {self.most_bytes} B>"
@@ -71,16 +70,16 @@ class _Long(dict[int, _Kept]):
 
 
 class Answers:
-    """The newest answers of each row of one model.
+    """The newest answers of each row of one model; `table.answers` counts them.
 
-    Answers of one step lie in a table [places, rows], the n-th of a row at place n modulo their number; as many places
-    as the budget allows. Longer ones are kept one by one, the oldest of all dropped first. `rows.answers` counts.
+    Answers of one step lie in a ring [places, rows]: the n-th of a row at place n modulo their number, with as many
+    places as the budget allows. Longer answers are kept one by one; the oldest of all sessions is dropped first.
     """
 
-    def __init__(self, rows: Rows, outputs: int, budget: Budget) -> None:
-        self._rows, self._outputs, self._budget = rows, outputs, budget
+    def __init__(self, table: Table, outputs: int, budget: Budget) -> None:
+        self._table, self.width, self._budget = table, outputs, budget
         self._long: dict[int, _Long] = {}  # by row; none is empty
-        self._places = self._capacity = self._table_bytes = 0
+        self._places = self._capacity = self._ring_bytes = 0
         self._arrays(0, 0)
         self._grow()
 
@@ -89,42 +88,29 @@ class Answers:
 
     def keep(self, rows: Index, starts: Index, digests: Digests, outputs: Array) -> None:
         """Keep answers of one step each: [N] different rows, digests [N, 2], outputs [N, K]."""
-        if self._capacity < self._rows.capacity:
+        if self._capacity < self._table.capacity:
             self._grow()
-        numbers = self._rows.answers[rows]
-        if self._places:
-            at = numbers % self._places * self._capacity + rows
-            keys = digests.copy()
-            keys[:, 0] ^= (starts + 1).view(np.uint64)
-            self._key[at], self._output[at] = keys, outputs
-            self._rows.answers[rows] = numbers + 1
-            if self._long:
-                for row in self._long.keys() & set(rows.tolist()):
-                    self._forget_older(row, int(self._rows.answers[row]))
-        else:
+        if not self._places:
             self.keep_long(rows, starts, digests, list(outputs[:, None]))
-
-    def keep_one(self, row: int, start: int, digests: Digests, outputs: Array) -> None:
-        """Keep an answer of one step of one row: digests [1, 2], outputs [1, K]."""
-        if self._places and row < self._capacity and row not in self._long:
-            number = int(self._rows.answers[row])
-            at = number % self._places * self._capacity + row
-            one, other = digests[0].tolist()
-            self._key[at], self._output[at] = (one ^ start + 1, other), outputs[0]
-            self._rows.answers[row] = number + 1
-        else:
-            self.keep(np.array([row]), np.array([start]), digests, outputs)
+            return
+        numbers = self._table.answers[rows]
+        at = numbers % self._places * self._capacity + rows
+        keys = digests.copy()
+        keys[:, 0] ^= (starts + 1).view(np.uint64)
+        self._key[at], self._output[at] = keys, outputs
+        self._table.answers[rows] = numbers + 1
+        if self._long:
+            for row in self._long.keys() & set(rows.tolist()):
+                self._forget_older(row, int(self._table.answers[row]))
 
     def keep_long(self, rows: Index, starts: Index, digests: Digests, outputs: Sequence[Array]) -> None:
-        """Keep answers [T, K] of different rows by themselves, and drop those for which there is no room now, oldest
-        first.
-        """
-        if self._capacity < self._rows.capacity:
+        """Keep answers [T, K] of different rows one by one; where the budget is exceeded the oldest are dropped."""
+        if self._capacity < self._table.capacity:
             self._grow()
-        numbers = self._rows.answers[rows]
-        self._rows.answers[rows] = numbers + 1
+        numbers = self._table.answers[rows]
+        self._table.answers[rows] = numbers + 1
         if self._places:
-            self._key[numbers % self._places * self._capacity + rows] = 0  # older than all that is kept
+            self._key[numbers % self._places * self._capacity + rows] = 0  # what lay there is older than what is kept
         told = zip(rows.tolist(), numbers.tolist(), starts.tolist(), digests.tolist(), outputs, strict=True)
         for row, number, start, (one, other), answer in told:
             mine, size = self._long.get(row), answer.nbytes
@@ -141,7 +127,7 @@ class Answers:
 
     def find(self, row: int, start: int, steps: int, digest: Digests) -> Array | None:
         """The kept outputs [T, K] of a call, if it is one of the newest of its row."""
-        count, asked = int(self._rows.answers[row]), (int(digest[0]), int(digest[1]))
+        count, asked = int(self._table.answers[row]), (int(digest[0]), int(digest[1]))
         for number in range(count - 1, max(-1, count - 1 - self._budget.each), -1):
             if kept := self._long.get(row, _Long()).get(number):
                 if (kept.start, kept.steps, kept.digest) == (start, steps, asked):
@@ -159,7 +145,7 @@ class Answers:
             self._drop(row, number)
         if row < self._capacity:
             self._key[row :: self._capacity] = 0
-        self._rows.answers[row] = 0
+        self._table.answers[row] = 0
 
     def _forget_older(self, row: int, count: int) -> None:
         """Keep the number and the bytes of a row's older answers within their bounds; `count` were given so far."""
@@ -181,27 +167,27 @@ class Answers:
             del self._long[row]
 
     def _grow(self) -> None:
-        """Follow the rows; with fewer places, or none, where the budget would not hold them all."""
-        capacity, record = self._rows.capacity, 16 + 4 * self._outputs
-        room = self._budget.most_bytes // _TABLE_SHARE - (self._budget.bytes - self._table_bytes)
+        """Follow the table; with fewer places, or none, where the budget would not hold them all."""
+        capacity, record = self._table.capacity, 16 + 4 * self.width
+        room = self._budget.most_bytes // _TABLE_SHARE - (self._budget.bytes - self._ring_bytes)
         places = min(self._budget.each, max(0, room // (capacity * record)))
         old: tuple[NDArray[Any], ...] = self._key, self._output
         before, width = self._places, self._capacity
         places = min(before, places) if width else places
         self._arrays(places, capacity)
-        self._budget.bytes += places * capacity * record - self._table_bytes
-        self._table_bytes = places * capacity * record
+        self._budget.bytes += places * capacity * record - self._ring_bytes
+        self._ring_bytes = places * capacity * record
         new: tuple[NDArray[Any], ...] = self._key, self._output
         rows = np.arange(width)
         for back in range(1, places + 1):
-            number = self._rows.answers[:width] - back
+            number = self._table.answers[:width] - back
             there = (number >= 0) & old[0][number % before * width + rows].any(axis=1)
             number, row = number[there], rows[there]
             for array, part in zip(new, old, strict=True):
                 array[number % places * capacity + row] = part[number % before * width + row]
 
     def _arrays(self, places: int, capacity: int) -> None:
-        # the digest, its first word ⊻ the step after the answer: a call in 128 bits; 0: none lies here
+        # the digest, its first word ⊻ the step after the start: it stands for a call; 0: the place is empty
         self._key = zeros((places * capacity, 2), np.uint64)
-        self._output = zeros((places * capacity, self._outputs), np.float32)
+        self._output = zeros((places * capacity, self.width), np.float32)
         self._places, self._capacity = places, capacity

@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 
 from service.errors import StateMismatch
-from service.rows import State
+from service.models.model import State
 
 _MAGIC = b"CRSLST\x00\x01"
 _HASH = 32

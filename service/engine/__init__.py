@@ -1,0 +1,1 @@
+"""The core: calls on sessions, in order, run in batches."""

@@ -1,0 +1,189 @@
+"""What clients ask of an engine: calls, which advance sessions by time steps, and operations between them.
+
+Plain values: the engine decides when they run, and in which order.
+"""
+
+from asyncio import Future, TimerHandle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import CarouselError
+from service.models.model import Array, Index, State
+from service.store.store import Change
+
+UNCHECKED = -1  # the step of a call that names none
+LAST = 2**63 - 1  # stands for every step that no session reaches
+Digests: TypeAlias = NDArray[np.uint64]
+Places: TypeAlias = Index | slice
+ALL = slice(None)
+_NO_OUTPUTS: Array = np.empty((0, 0), np.float32)
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Deadline:
+    """When calls must have begun. Calls of one request share one: they expire together, or not at all."""
+
+    at: float  # on the engine's clock
+    taken: bool = False  # a first chunk was taken: the deadline is void
+    timer: TimerHandle | None = None
+    calls: "dict[Call, None]" = field(default_factory=dict)  # accepted and not told
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Entry:
+    """What has a place in the order of its sessions: see `order`."""
+
+    rows: Index  # [N] table rows, all different
+    serial: int = field(init=False, default=0)
+    before: "set[Entry]" = field(init=False, default_factory=set)  # unfinished, and on one of its rows
+    behind: "list[Entry]" = field(init=False, default_factory=list)
+    told: bool = field(init=False, default=False)  # it has ended; it keeps its place until its turn
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Call(Entry):
+    """Time steps of N rows, asked for at once: atomic for each session, in order, told once.
+
+    A step that does not fit refuses all of it; rows that fail later fail alone. With `tags` it merges one step each of
+    N clients: every row stands for itself, and the engine may split it. Then `ended` gets each part, whose tags,
+    starts, outputs and errors belong together. A call of ZERO rows is a predict: it starts from the zero state and
+    commits nothing.
+    """
+
+    lengths: Index  # [N] time steps, at least 1
+    asked: Index  # [N] index of the first step as named by the client, or UNCHECKED
+    inputs: Array  # [ΣT, F], C-contiguous: the steps of row i behind those of row i − 1
+    ended: "Callable[[Call], object]"  # is told on the loop's thread, and does not raise
+    deadline: Deadline | None = None
+    tags: Sequence[Any] | None = None  # [N]
+    opens: tuple[str, float] | None = None  # a history: the session of this id and TTL begins with it
+    # What became of it, once it is told.
+    outputs: Array = field(init=False)  # [ΣT, K]
+    starts: Index = field(init=False)  # [N] index of the first step in its session
+    errors: dict[int, CarouselError] = field(init=False, default_factory=dict)  # by row: it was not applied
+    refused: bool = field(init=False, default=False)  # nothing of it ran: `errors` has the row at fault
+    # Of the engine.
+    left: int = field(init=False)  # rows not done
+    each: int = field(init=False)  # steps of every row; 0: they differ
+    charge: tuple[int, int] = field(init=False, default=(0, 0))  # rows and bytes that it counts for while it waits
+    arrived: float = field(init=False, default=0.0)
+    digests: Digests | None = field(init=False, default=None)  # [N, 2] of the inputs
+    repeats: "list[Repeat]" = field(init=False, default_factory=list)  # retries that wait for rows of it
+    firsts: Index | None = field(init=False, default=None)  # see `begins`
+
+    def __post_init__(self) -> None:
+        """Derive what the engine looks at often."""
+        self.left, self.outputs, self.starts = len(self.rows), _NO_OUTPUTS, self.rows
+        self.each = common_length(self.lengths, len(self.inputs))
+
+    @property
+    def commits(self) -> bool:
+        """Whether it moves sessions."""
+        return self.rows.item(0) != 0
+
+    @property
+    def kept(self) -> bool:
+        """Whether its answers are kept for a retry."""
+        return self.opens is None
+
+    def begins(self) -> Index:
+        """Where the steps of each row begin in inputs and outputs, [N]."""
+        if self.firsts is None:
+            self.firsts = np.cumsum(self.lengths) - self.lengths
+        return self.firsts
+
+    def span(self, index: int) -> slice:
+        """Where the steps of a row lie in inputs and outputs."""
+        if self.each:
+            return slice(index * self.each, (index + 1) * self.each)
+        begin = self.begins().item(index)
+        return slice(begin, begin + self.lengths.item(index))
+
+    def steps_of(self, array: Array, places: Places) -> Array:
+        """The steps of some rows of inputs or outputs [ΣT, W], one row behind the other."""
+        if isinstance(places, slice) and places == ALL:
+            return array
+        if self.each:
+            some: Array = array.reshape(len(self.rows), self.each, -1)[places]
+            return some.reshape(-1, array.shape[1])
+        indices = np.arange(len(self.rows))[places].tolist()
+        return np.concatenate([array[self.span(index)] for index in indices])
+
+    def part(self, places: Index, ended: "Callable[[Call], object] | None" = None) -> "Call":
+        """A call of some of its rows; of all of them it is itself, unless something else is to be told."""
+        if len(places) == len(self.rows) and ended is None:
+            return self
+        tags = None if self.tags is None else [self.tags[place] for place in places.tolist()]
+        rows, lengths, asked = self.rows[places], self.lengths[places], self.asked[places]
+        inputs = self.steps_of(self.inputs, places)
+        part = Call(rows, lengths, asked, inputs, ended or self.ended, self.deadline, tags, self.opens)
+        part.digests = None if self.digests is None else self.digests[places]
+        return part
+
+
+class Repeat(NamedTuple):
+    """A row of a retry that waits for a row of the call that it repeats."""
+
+    place: int  # of the row that is repeated
+    call: Call
+    row: int  # of the retry
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Operation(Entry):
+    """Something done to one session between two calls: fork, read, replace, delete, …
+
+    When it is its turn its `changes` are committed, then it acts. `step_after` is where the session stands then, where
+    that is known before; None: where it stood.
+    """
+
+    act: Callable[[], Any]
+    answer: "Future[Any]"
+    changes: Callable[[], Sequence[Change]] | None = None  # None: it commits nothing
+    step_after: int | None = None
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Piece:
+    """Rows of a call that advance together: one length class, at most a batch."""
+
+    call: Call
+    places: Places  # of its rows in the call
+    count: int  # of them
+    left: int  # steps that the longest of them has left
+    done: int = 0  # steps of each that were run
+    state: State | None = None  # [count, …] after them; None: that of the sessions
+
+    def lengths(self) -> Index:
+        """Steps that each row has left, [count]."""
+        lengths: Index = self.call.lengths[self.places]
+        return lengths - self.done if self.done else lengths
+
+    def index(self, row: int) -> int:
+        """The place in the call of a row, which is counted from 0."""
+        return row if isinstance(self.places, slice) else self.places.item(row)
+
+    def advanced(self, which: Index, steps: int, state: State) -> "Piece":
+        """Some of its rows after further steps, with the states [n, …] that they have then."""
+        piece = self.pick(which)
+        piece.done, piece.left, piece.state = self.done + steps, piece.left - steps, state
+        return piece
+
+    def pick(self, which: Index) -> "Piece":
+        """Some of its rows, which are counted from 0."""
+        places = np.arange(len(self.call.rows))[self.places][which]
+        state = None if self.state is None else {name: array[which] for name, array in self.state.items()}
+        left = int(self.call.lengths[places].max()) - self.done
+        return Piece(self.call, places, len(which), left, self.done, state)
+
+
+def common_length(lengths: Index, steps: int) -> int:
+    """The length of all sequences of `steps` steps together, or 0 if they differ."""
+    if steps == len(lengths):
+        return 1
+    first = lengths.item(0)
+    return first if first * len(lengths) == steps and bool((lengths == first).all()) else 0

@@ -1,0 +1,230 @@
+"""Accepted calls and operations, from their arrival to their end.
+
+It keeps their order, lets them run when it is their turn, and tells them. It knows rows and steps; not models, stores
+or clients.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from service.engine.admission import Admission
+from service.engine.call import Call, Deadline, Entry, Operation, Repeat
+from service.engine.deadlines import Deadlines
+from service.engine.order import Order
+from service.engine.scheduler import Scheduler
+from service.engine.table import Table
+from service.errors import CarouselError, DeadlineExceeded
+from service.models.model import Index
+
+Failure = tuple[Call, int, CarouselError]  # a row of a call, and why it is not applied
+
+_log = logging.getLogger("carousel.engine")
+
+
+class Calls:
+    """Invariants: an entry is told once; it gives its place up after it was told, when it is its turn."""
+
+    def __init__(
+        self,
+        table: Table,
+        admission: Admission,
+        scheduler: Scheduler,
+        *,
+        clock: Callable[[], float],
+        operate: Callable[[Operation], None],
+    ) -> None:
+        self._table, self._admission, self._scheduler = table, admission, scheduler
+        self._clock, self._operate = clock, operate
+        self._accepted: set[Call] = set()  # calls that were admitted and not told
+        self._over: deque[Entry] = deque()  # told, and to give up their places
+        self._releasing = False
+        self.order = Order(table)
+        self.deadlines = Deadlines(clock, self._expire)
+        self.ready = asyncio.Event()  # the scheduler has something to run
+        self.freed = asyncio.Event()  # something that was accepted has left
+
+    def __repr__(self) -> str:
+        return f"<Calls {self._admission!r}, {self.order!r}, {self._scheduler!r}>"
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that was accepted has ended."""
+        return not (self._admission.rows or self.order.open)
+
+    # Beginnings.
+
+    def admit(self, call: Call) -> None:
+        """Count a call that is accepted."""
+        self._admission.enter(call)
+        self._accepted.add(call)
+
+    def begin(self, call: Call) -> None:
+        """Let a call run when it is its turn, from the steps in `starts`, unless its deadline passes before."""
+        call.arrived = self._clock()
+        if call.deadline is not None:
+            self.deadlines.add(call, call.deadline)
+        if not call.commits:
+            self._schedule(call)
+            return
+        table, rows = self._table, call.rows
+        table.ahead[rows] = call.starts + call.lengths
+        table.waiting[rows] += 1
+        self.touch(rows)
+        if self.order.add(call):
+            self._schedule(call)
+
+    def operate(self, operation: Operation) -> None:
+        """Let an operation act when it is its turn."""
+        self._table.waiting[operation.rows] += 1
+        if operation.step_after is not None:
+            self._table.ahead[operation.rows] = operation.step_after
+        if self.order.add(operation):
+            self._operate(operation)
+
+    def follow(self, first: Call, repeat: Repeat) -> None:
+        """Let a retry wait for the call that it repeats, until the later of their deadlines."""
+        first.repeats.append(repeat)
+        if first.deadline is not None:
+            self.deadlines.extend(first.deadline, repeat.call.deadline)
+
+    def touch(self, rows: Index) -> None:
+        """Restart the idle clocks of sessions."""
+        self._table.deadline[rows] = self._clock() + self._table.ttl[rows]
+
+    # Ends.
+
+    def done(self, call: Call, count: int) -> bool:
+        """So many rows of a call are done → whether all are; then it is told."""
+        call.left -= count
+        if call.left:
+            return False
+        self.tell(call)
+        return True
+
+    def fail(self, failures: Iterable[Failure]) -> None:
+        """End rows unapplied, and with each the later calls on its session that named a step; or a predict whole."""
+        rows: list[Failure] = []
+        for call, index, error in failures:
+            if call.told or index in call.errors:
+                continue
+            call.errors[index] = error
+            if not call.commits:
+                self.tell(call)
+                continue
+            rows.append((call, index, error))
+            for misfit in self.order.unapplied(call, index):
+                if misfit.retries:
+                    self._fail_repeats(misfit.call, misfit.place, misfit.error)
+                else:
+                    misfit.call.errors[misfit.place] = misfit.error
+                    rows.append((misfit.call, misfit.place, misfit.error))
+        for call, index, error in rows:  # all are numbered anew: who is told may call again
+            self._fail_repeats(call, index, error)
+            self.done(call, 1)
+        self.release(call for call, _, _ in rows if call.told and not call.before)
+
+    def tell(self, call: Call) -> None:
+        """Tell a call that has ended, and the retries that waited for it."""
+        call.told = True
+        self._accepted.discard(call)
+        self._admission.leave(call)
+        if call.deadline is not None:
+            self.deadlines.done(call, call.deadline)
+        if call.serial:
+            self._table.waiting[call.rows] -= 1
+        for error in call.errors.values():
+            self._admission.refuse(error)
+        self.freed.set()
+        try:
+            call.ended(call)
+        except Exception:
+            _log.exception("an answer was lost")
+        repeats, call.repeats = call.repeats, []
+        for repeat in repeats:
+            self._repeat(call, repeat)
+
+    def release(self, entries: Iterable[Entry]) -> None:
+        """Give up the places of entries that were told, and begin those whose turn has come."""
+        self._over.extend(entries)
+        if self._releasing:
+            return  # an operation that begins below ends at once, maybe; a thousand of them are no thousand frames deep
+        self._releasing = True
+        while self._over:
+            for entry in self.order.release(self._over.popleft()):
+                if entry.told:
+                    self._over.append(entry)
+                elif isinstance(entry, Operation):
+                    self._operate(entry)
+                elif isinstance(entry, Call):
+                    self._schedule(entry)
+        self._releasing = False
+
+    def acted(self, operation: Operation, error: CarouselError | None) -> None:
+        """An operation whose turn it was is committed, or it failed."""
+        if operation.told:
+            return  # aborted meanwhile
+        operation.told = True
+        self._table.waiting[operation.rows] -= 1
+        try:
+            if error is not None:
+                raise error
+            operation.answer.set_result(operation.act())  # never cancelled: clients await it shielded
+        except Exception as refusal:
+            operation.answer.set_exception(refusal)
+            operation.answer.exception()  # the client may have left
+        self.freed.set()
+        self.release([operation])
+
+    def abandon(self, call: Call) -> None:
+        """The client of a predict has left: what of it did not run does not."""
+        if not call.told:
+            call.ended = _ignore
+            self.tell(call)
+
+    def abort(self, error: Callable[[Entry], CarouselError]) -> None:
+        """End everything unapplied."""
+        self._scheduler.clear()
+        operations = [entry for entry in self.order.clear() if isinstance(entry, Operation)]
+        for call in [*self._accepted]:
+            if not call.told:
+                call.errors = dict.fromkeys(range(len(call.rows)), error(call))
+                self.tell(call)
+        for operation in operations:
+            self.acted(operation, error(operation))
+
+    def _schedule(self, call: Call) -> None:
+        self._scheduler.add(call)
+        self.ready.set()
+
+    def _fail_repeats(self, call: Call, index: int, error: CarouselError) -> None:
+        """The retries that wait for a row end unapplied."""
+        failed = [repeat for repeat in call.repeats if repeat.place == index]
+        call.repeats = [repeat for repeat in call.repeats if repeat.place != index]
+        for repeat in failed:
+            repeat.call.errors[repeat.row] = error
+            self.done(repeat.call, 1)
+
+    def _repeat(self, call: Call, repeat: Repeat) -> None:
+        """Answer a retry as the call that it waited for was answered."""
+        retry, index = repeat.call, repeat.row
+        if retry.told:
+            return
+        if repeat.place in call.errors:
+            retry.errors[index] = call.errors[repeat.place]
+        else:
+            retry.outputs[retry.span(index)] = call.outputs[call.span(repeat.place)]
+            retry.starts[index] = call.starts[repeat.place]
+        self.done(retry, 1)
+
+    def _expire(self, deadline: Deadline) -> None:
+        """A deadline has passed before any of its calls began."""
+        if not deadline.taken and self._clock() >= deadline.at:
+            deadline.taken = True
+            waiting = [call for call in deadline.calls if not call.told]
+            self.fail((call, index, DeadlineExceeded()) for call in waiting for index in range(len(call.rows)))
+
+
+def _ignore(call: Call) -> None:
+    """Tell nothing."""

@@ -1,0 +1,177 @@
+"""The engine of one model version: owns its loop, its table and its calls; the only concurrency of the service.
+
+It knows calls, sessions, a model and a store; not HTTP, sockets or files. Everything but `run` is called on the loop's
+thread, so there is one owner and no lock.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from service.engine.acceptance import Acceptance
+from service.engine.admission import Admission, Bounds
+from service.engine.call import Call, Operation, Piece
+from service.engine.calls import Calls
+from service.engine.commits import Commits
+from service.engine.lifecycle import Lifecycle
+from service.engine.replay import Answers, Digester
+from service.engine.runner import Runner
+from service.engine.scheduler import Scheduler
+from service.engine.sessions import Sessions
+from service.engine.statistics import Counters, EngineStatistics
+from service.engine.table import Table
+from service.errors import CarouselError, ShuttingDown
+from service.models.fitness import Fitness
+from service.models.model import Model
+from service.store.store import Store
+
+_TURNS = 3  # of the loop before a tick, at most: what comes while others are read goes with them
+_WHOLE = 2**31 - 1  # steps of a chunk where the model needs the whole sequence
+
+_log = logging.getLogger("carousel.engine")
+
+
+class Engine:
+    """Advances sessions. Invariants: a row is in a batch at most once; calls of one session run in order; accepted
+    calls run even if their client left (abandoned predicts are dropped when popped); a bad row harms no other.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        fitness: Fitness,
+        sessions: Sessions,
+        store: Store,
+        bounds: Bounds,
+        *,
+        name: str = "model",
+        version: str = "1",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.model, self.fitness, self.name, self.version = model, fitness, name, version
+        self.table = Table(model.state_shapes)
+        self.answers = Answers(self.table, model.outputs, sessions.budget)
+        self.counters, self._clock = Counters(), clock
+        self.admission = Admission(
+            bounds, self.table, sessions, self.counters, model=model, fitness=fitness, name=f"{name}/{version}"
+        )
+        policy = fitness.policy if fitness.streamable else replace(fitness.policy, chunk=_WHOLE)
+        self._scheduler = Scheduler(policy)
+        self.calls = Calls(self.table, self.admission, self._scheduler, clock=clock, operate=self._operate)
+        self._acceptance = Acceptance(self.calls, self.table, self.answers, Digester(model.features))
+        self._runner = Runner(model, fitness, self.table, self.counters, chunk=policy.chunk)
+        self._commits = Commits(self, store, self.calls, self._scheduler)
+        self.lifecycle = Lifecycle(self, sessions)
+        self._resting = False  # nothing runs, and nothing has been ready for a turn of the loop
+
+    def __repr__(self) -> str:
+        return f"<Engine {self.name}/{self.version}: {self.calls!r}, {self.table!r}>"
+
+    # What doors call.
+
+    def submit(self, call: Call) -> None:
+        """Accept a call, all of it. It may be told before this returns: a repeated call, or a step that conflicts.
+
+        Raises:
+            Overloaded, PayloadTooLarge, ShuttingDown, EngineFailed: nothing of it was accepted.
+
+        """
+        self.admission.check_call(call)
+        self._acceptance.accept(call)
+
+    def operate(self, operation: Operation) -> None:
+        """Accept an operation: `lifecycle` makes them."""
+        self.calls.operate(operation)
+
+    def abandon(self, call: Call) -> None:
+        """The client of a predict has left: what of it did not run does not."""
+        self.calls.abandon(call)
+
+    def run_now(self) -> None:
+        """Run what is ready at once, if that is one plain step and nothing runs: it needs no batch and waits for none.
+
+        The latency of a client that has the server for itself is a third lower (`python -m bench --only lone`).
+        """
+        if self._resting:
+            self._run_alone()
+
+    async def freed(self) -> None:
+        """Return when something that was accepted has left."""
+        self.calls.freed.clear()
+        await self.calls.freed.wait()
+
+    async def drained(self) -> None:
+        """Return when everything that was accepted has ended."""
+        while not self.calls.idle:
+            await self.freed()
+
+    def abort(self, error: CarouselError | None = None) -> None:
+        """End what is left unapplied."""
+        self._commits.abort(error or ShuttingDown())
+
+    def statistics(self) -> EngineStatistics:
+        """A frozen view."""
+        alive = self.admission.dead is None
+        return self.counters.frozen(alive=alive, rows=self.admission.rows, size=self.admission.size)
+
+    # The loop.
+
+    async def run(self) -> None:
+        """Run what is accepted, until cancelled or until the model fails on zeros too: then every client is told."""
+        try:
+            while True:
+                self._resting = idle = not self.calls.ready.is_set()
+                await self.calls.ready.wait()
+                self._resting = False
+                if not (idle and self._run_alone()):
+                    await self._gathered()
+                    await self._tick()
+        except Exception as error:
+            _log.error("engine %s/%s died", self.name, self.version, exc_info=error)
+            self.admission.dead = error
+            self.abort(self.admission.failure())
+
+    async def _gathered(self) -> None:
+        """Return when a turn of the loop has brought nothing more, or after so many."""
+        for _ in range(_TURNS):
+            seen = self.admission.rows
+            await asyncio.sleep(0)
+            if self.admission.rows == seen:
+                return
+
+    async def _tick(self) -> None:
+        """Run the next batch, commit and apply what came of it, and tell the calls that are done."""
+        batch = self._scheduler.next_batch()
+        if not batch:
+            self.calls.ready.clear()
+            return
+        if self.calls.deadlines:
+            self.calls.deadlines.take(piece.call for piece in batch)
+        batch = [piece for piece in batch if not piece.call.told]
+        if batch:
+            self._count_queued(batch)
+            outcome = await self._runner.run(batch, self._scheduler.riders(batch))
+            self._commits.finish(outcome)
+
+    def _run_alone(self) -> bool:
+        piece = self._scheduler.lone()
+        if piece is None:
+            return False
+        outcome = self._runner.run_alone(piece)
+        if outcome is None:
+            self._scheduler.go_on(piece)
+            return False
+        self.calls.ready.clear()
+        self._count_queued([piece])
+        self._commits.finish(outcome)
+        return True
+
+    def _count_queued(self, batch: list[Piece]) -> None:
+        now = self._clock()
+        for piece in batch:
+            self.counters.queued.add(now - piece.call.arrived, piece.count)
+
+    def _operate(self, operation: Operation) -> None:
+        self._commits.operate(operation)

@@ -1,0 +1,199 @@
+"""How sessions begin, are copied, read, replaced and end: each in its turn between the calls accepted on them.
+
+Everything returns a future, which is done at once if nothing waits on the session and the store commits at once.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from service.engine.call import UNCHECKED, Call, Deadline, Operation
+from service.engine.sessions import Session, Sessions
+from service.models.model import Array, State
+from service.store.store import Change, Deleted, Opened, Replaced
+
+if TYPE_CHECKING:
+    from service.engine.engine import Engine
+
+_T = TypeVar("_T")
+
+
+def _itself(session: Session) -> Any:
+    return session
+
+
+class Lifecycle:
+    """Operations on the sessions of one engine. Invariant: an opening that fails leaves no session.
+
+    `told` makes what a client is told of the session, before any later call on it runs.
+    """
+
+    def __init__(self, engine: "Engine", sessions: Sessions) -> None:
+        self._engine, self._table, self._sessions = engine, engine.table, sessions
+
+    def open(
+        self,
+        id: str | None,
+        ttl: float,
+        told: Callable[[Session], _T] = _itself,
+        *,
+        step: int = 0,
+        state: State | None = None,
+    ) -> "asyncio.Future[_T]":
+        """Open a session at a step with a state [1, …]; None: the zero state.
+
+        Raises:
+            NotStreamable, Overloaded, ShuttingDown, EngineFailed, SessionExists: there is no such session.
+
+        """
+        self._engine.admission.streamable()
+        self._engine.admission.check()
+        session = self._sessions.create(id, self._engine, ttl)
+        return self._begin(session, session, lambda: (step, state), told)
+
+    def open_warm(
+        self,
+        id: str | None,
+        ttl: float,
+        history: Array,
+        deadline: Deadline | None = None,
+        told: Callable[[Session], _T] = _itself,
+    ) -> "asyncio.Future[_T]":
+        """Open a session after its history [T, F] ran: see `open`. If the history fails there is no session."""
+        admission = self._engine.admission
+        admission.streamable()
+        admission.check(1, len(history))
+        session = self._sessions.create(id, self._engine, ttl)
+        answer: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+
+        def ended(call: Call) -> None:
+            if call.errors:
+                self._sessions.delete(session)
+                result: Any = call.errors[0]
+            else:
+                self._sessions.opened(session)
+                result = told(session)
+            settle(answer, result)
+
+        rows, lengths = np.array([session.row]), np.array([len(history)])
+        opens = (session.id, ttl)
+        self._engine.submit(Call(rows, lengths, np.array([UNCHECKED]), history, ended, deadline, opens=opens))
+        return answer
+
+    def fork(self, session: Session, id: str | None, told: Callable[[Session], _T] = _itself) -> "asyncio.Future[_T]":
+        """Open a session with a copy of the state, the step and the TTL of another, after its accepted calls."""
+        self._engine.admission.check_operation(session)
+        copy = self._sessions.create(id, self._engine, session.ttl)
+
+        def stands() -> tuple[int, State]:
+            return session.step, self._table.gather(np.array([session.row]))
+
+        def forked(one: Session) -> _T:
+            self._sessions.touch(session)
+            return told(one)
+
+        return self._begin(session, copy, stands, forked)
+
+    def read(self, session: Session) -> "asyncio.Future[tuple[int, State]]":
+        """The step and a copy of the state [1, …], after the accepted calls."""
+        self._engine.admission.check_operation(session)
+        return _shielded(self._operate(session, lambda: (session.step, self._table.gather(np.array([session.row])))))
+
+    def replace(
+        self, session: Session, step: int, state: State, told: Callable[[Session], _T] = _itself
+    ) -> "asyncio.Future[_T]":
+        """Set step and state [1, …] after the accepted calls; the kept answers are forgotten."""
+        self._engine.admission.check_operation(session)
+
+        def act() -> _T:
+            self._engine.answers.forget(session.row)
+            self._table.step[session.row] = step
+            self._table.scatter(np.array([session.row]), state)
+            self._sessions.touch(session)
+            return told(session)
+
+        replaced = self._operate(session, act, lambda: [Replaced(session.row, step, state)], step_after=step)
+        return _shielded(replaced)
+
+    def delete(self, session: Session) -> "asyncio.Future[None]":
+        """Forget a session after its accepted calls; from now on it is not found."""
+        self._engine.admission.check()  # however many calls wait: this is the last one
+        self._table.generation += 1
+        done = self._operate(session, lambda: self._sessions.delete(session), lambda: [Deleted(session.row)])
+        if not done.done():
+            self._sessions.ending[session.id] = done
+            done.add_done_callback(lambda _: self._sessions.ending.pop(session.id, None))
+        return _shielded(done)
+
+    def take_back(self, session: Session, deadline: float) -> None:
+        """Delete a session that was opened for steps none of which was applied, unless something was called on it since
+        its idle clock stood at `deadline`.
+        """
+        unused = not session.step and not session.waiting and session.deadline == deadline
+        if unused and self._sessions.find(session.id) == session:
+            self.delete(session)
+
+    def _begin(
+        self,
+        source: Session,
+        session: Session,
+        stands: Callable[[], tuple[int, State | None]],
+        told: Callable[[Session], _T],
+    ) -> "asyncio.Future[_T]":
+        """Open a session that was created, as it `stands` when it is the turn of the source."""
+
+        def changes() -> Sequence[Change]:
+            return [Opened(session.row, session.id, session.ttl, *stands())]
+
+        def act() -> _T:
+            step, state = stands()
+            self._table.step[session.row] = self._table.ahead[session.row] = step
+            if state is not None:
+                self._table.scatter(np.array([session.row]), state)
+            self._sessions.opened(session)
+            return told(session)
+
+        def failed(future: "asyncio.Future[_T]") -> None:
+            if future.exception() is not None:
+                self._sessions.delete(session)
+
+        opening = self._operate(source, act, changes)
+        opening.add_done_callback(failed)
+        return _shielded(opening)
+
+    def _operate(
+        self,
+        session: Session,
+        act: Callable[[], _T],
+        changes: Callable[[], Sequence[Change]] | None = None,
+        *,
+        step_after: int | None = None,
+    ) -> "asyncio.Future[_T]":
+        """Do something to a session in its turn."""
+        answer: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+        self._engine.operate(Operation(np.array([session.row]), act, answer, changes, step_after))
+        return answer
+
+
+def _shielded(answer: "asyncio.Future[_T]") -> "asyncio.Future[_T]":
+    """For a client, which may leave: the operation goes on."""
+    return answer if answer.done() else asyncio.shield(answer)
+
+
+def settle(answer: "asyncio.Future[Any]", result: Any) -> None:
+    """Set a result or an error, unless the client that waits for it has left."""
+    if answer.done():
+        return
+    if isinstance(result, Exception):
+        answer.set_exception(result)
+        answer.exception()  # the client may have left
+    else:
+        answer.set_result(result)
+
+
+async def vacant(sessions: Sessions, id: str) -> None:
+    """Wait until a delete of that id that was accepted before is done: what follows comes after it."""
+    while id in sessions.ending:
+        await asyncio.wait([sessions.ending[id]])

@@ -1,0 +1,1 @@
+"""Where changes of sessions go before they are answered."""

@@ -1,0 +1,69 @@
+"""The Store protocol, and the changes of sessions that a store makes durable before they are answered."""
+
+from asyncio import Future
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeAlias
+
+from service.errors import CarouselError
+from service.models.model import Array, Index, State
+
+
+class Opened(NamedTuple):
+    """A session begins: new, a fork, or restored from a blob. `state` [1, …] is None for the zero state."""
+
+    row: int
+    id: str
+    ttl: float  # seconds
+    step: int
+    state: State | None
+
+
+class Advanced(NamedTuple):
+    """N sessions have done the steps of one call; inputs and outputs of row i lie behind those of row i − 1."""
+
+    rows: Index  # [N]
+    starts: Index  # [N] index of the first step in its session
+    lengths: Index  # [N] time steps
+    inputs: Array  # [ΣT, F]
+    outputs: Array  # [ΣT, K]
+    state: State  # [N, …] after them
+
+
+class Replaced(NamedTuple):
+    """A session stands at another step with another state [1, …]; its kept answers are forgotten."""
+
+    row: int
+    step: int
+    state: State
+
+
+class Deleted(NamedTuple):
+    """A session has ended."""
+
+    row: int
+
+
+Change: TypeAlias = Opened | Advanced | Replaced | Deleted
+Conflicts: TypeAlias = Mapping[int, CarouselError]  # by table row: its change was not written, and why
+
+
+class Home(Protocol):
+    """The engine whose table rows the changes name."""
+
+    name: str
+    version: str
+
+
+class Store(Protocol):
+    """Writes changes in the order of the calls of `commit`.
+
+    Everything that a commit holds may be read until it is done: the arrays are not written again before that.
+    """
+
+    def commit(self, home: Home, changes: Sequence[Change]) -> "Future[Conflicts] | None":
+        """Write changes: those of one row together or not at all. None: all of them are written.
+
+        Raises, or the future raises:
+            StoreUnavailable: none of them is written.
+
+        """
