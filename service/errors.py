@@ -1,7 +1,7 @@
 """The error tree: every refusal is a class with a WIRE code, an HTTP status and a title; nothing else decides these.
 
 CarouselError
-├── InvalidRequest, NotFound, MethodNotAllowed, UnsupportedEncoding, PayloadTooLarge
+├── InvalidRequest, NotFound, MethodNotAllowed, UnsupportedEncoding, PayloadTooLarge, HeadTooLarge, TooSlow
 ├── InvalidInput, NonFiniteOutput, NotStreamable, StateMismatch
 ├── ModelNotFound, VersionNotFound, SessionNotFound, ChannelNotFound, SessionExpired
 ├── SessionExists, StepConflict
@@ -63,6 +63,18 @@ class PayloadTooLarge(CarouselError):
     """The body, also after decompression, or the number of its sequences is over the limit."""
 
     code, status, title = "payload_too_large", 413, "Payload too large"
+
+
+class HeadTooLarge(CarouselError):
+    """The head of a request has too many bytes or lines."""
+
+    code, status, title = "head_too_large", 431, "Head too large"
+
+
+class TooSlow(CarouselError):
+    """The head or the body of a request does not arrive in time."""
+
+    code, status, title = "too_slow", 408, "Too slow"
 
 
 class InvalidInput(CarouselError):

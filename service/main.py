@@ -15,23 +15,23 @@ from starlette.routing import Match
 
 from service import __version__
 from service.api import body, openapi
-from service.api.aside import Aside
-from service.api.calls import Calls
 from service.api.edge import Edge, Named
-from service.api.hot import Hot
+from service.api.json_calls import JsonCalls
+from service.api.json_lane import JsonLane
+from service.api.json_pool import JsonPool
 from service.api.ops import Metrics, Ops
 from service.api.rest import Rest
 from service.api.stream import Streams
-from service.engine import Engine
+from service.engine.admission import Bounds
+from service.engine.engine import Engine
+from service.engine.replay import Budget
+from service.engine.sessions import Sessions
 from service.errors import CarouselError, InvalidRequest, MethodNotAllowed, NotFound
-from service.gate import Gate
-from service.model import OnnxModel
-from service.policy import measured
-from service.replay import Budget
-from service.repository import Repository
-from service.selftest import Fitness, examine
-from service.sessions import Sessions
+from service.models.fitness import Fitness, examine, measured
+from service.models.model import OnnxModel
+from service.models.repository import Repository
 from service.settings import Settings
+from service.store.memory import MemoryStore
 
 _SWEEP_SECONDS, _SWEPT = 0.01, 200  # so a million sessions are looked at within a minute, and nobody feels it
 
@@ -41,21 +41,22 @@ _log = logging.getLogger("carousel.main")
 
 
 class Carousel:
-    """The service: `asgi`, `hot` and `streams` are what a server runs, `drain` what it calls before it stops."""
+    """The service: `asgi`, `lane` and `streams` are what a server runs, `drain` what it calls before it stops."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         budget = Budget(each=settings.replay, most_bytes=settings.max_replay_bytes)
         self._sessions = Sessions(budget, most=settings.max_sessions, most_bytes=settings.max_session_bytes)
         self._repository = Repository(settings.models, self._start_engine)
-        self._aside = Aside(most_bytes=settings.max_queue_bytes)
-        self.streams = Streams(self._repository, self._sessions, settings, self._aside)
+        self._pool = JsonPool(settings.max_queue_bytes, settings.max_queue_rows)
+        self.streams = Streams(self._repository, self._sessions, settings, self._pool)
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         self.app = _application(self._lifespan)
-        self.edge, calls = Edge(), Calls(self._repository, self._sessions, settings, self._aside)
-        self.hot, self.asgi = Hot(calls.routes(), self.edge), Named(self.app, self.edge)
-        rest = Rest(self._repository, self._sessions, settings, calls, self._aside)
+        self.edge, calls = Edge(), JsonCalls(self._repository, self._sessions, settings, self._pool)
+        self.lane = JsonLane(calls, self._sessions, self.edge, settings.max_body_bytes)
+        self.asgi = Named(self.app, self.edge)
+        rest = Rest(self._repository, self._sessions, settings, calls, self._pool)
         ops = Ops(self._unready, Metrics(self._repository, self._sessions, self.edge))
         self.app.include_router(rest.router())
         self.app.include_router(ops.router())
@@ -66,7 +67,7 @@ class Carousel:
         self._draining = True
         self.streams.stop()  # before the gates close: a frame that is read is accepted
         for engine in self._repository.engines():
-            engine.gate.closed = True
+            engine.admission.closed = True
         _log.info("draining: %d streams, %r", len(self.streams), self._sessions)
         engines = self._repository.engines()
         done = asyncio.gather(self.streams.drained(), *(engine.drained() for engine in engines))
@@ -82,9 +83,9 @@ class Carousel:
         return "shutting down" if self._draining else self._repository.unready()
 
     def _start_engine(self, model: OnnxModel, fitness: Fitness, name: str, version: str) -> Engine:
-        gate = Gate(most_rows=self._settings.max_queue_rows, most_bytes=self._settings.max_queue_bytes)
-        gate.closed = self._draining
-        engine = Engine(model, fitness, self._sessions, gate, name=name, version=version)
+        bounds = Bounds(self._settings.max_queue_rows, self._settings.max_queue_bytes)
+        engine = Engine(model, fitness, self._sessions, MemoryStore(), bounds, name=name, version=version)
+        engine.admission.closed = self._draining
         self._keep(asyncio.create_task(engine.run()))
         return engine
 
@@ -95,7 +96,7 @@ class Carousel:
         yield
         for task in self._tasks:
             task.cancel()
-        self._aside.close()
+        self._pool.close()
 
     def _examined(self, model: OnnxModel) -> Fitness:
         return examine(model, measured(model, batch=self._settings.batch, chunk=self._settings.chunk))
@@ -142,4 +143,5 @@ def _application(lifespan: object) -> FastAPI:
 def _verbs(app: FastAPI, request: Request) -> list[str]:
     """Those that some route takes at the path of a request; a route alone knows its own."""
     scopes = [dict(request.scope) | {"method": verb} for verb in ("GET", "POST", "PUT", "DELETE")]
-    return [scope["method"] for scope in scopes if any(route.matches(scope)[0] is Match.FULL for route in app.routes)]
+    verbs = [scope["method"] for scope in scopes if any(route.matches(scope)[0] is Match.FULL for route in app.routes)]
+    return [*verbs, "HEAD"] if "GET" in verbs else verbs

@@ -11,7 +11,7 @@ from types import FrameType
 import uvicorn
 
 from service import logs
-from service.api.http import Http
+from service.api.connection import HttpConnection
 from service.api.socket import Socket
 from service.main import Carousel
 from service.settings import Settings
@@ -69,8 +69,8 @@ def serve(settings: Settings) -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=partial(Http, carousel.hot, settings.max_body_bytes),  # type: ignore[arg-type]  # whatever makes one
-        ws=partial(Socket, carousel.streams.serve, carousel.edge, settings.max_body_bytes),  # type: ignore[arg-type]  # so too
+        http=partial(HttpConnection, carousel.lane),  # type: ignore[arg-type]  # whatever makes one
+        ws=partial(Socket, carousel.streams.serve, carousel.edge, settings.max_body_bytes),  # type: ignore[arg-type]
         proxy_headers=False,  # nobody here looks at the client's address
         log_config=None,
         access_log=False,

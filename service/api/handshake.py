@@ -7,7 +7,7 @@ from hashlib import sha1
 from http import HTTPStatus
 from urllib.parse import unquote_to_bytes
 
-from service.api.texts import dump
+from service.api.json_codec import dump
 from service.errors import CarouselError, InvalidRequest, NotFound
 
 PATH = b"/v1/stream"

@@ -11,9 +11,9 @@ from prometheus_client.registry import Collector
 from service.api import body
 from service.api.edge import Edge
 from service.api.openapi import described
-from service.repository import Repository
-from service.sessions import Sessions
-from service.statistics import Distribution, EngineStatistics
+from service.models.repository import Repository
+from service.engine.sessions import Sessions
+from service.engine.statistics import Distribution, EngineStatistics
 
 _LABELS = ["model", "version"]
 

@@ -24,6 +24,8 @@ _UPGRADE = (  # a handshake for picows, which reads one before frames: the clien
 )
 _BUFFER = 2**14  # bytes of the read buffer at first; it doubles when a frame needs more, and never shrinks
 _LARGE = 2**18  # bytes of a frame after which the buffer is replaced
+_READ = 2**16  # bytes that are read at once
+_DROPPED = bytearray(_READ)  # what is read after a violation, of all sockets
 _PING_SECONDS = 20.0  # between pings, by which proxies see a live connection and TCP finds dead ones
 _CLOSE_SECONDS = 10.0  # for the client's part in closing
 _CLOSE_CODES = {*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)}  # that a frame may name (RFC 6455, 7.4)
@@ -47,7 +49,7 @@ def _ignore(*_: object) -> None:
     """Do nothing."""
 
 
-class Socket(WSListener, asyncio.Protocol):
+class Socket(WSListener, asyncio.BufferedProtocol):
     """One connection. Invariant: once it is `_closed`, nothing is sent and no message is passed on."""
 
     def __init__(
@@ -57,7 +59,7 @@ class Socket(WSListener, asyncio.Protocol):
         self._connections: set[object] = server_state.connections  # which uvicorn shuts down at its end
         self._loop = asyncio.get_running_loop()
         self._transport: Any = None
-        self._reader: Any = None  # picows' protocol
+        self._reader: Any = None  # picows' protocol; None: what comes is dropped
         self._ws: Any = None  # its sending side
         self._take: Callable[[bytes | str], None] = _ignore
         self._writable: Callable[[], None] = _ignore
@@ -103,7 +105,7 @@ class Socket(WSListener, asyncio.Protocol):
             self._ws.send_close(code)
             self._after(_CLOSE_SECONDS, self._transport.close)
 
-    # What uvicorn calls. The transport calls the same when the connection is not picows' yet, or any more.
+    # What uvicorn and the transport call.
 
     def connection_made(self, transport: Any) -> None:
         """Begin."""
@@ -111,11 +113,32 @@ class Socket(WSListener, asyncio.Protocol):
         self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:
-        """Read the handshake; then frames that came with it; after a violation, nothing."""
-        if self._reader is None and not self._transport.is_closing():
+        """Read the handshake; then frames that came in its segment."""
+        if self._ws is None and not self._transport.is_closing():
             self._open(Handshake(data))
-        elif self._reader is not None and not self._closed:
+        elif self._reader is not None:
             self._feed(data)
+
+    def get_buffer(self, sizehint: int) -> Any:
+        """Give picows' buffer, but no more of it than others should wait for; it would be filled as far as it goes."""
+        return _DROPPED if self._reader is None else self._reader.get_buffer(sizehint)[:_READ]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Let picows read."""
+        if self._reader is not None:
+            self._reader.buffer_updated(nbytes)
+
+    def pause_writing(self) -> None:
+        """Note that the client does not read."""
+        self._reads = False
+
+    def resume_writing(self) -> None:
+        """Tell the stream that the client reads again."""
+        self._reads = True
+        if self._pong is not None and not self._closed:
+            self._ws.send_pong(self._pong)
+        self._pong = None
+        self._writable()
 
     def shutdown(self) -> None:
         """Close at once: the server stops."""
@@ -141,7 +164,6 @@ class Socket(WSListener, asyncio.Protocol):
             self._transport.close()
             return
         self._read_frames()
-        self._loop.call_soon(self._transport.set_protocol, self._reader)  # uvicorn sets this one when this returns
         self._after(_PING_SECONDS, self._ping)
         self._serve(self)
 
@@ -178,7 +200,7 @@ class Socket(WSListener, asyncio.Protocol):
         """
         if not self._closed:
             self._closed = True
-            self._transport.set_protocol(self)
+            self._reader = None
             self._transport.resume_reading()
             self._transport.write_eof()
             self._after(_CLOSE_SECONDS, self._transport.close)
@@ -212,22 +234,6 @@ class Socket(WSListener, asyncio.Protocol):
         elif kind is not _PONG:
             self._read(kind, frame)
 
-    def pause_writing(self) -> None:
-        """Note that the client does not read."""
-        self._reads = False
-
-    def resume_writing(self) -> None:
-        """Tell the stream that the client reads again."""
-        self._reads = True
-        if self._pong is not None and not self._closed:
-            self._ws.send_pong(self._pong)
-        self._pong = None
-        self._writable()
-
-    def on_ws_disconnected(self, ws: WSTransport) -> None:
-        """End."""
-        self.connection_lost(None)
-
     def _read(self, kind: WSMsgType, frame: WSFrame) -> None:
         """Read a frame of a message; pass the message on with its last one."""
         if (kind is _GOES_ON) is (self._kind is None):
@@ -248,7 +254,6 @@ class Socket(WSListener, asyncio.Protocol):
             raise WSProtocolError(_NOT_UTF8, "a text that is not UTF-8") from None
         if len(content) > _LARGE and not frame.tail_size and not self._closed:
             self._read_frames()
-            self._transport.set_protocol(self._reader)
 
     def _answer_ping(self, content: bytes) -> None:
         """Send a pong; a client that does not read gets the last one later (RFC 6455, 5.5.3), or they would pile up."""
