@@ -96,7 +96,7 @@ class Frame:
 
 
 def named_steps(asked: Index) -> Index:
-    """Steps as they stand in a frame → as an engine has them: 2**64 − 1 is UNCHECKED, any other above 2**63 − 1 LAST."""
+    """Steps as they stand in a frame → as an engine has them: 2**64 − 1 is UNCHECKED, others above 2**63 − 1 LAST."""
     return np.where(asked < UNCHECKED, LAST, asked) if asked.min() < UNCHECKED else asked
 
 
