@@ -16,11 +16,10 @@ from bench import floor, inputs, models
 from bench.report import Line, append, spread, table
 from service.engine import Engine
 from service.gate import Gate
-from service.model import OnnxModel
-from service.policy import Policy
+from service.models.files import read
+from service.models.fitness import Policy, examine
+from service.models.model import Index, OnnxModel
 from service.replay import Budget
-from service.rows import Index
-from service.selftest import examine
 from service.sessions import Sessions
 from service.work import Call
 
@@ -64,7 +63,7 @@ def main() -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with TemporaryDirectory() as folder:
         path = models.write(Path(folder), "S")
-        model, lines = OnnxModel(path), []
+        model, lines = OnnxModel(*read(path)), []
         for batch in (64, 256):
             pairs = [
                 (floor.steps_per_second(path, batch, 1.0), uvloop.run(engine(model, batch))) for _ in range(_REPEATS)

@@ -28,6 +28,8 @@ def serve(
         settings = load(**{name: value for name, value in given.items() if value is not None})
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+    if not settings.models.is_dir():
+        raise typer.BadParameter(f"{settings.models} is not a folder", param_hint="--models (CAROUSEL_MODELS)")
     run(settings)
 
 

@@ -6,7 +6,7 @@ The only place where the parts are wired; nothing else builds one.
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
@@ -27,7 +27,8 @@ from service.engine.engine import Engine
 from service.engine.replay import Budget
 from service.engine.sessions import Sessions
 from service.errors import CarouselError, InvalidRequest, MethodNotAllowed, NotFound
-from service.models.fitness import Fitness, examine, measured
+from service.models.examiner import Examiner
+from service.models.fitness import Fitness
 from service.models.model import OnnxModel
 from service.models.repository import Repository
 from service.settings import Settings
@@ -91,15 +92,16 @@ class Carousel:
 
     @asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
-        self._keep(asyncio.create_task(self._repository.load(self._examined)))
+        self._keep(asyncio.create_task(self._load()))
         self._keep(asyncio.create_task(self._sweep()))
         yield
         for task in self._tasks:
             task.cancel()
         self._pool.close()
 
-    def _examined(self, model: OnnxModel) -> Fitness:
-        return examine(model, measured(model, batch=self._settings.batch, chunk=self._settings.chunk))
+    async def _load(self) -> None:
+        with closing(Examiner(batch=self._settings.batch, chunk=self._settings.chunk)) as examiner:
+            await self._repository.load(examiner.load)
 
     async def _sweep(self) -> None:
         while True:

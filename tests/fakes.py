@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from service.model import Lengths
-from service.rows import Array, State
+from service.models.model import Array, Lengths, State
 
 
 class RunningSum:

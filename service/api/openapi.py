@@ -14,7 +14,7 @@ from service.errors import CarouselError
 
 _JSON, _BYTES, _TEXT = "application/json", "application/octet-stream", "text/plain"
 _BODY = (errors.InvalidRequest, errors.UnsupportedEncoding, errors.PayloadTooLarge)
-_MODEL = (errors.ModelNotFound, errors.VersionNotFound)
+_MODEL = (errors.ModelNotFound, errors.VersionNotFound, errors.Overloaded)
 _SESSION = (errors.SessionNotFound, errors.SessionExpired, errors.VersionNotFound)
 _QUEUE = (errors.Overloaded, errors.ShuttingDown, errors.EngineFailed)
 _RUN = (errors.InvalidInput, errors.NonFiniteOutput, errors.DeadlineExceeded, *_QUEUE)

@@ -222,8 +222,8 @@ class Calls:
         """A deadline has passed before any of its calls began."""
         if not deadline.taken and self._clock() >= deadline.at:
             deadline.taken = True
-            waiting = [call for call in deadline.calls if not call.told]
-            self.fail((call, index, DeadlineExceeded()) for call in waiting for index in range(len(call.rows)))
+            waiting = [call for call in reversed(deadline.calls) if not call.told]  # the last first: none is a misfit
+            self.fail([(call, index, DeadlineExceeded()) for call in waiting for index in range(len(call.rows))])
 
 
 def _ignore(call: Call) -> None:

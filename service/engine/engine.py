@@ -95,7 +95,10 @@ class Engine:
         The latency of a client that has the server for itself is a third lower (`python -m bench --only lone`).
         """
         if self._resting:
-            self._run_alone()
+            try:
+                self._run_alone()
+            except Exception as error:
+                self._die(error)
 
     async def freed(self) -> None:
         """Return when something that was accepted has left."""
@@ -129,9 +132,12 @@ class Engine:
                     await self._gathered()
                     await self._tick()
         except Exception as error:
-            _log.error("engine %s/%s died", self.name, self.version, exc_info=error)
-            self.admission.dead = error
-            self.abort(self.admission.failure())
+            self._die(error)
+
+    def _die(self, error: Exception) -> None:
+        _log.error("engine %s/%s died", self.name, self.version, exc_info=error)
+        self.admission.dead = error
+        self.abort(self.admission.failure())
 
     async def _gathered(self) -> None:
         """Return when a turn of the loop has brought nothing more, or after so many."""

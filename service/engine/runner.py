@@ -72,10 +72,9 @@ class Runner:
             return await self._row_by_row(batch)
         good = None if _finite(outputs, state) else _finite_rows(outputs, lengths, state)
         if good is not None and any(riders):
-            return await self.run(
-                batch, [[] for _ in batch]
-            )  # what is not finite must not hold back the steps before it
-        return Outcome(_shares(batch, riders, lengths, outputs, state, good))
+            return await self.run(batch, [[] for _ in batch])  # steps before the one that is not finite are applied
+        whole = Advance(batch[0], lengths, outputs, state, good, riders[0])
+        return Outcome([whole] if len(batch) == 1 else _split(whole, batch, riders))
 
     def run_alone(self, piece: Piece) -> Outcome | None:
         """Advance the session of a piece by its one step, on the loop and without copies.
@@ -162,11 +161,11 @@ class Runner:
             outputs, after = self._ask(inputs, told, state)
             took = time.perf_counter() - begin
             self._always_in_a_thread = took > max(_IN_A_THREAD, _FAR_OFF * estimate)
-        count, seconds = len(lengths), time.perf_counter() - begin
-        self._counters.tick(count, int(lengths.sum()), inputs.shape[1], seconds)
-        return (
-            (outputs[:count], {name: array[:count] for name, array in after.items()}) if lack > 0 else (outputs, after)
-        )
+        count = len(lengths)
+        self._counters.tick(count, int(lengths.sum()), inputs.shape[1], time.perf_counter() - begin)
+        if lack > 0:
+            return outputs[:count], {name: array[:count] for name, array in after.items()}
+        return outputs, after
 
     def _in_a_thread(self, rows: int, steps: int) -> bool:
         return self._always_in_a_thread or self._fitness.seconds(rows, steps) > _IN_A_THREAD
@@ -198,17 +197,9 @@ def _read(piece: Piece, lengths: Index, into: Array) -> None:
         target[:length] = call.inputs[begin : begin + length]
 
 
-def _shares(
-    batch: list[Piece],
-    riders: list[list[Call]],
-    lengths: Index,
-    outputs: Array,
-    state: State,
-    good: NDArray[np.bool_] | None,
-) -> "list[Advance]":
-    """What a run gave, piece by piece."""
-    if len(batch) == 1:
-        return [Advance(batch[0], lengths, outputs, state, good, riders[0])]
+def _split(whole: Advance, batch: list[Piece], riders: list[list[Call]]) -> list[Advance]:
+    """What a run gave for a batch, piece by piece."""
+    _, lengths, outputs, state, good, _ = whole
     shares, first = [], 0
     for piece, mine in zip(batch, riders, strict=True):
         rows = slice(first, first + piece.count)

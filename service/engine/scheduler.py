@@ -61,11 +61,14 @@ class Scheduler:
         return self._single.count + sum(ready.count for ready in self._longer.values())
 
     def add(self, call: Call) -> None:
-        """Queue all rows of a call."""
+        """Queue the rows of a call that did not fail while they waited."""
+        piece = Piece(call, ALL, len(call.rows), call.each or int(call.lengths.max()))
+        if call.errors:
+            piece = piece.pick(np.array([row for row in range(piece.count) if row not in call.errors]))
         if call.each:
-            self._queue(Piece(call, ALL, len(call.rows), call.each))
+            self._queue(piece)
         else:
-            self.go_on(Piece(call, ALL, len(call.rows), int(call.lengths.max())))
+            self.go_on(piece)
 
     def go_on(self, piece: Piece) -> None:
         """Queue the rows of a piece that have steps left, each in its class."""

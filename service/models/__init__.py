@@ -1,1 +1,1 @@
-"""Model files: how they are run, examined and found."""
+"""Model files: what they say, whether they can be served, and which versions are."""

@@ -1,5 +1,9 @@
-"""Self-test and measured policy of a model."""
+"""Examine a model: prove that rows do not influence each other and that stepping equals the whole; measure its speed.
 
+Knows the Model protocol and time; not files, sessions or queues.
+"""
+
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,19 +14,42 @@ from service.errors import ModelUnusable
 from service.models.model import Array, Model, State
 
 BATCHES, CHUNKS = (8, 16, 32, 64, 128, 256, 512, 1024), (8, 16, 32, 64)
-_OWN = 0.00036  # seconds that a tick itself takes, beside the model's run (`python -m bench --only many-S-1024`)
-_NEARLY = 0.9  # of the best throughput: what comes above costs latency for nothing
-_SHORT = 0.025  # seconds; no tick is longer, unless the shortest one is
-_ROUNDS = 3
+_MOST_NUMBERS = 2**24  # in the arrays of one run, inputs, outputs and states together: 64 MiB
+_TICK = 0.00036  # seconds of a tick beside the model's run (`python -m bench --only many-S-1024`)
+_NEARLY = 0.9  # of the best throughput: more rows or steps would only add latency
+_LONGEST = 0.025  # seconds of a tick, unless the smallest one takes longer
+_REPEATS = 3
+_WRONG = 1e-3  # relative deviation; a larger one is not rounding, and the file is refused
 
 
 @dataclass(frozen=True)
 class Policy:
-    """The most rows of a tick, the most time steps of one row in it, and the most of all together, padding included."""
+    """Bounds of one tick: rows, time steps of a row, and time steps of all rows together, padding included."""
 
     batch: int
     chunk: int
     steps: int
+
+
+@dataclass(frozen=True)
+class Fitness:
+    """What the examination found."""
+
+    streamable: bool  # stepping equals the whole sequence
+    tolerance: float  # largest relative deviation seen; 0.0: equal bit for bit
+    min_batch: int  # fewest rows of a run: the plain RNN node computes a lone row differently
+    seconds_per_step: float  # of one row in a full batch of whole chunks
+    seconds_alone: float = 0.0  # of one step of one row in a run of its own
+    policy: Policy = Policy(batch=64, chunk=32, steps=2048)  # the one that it was examined with
+
+    def seconds(self, rows: int, steps: int) -> float:
+        """Estimate how long a run of `rows` rows of `steps` steps takes."""
+        return max(steps * self.seconds_alone, rows * steps * self.seconds_per_step)
+
+    @property
+    def bit_equal(self) -> bool:
+        """Whether batched, chunked and stepped outputs equal those of a row alone and whole, bit for bit."""
+        return self.tolerance == 0.0
 
 
 def measured(
@@ -32,73 +59,59 @@ def measured(
     chunk: int | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Policy:
-    """The policy for a model; what is given is taken.
+    """Measure the policy of a model: the smallest batch and the smallest chunk that reach nearly the best throughput.
 
-    Of the batches of one step, and of the chunks of eight rows: the least that has nearly the best throughput.
+    A given batch or chunk is taken, not measured. Both are bounded so that no run holds more than 64 MiB of arrays.
     """
+    state = 2 * sum(math.prod(shape) for shape in model.state_shapes.values())
+    step = model.features + model.outputs
+    most_rows = max(1, _MOST_NUMBERS // (step + state))
+    rows = min(8, most_rows)
+    most_steps = max(1, (_MOST_NUMBERS - rows * state) // (rows * step))
 
     def seconds(rows: int, steps: int) -> float:
-        return _OWN + _seconds(model, rows, steps, clock)
+        return _TICK + _seconds(model, rows, steps, clock)
 
-    batch = batch or _least(BATCHES, lambda rows: rows, lambda rows: seconds(rows, 1))
-    chunk = chunk or _least(CHUNKS, lambda steps: 8 * steps, lambda steps: seconds(8, steps))
-    full = seconds(8, chunk) / (8 * chunk)  # of a step in company
-    return Policy(batch, chunk, max(batch, chunk, min(batch * chunk, int(_SHORT / full))))
+    batch = min(batch or _least(_up_to(most_rows, BATCHES), lambda size: seconds(size, 1)), most_rows)
+    chunk = min(chunk or _least(_up_to(most_steps, CHUNKS), lambda size: seconds(rows, size)), most_steps)
+    each = seconds(rows, chunk) / (rows * chunk)
+    return Policy(batch, chunk, max(batch, chunk, min(batch * chunk, int(_LONGEST / each), _MOST_NUMBERS // step)))
 
 
-def _least(sizes: Sequence[int], work: Callable[[int], int], seconds: Callable[[int], float]) -> int:
-    """The least size that does nearly as much work a second as the best of those that do not take too long."""
+def _up_to(most: int, sizes: Sequence[int]) -> Sequence[int]:
+    return [size for size in sizes if size <= most] or [most]
+
+
+def _least(sizes: Sequence[int], seconds: Callable[[int], float]) -> int:
+    """The smallest size whose throughput is nearly the best; none is tried after one that takes too long."""
     rates: dict[int, float] = {}
     for size in sizes:
         took = seconds(size)
-        if rates and took > _SHORT:
+        if rates and took > _LONGEST:
             break
-        rates[size] = work(size) / took
+        rates[size] = size / took
     return min(size for size, rate in rates.items() if rate >= _NEARLY * max(rates.values()))
 
 
-def _seconds(model: Model, rows: int, steps: int, clock: Callable[[], float]) -> float:
+def _seconds(model: Model, rows: int, steps: int, clock: Callable[[], float] = time.perf_counter) -> float:
+    """The shortest of a few runs of `rows` rows of `steps` steps."""
     inputs = np.ones((rows, steps, model.features), np.float32)
     state = {name: np.zeros((rows, *shape), np.float32) for name, shape in model.state_shapes.items()}
     lengths = np.full(rows, steps, np.int32)
     took = []
-    for _ in range(_ROUNDS):
+    for _ in range(_REPEATS):
         begin = clock()
         model.run(inputs, lengths, state)
         took.append(clock() - begin)
     return min(took)
 
 
-_POLICY = Policy(batch=64, chunk=32, steps=2048)
-_WRONG = 1e-3  # a relative deviation above this is no rounding: the file is refused
-
-
-@dataclass(frozen=True)
-class Fitness:
-    """What the examination found."""
-
-    streamable: bool  # stepping equals the whole sequence
-    tolerance: float  # largest relative deviation seen; 0.0 is bit for bit
-    min_batch: int  # the fewest rows a run may have: the plain RNN node computes a lone row differently
-    seconds_per_step: float  # of one row in a full batch of whole chunks
-    seconds_alone: float = 0.0  # of a step of one row, where nothing is shared
-    policy: Policy = _POLICY  # by which it was examined
-
-    def seconds(self, rows: int, steps: int) -> float:
-        """About how long a run takes."""
-        return max(steps * self.seconds_alone, rows * steps * self.seconds_per_step)
-
-    @property
-    def bit_equal(self) -> bool:
-        """Batched, chunked and stepped equal alone and whole, bit for bit."""
-        return self.tolerance == 0.0
-
-
 def examine(model: Model, policy: Policy) -> Fitness:
-    """Run the model alone and in company, whole and stepped, and compare.
+    """Run sequences alone and batched, whole, chunked and stepped, and compare.
 
     Raises:
-        ModelUnusable: rows of one batch change each other, or state is carried and stepping is not the whole.
+        ModelUnusable: rows of a batch change each other; the model has states and stepping does not equal the whole;
+            or an array has another shape than the file declares.
 
     """
     chunk, batch = policy.chunk, min(policy.batch, max(1, policy.steps // policy.chunk))
@@ -108,23 +121,22 @@ def examine(model: Model, policy: Policy) -> Fitness:
         if max(compared[min_batch].values()) == 0.0:
             break
     else:
-        min_batch = 1  # company does not make it exact
+        min_batch = 1  # a second row does not make it exact
     for way, deviation in compared[min_batch].items():
         if deviation > _WRONG:
             raise ModelUnusable(f"self-test: a sequence {way} differs from the same one alone by {deviation:.2g}")
-    tolerance = max(compared[min_batch].values())
     return Fitness(
         "stepped" in compared[min_batch],
-        tolerance,
+        max(compared[min_batch].values()),
         min_batch,
-        _seconds_per_step(model, chunk, batch),
-        _seconds_per_step(model, chunk, min_batch) * min_batch,
+        _seconds(model, batch, chunk) / (batch * chunk),
+        _seconds(model, min_batch, chunk) / chunk,
         policy,
     )
 
 
 def _compare(model: Model, chunk: int, min_batch: int) -> dict[str, float]:
-    """By how much sequences run in each way deviate from each alone and whole; only the ways that the model is for."""
+    """Deviation of each way of running sequences from running each alone and whole; only ways that the model allows."""
     sequences = list(_sequences(model.features, chunk))
     whole = max(len(sequence) for sequence in sequences)
     ways: dict[str, int] = {"stepped": 1, "in chunks": chunk, "in a batch": whole}
@@ -138,7 +150,7 @@ def _sequences(features: int, chunk: int) -> Iterator[Array]:
     rng = np.random.default_rng(0)
     for index, length in enumerate((1, 2, 3, 5, chunk - 1, chunk, chunk + 1, 2 * chunk + 3, 1)):
         values = rng.uniform(0, 3, (max(1, length), features))
-        yield (values if index % 2 else values.round()).astype(np.float32)  # real numbers, and codes
+        yield (values if index % 2 else values.round()).astype(np.float32)  # integers in every other one, as codes are
 
 
 def _advance(model: Model, sequences: Sequence[Array], size: int, min_batch: int) -> list[tuple[Array, State]]:
@@ -155,34 +167,30 @@ def _advance(model: Model, sequences: Sequence[Array], size: int, min_batch: int
             inputs[row, : len(piece)] = piece
         state = {name: np.stack([states[index][name] for index in padded]) for name in model.state_shapes}
         output, after = model.run(inputs, lengths, state)
+        _expect_shape("output", output, (*inputs.shape[:2], model.outputs))
+        for name, array in after.items():
+            _expect_shape(f"next_state.{name}", array, state[name].shape)
         for row, index in enumerate(rows):
             outputs[index].append(output[row, : lengths[row]])
             states[index] = {name: array[row] for name, array in after.items()}
     return [(np.concatenate(one), state) for one, state in zip(outputs, states, strict=True)]
 
 
+def _expect_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise ModelUnusable(f"self-test: {name!r} is {list(array.shape)}, not {list(shape)}")
+
+
 def _deviation(alone: list[tuple[Array, State]], other: list[tuple[Array, State]]) -> float:
-    """The largest |a − b| / max(1, |a|) over outputs and states; 0.0 only where all bits agree."""
+    """The largest |a − b| / max(1, |a|) of outputs and states; 0.0 only if all bits agree."""
     worst = 0.0
     for (left, left_state), (right, right_state) in zip(alone, other, strict=True):
         pairs = [(left, right), *((left_state[name], right_state[name]) for name in left_state)]
         for a, b in pairs:
             if a.tobytes() == b.tobytes():
                 continue
-            with np.errstate(invalid="ignore"):  # infinities and NaN are compared like other values
+            with np.errstate(invalid="ignore"):  # infinities and NaN equal themselves
                 gap = np.abs(a.astype(np.float64) - b) / np.maximum(1.0, np.abs(a))
             gap[(a == b) | (np.isnan(a) & np.isnan(b))] = 0.0
             worst = max(worst, float(np.nan_to_num(gap, nan=np.inf).max()), np.finfo(np.float64).tiny)
     return worst
-
-
-def _seconds_per_step(model: Model, chunk: int, batch: int) -> float:
-    inputs = np.ones((batch, chunk, model.features), np.float32)
-    state = {name: np.zeros((batch, *shape), np.float32) for name, shape in model.state_shapes.items()}
-    lengths = np.full(batch, chunk, np.int32)
-    took = []
-    for _ in range(3):
-        begin = time.perf_counter()
-        model.run(inputs, lengths, state)
-        took.append(time.perf_counter() - begin)
-    return min(took) / (batch * chunk)

@@ -1,10 +1,10 @@
-"""The Model protocol and its one implementation on ONNX Runtime; the only file of the service that imports it.
+"""The Model protocol, the array types, and OnnxModel on ONNX Runtime: the only import of onnxruntime in the service.
 
-It knows a file and how to run it; not sessions, queues or names of versions.
+Knows one file and how to run it; not sessions, queues or names of versions.
 """
 
-import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,81 +12,89 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from service.errors import ModelUnusable
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: afterwards it is too late
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # has an effect only before the import
 import onnxruntime as ort
 
 Array = NDArray[np.float32]
 Index = NDArray[np.int64]
 Lengths = NDArray[np.int32]
-State = dict[str, Array]
+State = dict[str, Array]  # by name, each [batch, …]
+
+MOST_WIDTH = 2**16  # features, or outputs
+MOST_STATE = 2**20  # numbers in the states of one row: 4 MiB
+_MOST_METADATA = 2**20  # characters
 _STATE, _NEXT = "state.", "next_state."
 
 
 @dataclass(frozen=True)
 class Column:
-    """A feature or an output: its name and, where the file tells it, its unit and how a caller makes its values."""
+    """A feature or an output: its name and, where the file tells them, its unit and how its values are made."""
 
     name: str
     unit: str | None = None
-    making: Mapping[str, Any] = field(default_factory=dict)  # passed on as it is: rules for gaps, lags, calendar, codes
+    making: Mapping[str, Any] = field(default_factory=dict)  # rules for gaps, lags, calendar, codes; passed on as read
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a file says of itself; every key of its metadata is optional."""
+    """What the metadata of a file say; every key is optional there."""
 
     features: tuple[Column, ...]
     outputs: tuple[Column, ...]
-    digest: str  # of the file: state of another file of the same name is another model's
+    digest: str  # SHA-256 of the file and its external data: a state belongs to exactly one file
     cell: str | None = None
     memory_horizon: int | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Model(Protocol):
-    """A recurrent network as the engine sees it. State is batch first, whatever the file's own layout."""
+    """A recurrent network. The batch is the first dimension of every array."""
 
     @property
     def features(self) -> int:
-        """F, the width of a step."""
+        """F, numbers in a time step."""
 
     @property
     def outputs(self) -> int:
-        """K, the width of an answer."""
+        """K, numbers in the output of a time step."""
 
     @property
     def state_shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """The shape of each state of one row; empty for a feedforward network."""
+        """Shape of each state of one row, by name; empty for a feedforward network."""
 
     def run(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State]:
         """Advance B ≥ 1 rows: inputs [B, T, F], 1 ≤ lengths [B] ≤ T, state [B, …] → outputs [B, T, K], next state.
 
-        What stands in `outputs` behind a row's length means nothing.
+        Outputs behind a row's length are undefined.
         """
 
 
 class OnnxModel:
     """One ONNX file that follows the model contract (docs/model-contract.md), on one CPU thread.
 
+    `OnnxModel(*files.read(path))` reads a file. A file that was read before may be given as a path: ONNX Runtime holds
+    the GIL while it parses bytes (0.4 ms a MB), but not while it reads a file.
+
     Raises:
-        ModelUnusable: the file cannot be read, or does not follow the contract.
+        ModelUnusable: ONNX Runtime does not load it, or it does not follow the contract.
 
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, source: bytes | Path, digest: str) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3  # errors: a warning belongs to whoever exported the file
+        options.add_session_config_entry("session.load_model_format", "ONNX")  # not ORT's own format
+        options.log_severity_level = 4  # fatal only: errors are raised
         try:
-            content = path.read_bytes()
-            self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # vendor errors have no common base; mapped here, where the vendor is imported
-            raise ModelUnusable(f"{path.name}: {error}") from error
+            self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # errors of ONNX Runtime have no common base
+            raise ModelUnusable(f"ONNX Runtime does not load the file: {error}") from error
         inputs = {node.name: node for node in self._session.get_inputs()}
         outputs = {node.name: node for node in self._session.get_outputs()}
         self._takes_lengths = "lengths" in inputs
@@ -96,7 +104,7 @@ class OnnxModel:
         self._names = ["output", *(_NEXT + name for name in self.state_shapes)]
         self._keys = {_STATE + name: name for name in self.state_shapes}
         metadata = self._session.get_modelmeta().custom_metadata_map.get("carousel", "{}")
-        self.description = _describe(metadata, self.features, self.outputs, hashlib.sha256(content).hexdigest())
+        self.description = _describe(metadata, self.features, self.outputs, digest)
 
     def __repr__(self) -> str:
         return f"<OnnxModel {self.features} → {self.outputs}, state {dict(self.state_shapes)}>"
@@ -117,11 +125,13 @@ def _width(nodes: Mapping[str, Any], name: str) -> int:
         raise ModelUnusable(f"the file has no {name!r}; it has {', '.join(nodes)}")
     if node.type != "tensor(float)" or len(node.shape) != 3 or not isinstance(node.shape[2], int):
         raise ModelUnusable(f"{name!r} is {node.type} {node.shape}, not float32 [batch, time, width]")
+    if not 1 <= node.shape[2] <= MOST_WIDTH:
+        raise ModelUnusable(f"{name!r} has width {node.shape[2]}, not 1 to {MOST_WIDTH}")
     return int(node.shape[2])
 
 
 def _state_shapes(inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Pairs `state.NAME` with `next_state.NAME`: by name, never by order."""
+    """Pair `state.NAME` with `next_state.NAME`: by name, never by order."""
     unknown = [name for name in inputs if name not in ("input", "lengths") and not name.startswith(_STATE)]
     if unknown:
         raise ModelUnusable(f"inputs that the contract does not know: {', '.join(unknown)}")
@@ -132,17 +142,22 @@ def _state_shapes(inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict
         after = outputs.get(_NEXT + name.removeprefix(_STATE))
         if after is None or node.type != "tensor(float)" or after.type != node.type:
             raise ModelUnusable(f"{name!r} has no float32 partner {_NEXT}{name.removeprefix(_STATE)}")
-        if not all(isinstance(size, int) for size in node.shape[1:]):
+        if not all(isinstance(size, int) and size >= 1 for size in node.shape[1:]):
             raise ModelUnusable(f"{name!r} is {node.shape}; only its first dimension, the batch, may be free")
         shapes[name.removeprefix(_STATE)] = tuple(node.shape[1:])
+    if (numbers := sum(math.prod(shape) for shape in shapes.values())) > MOST_STATE:
+        raise ModelUnusable(f"the states of one row have {numbers} numbers, more than {MOST_STATE}")
     return shapes
 
 
 def _describe(metadata: str, features: int, outputs: int, digest: str) -> Description:
     try:
-        told = json.loads(metadata)
+        if len(metadata) > _MOST_METADATA:
+            raise ValueError(f"{len(metadata)} characters, more than {_MOST_METADATA}")
+        told = json.loads(metadata, parse_constant=lambda _: None)  # NaN and infinities, which JSON does not have
         _expect(told, cell=(str,), memory_horizon=(int,), metrics=(dict,), features=(list,), outputs=(list,))
         _expect(told, categories=(dict,))
+        orjson.dumps(told)  # what cannot be shown is refused here: integers of over 64 bits, lone surrogates, …
         codes = told.get("categories") or {}
         return Description(
             features=_columns(told.get("features"), features, "x", codes),
@@ -152,12 +167,12 @@ def _describe(metadata: str, features: int, outputs: int, digest: str) -> Descri
             memory_horizon=told.get("memory_horizon"),
             metrics=told.get("metrics") or {},
         )
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise ModelUnusable(f"the metadata 'carousel' cannot be read: {error}") from error
 
 
 def _expect(told: Any, **kinds: tuple[type, ...]) -> None:
-    """Raise unless `told` is an object whose keys, where they are given, have these types."""
+    """Raise unless `told` is an object and each of these keys, if given, has one of its types."""
     if not isinstance(told, dict):
         raise TypeError(f"{told!r} is not an object")
     for key, allowed in kinds.items():
@@ -172,7 +187,7 @@ def _columns(
         return tuple(Column(f"{prefix}{index}") for index in range(width))
     columns = tuple(_column(one, codes) for one in told)
     if len(columns) != width or len({column.name for column in columns}) != width:
-        raise ValueError(f"{len(columns)} names, or the same one twice, for {width} columns")
+        raise ValueError(f"{len(columns)} names, or one of them twice, for {width} columns")
     return columns
 
 

@@ -1,25 +1,30 @@
-"""The model repository: models/NAME/VERSION/model.onnx, discovered and loaded; which versions are served.
+"""The model repository: finds models/NAME/VERSION/model.onnx, loads the versions, and says which are served.
 
-It knows folders and states of versions; how a file becomes an engine is given to it.
+Knows folders and the states of versions; how a file becomes a model and a model an engine is given to it.
 """
 
 import asyncio
 import logging
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from service.engine.engine import Engine
-from service.errors import ModelNotFound, ModelUnusable, VersionNotFound
-from service.models.model import OnnxModel
+from service.errors import ModelNotFound, ModelUnusable, Overloaded, VersionNotFound
+from service.models import files
 from service.models.fitness import Fitness
+from service.models.model import OnnxModel
 
 NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._:@-]{1,128}")  # of models and sessions
 _VERSION = re.compile(r"0|[1-9][0-9]*")
+_SHARES = (0.2, 1.0)  # of the time that an examination may take: slow files are tried again after all others
 
 _log = logging.getLogger("carousel.repository")
+
+Load = Callable[[Path, float], tuple[OnnxModel, Fitness]]  # a file, and the share of its time; as Examiner.load
 
 
 @dataclass
@@ -41,12 +46,8 @@ class Repository:
         self._start = start
         self.models: dict[str, dict[str, Version]] = {}
         self._ready: dict[tuple[str, str | None], tuple[Engine, OnnxModel]] = {}  # None: the default version
-        for path in sorted(folder.glob("*/*/model.onnx")):
-            name, version = path.parent.parent.name, path.parent.name
-            if not NAME.fullmatch(name) or not _VERSION.fullmatch(version):
-                _log.warning("%s is not served: its folders are not NAME/VERSION, a version being a decimal", path)
-                continue
-            self.models.setdefault(name, {})[version] = Version(name, version, path)
+        for one in _found(folder):
+            self.models.setdefault(one.model, {})[one.version] = one
         if not self.models:
             _log.warning("no model under %s: nothing will be ready", folder)
 
@@ -54,26 +55,47 @@ class Repository:
         return f"<Repository {[f'{one.model}/{one.version} {one.state}' for one in self.versions()]}>"
 
     def versions(self) -> list[Version]:
-        """All of them, models by name and versions by number."""
-        return [versions[number] for _, versions in sorted(self.models.items()) for number in sorted(versions, key=int)]
+        """All of them, models by name and versions by number; those that have no number come last."""
+        return [
+            versions[one]
+            for _, versions in sorted(self.models.items())
+            for one in sorted(versions, key=lambda one: (0, int(one), "") if _VERSION.fullmatch(one) else (1, 0, one))
+        ]
 
-    async def load(self, examine_with: Callable[[OnnxModel], Fitness]) -> None:
-        """Load and examine each version in a thread; one that fails is unavailable, with the reason."""
-        for one in self.versions():
-            try:
-                model, fitness = await asyncio.to_thread(_load, one.path, examine_with)
-                engine = self._start(model, fitness, one.model, one.version)
-            except ModelUnusable as error:
-                one.state, one.reason = "unavailable", str(error)
-                _log.error("%s/%s is unavailable: %s", one.model, one.version, error)
-            except Exception as error:  # whatever a file did to the runtime, the others are served
-                one.state, one.reason = "unavailable", f"{type(error).__name__}: {error}"
-                _log.exception("%s/%s is unavailable", one.model, one.version)
-            else:
-                one.engine, one.state = engine, "ready"
-                self._ready[one.model, one.version] = engine, model
-                self._ready[one.model, None] = engine, model  # the greatest so far
-                _log.info("%s/%s is ready: %s", one.model, one.version, fitness)
+    async def load(self, load: Load) -> None:
+        """Load each version in a thread, small files first; each is ready as soon as it is loaded.
+
+        A version that fails is unavailable, with the reason. One that takes long waits until the others are loaded.
+        """
+        found = [one for one in self.versions() if one.state == "loading"]
+        loading = await asyncio.to_thread(sorted, found, key=lambda one: files.size(one.path))
+        for share in _SHARES:
+            loading = [one for one in loading if not await self._load(one, load, share)]
+
+    async def _load(self, one: Version, load: Load, share: float) -> bool:
+        """Load one version → whether that is settled, or is to be tried again with more time."""
+        try:
+            model, fitness = await asyncio.to_thread(load, one.path, share)
+            one.engine = self._start(model, fitness, one.model, one.version)
+        except (ModelUnusable, TimeoutError) as error:
+            if isinstance(error, TimeoutError) and share < 1:
+                return False
+            self._unavailable(one, str(error))
+        except Exception as error:  # whatever a file did, the others are served
+            self._unavailable(one, f"{type(error).__name__}: {error}")
+        else:
+            one.state = "ready"
+            self._ready[one.model, one.version] = one.engine, model
+            default = self.default(one.model)
+            if default is None or int(default) < int(one.version):
+                self._ready[one.model, None] = one.engine, model
+            _log.info("%s/%s is ready: %s", one.model, one.version, fitness)
+        return True
+
+    @staticmethod
+    def _unavailable(one: Version, reason: str) -> None:
+        one.state, one.reason = "unavailable", reason
+        _log.error("%s/%s is unavailable: %s", one.model, one.version, reason)
 
     def default(self, model: str) -> str | None:
         """The greatest ready version of a model, if there is one."""
@@ -84,7 +106,8 @@ class Repository:
         """The engine and the file of a version, or of the default one.
 
         Raises:
-            ModelNotFound, VersionNotFound: there is none, or it is not ready; `detail` says which.
+            ModelNotFound, VersionNotFound: there is none, or it is unavailable; `detail` says which.
+            Overloaded: it is still loading.
 
         """
         found = self._ready.get((model, version))
@@ -96,7 +119,7 @@ class Repository:
         """The engine of all sessions that such a call can be for.
 
         Raises:
-            ModelNotFound, VersionNotFound: as `ready`; or no version is named, and sessions may be of several.
+            ModelNotFound, VersionNotFound, Overloaded: as `ready`; or sessions may be of several versions.
 
         """
         if version is None and sum(one.engine is not None for one in self.models.get(model, {}).values()) > 1:
@@ -107,14 +130,15 @@ class Repository:
         """The engines of all ready versions."""
         return [one.engine for one in self.versions() if one.engine is not None]
 
-    def _missing(self, model: str, version: str | None) -> ModelNotFound | VersionNotFound:
-        versions = self.models.get(model)
-        if versions is None:
+    def _missing(self, model: str, version: str | None) -> ModelNotFound | VersionNotFound | Overloaded:
+        if model not in self.models:
             return ModelNotFound(f"no model {model!r}")
-        if version is not None and version in versions:
-            one = versions[version]
-            return VersionNotFound(f"model {model!r} version {version} is {one.reason or one.state}")
-        states = ", ".join(f"{one.version} {one.reason or one.state}" for one in versions.values())
+        asked = [one for one in self.models[model].values() if version in (None, one.version)]
+        if any(one.state == "loading" for one in asked):
+            return Overloaded(f"model {model!r} {f'version {version} ' if version else ''}is loading")
+        if version is not None and asked:
+            return VersionNotFound(f"model {model!r} version {version} is unavailable: {asked[0].reason}")
+        states = ", ".join(f"{one.version} {one.reason or one.state}" for one in self.models[model].values())
         return VersionNotFound(f"model {model!r} has no {version or 'ready'} version: {states}")
 
     def unready(self) -> str | None:
@@ -128,6 +152,35 @@ class Repository:
         return f"engines died: {', '.join(dead)}" if dead else None
 
 
-def _load(path: Path, examine_with: Callable[[OnnxModel], Fitness]) -> tuple[OnnxModel, Fitness]:
-    model = OnnxModel(path)
-    return model, examine_with(model)
+def _found(folder: Path) -> Iterator[Version]:
+    """The versions under a folder; whatever else lies there is named in the log."""
+    for model in _entries(folder):
+        if NAME.fullmatch(model.name):
+            yield from _found_versions(model)
+        else:
+            _log.warning("%r is not served: a name is 1-128 characters of A-Z a-z 0-9 . _ : @ -", str(model))
+
+
+def _found_versions(model: Path) -> Iterator[Version]:
+    for folder in _entries(model):
+        version = folder.name.encode(errors="replace").decode()  # a name on the disk need not be text
+        one = Version(model.name, version, folder / "model.onnx")
+        if not os.path.lexists(one.path):
+            _log.warning("%r is not served: it has no model.onnx", str(folder))
+            continue
+        if not _VERSION.fullmatch(folder.name):
+            one.state, one.reason = "unavailable", "a version is a decimal number: rename its folder, to 1 for example"
+            _log.warning("%r is not served: %s", str(folder), one.reason)
+        yield one
+
+
+def _entries(folder: Path) -> list[Path]:
+    """The entries of a folder, by name. Hidden ones (.git, ..data of Kubernetes) are left out, and named in the log."""
+    try:
+        found = sorted(folder.iterdir())
+    except OSError as error:
+        _log.warning("%s is not served: %s; a model is NAME/VERSION/model.onnx", folder, error.strerror)
+        return []
+    for hidden in (one for one in found if one.name.startswith(".")):
+        _log.info("%r is not served: it is hidden", str(hidden))
+    return [one for one in found if not one.name.startswith(".")]

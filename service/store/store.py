@@ -26,7 +26,7 @@ class Advanced(NamedTuple):
     lengths: Index  # [N] time steps
     inputs: Array  # [ΣT, F]
     outputs: Array  # [ΣT, K]
-    state: State  # [N, …] after them
+    state: State | None  # [N, …] after them; None: a later change of the same commit has it
 
 
 class Replaced(NamedTuple):

@@ -7,7 +7,7 @@ import pytest
 
 from service.api.channels import Channels
 from service.errors import ChannelNotFound, InvalidRequest, SessionExpired, SessionNotFound
-from service.model import OnnxModel
+from service.models.model import OnnxModel
 from tests.service.serving import TTL, Serve
 
 FILE: OnnxModel = None  # type: ignore[assignment]  # channels only pass it on

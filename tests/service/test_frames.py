@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from service.api import frames
 from service.errors import CarouselError, InvalidInput, InvalidRequest
-from service.model import Column
+from service.models.model import Column
 from service.work import LAST, UNCHECKED
 
 FEATURES = [Column("a"), Column("b")]

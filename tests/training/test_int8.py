@@ -6,9 +6,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from service.model import OnnxModel
-from service.policy import Policy
-from service.selftest import examine
+from service.models.files import read
+from service.models.fitness import Policy, examine
+from service.models.model import OnnxModel
 from tests.training import integers, tiny
 from training.errors import VerificationError
 from training.int8 import in_int8
@@ -83,7 +83,7 @@ def test_batched_is_alone_and_stepped_is_whole_bit_for_bit(hidden: int, layers: 
 @pytest.mark.parametrize(("hidden", "layers"), SHAPES)
 def test_the_services_own_examination_finds_it_bit_equal(hidden: int, layers: int, tmp_path: Path) -> None:
     onnx.save(int8(lstm(hidden, layers)), tmp_path / "model.onnx")
-    fitness = examine(OnnxModel(tmp_path / "model.onnx"), Policy(batch=16, chunk=32, steps=512))
+    fitness = examine(OnnxModel(*read(tmp_path / "model.onnx")), Policy(batch=16, chunk=32, steps=512))
     assert (fitness.bit_equal, fitness.streamable, fitness.min_batch) == (True, True, 1)
 
 

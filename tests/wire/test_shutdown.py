@@ -140,7 +140,7 @@ def test_a_slow_reader_gets_all_its_answers_before_the_close(server: Server) -> 
             stream.tell({"id": id, "channel": 1, "inputs": [STEP] * 100_000})
         first = stream.hear()
         server.terminate()
-        until(lambda: (answer := server.answers("/health/ready")) is not None and answer.status_code == 503)
+        until(lambda: "draining" in server.log)  # readiness may be red for less than a poll takes
         told, code = rest_of(stream)
     assert code == 1001
     steps = [one["step"] for one in (first, *told)]

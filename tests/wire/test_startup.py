@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests import graphs
+from tests.service.models import hostile
 from tests.wire.expect import done, refused
 from tests.wire.poll import until
 from tests.wire.server import CAROUSEL, Server, environment
@@ -67,8 +68,10 @@ def test_it_is_live_but_not_ready_until_every_model_is_examined(launch: Callable
         assert (not_yet.status_code, not_yet.json()) == (503, {"ready": False, "reason": "models are loading"})
         states = {one["name"]: one["versions"][0]["state"] for one in done(http.get("/v1/models"))["models"]}
         assert states["slow-5"] == "loading"
-        told = refused(http.get("/v1/models/slow-5?version=1"), "version_not_found")
-        assert "loading" in told["detail"]
+        for path in ("/v1/models/slow-5?version=1", "/v1/models/slow-5"):
+            answer = http.get(path)
+            assert "loading" in refused(answer, "overloaded")["detail"]
+            assert int(answer.headers["Retry-After"]) >= 1
         server.wait_until_ready()
         assert http.get("/health/ready").json() == {"ready": True}
         assert http.get("/v1/models/slow-5").status_code == 200
@@ -80,8 +83,8 @@ def test_it_is_live_but_not_ready_until_every_model_is_examined(launch: Callable
 def test_it_is_live_but_not_ready_when_no_model_is(
     launch: Callable[..., Server], tmp_path: Path, content: bytes | None
 ) -> None:
+    (tmp_path / "models/m/1").mkdir(parents=True)
     if content is not None:
-        (tmp_path / "models/m/1").mkdir(parents=True)
         (tmp_path / "models/m/1/model.onnx").write_bytes(content)
     server = launch(tmp_path / "models")
 
@@ -96,15 +99,51 @@ def test_it_is_live_but_not_ready_when_no_model_is(
     assert server.stop() == 0
 
 
-def test_folders_that_are_not_name_and_version_are_passed_over(launch: Callable[..., Server], tmp_path: Path) -> None:
-    for folder in ("good/1", "bad name/1", "good/latest", "good/01", "good/-1"):
+def test_folders_that_are_not_name_and_number_are_not_served_and_named(
+    launch: Callable[..., Server], tmp_path: Path
+) -> None:
+    for folder in ("good/1", "bad name/1", ".git/1", "good/latest"):
         graphs.write(tmp_path / f"models/{folder}/model.onnx", "lstm")
+    (tmp_path / "models/good/2").mkdir()
+    (tmp_path / "models/flat.onnx").touch()
     server = launch(tmp_path / "models").wait_until_ready()
     answer = server.answers("/v1/models")
     assert answer is not None
     (model,) = answer.json()["models"]
-    assert model == {"name": "good", "versions": [{"version": "1", "state": "ready"}], "default_version": "1"}
+    assert (model["name"], model["default_version"]) == ("good", "1")
+    one, latest = model["versions"]
+    assert one == {"version": "1", "state": "ready"}
+    assert (latest["version"], latest["state"]) == ("latest", "unavailable")
+    assert "decimal number" in latest["reason"]
     assert server.stop() == 0
+    for name in ("bad name", ".git", "good/latest", "good/2", "flat.onnx"):
+        assert any(name in line and "is not served" in line for line in server.log.splitlines())
+
+
+@pytest.mark.parametrize("folder", ["missing", "file"])
+def test_a_models_folder_that_is_none_refuses_to_start(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "file").touch()
+    for code, told in (run("--models", tmp_path / folder), run(models=tmp_path / folder)):
+        assert code != 0
+        assert "is not a folder" in " ".join(told.replace("│", " ").split())
+        assert "Traceback" not in told
+
+
+def test_a_good_model_is_served_while_one_that_never_ends_is_examined(
+    launch: Callable[..., Server], tmp_path: Path
+) -> None:
+    hostile.looping(tmp_path / "models/hangs/1/model.onnx")
+    hostile.aborting(tmp_path / "models/aborts/1/model.onnx")
+    graphs.write(tmp_path / "models/good/1/model.onnx", "lstm")
+    server = launch(tmp_path / "models")
+
+    def states() -> dict[str, str]:
+        answer = server.answers("/v1/models")
+        return {one["name"]: one["versions"][0]["state"] for one in answer.json()["models"]} if answer else {}
+
+    expected = {"aborts": "unavailable", "good": "ready", "hangs": "loading"}
+    until(lambda: states() == expected, seconds=60, what="the good model")
+    assert server.stop() == 0, "the examination kept it from ending"
 
 
 def test_every_log_line_is_json_with_a_request_id(launch: Callable[..., Server], models: Path) -> None:

@@ -2,12 +2,12 @@
 
 import pytest
 
+from service.engine.call import Deadline
 from service.errors import DeadlineExceeded, InvalidInput, NonFiniteOutput, ShuttingDown, StepConflict
-from service.selftest import Fitness
-from service.work import Patience
-from tests.fakes import RunningSum, column, until
-from tests.service.serving import Serve, answered, outcomes
-from tests.service.test_engine_frames import many
+from service.models.fitness import Fitness
+from tests.fakes import RunningSum, until
+from tests.service.engine.serving import Serve, answered, outcomes
+from tests.service.engine.test_frames import many
 
 
 async def test_waiting_steps_of_a_session_are_answered_each_by_itself_and_kept(serve: Serve) -> None:
@@ -59,7 +59,7 @@ async def test_longer_calls_and_turns_end_the_rounds(serve: Serve) -> None:
     one, other = many(it, 2)
     calls = [it.step(one, 1), it.step(one, 2), it.step(one, 3, 4), it.step(one, 5)]
     before = it.step(other, 1)
-    state = it.lifetimes.read(other)
+    state = it.lifecycle.read(other)
     after = it.step(other, 2)
     it.start()
     assert await outcomes(*calls, before, after) == [[1], [3], [6, 10], [15], [1], [3]]
@@ -101,7 +101,7 @@ async def test_a_deadline_that_passes_before_a_work_is_a_head_refuses_it(serve: 
     it = serve(started=False)
     sessions = many(it, 2)
     first = it.frame(*((session, [1], 0) for session in sessions))
-    late = it.frame(*((session, [2], 1) for session in sessions), patience=Patience(it.clock() + 1))
+    late = it.frame(*((session, [2], 1) for session in sessions), deadline=Deadline(it.clock() + 1))
     it.clock.advance(2)
     it.start()
     assert answered(await first) == [[1], [1]]
@@ -129,6 +129,6 @@ async def test_nothing_runs_behind_a_predict(serve: Serve) -> None:
     steps = [it.step(session, 1), it.step(session, 2)]
     it.start()
     await outcomes(*steps)
-    predicts = [it.engine.predict([column(value)]) for value in (3, 4)]  # their works have the indices of the steps
-    assert [(await one)[0].tolist() for one in predicts] == [[[3]], [[4]]]
+    predicts = [it.predict([value]) for value in (3, 4)]  # their works have the indices of the steps
+    assert [await one for one in predicts] == [[[3]], [[4]]]
     assert it.model.batches == [[2], [1, 1]]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.replay import RECORD_BYTES, Answers, Budget, Digester, Digests
-from service.rows import Array, Rows
+from service.engine.replay import RECORD_BYTES, Answers, Budget, Digester, Digests
+from service.engine.table import Array, Rows
 from tests.fakes import column
 
 KIB = 1024

@@ -8,14 +8,13 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.engine.call import Call
+from service.engine.lifecycle import vacant
+from service.engine.sessions import Session
 from service.errors import CarouselError, DeadlineExceeded, InvalidInput, NonFiniteOutput, StepConflict
-from service.lifetimes import vacant
-from service.reply import Reply
-from service.selftest import Fitness
-from service.sessions import Session
-from service.work import Answer, Call
+from service.models.fitness import Fitness
 from tests.fakes import RunningSum, column, sums
-from tests.service.serving import TTL, Serving, answered, outcomes, summed
+from tests.service.engine.serving import TTL, Serving, answered, outcomes, summed
 
 NAN, REFUSED = 13, 17  # the values that the model cannot take
 IDS = "abc"
@@ -29,7 +28,7 @@ operations = st.lists(
     st.one_of(
         st.tuples(st.just("step"), ids, values, st.booleans()),
         st.tuples(st.just("step"), ids, values, st.booleans()),
-        st.tuples(st.just("hurried"), ids, st.sampled_from([1, 2, NAN, REFUSED]), st.booleans()),
+        st.tuples(st.just("run_now"), ids, st.sampled_from([1, 2, NAN, REFUSED]), st.booleans()),
         st.tuples(st.just("burst"), ids, values, st.booleans()),
         st.tuples(st.just("frame"), st.lists(items, min_size=1, max_size=3, unique_by=lambda item: item[0])),
         st.tuples(st.just("retry"), ids),
@@ -82,18 +81,17 @@ class Story:
             await asyncio.wait(self.calls)
         return session
 
-    async def step(self, id: str, asked: list[int], checked: bool) -> Reply[Answer]:
+    async def step(self, id: str, asked: list[int], checked: bool) -> asyncio.Future[Any]:
         session = await self.session(id)
         named = session.ahead if checked else None
         call = self.it.step(session, *asked, step=named)
         self.expect(call, self.comes_of(id, asked, named))
         return call
 
-    async def hurried(self, id: str, value: int, checked: bool) -> None:
+    async def run_now(self, id: str, value: int, checked: bool) -> None:
         """A single step that is answered at once if it is all there is."""
-        hurry = (await self.step(id, [value], checked)).hurry
-        assert hurry is not None
-        hurry()
+        await self.step(id, [value], checked)
+        self.it.engine.run_now()
 
     async def burst(self, id: str, asked: list[int], checked: bool) -> None:
         """Single steps behind each other."""
@@ -148,7 +146,7 @@ class Story:
 
     async def predict(self, asked: list[list[int]]) -> None:
         async def answers() -> list[list[float]]:
-            return [one[:, 0].tolist() for one in await self.it.engine.predict([column(*one) for one in asked])]
+            return await self.it.predict(*asked)
 
         bad = any({NAN, REFUSED} & set(one) for one in asked)
         self.expect(answers(), (NonFiniteOutput, InvalidInput) if bad else [sums(*one) for one in asked])
@@ -163,7 +161,7 @@ class Story:
         session = await self.session(id)
         if new not in self.truths:
             await vacant(self.it.sessions, new)
-            self.expect(self.it.lifetimes.fork(session, new), Session)
+            self.expect(self.it.lifecycle.fork(session, new), Session)
             self.truths[new] = replace(self.truths[id], last=None)
 
     async def read(self, id: str) -> None:
@@ -173,12 +171,12 @@ class Story:
 
     async def replace(self, id: str, step: int, value: int) -> None:
         session = await self.session(id)
-        self.expect(self.it.lifetimes.replace(session, step, summed(value)), Session)
+        self.expect(self.it.lifecycle.replace(session, step, summed(value)), Session)
         self.truths[id] = Truth(step, value)
 
     async def delete(self, id: str) -> None:
         session = await self.session(id)
-        self.expect(self.it.lifetimes.delete(session), None)
+        self.expect(self.it.lifecycle.delete(session), None)
         del self.truths[id]
 
     async def warm(self, id: str, history: list[int]) -> None:
@@ -188,7 +186,7 @@ class Story:
         await vacant(self.it.sessions, id)
         bad = {NAN, REFUSED} & set(history)
         self.expect(
-            self.it.lifetimes.open(id, TTL, column(*history)), (NonFiniteOutput, InvalidInput) if bad else Session
+            self.it.lifecycle.open_warm(id, TTL, column(*history)), (NonFiniteOutput, InvalidInput) if bad else Session
         )
         await asyncio.sleep(0)
         if bad:
@@ -234,10 +232,10 @@ async def told(story: list[tuple[Any, ...]], **how: Any) -> None:
         session = it.sessions.get(id)
         assert await it.state(session) == (truth.step, truth.sum)
         assert (session.step, session.ahead, session.waiting) == (truth.step, truth.step, 0)
-        await it.lifetimes.delete(session)
+        await it.lifecycle.delete(session)
     await it.stop()
-    assert it.sessions.statistics().live == it.engine.rows.used == 0
-    assert it.sessions.budget.bytes == it.engine.answers._table_bytes  # no answer is kept by itself any more
+    assert it.sessions.statistics().live == it.engine.table.used == 0
+    assert it.sessions.budget.bytes == it.engine.answers._ring_bytes  # no answer is kept by itself any more
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])

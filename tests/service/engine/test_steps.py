@@ -5,9 +5,8 @@ import asyncio
 import pytest
 
 from service.errors import DeadlineExceeded, NonFiniteOutput, StepConflict
-from service.work import Answer
 from tests.fakes import RunningSum, column, sums, until
-from tests.service.serving import Serve, outcomes, outputs
+from tests.service.engine.serving import Answer, Serve, outcomes, outputs
 
 
 async def test_a_call_at_the_next_step_advances_the_session(serve: Serve) -> None:
@@ -108,9 +107,9 @@ async def test_a_session_is_seen_as_before_until_the_last_chunk_of_a_call(serve:
     for chunk in (1, 2):
         await until(lambda: len(it.model.batches) == runs + chunk)  # noqa: B023  # awaited before `chunk` moves on
         assert session.step == 1
-        assert it.engine.rows.gather([session.row])["sum"][0, 0] == 100
+        assert it.engine.table.gather([session.row])["sum"][0, 0] == 100
         assert [it.kept(session, 0, 100), it.kept(session, 1, 1, 2, 3, 4, 5)] == [True, False]
-    reading = it.lifetimes.read(session)
+    reading = it.lifecycle.read(session)
     assert outputs(await long) == sums(1, 2, 3, 4, 5, before=100)
     assert (await reading)[0] == session.step == 6
     assert [it.kept(session, 0, 100), it.kept(session, 1, 1, 2, 3, 4, 5)] == [True, True]
@@ -195,6 +194,6 @@ async def test_calls_of_many_sessions_share_a_run_and_keep_their_own_sums(serve:
 async def test_many_admitted_together_are_accepted_one_by_one(serve: Serve) -> None:
     it = serve()
     session = it.open()
-    it.engine.admission.admit_many(2, [session, session])
+    it.engine.admission.check_many(2, [session, session])
     answers = [it.engine.accept(session, column(value), value - 1, None) for value in (1, 2)]
     assert await outcomes(*answers) == [[1], [3]]

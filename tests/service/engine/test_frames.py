@@ -2,12 +2,12 @@
 
 import pytest
 
-from service.admission import PENDING
+from service.engine.admission import PENDING
+from service.engine.call import Deadline
+from service.engine.sessions import Session
 from service.errors import DeadlineExceeded, NonFiniteOutput, Overloaded, StepConflict
-from service.sessions import Session
-from service.work import Patience
 from tests.fakes import RunningSum, sums, until
-from tests.service.serving import Item, Serve, Serving, answered, outcomes
+from tests.service.engine.serving import Item, Serve, Serving, answered, outcomes
 
 
 def many(it: Serving, count: int) -> list[Session]:
@@ -75,7 +75,7 @@ async def test_frames_on_the_same_sessions_follow_each_other(serve: Serve) -> No
     other = it.frame(*((session, [1000], None) for session in reversed(sessions)))
     it.start()
     assert [answered(await one) for one in (*frames, other)] == [[[sum_]] * 8 for sum_ in (1, 11, 111, 1111)]
-    assert it.model.batches == [[4] * 8]
+    assert it.model.batches == [[3] * 8, [1] * 8]  # steps on the same rows in the same order share a run
 
 
 async def test_five_thousand_rows_run_as_one_call(serve: Serve) -> None:
@@ -86,7 +86,7 @@ async def test_five_thousand_rows_run_as_one_call(serve: Serve) -> None:
         done = await it.frame(*((session, [index], step) for index, session in enumerate(sessions)))
         assert done.outputs[:, 0].tolist() == [(step + 1) * index for index in range(count)]
     assert {len(lengths) for lengths in it.model.batches} == {64, count % 64}
-    assert it.engine.rows.step[[session.row for session in sessions]].tolist() == [2] * count
+    assert it.engine.table.step[[session.row for session in sessions]].tolist() == [2] * count
 
 
 async def test_what_fails_in_a_frame_fails_alone(serve: Serve) -> None:
@@ -116,8 +116,8 @@ async def test_who_repeats_a_row_that_fails_is_told_the_same(serve: Serve) -> No
 
 async def test_a_deadline_that_passes_refuses_what_waits_of_all_calls_that_share_it(serve: Serve) -> None:
     it = serve(started=False)
-    sessions, late = many(it, 3), Patience(it.clock() + 1)
-    frames = [it.frame(*((session, [1], step) for session in sessions), patience=late) for step in range(2)]
+    sessions, late = many(it, 3), Deadline(it.clock() + 1)
+    frames = [it.frame(*((session, [1], step) for session in sessions), deadline=late) for step in range(2)]
     unhurt = it.frame(*((session, [7], None) for session in sessions))
     it.clock.advance(2)
     it.start()
@@ -129,7 +129,7 @@ async def test_a_deadline_that_passes_refuses_what_waits_of_all_calls_that_share
 async def test_a_deadline_means_nothing_once_a_row_of_its_calls_was_taken(serve: Serve) -> None:
     it = serve(in_a_thread=True, batch=1)
     it.model.hold()
-    frame = it.frame(*((session, [1, 2, 3], 0) for session in many(it, 3)), patience=Patience(it.clock() + 1))
+    frame = it.frame(*((session, [1, 2, 3], 0) for session in many(it, 3)), deadline=Deadline(it.clock() + 1))
     await until(lambda: len(it.model.batches) == 1)
     it.clock.advance(2)
     it.model.release()
@@ -143,7 +143,7 @@ async def test_a_frame_is_refused_at_the_door_whole(serve: Serve) -> None:
     for refused in ([(idle, [1], 0), (busy, [1], None)], [(session, [1], None) for session in (idle, busy, third)]):
         with pytest.raises(Overloaded):
             it.frame(*refused)
-    assert (it.gate.rows, idle.waiting) == (PENDING, 0)
+    assert (it.engine.admission.rows, idle.waiting) == (PENDING, 0)
     it.start()
     assert (await outcomes(*calls))[-1] == [PENDING]
     assert answered(await it.frame((idle, [1], 0), (busy, [1], PENDING))) == [[1], [PENDING + 1]]

@@ -5,16 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from service.bundle import ALL, Part, Round
-from service.errors import InvalidInput, NonFiniteOutput
 from service.gate import Gate
-from service.model import Lengths
-from service.rows import ZERO, Array, Rows, State
-from service.runner import Runner
-from service.selftest import Fitness
 from service.statistics import Tally
 from service.works import Works
+
+from service.engine.runner import Runner
+from service.engine.table import ZERO, Array, Rows, State
+from service.errors import InvalidInput, NonFiniteOutput
+from service.models.fitness import Fitness
+from service.models.model import Lengths
 from tests.fakes import FakeClock, RunningSum, sums, until
 from tests.service.works import call, enter
 

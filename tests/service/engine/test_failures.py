@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
+from service.engine.lifecycle import vacant
 from service.errors import EngineFailed, InvalidInput, NonFiniteOutput, SessionNotFound, ShuttingDown
-from service.lifetimes import vacant
-from service.selftest import Fitness
+from service.models.fitness import Fitness
 from tests.fakes import RunningSum, column, until
-from tests.service.serving import TTL, Serve, outcomes, outputs, summed
+from tests.service.engine.serving import TTL, Serve, outcomes, outputs, summed
 
 
 @pytest.mark.parametrize("how", [{}, {"in_a_thread": True}, {"fitness": Fitness(True, 0.0, 2, 0.0)}], ids=str)
@@ -49,7 +49,7 @@ async def test_nan_in_a_row_fails_that_row_alone(serve: Serve) -> None:
 async def test_who_leaves_while_his_values_are_refused_by_themselves_leaves_once(serve: Serve) -> None:
     it = serve(RunningSum(raises_on=13), in_a_thread=True)
     it.model.hold()
-    bad, good = it.engine.predict([column(13)]), it.engine.predict([column(1)])
+    bad, good = it.predict([13]), it.predict([1])
     await until(lambda: it.model.batches == [[1, 1]])
     it.model.release()  # the run that waits, and no other
     it.model.hold()
@@ -57,7 +57,7 @@ async def test_who_leaves_while_his_values_are_refused_by_themselves_leaves_once
     bad.cancel()
     await asyncio.sleep(0)
     it.model.release()
-    assert (await good)[0].tolist() == [[1]]
+    assert await good == [[1]]
 
 
 async def test_a_model_that_fails_on_zeros_too_kills_the_engine_and_every_waiter_is_told(serve: Serve) -> None:
@@ -66,15 +66,15 @@ async def test_a_model_that_fails_on_zeros_too_kills_the_engine_and_every_waiter
     waiting = [
         asyncio.ensure_future(one)
         for one in (
-            it.engine.predict([column(1, 2, 3), column(4)]),
-            it.lifetimes.open("warming", TTL, column(1, 2, 3)),
+            it.predict([1, 2, 3], [4]),
+            it.lifecycle.open_warm("warming", TTL, column(1, 2, 3)),
             it.step(session, 1),
             it.step(session, 2, 3),
-            it.lifetimes.read(session),
-            it.lifetimes.fork(session, "copy"),
-            it.lifetimes.replace(session, 7, summed(1)),
+            it.lifecycle.read(session),
+            it.lifecycle.fork(session, "copy"),
+            it.lifecycle.replace(session, 7, summed(1)),
             it.step(session, 2, 3, step=7),
-            it.lifetimes.delete(session),
+            it.lifecycle.delete(session),
             it.step(other, 5, 6, 7),
         )
     ]
@@ -96,13 +96,13 @@ async def test_a_dead_engine_refuses_what_comes(serve: Serve) -> None:
     for call in (
         lambda: it.step(session, 1),
         lambda: it.open("new"),
-        lambda: it.lifetimes.fork(session, None),
-        lambda: it.lifetimes.delete(session),
+        lambda: it.lifecycle.fork(session, None),
+        lambda: it.lifecycle.delete(session),
     ):
         with pytest.raises(EngineFailed):
             call()
     with pytest.raises(EngineFailed):
-        await it.engine.predict([column(1)])
+        await it.predict([1])
     assert not it.engine.statistics().alive
 
 
@@ -128,7 +128,7 @@ async def test_who_waits_for_room_is_told_that_the_engine_died(serve: Serve) -> 
 async def test_a_delete_that_died_with_the_engine_holds_nobody_up_and_deleted_nothing(serve: Serve) -> None:
     it = serve(started=False)
     session = it.open()
-    ending = [it.step(session, 1), it.lifetimes.delete(session)]
+    ending = [it.step(session, 1), it.lifecycle.delete(session)]
     with pytest.raises(SessionNotFound):
         it.sessions.get("s")
     it.model.broken = True
@@ -149,8 +149,8 @@ async def test_an_aborted_engine_applies_nothing_of_what_was_running_and_leaks_n
     it = serve(in_a_thread=True, chunk=2)
     session, other = it.open(), it.open("other")
     it.model.hold()
-    calls = [it.step(session, 1, 2), it.step(other, 1, 2, 3), it.step(session, 4), it.lifetimes.delete(other)]
-    predict = asyncio.ensure_future(it.engine.predict([column(1, 2, 3)]))
+    calls = [it.step(session, 1, 2), it.step(other, 1, 2, 3), it.step(session, 4), it.lifecycle.delete(other)]
+    predict = asyncio.ensure_future(it.predict([1, 2, 3]))
     await until(lambda: len(it.model.batches) == 1)
     it.engine.abort()
     assert [type(outcome) for outcome in await outcomes(*calls, predict)] == [ShuttingDown] * 5

@@ -8,7 +8,7 @@ import pytest
 import uvloop
 
 from tests.fakes import RunningSum
-from tests.service.serving import Serving
+from tests.service.engine.serving import Serving
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

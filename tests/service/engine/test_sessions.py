@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-
-from service import sessions as module
-from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound, StateMismatch
 from service.replay import Answers, Budget
 from service.rows import Rows
 from service.sessions import Session, Sessions
+
+from service import sessions as module
+from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound, StateMismatch
 from tests.fakes import FakeClock, column
 
 TTL = 10.0

@@ -4,6 +4,9 @@ import asyncio
 
 import pytest
 
+from service.engine.call import Deadline
+from service.engine.lifecycle import vacant
+from service.engine.sessions import Session
 from service.errors import (
     DeadlineExceeded,
     NonFiniteOutput,
@@ -11,15 +14,13 @@ from service.errors import (
     SessionNotFound,
     StepConflict,
 )
-from service.lifetimes import vacant
-from service.sessions import Session
 from tests.fakes import RunningSum, column, sums, until
-from tests.service.serving import TTL, Serve, outcomes, outputs, summed
+from tests.service.engine.serving import TTL, Serve, outcomes, outputs, summed
 
 
 async def test_a_session_opens_after_its_history_ran(serve: Serve) -> None:
     it = serve(chunk=2)
-    opening = asyncio.create_task(it.lifetimes.open("s", TTL, column(1, 2, 3, 4, 5)))
+    opening = asyncio.ensure_future(it.lifecycle.open_warm("s", TTL, column(1, 2, 3, 4, 5)))
     await until(lambda: len(it.model.batches) == 1)
     with pytest.raises(SessionNotFound):
         it.sessions.get("s")
@@ -35,7 +36,7 @@ async def test_a_session_opens_after_its_history_ran(serve: Serve) -> None:
 
 async def test_a_history_runs_although_its_caller_left(serve: Serve) -> None:
     it = serve(chunk=2)
-    opening = asyncio.create_task(it.lifetimes.open("s", TTL, column(1, 2, 3)))
+    opening = asyncio.ensure_future(it.lifecycle.open_warm("s", TTL, column(1, 2, 3)))
     await until(lambda: len(it.model.batches) == 1)
     opening.cancel()
     await it.engine.drained()
@@ -45,19 +46,19 @@ async def test_a_history_runs_although_its_caller_left(serve: Serve) -> None:
 async def test_a_history_that_fails_leaves_no_session(serve: Serve) -> None:
     it = serve(RunningSum(nan_on=13), chunk=2)
     with pytest.raises(NonFiniteOutput):
-        await it.lifetimes.open("s", TTL, column(1, 2, 3, 13))
+        await it.lifecycle.open_warm("s", TTL, column(1, 2, 3, 13))
     with pytest.raises(DeadlineExceeded):
-        await it.lifetimes.open("s", TTL, column(1), it.clock())
+        await it.lifecycle.open_warm("s", TTL, column(1), Deadline(it.clock()))
     assert it.sessions.find("s") is None
     it.nothing_leaks()
-    assert (await it.lifetimes.open("s", TTL, column(1))).step == 1
+    assert (await it.lifecycle.open_warm("s", TTL, column(1))).step == 1
     assert it.sessions.statistics().opened == 1
 
 
 async def test_a_fork_carries_on_from_a_copy_taken_after_the_accepted_work(serve: Serve) -> None:
     it = serve(started=False, chunk=2)
     session = it.open()
-    calls = [it.step(session, 1, 2, 3), it.lifetimes.fork(session, "copy"), it.step(session, 4)]
+    calls = [it.step(session, 1, 2, 3), it.lifecycle.fork(session, "copy"), it.step(session, 4)]
     with pytest.raises(SessionNotFound):
         it.sessions.get("copy")
     it.start()
@@ -72,7 +73,7 @@ async def test_an_idle_session_is_forked_at_once_and_the_copy_lives_its_ttl(serv
     it = serve()
     session = it.open()
     await it.step(session, 1)
-    copy = await it.lifetimes.fork(session, "copy")
+    copy = await it.lifecycle.fork(session, "copy")
     assert it.sessions.get("copy") == copy
     assert it.sessions.seconds_left(copy) == TTL
 
@@ -81,14 +82,14 @@ async def test_a_fork_to_a_taken_id_is_refused(serve: Serve) -> None:
     it = serve()
     session, _ = it.open(), it.open("taken")
     with pytest.raises(SessionExists):
-        it.lifetimes.fork(session, "taken")
+        it.lifecycle.fork(session, "taken")
     it.nothing_leaks()
 
 
 async def test_a_delete_takes_its_turn_but_nobody_finds_the_session_any_more(serve: Serve) -> None:
     it = serve(started=False)
     session = it.open()
-    answer, deleted = it.step(session, 1), it.lifetimes.delete(session)
+    answer, deleted = it.step(session, 1), it.lifecycle.delete(session)
     with pytest.raises(SessionNotFound):
         it.sessions.get("s")
     with pytest.raises(SessionExists):
@@ -103,7 +104,7 @@ async def test_a_delete_takes_its_turn_but_nobody_finds_the_session_any_more(ser
 async def test_a_state_is_read_after_the_work_accepted_before_and_before_what_comes_later(serve: Serve) -> None:
     it = serve(started=False)
     session = it.open()
-    first, reading, second = it.step(session, 1), it.lifetimes.read(session), it.step(session, 2)
+    first, reading, second = it.step(session, 1), it.lifecycle.read(session), it.step(session, 2)
     it.start()
     step, state = await reading
     assert (step, state["sum"].tolist()) == (1, [[1]])
@@ -115,7 +116,7 @@ async def test_a_state_is_read_after_the_work_accepted_before_and_before_what_co
 async def test_a_replaced_session_goes_on_from_the_given_step_and_forgets_its_answers(serve: Serve) -> None:
     it = serve(started=False)
     session = it.open()
-    first, replaced = it.step(session, 1, step=0), it.lifetimes.replace(session, 10, summed(100))
+    first, replaced = it.step(session, 1, step=0), it.lifecycle.replace(session, 10, summed(100))
     after = it.step(session, 5, step=10)
     it.start()
     assert outputs(await first) == [1]
@@ -134,8 +135,8 @@ async def test_who_replaces_or_forks_is_told_how_it_stood_even_if_a_delete_comes
         return one.id, one.step, one.ttl
 
     first = it.step(session, 1, step=0)
-    forked, replaced = it.lifetimes.fork(session, "copy", told), it.lifetimes.replace(session, 7, summed(70), told)
-    deleted = it.lifetimes.delete(session)
+    forked, replaced = it.lifecycle.fork(session, "copy", told), it.lifecycle.replace(session, 7, summed(70), told)
+    deleted = it.lifecycle.delete(session)
     it.start()
     assert outputs(await first) == [1]
     assert [await forked, await replaced] == [("copy", 1, TTL), ("s", 7, TTL)]
@@ -148,7 +149,7 @@ async def test_a_replaced_session_keeps_its_new_step_when_work_before_it_failed(
     calls = [
         it.step(session, 13, step=0),
         it.step(session, 2, step=1),
-        it.lifetimes.replace(session, 7, summed(70)),
+        it.lifecycle.replace(session, 7, summed(70)),
         it.step(session, 1, step=7),
     ]
     it.start()
@@ -159,6 +160,6 @@ async def test_a_replaced_session_keeps_its_new_step_when_work_before_it_failed(
 
 async def test_a_restored_session_goes_on_from_the_given_step(serve: Serve) -> None:
     it = serve()
-    session = it.lifetimes.restore("s", TTL, 5, summed(50))
+    session = it.lifecycle.restore("s", TTL, 5, summed(50))
     assert outputs(await it.step(session, 1, 2, step=5)) == sums(1, 2, before=50)
     assert session.step == 7

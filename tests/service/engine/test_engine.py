@@ -15,11 +15,10 @@ from service.errors import (
     PayloadTooLarge,
     ShuttingDown,
 )
-from service.rows import Array
-from service.selftest import Fitness
-from service.work import Answer
+from service.models.fitness import Fitness
+from service.models.model import Array
 from tests.fakes import RunningSum, column, sums, until
-from tests.service.serving import Serve, outcomes, outputs
+from tests.service.engine.serving import Answer, Serve, outcomes, outputs
 
 NAN, REFUSED = 13, 17  # the values that the model cannot take
 CALL = 8  # bytes that a call of one step waits with: a float in, a float out
@@ -33,26 +32,25 @@ async def test_a_predict_answers_ragged_sequences_each_from_the_zero_state(serve
     it = serve(chunk=2)
     session = it.open()
     await it.step(session, 50)
-    asked = [column(*range(1, 8)), column(9), column(2, 3)]
-    assert flat(await it.engine.predict(asked)) == [sums(*range(1, 8)), [9], [2, 5]]
+    assert await it.predict(range(1, 8), [9], [2, 3]) == [sums(*range(1, 8)), [9], [2, 5]]
     assert await it.state(session) == (1, 50)
 
 
 async def test_one_bad_sequence_fails_a_predict_whole_and_no_other_caller(serve: Serve) -> None:
     it = serve(RunningSum(nan_on=13), chunk=2, started=False)
-    bad = asyncio.ensure_future(it.engine.predict([column(1, 2, 3, 4, 5, 6, 7), column(13)]))
-    good = asyncio.ensure_future(it.engine.predict([column(1, 2, 3)]))
+    bad = asyncio.ensure_future(it.predict([1, 2, 3, 4, 5, 6, 7], [13]))
+    good = asyncio.ensure_future(it.predict([1, 2, 3]))
     await asyncio.sleep(0)
     it.start()
     with pytest.raises(NonFiniteOutput):
         await bad
-    assert flat(await good) == [[1, 3, 6]]
+    assert await good == [[1, 3, 6]]
 
 
 async def test_the_other_sequences_of_a_predict_that_failed_are_dropped(serve: Serve) -> None:
     it = serve(RunningSum(nan_on=13), chunk=2)
     with pytest.raises(NonFiniteOutput):
-        await it.engine.predict([column(*range(100, 200)), column(13)])
+        await it.predict(range(100, 200), [13])
     await it.engine.drained()
     assert len(it.model.batches) < 10
 
@@ -61,14 +59,14 @@ async def test_two_bad_sequences_of_one_batch_fail_their_predict_and_not_the_eng
     for bad in (NAN, REFUSED):
         it = serve(RunningSum(nan_on=NAN, raises_on=REFUSED), chunk=2)
         with pytest.raises((NonFiniteOutput, InvalidInput)):
-            await it.engine.predict([column(bad), column(bad), column(1, 2, 3)])
-        assert flat(await it.engine.predict([column(1)])) == [[1]]
+            await it.predict([bad], [bad], [1, 2, 3])
+        assert await it.predict([1]) == [[1]]
 
 
 async def test_an_abandoned_predict_is_dropped_and_its_row_freed(serve: Serve) -> None:
     it = serve(chunk=2)
-    caller = asyncio.ensure_future(it.engine.predict([column(*range(100)), column(*range(100))]))
-    await until(lambda: it.engine.rows.used == 2)
+    caller = asyncio.ensure_future(it.predict(range(100), range(100)))
+    await until(lambda: len(it.model.batches) == 2)
     runs = len(it.model.batches)
     caller.cancel()
     await it.quiet()
@@ -80,11 +78,11 @@ async def test_an_abandoned_predict_is_dropped_and_its_row_freed(serve: Serve) -
 async def test_who_remembers_rows_is_told_when_a_session_is_lost_and_not_by_a_long_call(serve: Serve) -> None:
     it = serve(chunk=2)
     session, other = it.open(), it.open("t")
-    before = it.engine.rows.losses
+    before = it.engine.table.losses
     await it.step(session, *range(9))  # on a row of its own between its chunks
-    assert it.engine.rows.losses == before
-    await it.lifetimes.delete(other)
-    assert it.engine.rows.losses > before
+    assert it.engine.table.losses == before
+    await it.lifecycle.delete(other)
+    assert it.engine.table.losses > before
 
 
 @pytest.mark.parametrize("others", [0, 1])
@@ -93,7 +91,7 @@ async def test_a_predict_that_is_abandoned_while_the_model_refuses_it_hurts_nobo
     session = it.open()
     answers = [it.step(session, 1) for _ in range(others)]
     it.model.hold()
-    caller = asyncio.ensure_future(it.engine.predict([column(REFUSED)]))
+    caller = asyncio.ensure_future(it.predict([REFUSED]))
     await asyncio.sleep(0)
     it.start()
     await until(lambda: len(it.model.batches) == 1)
@@ -131,19 +129,19 @@ async def test_a_lone_row_is_padded_for_a_model_that_needs_company(serve: Serve)
     it = serve(fitness=Fitness(True, 0.0, 2, 0.0))
     session = it.open()
     assert outputs(await it.step(session, 1, 2)) == [1, 3]
-    assert flat(await it.engine.predict([column(5)])) == [[5]]
+    assert await it.predict([5]) == [[5]]
     assert it.model.batches == [[2, 2], [1, 1]]
     assert await it.state(session) == (2, 3)
 
 
 async def test_a_model_that_cannot_be_stepped_gets_whole_sequences_and_no_sessions(serve: Serve) -> None:
     it = serve(chunk=2, fitness=Fitness(False, 0.0, 1, 0.0))
-    assert flat(await it.engine.predict([column(1, 2, 3, 4, 5)])) == [sums(1, 2, 3, 4, 5)]
+    assert await it.predict([1, 2, 3, 4, 5]) == [sums(1, 2, 3, 4, 5)]
     assert it.model.batches == [[5]]
     with pytest.raises(NotStreamable):
         it.open()
     with pytest.raises(NotStreamable):
-        await it.lifetimes.open("s", 60, column(1))
+        await it.lifecycle.open_warm("s", 60, column(1))
 
 
 async def test_a_deadline_that_passes_in_the_queue_ends_the_call_unapplied(serve: Serve) -> None:
@@ -186,9 +184,9 @@ async def test_a_full_queue_refuses_and_says_when_to_come_again(serve: Serve) ->
     session = it.open()
     answer = it.step(session, 1, step=0)
     with pytest.raises(Overloaded) as caught:
-        await it.engine.predict([column(1), column(2)])
+        await it.predict([1], [2])
     assert caught.value.extra == {"retry_after_ms": 2000}  # one step waits
-    assert (it.gate.rows, it.gate.bytes) == (1, CALL)
+    assert (it.engine.admission.rows, it.gate.bytes) == (1, CALL)
     it.model.release()
     it.start()
     assert (await answer).step == 1
@@ -207,7 +205,7 @@ async def test_a_draining_engine_ends_what_it_accepted_and_takes_nothing_more(se
     session = it.open()
     answer = it.step(session, 1)
     it.gate.closed = True
-    for refused in (lambda: it.step(session, 2), lambda: it.open("t"), lambda: it.lifetimes.delete(session)):
+    for refused in (lambda: it.step(session, 2), lambda: it.open("t"), lambda: it.lifecycle.delete(session)):
         with pytest.raises(ShuttingDown):
             refused()
     it.start()
@@ -228,7 +226,7 @@ async def test_who_is_refused_may_wait_until_something_has_left(serve: Serve) ->
 
     calls = [asyncio.create_task(held_back(10**index)) for index in range(3)]
     await asyncio.sleep(0)
-    assert it.gate.rows == 1
+    assert it.engine.admission.rows == 1
     it.start()
     assert sorted(await outcomes(*calls)) == [[1], [11], [111]]
 
@@ -239,7 +237,7 @@ async def test_statistics_count_what_ran_and_what_waits(serve: Serve) -> None:
     answers = [it.step(session, 1), it.step(session, 2)]
     assert (it.engine.statistics().waiting_rows, it.engine.statistics().waiting_bytes) == (2, 2 * CALL)
     it.start()
-    await asyncio.gather(*answers, it.engine.predict([column(1, 2, 3, 4), column(1, 2, 3)]))
+    await asyncio.gather(*answers, it.predict([1, 2, 3, 4], [1, 2, 3]))
     told = it.engine.statistics()
     assert (told.alive, sum(told.rows.counts), told.rows.total, told.steps, told.padded_steps) == (True, 2, 3, 9, 1)
     assert told.rows.counts[:3] == (1, 1, 0)

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from service.errors import ModelUnusable
-from service.model import Lengths, OnnxModel
-from service.policy import Policy
-from service.rows import Array, State
-from service.selftest import Fitness, examine
+from service.models.files import read
+from service.models.fitness import Fitness, Policy, examine
+from service.models.model import Array, Lengths, OnnxModel, State
 from tests.fakes import RunningSum
 from tests.graphs import Cell, write
 
@@ -46,23 +45,23 @@ class Wrong(RunningSum):
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "feedforward"])
 def test_a_good_cell_is_streamable_bit_for_bit(tmp_path: Path, cell: Cell) -> None:
-    fitness = found(OnnxModel(write(tmp_path / "model.onnx", cell)))
+    fitness = found(OnnxModel(*read(write(tmp_path / "model.onnx", cell))))
     assert (fitness.streamable, fitness.bit_equal, fitness.min_batch) == (True, True, 1)
     assert fitness.seconds_per_step > 0
 
 
 def test_a_plain_rnn_is_bit_equal_in_company_only(tmp_path: Path) -> None:
-    fitness = found(OnnxModel(write(tmp_path / "model.onnx", "rnn")))
+    fitness = found(OnnxModel(*read(write(tmp_path / "model.onnx", "rnn"))))
     assert (fitness.streamable, fitness.bit_equal, fitness.min_batch) == (True, True, 2)
 
 
 def test_a_model_that_needs_the_whole_sequence_is_not_streamable(tmp_path: Path) -> None:
-    fitness = found(OnnxModel(write(tmp_path / "model.onnx", "bidirectional")))
+    fitness = found(OnnxModel(*read(write(tmp_path / "model.onnx", "bidirectional"))))
     assert (fitness.streamable, fitness.bit_equal, fitness.min_batch) == (False, True, 1)
 
 
 def test_a_model_with_nan_among_its_outputs_is_judged_by_the_others(tmp_path: Path) -> None:
-    assert found(OnnxModel(write(tmp_path / "model.onnx", head="log"))).tolerance < 1e-5
+    assert found(OnnxModel(*read(write(tmp_path / "model.onnx", head="log")))).tolerance < 1e-5
 
 
 def test_the_fake_of_these_tests_is_a_good_model() -> None:

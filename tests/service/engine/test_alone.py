@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.engine.call import Deadline
 from service.errors import DeadlineExceeded, EngineFailed, InvalidInput, NonFiniteOutput, StepConflict
-from service.reply import Reply
-from service.selftest import Fitness
-from service.work import Answer, Patience
+from service.models.fitness import Fitness
 from tests.fakes import RunningSum, column, until
-from tests.service.serving import TTL, Serve, Serving, answered, outcomes, outputs
+from tests.service.engine.serving import TTL, Serve, Serving, answered, outcomes, outputs
 
 
 async def test_a_lone_step_moves_its_session_and_is_kept_and_counted(serve: Serve) -> None:
@@ -59,39 +58,39 @@ async def test_a_lone_step_has_what_its_model_needs(serve: Serve, how: dict[str,
     assert it.model.batches == [[1] * rows] * 2
 
 
-async def test_a_lone_step_that_is_hurried_is_done_at_once_if_nothing_runs(serve: Serve) -> None:
+async def test_a_lone_step_that_is_run_now_is_done_at_once_if_nothing_runs(serve: Serve) -> None:
     it = serve()
     await asyncio.sleep(0)
     one, other = it.open("a"), it.open("b")
     for value, sum in ((1, 1), (2, 3)):
         answer = it.step(one, value)
-        hurry(answer)
+        it.engine.run_now()
         assert answer.done() and outputs(answer.result()) == [sum]
         await asyncio.sleep(0)
     answers = [it.step(one, 1), it.step(other, 1)]
     for answer in answers:
-        hurry(answer)
+        it.engine.run_now()
         assert not answer.done(), "they are two"
     assert await outcomes(*answers) == [[4], [1]]
     assert it.model.batches == [[1], [1], [1, 1]]
 
 
-async def test_nothing_is_hurried_while_the_model_runs(serve: Serve) -> None:
+async def test_nothing_is_run_now_while_the_model_runs(serve: Serve) -> None:
     it = serve(in_a_thread=True)
     first = it.step(it.open("a"), 1)
     await until(lambda: it.model.batches != [])
     second = it.step(it.open("b"), 2)
-    hurry(second)
+    it.engine.run_now()
     assert not second.done()
     assert await outcomes(first, second) == [[1], [2]]
 
 
-async def test_an_engine_that_dies_in_a_hurry_tells_so(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_engine_that_dies_on_the_short_path_tells_so(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     it = serve()
     await asyncio.sleep(0)
     answer = it.step(it.open(), 1)
-    monkeypatch.setattr(it.engine._queue, "answered", lambda *_: 1 / 0)
-    hurry(answer)
+    monkeypatch.setattr(it.engine.answers, "keep", lambda *_: 1 / 0)
+    it.engine.run_now()
     assert answer.done()
     assert [type(error) for error in await outcomes(answer)] == [EngineFailed]
     assert isinstance(it.engine.admission.dead, ZeroDivisionError)
@@ -101,7 +100,7 @@ async def test_an_engine_that_dies_in_a_hurry_tells_so(serve: Serve, monkeypatch
 async def test_a_lone_step_whose_deadline_has_passed_does_not_run(serve: Serve) -> None:
     it = serve()
     session = it.open()
-    late = it.frame((session, [1], 0), patience=Patience(it.clock() - 1))
+    late = it.frame((session, [1], 0), deadline=Deadline(it.clock() - 1))
     assert [type(error) for error in answered(await late)] == [DeadlineExceeded]
     [error] = await outcomes(it.step(session, 1, deadline=it.clock() - 1))
     assert (type(error), session.step) == (DeadlineExceeded, 0)
@@ -109,7 +108,7 @@ async def test_a_lone_step_whose_deadline_has_passed_does_not_run(serve: Serve) 
 
 async def test_what_was_abandoned_before_a_lone_step_is_dropped_all_the_same(serve: Serve) -> None:
     it = serve(started=False)
-    predict = it.engine.predict([column(1)])
+    predict = it.predict([1])
     predict.cancel()
     await asyncio.sleep(0)
     answer = it.step(it.open(), 5)
@@ -120,13 +119,8 @@ async def test_what_was_abandoned_before_a_lone_step_is_dropped_all_the_same(ser
 
 async def test_the_answer_of_a_lone_history_of_one_step_is_not_kept(serve: Serve) -> None:
     it = serve()
-    session = await it.lifetimes.open("s", TTL, column(7))
+    session = await it.lifecycle.open_warm("s", TTL, column(7))
     assert (await it.state(session), it.kept(session, 0, 7)) == ((1, 7), False)
-
-
-def hurry(answer: Reply[Answer]) -> None:
-    assert answer.hurry is not None
-    answer.hurry()
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 3), st.booleans()), max_size=12))

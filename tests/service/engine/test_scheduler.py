@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.policy import Policy
-from service.scheduler import Scheduler
+from service.engine.scheduler import Scheduler
+from service.models.fitness import Policy
 
 UNCUT = 2**31  # the chunk of a model that needs its sequence whole
 

@@ -4,7 +4,7 @@ import pytest
 
 from service.errors import NonFiniteOutput, Overloaded, SessionExpired, StepConflict
 from tests.fakes import RunningSum, column
-from tests.service.serving import TTL, Serve, outputs, summed
+from tests.service.engine.serving import TTL, Serve, outputs, summed
 
 
 @pytest.mark.parametrize("touch", ["step", "replay", "fork", "replace"])
@@ -19,9 +19,9 @@ async def test_what_uses_a_session_restarts_its_idle_clock(serve: Serve, touch: 
         case "replay":
             await it.step(session, 1, step=0)
         case "fork":
-            await it.lifetimes.fork(session, None)
+            await it.lifecycle.fork(session, None)
         case "replace":
-            await it.lifetimes.replace(session, 0, summed(0))
+            await it.lifecycle.replace(session, 0, summed(0))
     it.clock.advance(TTL - 1)
     assert it.sessions.get("s") == session
     it.clock.advance(1)
@@ -33,7 +33,7 @@ async def test_reading_does_not_restart_the_idle_clock_and_neither_does_a_refuse
     it = serve()
     session = it.open()
     it.clock.advance(TTL - 1)
-    await it.lifetimes.read(session)
+    await it.lifecycle.read(session)
     with pytest.raises(StepConflict):
         await it.step(session, 1, step=9)
     assert it.sessions.seconds_left(session) == 1
@@ -54,17 +54,17 @@ async def test_queued_work_holds_the_idle_clock(serve: Serve) -> None:
 async def test_a_full_table_refuses_openings_and_forks_but_no_steps(serve: Serve) -> None:
     it = serve(most=2)
     session, _ = it.open(), it.open("t")
-    for refused in (lambda: it.open("u"), lambda: it.lifetimes.fork(session, "u")):
+    for refused in (lambda: it.open("u"), lambda: it.lifecycle.fork(session, "u")):
         with pytest.raises(Overloaded):
             refused()
     with pytest.raises(Overloaded):
-        await it.lifetimes.open("u", TTL, column(1))
+        await it.lifecycle.open_warm("u", TTL, column(1))
     with pytest.raises(Overloaded):
-        it.engine.admission.admit(1, 1, opening=1)
+        it.engine.admission.check(1, 1, opening=1)
     it.nothing_leaks()
     assert outputs(await it.step(session, 1)) == [1]
-    await it.lifetimes.delete(session)
-    it.engine.admission.admit(1, 1, opening=1)
+    await it.lifecycle.delete(session)
+    it.engine.admission.check(1, 1, opening=1)
     it.open("u")
 
 
@@ -77,8 +77,8 @@ async def test_an_opening_is_taken_back_unless_something_was_applied_or_waits(se
     waiting = it.step(busy, 1)
     called_on = it.open("called on")
     for session in (unused, used, busy):
-        it.lifetimes.take_back(session, session.deadline)
-    it.lifetimes.take_back(unused, unused.deadline)
-    it.lifetimes.take_back(called_on, called_on.deadline - 1)
+        it.lifecycle.take_back(session, session.deadline)
+    it.lifecycle.take_back(unused, unused.deadline)
+    it.lifecycle.take_back(called_on, called_on.deadline - 1)
     await waiting
     assert [it.sessions.find(id) for id in ("unused", "used", "busy", "called on")] == [None, used, busy, called_on]

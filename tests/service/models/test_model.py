@@ -10,7 +10,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from service.errors import ModelUnusable
-from service.model import Column, OnnxModel
+from service.models.files import read
+from service.models.model import Column, OnnxModel
 from tests.graphs import write
 
 
@@ -31,18 +32,18 @@ def tensor(name: str, shape: list[Any], type: int = TensorProto.FLOAT) -> onnx.V
 
 
 def described(path: Path, metadata: dict[str, Any] | None) -> OnnxModel:
-    return OnnxModel(write(path / "model.onnx", metadata=metadata))
+    return OnnxModel(*read(write(path / "model.onnx", metadata=metadata)))
 
 
 def test_widths_and_states_are_read_off_the_file(tmp_path: Path) -> None:
-    model = OnnxModel(write(tmp_path / "model.onnx", "lstm", features=5, hidden=4, outputs=3))
+    model = OnnxModel(*read(write(tmp_path / "model.onnx", "lstm", features=5, hidden=4, outputs=3)))
     assert (model.features, model.outputs, model.state_shapes) == (5, 3, {"h": (4,), "c": (4,)})
-    assert OnnxModel(write(tmp_path / "none.onnx", "feedforward")).state_shapes == {}
+    assert OnnxModel(*read(write(tmp_path / "none.onnx", "feedforward"))).state_shapes == {}
 
 
 def test_states_go_in_and_come_out_by_name_whatever_the_order_of_the_file(tmp_path: Path) -> None:
     path = write(tmp_path / "model.onnx", "lstm")
-    model = OnnxModel(path)
+    model = OnnxModel(*read(path))
     reordered = onnx.load(path)
     for nodes in (reordered.graph.input, reordered.graph.output):
         reverse = list(nodes)[::-1]
@@ -52,7 +53,7 @@ def test_states_go_in_and_come_out_by_name_whatever_the_order_of_the_file(tmp_pa
     inputs, lengths = np.ones((2, 3, 3), np.float32), np.array([3, 1], np.int32)
     state = {"c": np.full((2, 8), 0.5, np.float32), "h": np.zeros((2, 8), np.float32)}
     outputs, after = model.run(inputs, lengths, state)
-    again, other = OnnxModel(tmp_path / "reordered.onnx").run(inputs, lengths, state)
+    again, other = OnnxModel(*read(tmp_path / "reordered.onnx")).run(inputs, lengths, state)
     assert np.array_equal(outputs, again)
     assert {name: array.tolist() for name, array in after.items()} == {
         name: array.tolist() for name, array in other.items()
@@ -88,6 +89,9 @@ def test_metadata_names_the_columns_and_every_key_is_optional(tmp_path: Path) ->
         {"outputs": {"y": 1}},
         {"metrics": [1, 2]},
         {"memory_horizon": "long"},
+        {"memory_horizon": 2**64},
+        {"metrics": {"a": [[]] * 3, "more": "\ud800"}},
+        {"metrics": {"a": "b" * 2**20}},
         {"features": [{"name": n} for n in "abc"], "categories": {"a": 1}},
         [],
     ],
@@ -98,11 +102,27 @@ def test_metadata_that_does_not_fit_the_file_makes_it_unusable(tmp_path: Path, m
         described(tmp_path, metadata)
 
 
-def test_what_is_no_model_is_unusable(tmp_path: Path) -> None:
-    (tmp_path / "model.onnx").write_bytes(b"not a graph")
-    for name in ("model.onnx", "missing.onnx"):
-        with pytest.raises(ModelUnusable, match=name):
-            OnnxModel(tmp_path / name)
+@pytest.mark.parametrize(
+    "metadata", ["[" * 100_000, '{"metrics": {"a": ' + '{"a": ' * 500 + "1" + "}" * 502, '{"a": ' + "9" * 5000]
+)
+def test_metadata_that_no_answer_can_show_make_it_unusable(tmp_path: Path, metadata: str) -> None:
+    model = onnx.load(write(tmp_path / "model.onnx"))
+    helper.set_model_props(model, {"carousel": metadata})
+    with pytest.raises(ModelUnusable, match="metadata"):
+        OnnxModel(model.SerializeToString(), "")
+
+
+def test_metrics_that_are_not_numbers_are_null(tmp_path: Path) -> None:
+    assert described(tmp_path, {"metrics": {"a": float("nan"), "b": float("inf")}}).description.metrics == {
+        "a": None,
+        "b": None,
+    }
+
+
+def test_what_is_no_model_is_unusable() -> None:
+    for content in (b"", b"not a graph"):
+        with pytest.raises(ModelUnusable, match="ONNX Runtime does not load the file"):
+            OnnxModel(content, "")
 
 
 @pytest.mark.parametrize(
@@ -119,18 +139,18 @@ def test_a_file_that_does_not_follow_the_contract_is_unusable_with_the_reason(
     tmp_path: Path, change: dict[str, onnx.ValueInfoProto], reason: str
 ) -> None:
     with pytest.raises(ModelUnusable, match=reason):
-        OnnxModel(changed(write(tmp_path / "model.onnx", "feedforward"), **change))
+        OnnxModel(*read(changed(write(tmp_path / "model.onnx", "feedforward"), **change)))
 
 
 def test_a_state_of_a_free_width_is_unusable(tmp_path: Path) -> None:
     path = write(tmp_path / "model.onnx", "gru")
     with pytest.raises(ModelUnusable, match="may be free"):
-        OnnxModel(changed(path, state_h=tensor("state.h", ["batch", "hidden"])))
+        OnnxModel(*read(changed(path, state_h=tensor("state.h", ["batch", "hidden"]))))
 
 
 def test_a_model_may_do_without_lengths(tmp_path: Path) -> None:
     path = changed(write(tmp_path / "model.onnx", "feedforward"), lengths=None)
-    outputs, _ = OnnxModel(path).run(np.ones((1, 2, 3), np.float32), np.array([2], np.int32), {})
+    outputs, _ = OnnxModel(*read(path)).run(np.ones((1, 2, 3), np.float32), np.array([2], np.int32), {})
     assert outputs.shape == (1, 2, 2)
 
 

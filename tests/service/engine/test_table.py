@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from service.rows import ZERO, Rows
+from service.engine.table import ZERO, Rows
 
 SHAPES = {"h": (2,), "c": (2, 3)}
 

@@ -1,0 +1,168 @@
+"""Examine model files in a child process, so that no file can stop, fill or crash the service.
+
+The child reads a file, loads it, tests it and measures it, under bounds of CPU time, time and memory. It hands over the
+figures, and the very bytes that it examined in a file without a name, from which the service loads the model.
+"""
+
+import json
+import math
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any
+
+from service.errors import ModelUnusable
+from service.models import files
+from service.models.fitness import Fitness, Policy, examine, measured
+from service.models.model import OnnxModel
+
+_SECONDS, _BYTES_A_SECOND = 5, 5_000_000  # CPU time of an examination: 5 s, and 1 s more for each 5 MB of the files
+_TIMES_CPU = 10  # seconds of an examination, for each second of CPU time
+_MEMORY, _TIMES_BYTES = 2**30, 4  # address space: 1 GiB, and 4 times the files; one of 286 MB took 3 times
+_MOST_REASON = 500  # characters
+_MOST_MESSAGE = 2**15  # bytes; so small that it is received in one piece
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
+
+
+class Examiner:
+    """One child process at a time; it is started when it is needed, and replaced if it ends."""
+
+    def __init__(self, *, batch: int | None = None, chunk: int | None = None) -> None:
+        self._policy = {"batch": batch, "chunk": chunk}
+        self._child: tuple[subprocess.Popen[bytes], socket.socket] | None = None
+        self._asking = threading.Lock()
+
+    def load(self, path: Path, share: float = 1.0) -> tuple[OnnxModel, Fitness]:
+        """Examine a file in the child, then load what was examined. Blocks.
+
+        Raises:
+            ModelUnusable: with the reason.
+            TimeoutError: the examination took more than `share` of the time that a file may take.
+
+        """
+        size = files.size(path)
+        bounds = {"seconds": max(1, round(share * (_SECONDS + size / _BYTES_A_SECOND)))}
+        bounds["memory"] = _MEMORY + _TIMES_BYTES * size
+        with _nameless() as file:
+            told = self._ask({"path": str(path), **bounds, **self._policy}, file)
+            if "reason" in told:
+                raise ModelUnusable(told["reason"])
+            model = OnnxModel(Path(f"/dev/fd/{file.fileno()}"), told["digest"])
+        return model, Fitness(**told["fitness"] | {"policy": Policy(**told["fitness"]["policy"])})
+
+    def close(self) -> None:
+        """End the child. A call that waits for it ends with ModelUnusable."""
+        if (running := self._child) is not None:
+            running[0].kill()
+        with self._asking:
+            self._end()
+
+    def _ask(self, question: dict[str, Any], file: IO[bytes]) -> dict[str, Any]:
+        with self._asking:
+            if self._child is not None and self._child[0].poll() is not None:
+                self._end()  # while it had nothing to do
+            self._child = self._child or _start()
+            answer, late = _answered(self._child[1], question, file)
+            if answer:
+                return dict(json.loads(answer))
+            status = self._end()
+        if late or status == -signal.SIGXCPU:
+            raise TimeoutError(f"the examination takes more than {question['seconds']} s")
+        ended = signal.Signals(-status).name if status < 0 else f"status {status}"
+        raise ModelUnusable(f"the file ended the process that examined it ({ended})")
+
+    def _end(self) -> int:
+        """End the child → its exit status."""
+        if self._child is None:
+            return 0
+        (child, connection), self._child = self._child, None
+        child.kill()  # changes nothing if it ends by another signal already
+        connection.close()
+        return child.wait()
+
+
+def _answered(connection: socket.socket, question: dict[str, Any], file: IO[bytes]) -> tuple[bytes, bool]:
+    """Ask the child → its answer, which is empty if there is none; whether it was not there in time."""
+    connection.settimeout(_TIMES_CPU * question["seconds"])
+    try:
+        socket.send_fds(connection, [json.dumps(question).encode()], [file.fileno()])
+        return connection.recv(_MOST_MESSAGE), False
+    except TimeoutError:
+        return b"", True
+    except ConnectionError:
+        return b"", False
+
+
+def _start() -> tuple[subprocess.Popen[bytes], socket.socket]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with theirs:
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-m", __name__],
+            stdin=theirs.fileno(),
+            stdout=subprocess.DEVNULL,
+            env=os.environ | _ONE_THREAD,
+        )
+    return child, ours
+
+
+def _nameless() -> IO[bytes]:
+    """A file without a name: in memory where the system has such files."""
+    return os.fdopen(os.memfd_create("model"), "w+b") if sys.platform == "linux" else TemporaryFile()
+
+
+def _serve(connection: socket.socket) -> None:
+    """Answer the questions of the service until it closes the connection or ends."""
+    while True:
+        message, given, _, _ = socket.recv_fds(connection, _MOST_MESSAGE, 1)
+        if not message:
+            return
+        with os.fdopen(given[0], "r+b") as file:
+            connection.sendall(json.dumps(_answer(json.loads(message), file)).encode())
+
+
+def _answer(asked: dict[str, Any], file: IO[bytes]) -> dict[str, Any]:
+    path = Path(asked["path"])
+    _bound(asked["seconds"], asked["memory"])
+    try:
+        content, digest = files.read(path)
+        model = OnnxModel(content, digest)
+        fitness = examine(model, measured(model, batch=asked["batch"], chunk=asked["chunk"]))
+        file.write(content)
+        file.seek(0)
+    except ModelUnusable as error:
+        return {"reason": str(error)[:_MOST_REASON]}
+    except MemoryError:
+        return {"reason": f"the examination takes more than {asked['memory']} bytes of memory"}
+    except Exception as error:  # anything that a file does to NumPy and ONNX Runtime
+        return {"reason": f"{type(error).__name__}: {error}"[:_MOST_REASON]}
+    return {"digest": digest, "fitness": asdict(fitness)}
+
+
+def _bound(seconds: int, more: int) -> None:
+    """Bound the CPU time (then SIGXCPU ends the process) and the memory from here on."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _limit(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime) + seconds)
+    with suppress(FileNotFoundError):  # no /proc: no such bound
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + more)
+
+
+def _limit(kind: int, soft: int) -> None:
+    hard = resource.getrlimit(kind)[1]
+    resource.setrlimit(kind, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the whole group; the service decides
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")  # where memory is short, end this process, not the service
+    _serve(socket.socket(fileno=0))
