@@ -13,7 +13,7 @@ from service.api.fields import fields, sequence
 from service.api.frames import OVERHEAD, Asked, Tell, View
 from service.engine.call import LAST, UNCHECKED, Call
 from service.engine.engine import Engine
-from service.engine.lifecycle import settle, vacant
+from service.engine.lifecycle import vacant
 from service.engine.sessions import Session, Sessions
 from service.errors import SessionNotFound
 from service.models.repository import NAME, Repository
@@ -28,7 +28,7 @@ def echo(frame: View) -> View:
 
 
 class Control:
-    """What the text frames of one socket do. Answers are futures: most are done at once."""
+    """What the text frames of one socket do. Futures are done at once, unless something waits on the session."""
 
     def __init__(self, repository: Repository, sessions: Sessions, settings: Settings, channels: Channels) -> None:
         self._repository, self._sessions, self._settings = repository, sessions, settings
@@ -56,19 +56,18 @@ class Control:
         self._sessions.touch(session)
         return _done(self._opened(session, created=False))
 
-    def close(self, frame: View) -> "Future[View]":
-        """Close a channel, and delete its session if that is asked too."""
+    def close(self, frame: View) -> "tuple[View, Future[Any]]":
+        """Close a channel, and delete its session if that is asked too → the answer, and when to give it."""
         fields(frame, "frame", {"id": int, "close": dict}, {})
         asked = fields(frame["close"], "close", {"channel": int}, {"end": bool})
         channel = asked["channel"]
         session = self._channels.find(channel)
-        closed = {"closed": {"channel": channel}}
-        answer = _done(closed)
+        deleted: Future[Any] = _done({})
         if asked.get("end") and session is not None and session.id not in self._sessions.ending:
             engine, _ = self._repository.ready(session.model, session.version)
-            answer = _then(engine.lifecycle.delete(session), closed)
+            deleted = engine.lifecycle.delete(session)
         self._channels.close(channel)
-        return answer
+        return {"closed": {"channel": channel}}, deleted
 
     def step(self, frame: View, tell: Tell) -> Asked:
         """What a step asks for."""
@@ -121,11 +120,4 @@ class Control:
 def _done(view: View) -> "Future[View]":
     answer: Future[View] = asyncio.get_running_loop().create_future()
     answer.set_result(view)
-    return answer
-
-
-def _then(deleted: "Future[None]", view: View) -> "Future[View]":
-    """The view, once a session is deleted."""
-    answer: Future[View] = asyncio.get_running_loop().create_future()
-    deleted.add_done_callback(lambda done: settle(answer, done.exception() or view))
     return answer

@@ -198,7 +198,8 @@ class Stream:
                 return wait
             self._tell_when_done(told, self._control.open(frame))
         elif "close" in frame:
-            self._tell_when_done(told, self._control.close(frame))
+            closed, deleted = self._control.close(frame)
+            self._tell_when_done(told | closed, deleted)
         else:
             return self._submit(self._control.step(frame, self.tell))
         return None
@@ -217,19 +218,21 @@ class Stream:
             self._all.turn.run_soon(engine)
         return None
 
-    def _tell_when_done(self, told: View, answer: "Future[View]") -> None:
-        def done(answer: "Future[View]") -> None:
-            error = answer.exception()
-            if error is not None and not isinstance(error, CarouselError):
-                _log.error("a stream failed", exc_info=error)
-                error = CarouselError()
-            self.tell(told | ({"error": error.problem()} if error is not None else answer.result()), OVERHEAD)
+    def _tell_when_done(self, told: View, operation: "Future[Any]") -> None:
+        """Answer when an operation is done, with what it tells too."""
+
+        def done(operation: "Future[Any]") -> None:
+            try:
+                view = told | (operation.result() or {})
+            except CarouselError as error:
+                view = {"id": told["id"], "error": error.problem()}
+            self.tell(view, OVERHEAD)
 
         self.count(OVERHEAD)
-        if answer.done():
-            done(answer)
+        if operation.done():
+            done(operation)
         else:
-            answer.add_done_callback(done)
+            operation.add_done_callback(done)
 
     # Answers out.
 
