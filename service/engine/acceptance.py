@@ -1,13 +1,16 @@
 """What becomes of a call when it arrives: it fits and runs, repeats another, or is refused."""
 
 import numpy as np
+from numpy.typing import NDArray
 
-from service.engine.call import UNCHECKED, Call, Digests, Operation, Repeat
+from service.engine.call import UNCHECKED, Call, Operation, Repeat
 from service.engine.calls import Calls
 from service.engine.replay import Answers, Digester
 from service.engine.table import Table, every
 from service.errors import StepConflict
 from service.models.model import Array, Index
+
+Flags = NDArray[np.bool_]
 
 
 class Acceptance:
@@ -21,82 +24,80 @@ class Acceptance:
         if not call.commits:
             call.starts = np.zeros_like(call.rows)
             self._calls.admit(call)
-            self._calls.begin(call)
+            self._begin(call, np.arange(len(call.rows)))
             return
-        ahead = self._table.ahead[call.rows]
+        call.starts = self._table.ahead[call.where].copy()
         call.digests = self._digester.of(call.inputs, call.lengths)
-        fits = call.asked == ahead
+        fits = call.asked == call.starts
         if not every(fits):
             fits |= call.asked == UNCHECKED
         if call.tags is not None:
-            self._accept_merged(call, ahead, fits)
+            self._accept_merged(call, fits)
         elif every(fits):
-            self._start(call, ahead)
+            self._calls.admit(call)
+            self._begin(call, np.arange(len(call.rows)))
         else:
-            self._accept_with_repeats(call, ahead)
+            self._accept_with_repeats(call, fits)
 
-    def _start(self, call: Call, ahead: Index) -> None:
-        self._calls.admit(call)
-        call.starts = ahead
-        self._calls.begin(call)
-
-    def _accept_merged(self, call: Call, ahead: Index, fits: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> None:
+    def _accept_merged(self, call: Call, fits: Flags) -> None:
         """Accept the rows of a merged call, apart where they wait for different calls or do not fit."""
-        before = self._table.last[call.rows]
+        before = self._table.last[call.where]
         if every(fits) and every(before == before[0]):
-            self._start(call, ahead)
+            self._calls.admit(call)
+            self._calls.begin(call)
             return
         for serial in np.unique(before[fits]).tolist():
-            together = np.flatnonzero(fits & (before == serial))
-            self._start(call.part(together), ahead[together])
+            together = call.part(np.flatnonzero(fits & (before == serial)))
+            self._calls.admit(together)
+            self._calls.begin(together)
         for index in np.flatnonzero(~fits).tolist():
-            alone = np.array([index])
-            self._accept_with_repeats(call.part(alone), ahead[alone])
+            self._accept_with_repeats(call.part(np.array([index])), fits[[index]])
 
-    def _accept_with_repeats(self, call: Call, ahead: Index) -> None:
+    def _accept_with_repeats(self, call: Call, fits: Flags) -> None:
         """Accept a call of which not every step is the next one: repeats of kept or waiting calls, or a conflict."""
-        assert call.digests is not None
-        new, kept, waiting = [], dict[int, Array](), dict[int, tuple[Call, int]]()
-        for index, (asked, expected) in enumerate(zip(call.asked.tolist(), ahead.tolist(), strict=True)):
-            if asked in (UNCHECKED, expected):
-                new.append(index)
-            elif (found := self._repeated(call, index, call.digests[index])) is None:
-                call.refused, call.errors = True, {index: StepConflict(asked, expected)}
+        found = {index: self._repeated(call, index) for index in np.flatnonzero(~fits).tolist()}
+        for index, repeated in found.items():
+            if repeated is None:
+                error = StepConflict(call.asked.item(index), call.starts.item(index))
+                call.refused, call.errors = True, {index: error}
                 self._calls.tell(call)
                 return
-            elif isinstance(found, tuple):
-                waiting[index] = found
-            else:
-                kept[index] = found
         self._calls.admit(call)
-        call.starts = call.asked.copy()
         call.outputs = np.empty((len(call.inputs), self._answers.width), np.float32)
-        for index, outputs in kept.items():
-            call.outputs[call.span(index)] = outputs
-            self._calls.touch(call.rows[[index]])
-        call.left -= len(kept)
-        for index, (first, place) in waiting.items():
-            self._calls.follow(first, Repeat(place, call, index))
-        if new:
-            places = np.array(new)
-            part = call.part(places, lambda part: self._join(call, places, part))
-            part.starts = ahead[places]
-            self._calls.begin(part)
+        for index, repeated in found.items():
+            call.starts[index] = call.asked[index]
+            if isinstance(repeated, tuple):
+                first, place = repeated
+                self._calls.follow(first, Repeat(place, call, index))
+            else:
+                call.outputs[call.span(index)] = repeated
+                call.left -= 1
+                self._calls.touch(call.rows[[index]])
+        if fits.any():
+            self._begin(call, np.flatnonzero(fits))
         elif not call.left:
             self._calls.tell(call)
 
-    def _join(self, call: Call, places: Index, part: Call) -> None:
-        """The rows of a call that did not repeat anything have ended."""
-        for index, place in enumerate(places.tolist()):
-            if index in part.errors:
-                call.errors[place] = part.errors[index]
-            else:
-                call.outputs[call.span(place)] = part.outputs[part.span(index)]
-            call.starts[place] = part.starts[index]
-        self._calls.done(call, len(places))
+    def _begin(self, call: Call, places: Index) -> None:
+        """Let rows of a call run: as they are if they are all of it and equally long, else in parts of one length."""
+        if call.each and len(places) == len(call.rows):
+            self._calls.begin(call)
+            return
+        if not len(call.outputs):
+            call.outputs = np.empty((len(call.inputs), self._answers.width), np.float32)
+        lengths = call.lengths[places]
+        for length in np.unique(lengths).tolist():
+            self._begin_part(call, places[lengths == length])
 
-    def _repeated(self, call: Call, index: int, digest: Digests) -> tuple[Call, int] | Array | None:
+    def _begin_part(self, call: Call, places: Index) -> None:
+        part = call.part(places, lambda part: self._calls.join(call, places, part))
+        call.parts.append(part)
+        self._calls.begin(part)
+
+    def _repeated(self, call: Call, index: int) -> tuple[Call, int] | Array | None:
         """The waiting call that a row repeats, and its row there; or the kept answer; or None."""
+        assert call.digests is not None
+        digest = call.digests[index]
         row, asked, steps = call.rows.item(index), call.asked.item(index), call.lengths.item(index)
         for entry in self._calls.order.waiting(row):
             if isinstance(entry, Operation):

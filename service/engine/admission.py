@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.engine.call import Call
+from service.engine.call import Call, Places
 from service.engine.sessions import Session, Sessions
 from service.engine.statistics import Counters
 from service.engine.table import ZERO, Table
 from service.errors import CarouselError, EngineFailed, NotStreamable, Overloaded, PayloadTooLarge, ShuttingDown
 from service.models.fitness import Fitness
-from service.models.model import Index, Model
+from service.models.model import Model
 
 PENDING = 1024  # calls and operations that may wait on one session
 _LONGEST_NUMBER = 25  # characters of a number in JSON, as programs write it
@@ -83,7 +83,7 @@ class Admission:
         """Refuse a call for which there is no room, or one that would be too many on one of its sessions."""
         self.check(len(call.rows), len(call.inputs))
         if call.commits and self.rows >= PENDING:  # with fewer rows none of them has so many
-            self._may_wait(call.rows)
+            self._may_wait(call.where)
 
     def check_operation(self, session: Session) -> None:
         """Refuse an operation that would be one too many on a session."""
@@ -146,7 +146,7 @@ class Admission:
         seconds = self.size / self._step_bytes * self._fitness.seconds_per_step
         return max(1, round(1000 * min(_LONGEST_WAIT, seconds)))
 
-    def _may_wait(self, rows: Index, each: int = 1) -> None:
+    def _may_wait(self, rows: Places, each: int = 1) -> None:
         """Refuse if `each` more calls are too many to wait on one of the sessions of these rows."""
         if each > PENDING:
             raise PayloadTooLarge(f"{each} calls on one session at once; at most {PENDING} can wait")

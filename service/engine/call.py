@@ -38,10 +38,16 @@ class Entry:
     """What has a place in the order of its sessions: see `order`."""
 
     rows: Index  # [N] table rows, all different
+    where: Places = field(init=False)  # the same, as NumPy indexes one row soonest
     serial: int = field(init=False, default=0)
     before: "set[Entry]" = field(init=False, default_factory=set)  # unfinished, and on one of its rows
     behind: "list[Entry]" = field(init=False, default_factory=list)
     told: bool = field(init=False, default=False)  # it has ended; it keeps its place until its turn
+
+    def __post_init__(self) -> None:
+        """Derive what is looked at often."""
+        row = self.rows.item(0)
+        self.where = slice(row, row + 1) if len(self.rows) == 1 else self.rows
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -67,51 +73,42 @@ class Call(Entry):
     errors: dict[int, CarouselError] = field(init=False, default_factory=dict)  # by row: it was not applied
     refused: bool = field(init=False, default=False)  # nothing of it ran: `errors` has the row at fault
     # Of the engine.
+    commits: bool = field(init=False)  # it moves sessions: it is no predict
     left: int = field(init=False)  # rows not done
-    each: int = field(init=False)  # steps of every row; 0: they differ
+    each: int = field(init=False)  # steps of every row; 0: they differ, and it is run in parts
+    parts: "list[Call]" = field(init=False, default_factory=list)  # calls that are run in its place
     charge: tuple[int, int] = field(init=False, default=(0, 0))  # rows and bytes that it counts for while it waits
     arrived: float = field(init=False, default=0.0)
     digests: Digests | None = field(init=False, default=None)  # [N, 2] of the inputs
     repeats: "list[Repeat]" = field(init=False, default_factory=list)  # retries that wait for rows of it
-    firsts: Index | None = field(init=False, default=None)  # see `begins`
 
     def __post_init__(self) -> None:
-        """Derive what the engine looks at often."""
+        """Derive what is looked at often."""
+        Entry.__post_init__(self)
         self.left, self.outputs, self.starts = len(self.rows), _NO_OUTPUTS, self.rows
+        self.commits = self.rows.item(0) != 0
         self.each = common_length(self.lengths, len(self.inputs))
-
-    @property
-    def commits(self) -> bool:
-        """Whether it moves sessions."""
-        return self.rows.item(0) != 0
 
     @property
     def kept(self) -> bool:
         """Whether its answers are kept for a retry."""
         return self.opens is None
 
-    def begins(self) -> Index:
-        """Where the steps of each row begin in inputs and outputs, [N]."""
-        if self.firsts is None:
-            self.firsts = np.cumsum(self.lengths) - self.lengths
-        return self.firsts
-
     def span(self, index: int) -> slice:
         """Where the steps of a row lie in inputs and outputs."""
         if self.each:
             return slice(index * self.each, (index + 1) * self.each)
-        begin = self.begins().item(index)
-        return slice(begin, begin + self.lengths.item(index))
+        end = int(self.lengths[: index + 1].sum())
+        return slice(end - self.lengths.item(index), end)
 
     def steps_of(self, array: Array, places: Places) -> Array:
         """The steps of some rows of inputs or outputs [ΣT, W], one row behind the other."""
-        if isinstance(places, slice) and places == ALL:
+        if isinstance(places, slice):
             return array
-        if self.each:
-            some: Array = array.reshape(len(self.rows), self.each, -1)[places]
-            return some.reshape(-1, array.shape[1])
-        indices = np.arange(len(self.rows))[places].tolist()
-        return np.concatenate([array[self.span(index)] for index in indices])
+        if not self.each:
+            return np.concatenate([array[self.span(index)] for index in places.tolist()])
+        steps: Array = array.reshape(len(self.rows), self.each, -1)[places]
+        return steps.reshape(-1, array.shape[1])
 
     def part(self, places: Index, ended: "Callable[[Call], object] | None" = None) -> "Call":
         """A call of some of its rows; of all of them it is itself, unless something else is to be told."""
@@ -122,6 +119,7 @@ class Call(Entry):
         inputs = self.steps_of(self.inputs, places)
         part = Call(rows, lengths, asked, inputs, ended or self.ended, self.deadline, tags, self.opens)
         part.digests = None if self.digests is None else self.digests[places]
+        part.starts = self.starts[places]
         return part
 
 
@@ -149,36 +147,28 @@ class Operation(Entry):
 
 @dataclass(slots=True, eq=False, repr=False)
 class Piece:
-    """Rows of a call that advance together: one length class, at most a batch."""
+    """Rows of a call that advance together: at most a batch of them, and each by as many steps."""
 
     call: Call
     places: Places  # of its rows in the call
     count: int  # of them
-    left: int  # steps that the longest of them has left
     done: int = 0  # steps of each that were run
     state: State | None = None  # [count, …] after them; None: that of the sessions
 
-    def lengths(self) -> Index:
-        """Steps that each row has left, [count]."""
-        lengths: Index = self.call.lengths[self.places]
-        return lengths - self.done if self.done else lengths
+    @property
+    def left(self) -> int:
+        """Steps that each row has left."""
+        return self.call.each - self.done
 
     def index(self, row: int) -> int:
         """The place in the call of a row, which is counted from 0."""
         return row if isinstance(self.places, slice) else self.places.item(row)
 
-    def advanced(self, which: Index, steps: int, state: State) -> "Piece":
-        """Some of its rows after further steps, with the states [n, …] that they have then."""
-        piece = self.pick(which)
-        piece.done, piece.left, piece.state = self.done + steps, piece.left - steps, state
-        return piece
-
     def pick(self, which: Index) -> "Piece":
         """Some of its rows, which are counted from 0."""
-        places = np.arange(len(self.call.rows))[self.places][which]
+        places = which if isinstance(self.places, slice) else self.places[which]
         state = None if self.state is None else {name: array[which] for name, array in self.state.items()}
-        left = int(self.call.lengths[places].max()) - self.done
-        return Piece(self.call, places, len(which), left, self.done, state)
+        return Piece(self.call, places, len(which), self.done, state)
 
 
 def common_length(lengths: Index, steps: int) -> int:

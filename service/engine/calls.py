@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from service.engine.admission import Admission
-from service.engine.call import Call, Deadline, Entry, Operation, Repeat
+from service.engine.call import Call, Deadline, Entry, Operation, Places, Repeat
 from service.engine.deadlines import Deadlines
 from service.engine.order import Order
 from service.engine.scheduler import Scheduler
@@ -68,18 +68,18 @@ class Calls:
         if not call.commits:
             self._schedule(call)
             return
-        table, rows = self._table, call.rows
-        table.ahead[rows] = call.starts + call.lengths
-        table.waiting[rows] += 1
-        self.touch(rows)
+        table, where = self._table, call.where
+        table.ahead[where] = call.starts + call.lengths
+        table.waiting[where] += 1
+        self.touch(where)
         if self.order.add(call):
             self._schedule(call)
 
     def operate(self, operation: Operation) -> None:
         """Let an operation act when it is its turn."""
-        self._table.waiting[operation.rows] += 1
+        self._table.waiting[operation.where] += 1
         if operation.step_after is not None:
-            self._table.ahead[operation.rows] = operation.step_after
+            self._table.ahead[operation.where] = operation.step_after
         if self.order.add(operation):
             self._operate(operation)
 
@@ -89,7 +89,7 @@ class Calls:
         if first.deadline is not None:
             self.deadlines.extend(first.deadline, repeat.call.deadline)
 
-    def touch(self, rows: Index) -> None:
+    def touch(self, rows: Places) -> None:
         """Restart the idle clocks of sessions."""
         self._table.deadline[rows] = self._clock() + self._table.ttl[rows]
 
@@ -102,6 +102,21 @@ class Calls:
             return False
         self.tell(call)
         return True
+
+    def join(self, call: Call, places: Index, part: Call) -> None:
+        """A part of a call, which is its rows at these places, has ended."""
+        if call.told:
+            return
+        for index, place in enumerate(places.tolist()):
+            if index in part.errors:
+                call.errors[place] = part.errors[index]
+            elif part.commits or not part.errors:
+                call.outputs[call.span(place)] = part.outputs[part.span(index)]
+        call.starts[places] = part.starts
+        if part.errors and not call.commits:
+            self.tell(call)  # a predict fails whole
+        else:
+            self.done(call, len(places))
 
     def fail(self, failures: Iterable[Failure]) -> None:
         """End rows unapplied, and with each the later calls on its session that named a step; or a predict whole."""
@@ -129,11 +144,13 @@ class Calls:
         """Tell a call that has ended, and the retries that waited for it."""
         call.told = True
         self._accepted.discard(call)
+        for part in call.parts:
+            self.abandon(part)
         self._admission.leave(call)
         if call.deadline is not None:
             self.deadlines.done(call, call.deadline)
         if call.serial:
-            self._table.waiting[call.rows] -= 1
+            self._table.waiting[call.where] -= 1
         for error in call.errors.values():
             self._admission.refuse(error)
         self.freed.set()
@@ -166,7 +183,7 @@ class Calls:
         if operation.told:
             return  # aborted meanwhile
         operation.told = True
-        self._table.waiting[operation.rows] -= 1
+        self._table.waiting[operation.where] -= 1
         try:
             if error is not None:
                 raise error

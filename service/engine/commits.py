@@ -8,11 +8,12 @@ import time
 from asyncio import Future
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from service.engine.call import ALL, Call, Entry, Operation, Piece, Places
+from service.engine.call import ALL, Call, Digests, Entry, Operation, Piece, Places
 from service.engine.calls import Calls, Failure
 from service.engine.runner import Advance, Outcome, non_finite
 from service.engine.scheduler import Scheduler
@@ -23,6 +24,7 @@ from service.store.store import Advanced, Change, Conflicts, Opened, Store
 if TYPE_CHECKING:
     from service.engine.engine import Engine
 
+_Number = TypeVar("_Number", np.float32, np.int64, np.uint64)
 _NONE: Conflicts = {}
 
 _log = logging.getLogger("carousel.engine")
@@ -39,6 +41,13 @@ class Finished:
     lengths: Index  # [n]
     outputs: Array  # [Σlength, K]
     state: State | None  # [n, …]
+    depth: int = 0  # how many calls of the batch are before it on its sessions
+
+    def digests(self) -> Digests:
+        """Digests of the inputs, [n, 2]."""
+        assert self.call.digests is not None, "every call on sessions has them"
+        digests: Digests = self.call.digests[self.places]
+        return digests
 
     def change(self) -> Change:
         """What is committed of it."""
@@ -137,15 +146,12 @@ class Commits:
         if riders:
             self._sort_riders(piece, riders, outputs, state, finished)
             return
-        _store_outputs(piece, lengths, outputs)
-        left = piece.lengths() - lengths
-        if not left.any():
+        steps = lengths.item(0)
+        _store_outputs(piece, steps, outputs)
+        if steps == piece.left:
             self._add(piece, state, finished)
-            return
-        rest, ended = np.flatnonzero(left), np.flatnonzero(left == 0)
-        self._scheduler.go_on(piece.advanced(rest, lengths.item(rest[0]), _pick(state, rest)))
-        if len(ended):
-            self._add(piece.pick(ended), _pick(state, ended), finished)
+        else:
+            self._scheduler.go_on(Piece(piece.call, piece.places, piece.count, piece.done + steps, state))
 
     def _sort_riders(
         self, piece: Piece, riders: Sequence[Call], outputs: Array, state: State, finished: list[Finished]
@@ -154,13 +160,15 @@ class Commits:
         for depth, call in enumerate([piece.call, *riders]):
             call.outputs = np.ascontiguousarray(outputs[:, depth])
             last = depth == len(riders)
-            self._add(Piece(call, ALL, piece.count, 1), state if last else None, finished)
+            self._add(Piece(call, ALL, piece.count), state if last else None, finished, depth)
 
     @staticmethod
-    def _add(piece: Piece, state: State | None, finished: list[Finished]) -> None:
+    def _add(piece: Piece, state: State | None, finished: list[Finished], depth: int = 0) -> None:
         call, places = piece.call, piece.places
         rows, starts, lengths = call.rows[places], call.starts[places], call.lengths[places]
-        finished.append(Finished(call, places, rows, starts, lengths, call.steps_of(call.outputs, places), state))
+        finished.append(
+            Finished(call, places, rows, starts, lengths, call.steps_of(call.outputs, places), state, depth)
+        )
 
     def _apply(self, finished: list[Finished], conflicts: Conflicts) -> None:
         """Write what was committed to the table, tell the calls that are done, and give up their places."""
@@ -168,28 +176,38 @@ class Commits:
         if conflicts:
             finished = [_without(one, conflicts, failures) for one in finished]
         finished = [one for one in finished if not one.call.told and len(one.rows)]
-        for one in finished:
-            if one.call.commits:
-                self._write(one)
+        self._write([one for one in finished if one.call.commits])
         over = [one.call for one in finished if self._calls.done(one.call, len(one.rows))]
         if failures:
             self._calls.fail(failures)
         self._calls.release(call for call in over if not call.before)
 
-    def _write(self, one: Finished) -> None:
-        table, call, rows = self._table, one.call, one.rows
-        table.step[rows] = one.starts + one.lengths
-        if one.state is not None:
-            table.scatter(rows, one.state)
-        self._calls.touch(rows)
-        if not call.kept or call.digests is None:
-            return
-        digests = call.digests[one.places]
-        if call.each == 1:
-            self._answers.keep(rows, one.starts, digests, one.outputs)
-        else:
-            ends = np.cumsum(one.lengths)[:-1]
-            self._answers.keep_long(rows, one.starts, digests, np.split(one.outputs, ends))
+    def _write(self, finished: list[Finished]) -> None:
+        """Write steps, states and kept answers of sessions, as few times as their order allows."""
+        table, states = self._table, [(one, one.state) for one in finished if one.state is not None]
+        if states:
+            rows = _joined([one.rows for one, _ in states])
+            table.step[rows] = _joined([one.starts + one.lengths for one, _ in states])
+            table.scatter(rows, {name: _joined([state[name] for _, state in states]) for name in table.state})
+            self._calls.touch(rows)
+        kept = [one for one in finished if one.call.kept]
+        for depth in range(1 + max((one.depth for one in kept), default=-1)):
+            self._keep([one for one in kept if one.depth == depth])
+
+    def _keep(self, finished: list[Finished]) -> None:
+        """Keep answers; all sessions are different."""
+        single = [one for one in finished if one.call.each == 1]
+        if single:
+            self._answers.keep(
+                _joined([one.rows for one in single]),
+                _joined([one.starts for one in single]),
+                _joined([one.digests() for one in single]),
+                _joined([one.outputs for one in single]),
+            )
+        for one in finished:
+            if one.call.each != 1:
+                answers = one.outputs.reshape(-1, one.call.each, self._answers.width)
+                self._answers.keep_long(one.rows, one.starts, one.digests(), list(answers))
 
 
 def _without(one: Finished, conflicts: Conflicts, failures: list[Failure]) -> Finished:
@@ -201,24 +219,23 @@ def _without(one: Finished, conflicts: Conflicts, failures: list[Failure]) -> Fi
     which = np.flatnonzero(good)
     outputs = one.call.steps_of(one.call.outputs, places[which]) if len(which) else one.outputs[:0]
     state = None if one.state is None else _pick(one.state, which)
-    return Finished(one.call, places[which], one.rows[which], one.starts[which], one.lengths[which], outputs, state)
+    rows, starts, lengths = one.rows[which], one.starts[which], one.lengths[which]
+    return Finished(one.call, places[which], rows, starts, lengths, outputs, state, one.depth)
 
 
-def _store_outputs(piece: Piece, lengths: Index, outputs: Array) -> None:
-    """Write the outputs [n, T, K] of a piece into those of its call."""
+def _store_outputs(piece: Piece, steps: int, outputs: Array) -> None:
+    """Write the outputs [n, T, K] of so many steps of a piece into those of its call."""
     call, done, width = piece.call, piece.done, outputs.shape[2]
-    if call.each and piece.count == len(call.rows) and call.each == lengths.item(0):
-        call.outputs = outputs[:, : call.each].reshape(-1, width)
+    if steps == call.each and piece.count == len(call.rows):
+        call.outputs = outputs[:, :steps].reshape(-1, width)
         return
     if len(call.outputs) < len(call.inputs):
         call.outputs = np.empty((len(call.inputs), width), np.float32)
-    if call.each:
-        steps = lengths.item(0)
-        call.outputs.reshape(-1, call.each, width)[piece.places, done : done + steps] = outputs[:, :steps]
-        return
-    begins = (call.begins()[piece.places] + done).tolist()
-    for source, begin, length in zip(outputs, begins, lengths.tolist(), strict=True):
-        call.outputs[begin : begin + length] = source[:length]
+    call.outputs.reshape(-1, call.each, width)[piece.places, done : done + steps] = outputs[:, :steps]
+
+
+def _joined(arrays: list[NDArray[_Number]]) -> NDArray[_Number]:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _pick(state: State, which: Index) -> State:

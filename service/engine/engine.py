@@ -128,6 +128,8 @@ class Engine:
                 self._resting = idle = not self.calls.ready.is_set()
                 await self.calls.ready.wait()
                 self._resting = False
+                if not self.calls.ready.is_set():
+                    continue  # `run_now` has run it
                 if not (idle and self._run_alone()):
                     await self._gathered()
                     await self._tick()
@@ -157,8 +159,9 @@ class Engine:
             self.calls.deadlines.take(piece.call for piece in batch)
         batch = [piece for piece in batch if not piece.call.told]
         if batch:
-            self._count_queued(batch)
-            outcome = await self._runner.run(batch, self._scheduler.riders(batch))
+            riders = self._scheduler.riders(batch)
+            self._count_queued(batch, riders)
+            outcome = await self._runner.run(batch, riders)
             self._commits.finish(outcome)
 
     def _run_alone(self) -> bool:
@@ -170,14 +173,15 @@ class Engine:
             self._scheduler.go_on(piece)
             return False
         self.calls.ready.clear()
-        self._count_queued([piece])
+        self._count_queued([piece], [[]])
         self._commits.finish(outcome)
         return True
 
-    def _count_queued(self, batch: list[Piece]) -> None:
+    def _count_queued(self, batch: list[Piece], riders: list[list[Call]]) -> None:
         now = self._clock()
-        for piece in batch:
-            self.counters.queued.add(now - piece.call.arrived, piece.count)
+        for piece, mine in zip(batch, riders, strict=True):
+            for call in (piece.call, *mine):
+                self.counters.queued.add(now - call.arrived, piece.count)
 
     def _operate(self, operation: Operation) -> None:
         self._commits.operate(operation)

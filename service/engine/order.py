@@ -34,15 +34,15 @@ class Order:
 
     def add(self, entry: Entry) -> bool:
         """Put an entry behind the open ones on its sessions → whether it is its turn already."""
-        last, rows = self._table.last, entry.rows
+        last, where = self._table.last, entry.where
         self._serial += 1
         entry.serial = self._serial
-        for serial in set(last[rows].tolist()):
+        for serial in set(last[where].tolist()):
             if serial:
                 before = self.open[serial]
                 before.behind.append(entry)
                 entry.before.add(before)
-        last[rows] = entry.serial
+        last[where] = entry.serial
         self.open[entry.serial] = entry
         return not entry.before
 
@@ -52,7 +52,7 @@ class Order:
             return []
         last, rows = self._table.last, entry.rows
         if not entry.behind:
-            last[rows] = 0
+            last[entry.where] = 0
             return []
         mine = rows[last[rows] == entry.serial]
         last[mine] = 0
@@ -101,8 +101,8 @@ class Order:
         """Forget all entries, none of which is applied, and return them in order."""
         entries = list(self.open.values())
         for entry in entries:
-            self._table.last[entry.rows] = 0
-            self._table.ahead[entry.rows] = self._table.step[entry.rows]
+            self._table.last[entry.where] = 0
+            self._table.ahead[entry.where] = self._table.step[entry.where]
             entry.before.clear()
             entry.behind.clear()
         self.open.clear()

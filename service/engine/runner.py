@@ -120,24 +120,21 @@ class Runner:
 
     def _lengths(self, batch: list[Piece], riders: list[list[Call]]) -> Index:
         """Steps that each row advances, [B]."""
-        lengths = [
-            np.full(piece.count, min(piece.left, self._chunk) + len(mine))
-            if piece.call.each
-            else np.minimum(piece.lengths(), self._chunk)
-            for piece, mine in zip(batch, riders, strict=True)
-        ]
-        return lengths[0] if len(lengths) == 1 else np.concatenate(lengths)
+        steps = [min(piece.left, self._chunk) + len(mine) for piece, mine in zip(batch, riders, strict=True)]
+        return np.repeat(steps, [piece.count for piece in batch])
 
     def _inputs(self, batch: list[Piece], riders: list[list[Call]], lengths: Index) -> Array:
         """The steps of all rows, padded with zeros: [B, T, F]."""
         call, steps, width = batch[0].call, int(lengths.max()), self._model.features
-        if len(batch) == 1 and call.each == steps and batch[0].count == len(call.rows) and not batch[0].done:
+        if len(batch) == 1 and call.each == steps and batch[0].count == len(call.rows):
             return call.inputs.reshape(-1, steps, width)
         inputs, first = np.zeros((len(lengths), steps, width), np.float32), 0
         for piece, mine in zip(batch, riders, strict=True):
-            _read(piece, lengths[first : first + piece.count], inputs[first : first + piece.count])
-            for depth, rider in enumerate(mine):
-                inputs[first : first + piece.count, depth + 1] = rider.inputs
+            rows, left = inputs[first : first + piece.count], min(piece.left, self._chunk)
+            steps_of_call = piece.call.inputs.reshape(-1, piece.call.each, width)
+            rows[:, :left] = steps_of_call[piece.places, piece.done : piece.done + left]
+            for depth, rider in enumerate(mine, 1):
+                rows[:, depth] = rider.inputs
             first += piece.count
         return inputs
 
@@ -183,18 +180,6 @@ class Runner:
 def non_finite() -> NonFiniteOutput:
     """The error of a row whose outputs or state are not finite."""
     return NonFiniteOutput(_NAN)
-
-
-def _read(piece: Piece, lengths: Index, into: Array) -> None:
-    """The next steps of a piece, so many of each row, into [n, T, F]."""
-    call, done = piece.call, piece.done
-    if call.each:
-        steps = lengths.item(0) if call.each > 1 else 1
-        into[:, :steps] = call.inputs.reshape(len(call.rows), call.each, -1)[piece.places, done : done + steps]
-        return
-    begins = (call.begins()[piece.places] + done).tolist()
-    for target, begin, length in zip(into, begins, lengths.tolist(), strict=True):
-        target[:length] = call.inputs[begin : begin + length]
 
 
 def _split(whole: Advance, batch: list[Piece], riders: list[list[Call]]) -> list[Advance]:

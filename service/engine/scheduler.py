@@ -62,21 +62,15 @@ class Scheduler:
 
     def add(self, call: Call) -> None:
         """Queue the rows of a call that did not fail while they waited."""
-        piece = Piece(call, ALL, len(call.rows), call.each or int(call.lengths.max()))
+        piece = Piece(call, ALL, len(call.rows))
         if call.errors:
             piece = piece.pick(np.array([row for row in range(piece.count) if row not in call.errors]))
-        if call.each:
-            self._queue(piece)
-        else:
-            self.go_on(piece)
+        self.go_on(piece)
 
     def go_on(self, piece: Piece) -> None:
-        """Queue the rows of a piece that have steps left, each in its class."""
-        left = piece.lengths()
-        classes = np.frexp(np.minimum(left, self._policy.chunk) - 1)[1]  # 1 → 0, 2 → 1, 3…4 → 2, 5…8 → 3
-        for length in np.unique(classes).tolist():
-            which = np.flatnonzero(classes == length)
-            self._queue(piece if len(which) == piece.count else piece.pick(which))
+        """Queue a piece in the class of the steps that it has left: 1, 2, 3…4, 5…8, …"""
+        length = (min(piece.left, self._policy.chunk) - 1).bit_length()
+        (self._longer.setdefault(length, Ready()) if length else self._single).add(piece)
 
     def lone(self) -> Piece | None:
         """The piece that is all there is, if it is a plain single step of one session: it leaves the queue."""
@@ -132,10 +126,6 @@ class Scheduler:
                 if front is not None:
                     mine.append(front)
         return riders
-
-    def _queue(self, piece: Piece) -> None:
-        length = (min(piece.left, self._policy.chunk) - 1).bit_length()  # as in `go_on`
-        (self._longer.setdefault(length, Ready()) if length else self._single).add(piece)
 
     def _take(self, length: int, count: int) -> list[Piece]:
         """The first rows of a class; the others go behind all classes."""

@@ -96,11 +96,11 @@ class Serving:
         return self.lifecycle.open(id, TTL).result()
 
     def step(
-        self, session: Session, *values: float, step: int | None = None, deadline: float | None = None
+        self, session: Session, *values: float, step: int | None = None, deadline: Deadline | float | None = None
     ) -> "asyncio.Future[Answer]":
         """Accept these values as a call on a session → to await: its answer. The call runs though its client leaves."""
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        late = None if deadline is None else Deadline(deadline)
+        late = Deadline(deadline) if isinstance(deadline, float) else deadline
 
         def ended(done: Call) -> None:
             settle(answer, answered(done)[0] if done.errors else Answer(answered(done)[0], after(done)[0]))

@@ -36,7 +36,7 @@ async def test_the_calls_of_one_call_share_its_deadline(serve: Serve) -> None:
     it = serve(started=False)
     session, other = it.open(), it.open("t")
     late = Deadline(it.clock() + 1)
-    answers = [it.engine.accept(one, column(1), None, late) for one in (session, other, session)]
+    answers = [it.step(one, 1, deadline=late) for one in (session, other, session)]
     unhurt = it.step(session, 7)
     it.clock.advance(2)
     it.start()
@@ -72,7 +72,7 @@ async def test_a_large_body_is_refused_unread_only_if_there_may_be_room_for_it_l
     it = serve(started=False, queue_bytes=1_000)
     it.engine.admission.spare(100_000)  # how much of it is names and blanks is not known yet
     assert not it.engine.statistics().refused
-    answer = it.predict(column(*range(100)))
+    answer = it.predict(range(100))
     with pytest.raises(Overloaded):
         it.engine.admission.spare(5_000)
     assert it.engine.statistics().refused == {"overloaded": 1}

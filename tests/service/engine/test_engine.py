@@ -6,6 +6,7 @@ import weakref
 
 import pytest
 
+from service.engine.call import Deadline
 from service.errors import (
     DeadlineExceeded,
     InvalidInput,
@@ -16,16 +17,11 @@ from service.errors import (
     ShuttingDown,
 )
 from service.models.fitness import Fitness
-from service.models.model import Array
 from tests.fakes import RunningSum, column, sums, until
-from tests.service.engine.serving import Answer, Serve, outcomes, outputs
+from tests.service.engine.serving import Answer, Serve, call, outcomes, outputs
 
 NAN, REFUSED = 13, 17  # the values that the model cannot take
 CALL = 8  # bytes that a call of one step waits with: a float in, a float out
-
-
-def flat(answers: list[Array]) -> list[list[float]]:
-    return [answer[:, 0].tolist() for answer in answers]
 
 
 async def test_a_predict_answers_ragged_sequences_each_from_the_zero_state(serve: Serve) -> None:
@@ -78,11 +74,11 @@ async def test_an_abandoned_predict_is_dropped_and_its_row_freed(serve: Serve) -
 async def test_who_remembers_rows_is_told_when_a_session_is_lost_and_not_by_a_long_call(serve: Serve) -> None:
     it = serve(chunk=2)
     session, other = it.open(), it.open("t")
-    before = it.engine.table.losses
-    await it.step(session, *range(9))  # on a row of its own between its chunks
-    assert it.engine.table.losses == before
+    before = it.engine.table.generation
+    await it.step(session, *range(9))
+    assert it.engine.table.generation == before
     await it.lifecycle.delete(other)
-    assert it.engine.table.losses > before
+    assert it.engine.table.generation > before
 
 
 @pytest.mark.parametrize("others", [0, 1])
@@ -104,7 +100,7 @@ async def test_a_predict_that_is_abandoned_while_the_model_refuses_it_hurts_nobo
 async def test_a_single_step_waits_for_one_chunk_of_a_long_predict_at_most(serve: Serve) -> None:
     it = serve(chunk=32)
     session = it.open()
-    predict = asyncio.ensure_future(it.engine.predict([column(*[0] * 10_000)] * 3))
+    predict = it.predict(*[[0] * 10_000] * 3)
     await until(lambda: len(it.model.batches) == 5)
     for value in range(1, 4):
         before = len(it.model.batches)
@@ -116,11 +112,10 @@ async def test_a_single_step_waits_for_one_chunk_of_a_long_predict_at_most(serve
 
 async def test_a_batch_takes_at_most_its_rows_and_one_chunk_of_each(serve: Serve) -> None:
     it = serve(chunk=4, batch=3, started=False)
-    asked = [column(*[1] * length) for length in (1, 6, 2, 9, 1, 1, 1)]
-    predict = asyncio.ensure_future(it.engine.predict(asked))
-    await asyncio.sleep(0)
+    asked = [[1] * length for length in (1, 6, 2, 9, 1, 1, 1)]
+    predict = it.predict(*asked)
     it.start()
-    assert flat(await predict) == [sums(*[1] * len(one)) for one in asked]
+    assert await predict == [sums(*one) for one in asked]
     assert all(len(lengths) <= 3 and max(lengths) <= 4 for lengths in it.model.batches)
     assert {1 in lengths and max(lengths) > 1 for lengths in it.model.batches} == {False}
 
@@ -148,13 +143,12 @@ async def test_a_deadline_that_passes_in_the_queue_ends_the_call_unapplied(serve
     it = serve(started=False)
     session = it.open()
     late = it.step(session, 1, step=0, deadline=it.clock() + 5)
-    predict = asyncio.ensure_future(it.engine.predict([column(1), column(2)], it.clock() + 5))
-    await asyncio.sleep(0)
+    predict = it.predict([1], [2], deadline=it.clock() + 5)
     it.clock.advance(5)
     it.start()
-    for call in (late, predict):
+    for one in (late, predict):
         with pytest.raises(DeadlineExceeded):
-            await call
+            await one
     assert it.model.batches == []
     assert await it.state(session) == (0, 0)
 
@@ -162,19 +156,20 @@ async def test_a_deadline_that_passes_in_the_queue_ends_the_call_unapplied(serve
 async def test_the_sequences_of_a_predict_that_was_taken_all_run_although_its_deadline_passes(serve: Serve) -> None:
     it = serve(in_a_thread=True, chunk=2, batch=1)
     it.model.hold()
-    predict = asyncio.ensure_future(it.engine.predict([column(1, 2, 3), column(4, 5)], it.clock() + 5))
+    predict = it.predict([1, 2, 3], [4, 5], deadline=it.clock() + 5)
     await until(lambda: len(it.model.batches) == 1)
     it.clock.advance(10)
     it.model.release()
-    assert flat(await predict) == [[1, 3, 6], [4, 9]]
+    assert await predict == [[1, 3, 6], [4, 9]]
 
 
 async def test_a_call_that_ended_is_not_held_in_memory_until_its_deadline(serve: Serve) -> None:
     it = serve()
-    session, inputs = it.open(), column(1)
-    seen = weakref.ref(inputs)
-    await it.engine.step(session, inputs, deadline=it.clock() + 3600)
-    del inputs
+    asked = call([1], rows=[it.open().row], deadline=Deadline(it.clock() + 3600))
+    seen = weakref.ref(asked.inputs)
+    it.engine.submit(asked)
+    del asked
+    await it.engine.drained()
     gc.collect()
     assert seen() is None
 
@@ -186,7 +181,7 @@ async def test_a_full_queue_refuses_and_says_when_to_come_again(serve: Serve) ->
     with pytest.raises(Overloaded) as caught:
         await it.predict([1], [2])
     assert caught.value.extra == {"retry_after_ms": 2000}  # one step waits
-    assert (it.engine.admission.rows, it.gate.bytes) == (1, CALL)
+    assert (it.engine.admission.rows, it.engine.admission.size) == (1, CALL)
     it.model.release()
     it.start()
     assert (await answer).step == 1
@@ -196,15 +191,15 @@ async def test_a_full_queue_refuses_and_says_when_to_come_again(serve: Serve) ->
 async def test_what_never_fits_in_the_queue_is_too_large(serve: Serve, bounds: dict[str, int]) -> None:
     it = serve(**bounds)
     with pytest.raises(PayloadTooLarge):
-        await it.engine.predict([column(1)] * 3)
-    assert flat(await it.engine.predict([column(1)] * 2)) == [[1], [1]]
+        it.predict(*[[1]] * 3)
+    assert await it.predict(*[[1]] * 2) == [[1], [1]]
 
 
 async def test_a_draining_engine_ends_what_it_accepted_and_takes_nothing_more(serve: Serve) -> None:
     it = serve(started=False)
     session = it.open()
     answer = it.step(session, 1)
-    it.gate.closed = True
+    it.engine.admission.closed = True
     for refused in (lambda: it.step(session, 2), lambda: it.open("t"), lambda: it.lifecycle.delete(session)):
         with pytest.raises(ShuttingDown):
             refused()

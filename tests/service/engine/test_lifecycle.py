@@ -158,8 +158,8 @@ async def test_a_replaced_session_keeps_its_new_step_when_work_before_it_failed(
     assert answer == [71]
 
 
-async def test_a_restored_session_goes_on_from_the_given_step(serve: Serve) -> None:
+async def test_a_session_that_is_opened_with_a_state_goes_on_from_the_given_step(serve: Serve) -> None:
     it = serve()
-    session = it.lifecycle.restore("s", TTL, 5, summed(50))
+    session = await it.lifecycle.open("s", TTL, step=5, state=summed(50))
     assert outputs(await it.step(session, 1, 2, step=5)) == sums(1, 2, before=50)
     assert session.step == 7

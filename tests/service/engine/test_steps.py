@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from service.errors import DeadlineExceeded, NonFiniteOutput, StepConflict
-from tests.fakes import RunningSum, column, sums, until
+from tests.fakes import RunningSum, sums, until
 from tests.service.engine.serving import Answer, Serve, outcomes, outputs
 
 
@@ -195,5 +195,5 @@ async def test_many_admitted_together_are_accepted_one_by_one(serve: Serve) -> N
     it = serve()
     session = it.open()
     it.engine.admission.check_many(2, [session, session])
-    answers = [it.engine.accept(session, column(value), value - 1, None) for value in (1, 2)]
+    answers = [it.step(session, value, step=value - 1) for value in (1, 2)]
     assert await outcomes(*answers) == [[1], [3]]
