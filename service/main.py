@@ -8,11 +8,10 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 
-from fastapi import APIRouter, FastAPI, Request, Response, WebSocket
+from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
-from uvicorn.protocols.utils import ClientDisconnected
 
 from service import __version__
 from service.api import body, openapi
@@ -44,7 +43,7 @@ _log = logging.getLogger("carousel.main")
 
 
 class Carousel:
-    """The service: `asgi`, `lane` and `guard` are what a server runs, `drain` what it calls before it stops."""
+    """The service: `asgi`, `lane`, `streams` and `guard` are what a server runs, `drain` what it calls before it stops."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -52,29 +51,28 @@ class Carousel:
         self._sessions = Sessions(budget, most=settings.max_sessions, most_bytes=settings.max_session_bytes)
         self._repository = Repository(settings.models, self._start_engine)
         self._pool = JsonPool(settings.max_queue_bytes, settings.max_queue_rows)
-        self._streams = Streams(self._repository, self._sessions, settings, self._pool)
+        self.streams = Streams(self._repository, self._sessions, settings, self._pool)
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         self.app = _application(self._lifespan)
-        edge, calls = Edge(), JsonCalls(self._repository, self._sessions, settings, self._pool)
-        self.lane = JsonLane(calls, self._sessions, edge, settings.max_body_bytes)
-        self.asgi, self.guard = Named(self.app, edge), Guard(settings)
+        self.edge, calls = Edge(), JsonCalls(self._repository, self._sessions, settings, self._pool)
+        self.lane = JsonLane(calls, self._sessions, self.edge, settings.max_body_bytes)
+        self.asgi, self.guard = Named(self.app, self.edge), Guard(settings)
         rest = Rest(self._repository, self._sessions, settings, calls, self._pool)
-        ops = Ops(self._unready, Metrics(self._repository, self._sessions, edge, self.guard))
+        ops = Ops(self._unready, Metrics(self._repository, self._sessions, self.edge, self.guard))
         self.app.include_router(rest.router())
         self.app.include_router(ops.router())
-        self.app.include_router(_stream_router(self._streams))
         openapi.install(self.app)
 
     async def drain(self) -> None:
         """Refuse new work, answer what was accepted, close the streams; after `drain_seconds` refuse the rest."""
         self._draining = True
-        self._streams.stop()  # before the gates close: a frame that is read is accepted
+        self.streams.stop()  # before the gates close: a frame that is read is accepted
         for engine in self._repository.engines():
             engine.admission.closed = True
-        _log.info("draining: %d streams, %r", len(self._streams), self._sessions)
+        _log.info("draining: %d streams, %r", len(self.streams), self._sessions)
         engines = self._repository.engines()
-        done = asyncio.gather(self._streams.drained(), *(engine.drained() for engine in engines))
+        done = asyncio.gather(self.streams.drained(), *(engine.drained() for engine in engines))
         try:
             await asyncio.wait_for(asyncio.shield(done), self._settings.drain_seconds)
         except TimeoutError:
@@ -151,14 +149,3 @@ def _verbs(app: FastAPI, request: Request) -> list[str]:
     scopes = [dict(request.scope) | {"method": verb} for verb in ("GET", "POST", "PUT", "DELETE")]
     verbs = [scope["method"] for scope in scopes if any(route.matches(scope)[0] is Match.FULL for route in app.routes)]
     return [*verbs, "HEAD"] if "GET" in verbs else verbs
-
-
-def _stream_router(streams: Streams) -> APIRouter:
-    async def not_routed(websocket: WebSocket) -> None:
-        await websocket.send_denial_response(body.problem(NotFound(f"no socket at {websocket.url.path}")))
-        raise ClientDisconnected  # uvicorn would log a refused handshake as an incomplete one
-
-    router = APIRouter()
-    router.add_api_websocket_route("/v1/stream", streams.serve)
-    router.add_api_websocket_route("/{elsewhere:path}", not_routed)
-    return router
