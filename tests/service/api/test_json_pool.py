@@ -17,7 +17,7 @@ from service.api.fields import Named
 from service.api.json_pool import JsonPool
 from service.errors import CarouselError, InvalidRequest, Overloaded
 from tests.fakes import until
-from tests.service.test_json_codec import plain
+from tests.service.api.test_json_codec import plain
 
 LONG = np.random.default_rng(0).normal(0, 1, (20_000, 2)).astype(np.float32)
 LARGE = json_codec.dump({"inputs": LONG, "step": 3})
