@@ -60,10 +60,11 @@ class Examiner:
 
     def close(self) -> None:
         """End the child. A call that waits for it ends with ModelUnusable."""
-        if (running := self._child) is not None:
-            running[0].kill()
-        with self._asking:
-            self._end()
+        while not self._asking.acquire(timeout=0.01):  # a call waits, or has yet to start its child
+            if (running := self._child) is not None:
+                running[0].kill()
+        self._end()
+        self._asking.release()
 
     def _ask(self, question: dict[str, Any], file: IO[bytes]) -> dict[str, Any]:
         with self._asking:

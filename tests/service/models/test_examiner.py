@@ -105,7 +105,6 @@ def test_a_child_that_ends_between_two_files_is_replaced(examiner: Examiner, tmp
 
 def test_to_close_an_examiner_ends_what_it_waits_for(tmp_path: Path) -> None:
     examiner, ended = Examiner(), threading.Event()
-    assert_serves(examiner, tmp_path)
     hostile.looping(tmp_path / "model.onnx")
 
     def load() -> None:
