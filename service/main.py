@@ -8,31 +8,32 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 
-from fastapi import APIRouter, FastAPI, Request, Response, WebSocket
+from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
-from uvicorn.protocols.utils import ClientDisconnected
 
 from service import __version__
 from service.api import body, openapi
-from service.api.aside import Aside
-from service.api.calls import Calls
 from service.api.edge import Edge, Named
-from service.api.hot import Hot
+from service.api.guard import Guard
+from service.api.json_calls import JsonCalls
+from service.api.json_lane import JsonLane
+from service.api.json_pool import JsonPool
 from service.api.ops import Metrics, Ops
 from service.api.rest import Rest
 from service.api.stream import Streams
-from service.engine import Engine
+from service.engine.admission import Bounds
+from service.engine.engine import Engine
+from service.engine.replay import Budget
+from service.engine.sessions import Sessions
 from service.errors import CarouselError, InvalidRequest, MethodNotAllowed, NotFound
-from service.gate import Gate
 from service.models.examiner import Examiner
 from service.models.fitness import Fitness
 from service.models.model import OnnxModel
 from service.models.repository import Repository
-from service.replay import Budget
-from service.sessions import Sessions
 from service.settings import Settings
+from service.store.memory import MemoryStore
 
 _SWEEP_SECONDS, _SWEPT = 0.01, 200  # so a million sessions are looked at within a minute, and nobody feels it
 
@@ -42,36 +43,36 @@ _log = logging.getLogger("carousel.main")
 
 
 class Carousel:
-    """The service: `asgi` and `hot` are what a server runs, `drain` what it calls before it stops."""
+    """The service: `asgi`, `lane`, `streams` and `guard` are what a server runs, `drain` what it calls before it stops."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         budget = Budget(each=settings.replay, most_bytes=settings.max_replay_bytes)
         self._sessions = Sessions(budget, most=settings.max_sessions, most_bytes=settings.max_session_bytes)
         self._repository = Repository(settings.models, self._start_engine)
-        self._aside = Aside(most_bytes=settings.max_queue_bytes)
-        self._streams = Streams(self._repository, self._sessions, settings, self._aside)
+        self._pool = JsonPool(settings.max_queue_bytes, settings.max_queue_rows)
+        self.streams = Streams(self._repository, self._sessions, settings, self._pool)
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         self.app = _application(self._lifespan)
-        edge, calls = Edge(), Calls(self._repository, self._sessions, settings, self._aside)
-        self.hot, self.asgi = Hot(calls.routes(), edge), Named(self.app, edge)
-        rest = Rest(self._repository, self._sessions, settings, calls, self._aside)
-        ops = Ops(self._unready, Metrics(self._repository, self._sessions, edge))
+        self.edge, calls = Edge(), JsonCalls(self._repository, self._sessions, settings, self._pool)
+        self.lane = JsonLane(calls, self._sessions, self.edge, settings.max_body_bytes)
+        self.asgi, self.guard = Named(self.app, self.edge), Guard(settings)
+        rest = Rest(self._repository, self._sessions, settings, calls, self._pool)
+        ops = Ops(self._unready, Metrics(self._repository, self._sessions, self.edge, self.guard))
         self.app.include_router(rest.router())
         self.app.include_router(ops.router())
-        self.app.include_router(_stream_router(self._streams))
         openapi.install(self.app)
 
     async def drain(self) -> None:
         """Refuse new work, answer what was accepted, close the streams; after `drain_seconds` refuse the rest."""
         self._draining = True
-        self._streams.stop()  # before the gates close: a frame that is read is accepted
+        self.streams.stop()  # before the gates close: a frame that is read is accepted
         for engine in self._repository.engines():
-            engine.gate.closed = True
-        _log.info("draining: %d streams, %r", len(self._streams), self._sessions)
+            engine.admission.closed = True
+        _log.info("draining: %d streams, %r", len(self.streams), self._sessions)
         engines = self._repository.engines()
-        done = asyncio.gather(self._streams.drained(), *(engine.drained() for engine in engines))
+        done = asyncio.gather(self.streams.drained(), *(engine.drained() for engine in engines))
         try:
             await asyncio.wait_for(asyncio.shield(done), self._settings.drain_seconds)
         except TimeoutError:
@@ -84,9 +85,9 @@ class Carousel:
         return "shutting down" if self._draining else self._repository.unready()
 
     def _start_engine(self, model: OnnxModel, fitness: Fitness, name: str, version: str) -> Engine:
-        gate = Gate(most_rows=self._settings.max_queue_rows, most_bytes=self._settings.max_queue_bytes)
-        gate.closed = self._draining
-        engine = Engine(model, fitness, self._sessions, gate, name=name, version=version)
+        bounds = Bounds(self._settings.max_queue_rows, self._settings.max_queue_bytes)
+        engine = Engine(model, fitness, self._sessions, MemoryStore(), bounds, name=name, version=version)
+        engine.admission.closed = self._draining
         self._keep(asyncio.create_task(engine.run()))
         return engine
 
@@ -94,10 +95,11 @@ class Carousel:
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         self._keep(asyncio.create_task(self._load()))
         self._keep(asyncio.create_task(self._sweep()))
+        self._keep(asyncio.create_task(self.guard.watch()))
         yield
         for task in self._tasks:
             task.cancel()
-        self._aside.close()
+        self._pool.close()
 
     async def _load(self) -> None:
         with closing(Examiner(batch=self._settings.batch, chunk=self._settings.chunk)) as examiner:
@@ -145,15 +147,5 @@ def _application(lifespan: object) -> FastAPI:
 def _verbs(app: FastAPI, request: Request) -> list[str]:
     """Those that some route takes at the path of a request; a route alone knows its own."""
     scopes = [dict(request.scope) | {"method": verb} for verb in ("GET", "POST", "PUT", "DELETE")]
-    return [scope["method"] for scope in scopes if any(route.matches(scope)[0] is Match.FULL for route in app.routes)]
-
-
-def _stream_router(streams: Streams) -> APIRouter:
-    async def not_routed(websocket: WebSocket) -> None:
-        await websocket.send_denial_response(body.problem(NotFound(f"no socket at {websocket.url.path}")))
-        raise ClientDisconnected  # uvicorn would log a refused handshake as an incomplete one
-
-    router = APIRouter()
-    router.add_api_websocket_route("/v1/stream", streams.serve)
-    router.add_api_websocket_route("/{elsewhere:path}", not_routed)
-    return router
+    verbs = [scope["method"] for scope in scopes if any(route.matches(scope)[0] is Match.FULL for route in app.routes)]
+    return [*verbs, "HEAD"] if "GET" in verbs else verbs

@@ -11,8 +11,8 @@ from types import FrameType
 import uvicorn
 
 from service import logs
-from service.api.http import Http
-from service.api.websocket import WebSocket
+from service.api.connection import HttpConnection
+from service.api.socket import Socket
 from service.main import Carousel
 from service.settings import Settings
 
@@ -69,12 +69,9 @@ def serve(settings: Settings) -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=partial(Http, carousel.hot, settings.max_body_bytes),  # type: ignore[arg-type]  # whatever makes one
-        ws=WebSocket,
-        ws_max_size=settings.max_body_bytes,
-        ws_per_message_deflate=False,
+        http=partial(HttpConnection, carousel.lane, carousel.guard),  # type: ignore[arg-type]  # whatever makes one
+        ws=partial(Socket, carousel.streams.serve, carousel.edge, settings.max_body_bytes),  # type: ignore[arg-type]
         proxy_headers=False,  # nobody here looks at the client's address
-        ws_ping_timeout=None,  # pings find dead peers; a slow one that back-pressure holds is not dead
         log_config=None,
         access_log=False,
         server_header=False,

@@ -10,11 +10,16 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api.texts import dump
+from service.api.json_codec import dump
+from service.engine.call import Deadline
 from service.errors import CarouselError, InvalidRequest, PayloadTooLarge, UnsupportedEncoding
 
 PROBLEM = "application/problem+json"
-_WINDOW = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+TIMEOUT = b"x-request-timeout-ms"
+_GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
+_WINDOW = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
+_MEMBERS = 2**14  # of a gzip body
+_PIECE = 2**14  # bytes
 _AT_ONCE = 2**18  # bytes; to inflate more takes milliseconds: a thread does it while others are served
 
 
@@ -48,8 +53,10 @@ async def read(request: Request, limit: int) -> bytes:
 
 
 async def _inflated(body: bytes, window: int, limit: int) -> bytes:
-    content, whole = _inflate(body, window, _AT_ONCE)
-    if len(content) > _AT_ONCE:
+    if window == _ZLIB and not _has_zlib_head(body):
+        window = _RAW  # as many senders of "deflate" write it
+    content, whole = _inflate(body, window, min(limit, _AT_ONCE))
+    if not whole and len(content) > _AT_ONCE:
         content, whole = await asyncio.to_thread(_inflate, body, window, limit)
     if len(content) > limit:
         raise _too_large(limit)
@@ -58,33 +65,51 @@ async def _inflated(body: bytes, window: int, limit: int) -> bytes:
     return content
 
 
+def _has_zlib_head(body: bytes) -> bool:
+    """Whether a body begins as RFC 1950, 2.2 has it."""
+    return len(body) >= 2 and body[0] & 15 == 8 and (256 * body[0] + body[1]) % 31 == 0
+
+
 def _inflate(body: bytes, window: int, most: int) -> tuple[bytes, bool]:
-    """What is in a compressed body, up to one byte more than `most`, and whether that is all, and all there is."""
+    """What is in a compressed body, up to one byte more than `most`, and whether that is all, and all there is.
+
+    Gzip may have several members (RFC 1952, 2.2). A piece of the body at a time, since zlib copies what it leaves.
+    """
+    given, at, pieces, size, members = memoryview(body), 0, list[bytes](), 0, 1
     inflate = zlib.decompressobj(window)
     try:
-        return inflate.decompress(body, most + 1), inflate.eof and not inflate.unused_data
+        while at < len(given) and size <= most:
+            if inflate.eof:
+                if window != _GZIP or members == _MEMBERS:
+                    return b"".join(pieces), False
+                inflate, members = zlib.decompressobj(window), members + 1
+            piece = given[at : at + _PIECE]
+            pieces.append(inflate.decompress(piece, most + 1 - size))
+            at += len(piece) - len(inflate.unused_data) - len(inflate.unconsumed_tail)
+            size += len(pieces[-1])
     except zlib.error as error:
         raise InvalidRequest(f"the body is not what its Content-Encoding says: {error}") from error
+    return b"".join(pieces), inflate.eof and at == len(given)
 
 
 def _too_large(limit: int) -> PayloadTooLarge:
     return PayloadTooLarge(f"the body is over {limit} bytes; send less at once, or use the stream")
 
 
-def deadline(headers: Mapping[bytes, bytes]) -> float | None:
-    """When the caller's patience ends, on the monotonic clock; call it once the last byte is read.
+def deadline(headers: Mapping[bytes, bytes]) -> Deadline | None:
+    """When the call has to begin, as its client asks; to be called once the last byte is read.
 
     Raises:
         InvalidRequest: X-Request-Timeout-Ms is not a whole number of milliseconds.
 
     """
-    given = headers.get(b"x-request-timeout-ms")
+    given = headers.get(TIMEOUT)
     if given is None:
         return None
     asked = given.decode("latin-1")
     if not (asked.isascii() and asked.isdigit() and len(asked) <= 12):
         raise InvalidRequest(f"X-Request-Timeout-Ms is {asked!r}, not a whole number of milliseconds")
-    return time.monotonic() + int(asked) / 1000
+    return Deadline(time.monotonic() + int(asked) / 1000)
 
 
 class Json(Response):

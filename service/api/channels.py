@@ -1,14 +1,15 @@
-"""The channels of one socket: numbers for sessions. Knows sessions and engines; no bytes."""
+"""The channels of one socket: numbers that stand for sessions. Knows sessions and their engines; no bytes."""
 
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
 
-from service.api.frames import Blame, numbers
-from service.engine import Engine
+from service.engine.engine import Engine
+from service.engine.sessions import Session, Sessions
 from service.errors import (
     CarouselError,
     ChannelNotFound,
@@ -17,19 +18,22 @@ from service.errors import (
     StateMismatch,
     TooManyChannels,
 )
-from service.models.model import Index, OnnxModel
-from service.sessions import Home, Session, Sessions
+from service.models.model import Index
 
-_MOST = 65_536  # open at once on one socket
-_FOUND, _FOUND_BYTES = 64, 4 * _MOST  # lists of channels whose rows are remembered, and as much as they may be
+MOST = 65_536  # open at once on one socket
+_LISTS = 64  # lists of channels whose rows are remembered
+_ROWS = MOST  # rows of all of them together, and of single channels
+
+Blame: TypeAlias = Callable[[int], None]  # is told the channel at fault, where it is one
 
 
-@dataclass(slots=True, eq=False)
-class Served:
-    """A version of a model, as the channels of one socket lead to it."""
+class _Found(NamedTuple):
+    """Rows of live sessions of one engine. They hold while no session of it ends, and none of them may have expired."""
 
+    rows: Index  # [N]
     engine: Engine
-    file: OnnxModel
+    generation: int  # of the engine's table
+    until: float  # on the clock of the sessions
 
 
 class Channels:
@@ -41,30 +45,27 @@ class Channels:
         self._ids = list[str]()  # of the session of each number
         self._births = array("I")
         self._known: dict[str, int] | None = None  # id → its newest number, once a session is opened that may have one
-        self._served: dict[Home, Served] = {}
         self._last = 0
-        # channels → their rows, while none of them is lost, and when the first of them may be idle for too long
-        self._found: dict[bytes, tuple[Index, Served, int, float]] = {}
-        self._ones: dict[int, tuple[int, Served, int, float]] = {}  # a channel alone, likewise
+        self._lists: dict[bytes, _Found] = {}  # by channels as they stand in a frame
+        self._single: dict[int, tuple[int, Engine, int, float]] = {}  # by channel: row and the rest of a _Found
 
     def __len__(self) -> int:
         return len(self._numbers)
 
-    def room(self) -> None:
-        """Raise TooManyChannels if there is none."""
-        if len(self) >= _MOST:
-            raise TooManyChannels(f"{_MOST} channels are open on this socket; close some, or open another socket")
+    def check_room(self) -> None:
+        """Raise TooManyChannels if there is room for no more."""
+        if len(self) >= MOST:
+            raise TooManyChannels(f"{MOST} channels are open on this socket; close some, or open another socket")
 
-    def open(self, session: Session, engine: Engine, file: OnnxModel, *, created: bool = False) -> int:
+    def open(self, session: Session, *, created: bool = False) -> int:
         """The session's channel on this socket; a new one if it has none, as one that was just `created`."""
-        self._served.setdefault(engine, Served(engine, file))
         if not created:
             if self._known is None:
                 self._known = dict(zip(self._ids, self._numbers, strict=True))
             known = self._known.get(session.id)
             if known is not None and self._births[self._at(known)] == session.birth:
                 return known
-        self.room()
+        self.check_room()
         self._last += 1
         self._numbers.append(self._last)
         self._ids.append(session.id)
@@ -75,8 +76,8 @@ class Channels:
 
     def close(self, channel: int) -> None:
         """Forget a channel."""
-        self._found.clear()
-        self._ones.clear()
+        self._lists.clear()
+        self._single.pop(channel, None)
         at = self._at(channel)
         id = self._ids.pop(at)
         del self._numbers[at], self._births[at]
@@ -94,43 +95,47 @@ class Channels:
         session = self._all.find(self._ids[at])
         return session if session is not None and session.birth == self._births[at] else None
 
-    def session(self, channel: int) -> tuple[Session, Served]:
-        """The live session of a channel."""
+    def session(self, channel: int) -> Session:
+        """The live session of a channel.
+
+        Raises:
+            ChannelNotFound, SessionNotFound, SessionExpired: there is none.
+
+        """
         at = self._at(channel)
         session = self._all.get(self._ids[at])
         if session.birth != self._births[at]:
             raise SessionNotFound(f"session {session.id!r} of channel {channel} is gone; another has its id now")
-        return session, self._served[session.home]
+        return session
 
-    def row(self, channel: int) -> tuple[int, Served]:
-        """The row of the live session of a channel."""
-        if (found := self._ones.get(channel)) is not None:  # as below
-            row, served, losses, awake = found
-            if losses == served.engine.rows.losses and self._all.now() < awake:
-                return row, served
-        session, served = self.session(channel)
-        if len(self._ones) == _FOUND:
-            self._ones.clear()
-        self._ones[channel] = session.row, served, served.engine.rows.losses, session.deadline
-        return session.row, served
+    def row(self, channel: int, now: float) -> tuple[int, Engine]:
+        """Row and engine of the live session of a channel. Raises as `session`."""
+        found = self._single.get(channel)
+        if found is not None and found[2] == found[1].table.generation and now < found[3]:
+            return found[:2]
+        session = self.session(channel)
+        engine = cast("Engine", session.home)
+        if len(self._single) >= _ROWS:
+            self._single.clear()
+        self._single[channel] = session.row, engine, engine.table.generation, session.deadline
+        return session.row, engine
 
-    def rows(self, channels: bytes, blame: Blame) -> tuple[Index, Served]:
-        """The rows of live sessions, [N], of one version of a model.
+    def rows(self, channels: bytes, blame: Blame) -> tuple[Index, Engine]:
+        """Rows [N] and the engine of the live sessions of channels, as they stand in a frame.
 
         Raises:
             InvalidRequest: a channel is named twice.
-            ChannelNotFound, SessionNotFound, SessionExpired, StateMismatch: it is not such a channel.
+            ChannelNotFound, SessionNotFound, SessionExpired, StateMismatch: it is not a channel of that engine.
 
         """
-        if (found := self._found.get(channels)) is not None:  # most frames are of the same channels as one before
-            rows, served, losses, awake = found
-            if losses == served.engine.rows.losses and self._all.now() < awake:
-                return rows, served
-        rows, served = self._looked_up(numbers(channels), blame)
-        if len(self._found) == _FOUND or sum(map(len, self._found)) > _FOUND_BYTES:
-            self._found.clear()
-        self._found[channels] = rows, served, served.engine.rows.losses, self._all.awake(served.engine, rows)
-        return rows, served
+        found = self._lists.get(channels)  # most frames are of the same channels as one before
+        if found is None or found.generation != found.engine.table.generation or self._all.now() >= found.until:
+            rows, engine = self._look_up(numbers(channels), blame)
+            if len(self._lists) == _LISTS or sum(map(len, self._lists)) > 4 * _ROWS:
+                self._lists.clear()
+            found = _Found(rows, engine, engine.table.generation, self._all.awake_until(engine, rows))
+            self._lists[channels] = found
+        return found.rows, found.engine
 
     def _at(self, channel: int) -> int:
         """Where a channel stands."""
@@ -139,22 +144,23 @@ class Channels:
             raise ChannelNotFound(f"no channel {channel} on this socket")
         return at
 
-    def _looked_up(self, channels: list[int], blame: Blame) -> tuple[Index, Served]:
+    def _look_up(self, channels: list[int], blame: Blame) -> tuple[Index, Engine]:
         if len(set(channels)) < len(channels):
             twice = min(channel for channel, count in Counter(channels).items() if count > 1)
             blame(twice)
             raise InvalidRequest(f"frame: channel {twice} occurs twice")
-        rows = np.empty(len(channels), np.int64)
-        served: Served | None = None
+        sessions: list[Session] = []
         try:
-            for index, channel in enumerate(channels):
-                session, own = self.session(channel)
-                served = served or own
-                if own is not served:
+            for channel in channels:
+                sessions.append(self.session(channel))
+                if sessions[-1].home is not sessions[0].home:
                     raise StateMismatch("the channels of a frame belong to one version of one model")
-                rows[index] = session.row
         except CarouselError:
             blame(channel)
             raise
-        assert served is not None, "a frame has a channel"
-        return rows, served
+        return np.array([session.row for session in sessions]), cast("Engine", sessions[0].home)
+
+
+def numbers(channels: bytes) -> list[int]:
+    """Channels, as they stand in a frame."""
+    return array("I", channels).tolist()

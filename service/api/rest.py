@@ -1,38 +1,34 @@
 """Door one: JSON over REST, `/v1`. Each route decodes, calls the engine and encodes."""
 
-import asyncio
 from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from service.api import body, views
-from service.api.aside import Aside
-from service.api.calls import Calls
-from service.api.hot import LEFT, Asked
+from service.api.fields import fields, sequence
+from service.api.json_calls import JsonCalls
+from service.api.json_pool import JsonPool
 from service.api.openapi import described
-from service.api.values import fields, sequence
-from service.engine import Engine
-from service.errors import (
-    SessionExists,
-    StateMismatch,
-)
-from service.lifetimes import vacant
+from service.api.request import MANY, PREDICT, STEPS
+from service.engine.engine import Engine
+from service.engine.lifecycle import vacant
+from service.engine.sessions import Session, Sessions
+from service.engine.snapshot import Snapshot, decode
+from service.errors import SessionExists, StateMismatch
 from service.models.model import OnnxModel
 from service.models.repository import NAME, Repository
-from service.sessions import Session, Sessions
 from service.settings import Settings
-from service.snapshot import Snapshot, decode
 
 
 class Rest:
     """The routes, over what they call."""
 
     def __init__(
-        self, repository: Repository, sessions: Sessions, settings: Settings, calls: Calls, aside: Aside
+        self, repository: Repository, sessions: Sessions, settings: Settings, calls: JsonCalls, pool: JsonPool
     ) -> None:
         self._repository, self._sessions, self._settings = repository, sessions, settings
-        self._calls, self._aside = calls, aside
+        self._calls, self._pool = calls, pool
 
     def router(self) -> APIRouter:
         """All routes of `/v1` but the stream."""
@@ -63,37 +59,27 @@ class Rest:
 
     async def predict(self, request: Request, model: str, version: str | None = None) -> Response:
         """Run whole sequences, each from the zero state."""
-        asked = await self._asked(request)
-        left = asyncio.ensure_future(request.receive())  # the body is read: what comes now is the disconnect
-        left.add_done_callback(lambda _: asked.leave())
-        try:
-            return await self._calls.predict(asked, model, version)
-        except asyncio.CancelledError:
-            if not left.done() or left.cancelled():
-                raise  # it is the server that stops
-            return Response(status_code=LEFT)
-        finally:
-            left.cancel()
+        return await self._calls.respond(request, PREDICT, model, version)
 
     async def open(self, request: Request, model: str, version: str | None = None) -> Response:
         """Open a session, warmed up by its history."""
         known = {"id": str, "ttl_seconds": (int, float), "history": object}
         raw = await body.read(request, self._settings.max_body_bytes)
         deadline = body.deadline(dict(request.scope["headers"]))
-        asked = fields(await self._aside.parse(raw), "body", {}, known)
+        asked = fields(await self._pool.parse(raw), "body", {}, known)
         engine, served = self._repository.ready(model, version)
         engine.admission.streamable()
         id, ttl = self._new_id(asked), views.ttl(asked, self._settings)
-        history = None
-        if "history" in asked:
-            history = sequence(asked["history"], served.description.features, "history").inputs
         if id is not None:
             await vacant(self._sessions, id)
-        return body.answer(await engine.lifetimes.open(id, ttl, history, deadline, self._told), 201)
+        if "history" not in asked:
+            return body.answer(await engine.lifecycle.open(id, ttl, self._told), 201)
+        history = sequence(asked["history"], served.description.features, "history").inputs
+        return body.answer(await engine.lifecycle.open_warm(id, ttl, history, deadline, self._told), 201)
 
     async def many_steps(self, request: Request, model: str, version: str | None = None) -> Response:
         """Advance many sessions of a model in one call."""
-        return await self._calls.many_steps(await self._asked(request), model, version)
+        return await self._calls.respond(request, MANY, model, version)
 
     async def session(self, id: str) -> Response:
         """A session as it stands."""
@@ -103,12 +89,12 @@ class Rest:
         """Forget a session, once its accepted work is done."""
         session = self._sessions.get(id)
         engine, _ = self._of(session)
-        await engine.lifetimes.delete(session)
+        await engine.lifecycle.delete(session)
         return Response(status_code=204)
 
     async def steps(self, request: Request, id: str) -> Response:
         """Advance a session by T steps."""
-        return await self._calls.steps(await self._asked(request), id)
+        return await self._calls.respond(request, STEPS, id)
 
     async def fork(self, request: Request, id: str) -> Response:
         """A new session with a copy of the state, once the accepted work is done."""
@@ -116,13 +102,13 @@ class Rest:
         new = self._new_id(asked)
         session = self._sessions.get(id)
         engine, _ = self._of(session)
-        return body.answer(await engine.lifetimes.fork(session, new, self._told), 201)
+        return body.answer(await engine.lifecycle.fork(session, new, self._told), 201)
 
     async def read_state(self, id: str) -> Response:
         """The state as bytes, once the accepted work is done."""
         session = self._sessions.get(id)
         engine, served = self._of(session)
-        step, state = await engine.lifetimes.read(session)
+        step, state = await engine.lifecycle.read(session)
         blob = Snapshot(session.model, session.version, served.description.digest, step, state).encode()
         return Response(blob, media_type="application/octet-stream")
 
@@ -136,18 +122,15 @@ class Rest:
         session = self._sessions.find(id)
         if session is None:
             ttl = self._settings.default_ttl_seconds
-            return self._session(engine.lifetimes.restore(id, ttl, snapshot.step, snapshot.state), 201)
+            opened = engine.lifecycle.open(id, ttl, self._told, step=snapshot.step, state=snapshot.state)
+            return body.answer(await opened, 201)
         if self._sessions.opening(session):
             raise SessionExists(f"session {id!r} is being opened")
         session.belongs(snapshot.model, snapshot.version)
-        return body.answer(await engine.lifetimes.replace(session, snapshot.step, snapshot.state, self._told))
-
-    async def _asked(self, request: Request) -> Asked:
-        content = await body.read(request, self._settings.max_body_bytes)
-        return Asked(dict(request.scope["headers"]), len(content), content)
+        return body.answer(await engine.lifecycle.replace(session, snapshot.step, snapshot.state, self._told))
 
     async def _object(self, request: Request) -> dict[str, Any]:
-        return await self._aside.parse(await body.read(request, self._settings.max_body_bytes))
+        return await self._pool.parse(await body.read(request, self._settings.max_body_bytes))
 
     def _of(self, session: Session) -> tuple[Engine, OnnxModel]:
         return self._repository.ready(session.model, session.version)

@@ -3,11 +3,11 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from service.engine import Engine
+from service.engine.engine import Engine
+from service.engine.sessions import Session, Sessions
 from service.errors import InvalidRequest
 from service.models.model import Column, OnnxModel
 from service.models.repository import Repository
-from service.sessions import Session, Sessions
 from service.settings import Settings
 
 
@@ -34,7 +34,7 @@ def model(engine: Engine, served: OnnxModel) -> dict[str, Any]:
         "cell": told.cell,
         "features": [_column(column) for column in told.features],
         "outputs": [_column(column) for column in told.outputs],
-        "state_bytes": engine.rows.row_bytes,
+        "state_bytes": engine.table.row_bytes,
         "metrics": dict(told.metrics),
         "streamable": fitness.streamable,
         "bit_equal": fitness.bit_equal,

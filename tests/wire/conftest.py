@@ -50,8 +50,7 @@ def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     server = Server(models, tmp_path_factory.mktemp("server") / "log").wait_until_ready()
     yield server
     assert server.stop() == 0, server.log
-    errors = [line for line in server.log.splitlines() if '"level":"ERROR"' in line and "lstm/11" not in line]
-    assert not errors, "\n".join(errors)
+    assert not server.errors(), "\n".join(server.errors())
 
 
 @pytest.fixture

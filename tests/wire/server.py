@@ -37,6 +37,10 @@ class Server:
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
+    def errors(self) -> list[str]:
+        """Its log lines of level ERROR, but for the version of `lstm` that cannot be read."""
+        return [line for line in self.log.splitlines() if '"level":"ERROR"' in line and "lstm/11" not in line]
+
     def answers(self, path: str = "/health/live") -> httpx.Response | None:
         """What it answers now, or None while it does not."""
         try:

@@ -85,9 +85,24 @@ def test_a_wrong_verb_is_told_the_right_ones(http: httpx.Client, path: str, allo
     for verb in {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"} - allowed:
         answer = http.request(verb, path)
         refused(answer, "method_not_allowed")
-        assert set(answer.headers["allow"].split(", ")) == allowed
+        assert set(answer.headers["allow"].split(", ")) == (allowed | {"HEAD"} if "GET" in allowed else allowed)
+
+
+@pytest.mark.parametrize(
+    "path", ["/health/live", "/health/ready", "/v1/models", "/v1/models/lstm", "/metrics", "/docs"]
+)
+def test_head_is_get_without_its_body(http: httpx.Client, path: str) -> None:
+    head, get = http.head(path), http.get(path)
+    assert (head.status_code, head.content) == (get.status_code, b"") == (200, b"")
+    assert head.headers["content-type"] == get.headers["content-type"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/v1/models/lstm/predict", 405), ("/v1/sessions/none", 404), ("/none", 404)]
+)
+def test_head_is_refused_where_get_is(http: httpx.Client, path: str, status: int) -> None:
     head = http.head(path)
-    assert (head.status_code, head.content) == (405, b"")
+    assert (head.status_code, head.content) == (status, b"")
 
 
 @pytest.mark.parametrize(

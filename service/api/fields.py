@@ -1,4 +1,7 @@
-"""Sequences between JSON and arrays: WIRE's S. Pure; it names the place of whatever is wrong."""
+"""Check what a JSON body holds: objects with known keys, and sequences of steps. Pure.
+
+Every error names the place at fault, `inputs[17][2]: not a number`.
+"""
 
 from array import array
 from collections.abc import Iterable, Sequence
@@ -6,39 +9,41 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.errors import InvalidInput, InvalidRequest
-from service.models.model import Array
 
-if TYPE_CHECKING:  # the process that reads large bodies runs no model
+if TYPE_CHECKING:  # the process that parses large bodies must not load onnxruntime
     from service.models.model import Column
 
-_NUMBERS = {int, float}  # bool is its own type, and is not a number
+Array = NDArray[np.float32]
+
+_NUMBERS = {int, float}  # the type of true and false is bool
 _NOTHING: Array = np.empty((0, 0), np.float32)
 
 
 class Steps(NamedTuple):
-    """An S as columns, read before its model is known. What no model would take comes along as a fault."""
+    """A sequence of steps as parsed, before its model is known."""
 
-    inputs: Array  # [T, W]
-    first: int | tuple[str, ...] | None  # what the first step is: W numbers, or numbers of these names; or neither
-    fault: str = ""  # begins with the place in S
+    inputs: Array  # [T, W]; empty where `fault` is set
+    first: int | tuple[str, ...] | None  # the first step: its W numbers, or the names of its numbers; None: neither
+    fault: str = ""  # what no model takes; begins with the place within the sequence
 
 
 class Named(NamedTuple):
-    """Outputs [T, K] that are written as objects."""
+    """Outputs [T, K] to be written as objects."""
 
     names: list[str]
     outputs: Array
 
     @property
     def size(self) -> int:
-        """How many numbers, as an array tells it."""
+        """Count of numbers, as of an array."""
         return self.outputs.size
 
 
 class Sequenced(NamedTuple):
-    """Inputs [T, F] and whether they came as objects: the answer goes back in the same style."""
+    """Checked inputs [T, F], and whether they came as objects: outputs are written in the same style."""
 
     inputs: Array
     objects: bool
@@ -49,24 +54,23 @@ class Sequenced(NamedTuple):
 
 
 def sequence(given: Steps, features: "Sequence[Column]", place: str) -> Sequenced:
-    """Steps that are all lists of F numbers, or all objects by feature name.
+    """Check steps against the features of a model; steps by name are put into the model's order.
 
     Raises:
-        InvalidInput: anything else; `detail` begins with the place.
+        InvalidInput: they are not all lists of F numbers, or all objects with the F names.
 
     """
     inputs, first, fault = given
     if isinstance(first, int) and first != len(features):
-        raise InvalidInput(f"{place}[0]: {_too_wide(first, len(features))}")
+        raise InvalidInput(f"{place}[0]: {_other_width(first, len(features))}")
     if isinstance(first, tuple):
-        inputs = _named(inputs, first, tuple(column.name for column in features), place)
+        inputs = _in_model_order(inputs, first, tuple(column.name for column in features), place)
     if fault:
         raise InvalidInput(place + fault)
     return Sequenced(inputs, objects=isinstance(first, tuple))
 
 
-def _named(inputs: Array, given: tuple[str, ...], names: tuple[str, ...], place: str) -> Array:
-    """Columns of the given names in the order of these."""
+def _in_model_order(inputs: Array, given: tuple[str, ...], names: tuple[str, ...], place: str) -> Array:
     if given == names:
         return inputs
     if set(given) != set(names):
@@ -76,21 +80,21 @@ def _named(inputs: Array, given: tuple[str, ...], names: tuple[str, ...], place:
 
 
 def steps(given: Any) -> Steps:
-    """What a parser made of an S, as columns."""
+    """Convert a parsed sequence, lists or objects, to an array; a fault is kept until the model is known."""
     if not isinstance(given, list):
         return Steps(_NOTHING, None, ": not a list of steps")
     if not given:
         return Steps(_NOTHING, None, ": empty")
     first = tuple(given[0]) if isinstance(given[0], dict) else len(given[0]) if isinstance(given[0], list) else None
     try:
-        return Steps(_inputs(given, first), first)
+        return Steps(_numbers(given, first), first)
     except InvalidInput as fault:
         return Steps(_NOTHING, first, fault.detail)
 
 
-def _inputs(given: list[Any], first: int | tuple[str, ...] | None) -> Array:
-    """Steps like the first one, [T, W]. Raises InvalidInput, whose detail begins with the place in S."""
-    rows = _in_order(given, first) if isinstance(first, tuple) else given
+def _numbers(given: list[Any], first: int | tuple[str, ...] | None) -> Array:
+    """Numbers [T, W] of steps that are all like the first one. Raises InvalidInput."""
+    rows = _in_first_order(given, first) if isinstance(first, tuple) else given
     width = _width(rows)
     flat = rows[0] if len(rows) == 1 else list(chain.from_iterable(rows))
     if not set(map(type, flat)) <= _NUMBERS:
@@ -104,8 +108,8 @@ def _inputs(given: list[Any], first: int | tuple[str, ...] | None) -> Array:
     return inputs.reshape(len(rows), width)
 
 
-def _in_order(given: list[Any], names: tuple[str, ...]) -> list[list[Any]]:
-    """Objects as lists in the order of the first."""
+def _in_first_order(given: list[Any], names: tuple[str, ...]) -> list[list[Any]]:
+    """Objects as lists, in the order of names of the first object."""
     known = set(names)
     rows = []
     for index, step in enumerate(given):
@@ -118,25 +122,31 @@ def _in_order(given: list[Any], names: tuple[str, ...]) -> list[list[Any]]:
 
 
 def _width(rows: list[Any]) -> int:
-    """How many numbers each has."""
+    """Count of numbers in each row. Raises InvalidInput: the rows differ."""
     for index, step in enumerate(rows):
         if not isinstance(step, list):
             raise InvalidInput(f"[{index}]: not a list of numbers{', as the first step is' if index else ''}")
         if len(step) != len(rows[0]):
-            raise InvalidInput(f"[{index}]: {_too_wide(len(step), len(rows[0]))}")
+            raise InvalidInput(f"[{index}]: {_other_width(len(step), len(rows[0]))}")
     return len(rows[0])
 
 
-def _too_wide(width: int, features: int) -> str:
+def _other_width(width: int, features: int) -> str:
     return f"{width} features, the model has {features}"
 
 
+_SHOWN = 100  # names listed in one message; a table of thousands of columns would make each error a megabyte
+
+
 def _other_names(step: Iterable[str], names: Sequence[str]) -> str:
-    """What is wrong with the names of a step that has not these."""
-    missing = [name for name in names if name not in step]
-    unknown = [name for name in step if name not in names]
-    what = f"no {missing[0]!r}" if missing else f"unknown feature {unknown[0]!r}"
-    return f"{what}; the model's features are {', '.join(names)}"
+    """Describe how the names of a step differ from those expected."""
+    given = set(step)
+    missing = [name for name in names if name not in given]
+    known = set(names)
+    unknown = [name for name in step if name not in known]
+    what = f"no {missing[0]!r}" if missing else f"unknown feature {unknown[0][:_SHOWN]!r}"
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{what}; the model's features are {', '.join(names[:_SHOWN])}{more}"
 
 
 def _at(index: int, first: int | tuple[str, ...] | None) -> str:
@@ -146,10 +156,10 @@ def _at(index: int, first: int | tuple[str, ...] | None) -> str:
 
 
 def fields(given: Any, place: str, required: dict[str, Any], optional: dict[str, Any]) -> dict[str, Any]:
-    """An object with these keys and types and no others.
+    """Check that an object has these keys and types and no others; the type `object` stands for any.
 
     Raises:
-        InvalidRequest: another type, a missing or an unknown key.
+        InvalidRequest: not an object, another type, a missing or an unknown key.
 
     """
     if not isinstance(given, dict):
@@ -161,11 +171,9 @@ def fields(given: Any, place: str, required: dict[str, Any], optional: dict[str,
         kind = required.get(key) or optional.get(key)
         if kind is None:
             known = ", ".join([*required, *optional])
-            raise InvalidRequest(f"{place}: unknown key {key!r}; known are {known}")
-        if kind is object or type(value) is kind:
-            continue
+            raise InvalidRequest(f"{place}: unknown key {key[:_SHOWN]!r}; known are {known}")
         kinds = kind if isinstance(kind, tuple) else (kind,)
-        if type(value) not in kinds:
+        if kind is not object and type(value) not in kinds:
             raise InvalidRequest(f"{place}.{key}: not {' or '.join(_KINDS[kind] for kind in kinds)}")
     return given
 

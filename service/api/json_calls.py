@@ -1,0 +1,196 @@
+"""Steps of a session, steps of many and predicts by JSON: decode, call, encode; by callbacks, for whoever asks."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import numpy as np
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from service.api import body, views
+from service.api.fields import fields, sequence
+from service.api.json_codec import parse
+from service.api.json_pool import MANY as MANY_NUMBERS
+from service.api.json_pool import JsonPool, large
+from service.api.many import Many
+from service.api.request import LEFT, MANY, PREDICT, STEPS, Asked, Awaited
+from service.engine.call import LAST, UNCHECKED, Call, Deadline
+from service.engine.engine import Engine
+from service.engine.sessions import Sessions
+from service.errors import CarouselError, InvalidInput, ModelNotFound, SessionExpired, SessionNotFound, VersionNotFound
+from service.models.repository import Repository
+from service.settings import Settings
+
+SMALL = 4096  # bytes; a body of so many is parsed in no time
+
+_INPUTS, _STEP = {"inputs": object}, {"step": int}
+_log = logging.getLogger("carousel.request")
+
+
+class JsonCalls:
+    """The three calls, over what they call."""
+
+    def __init__(self, repository: Repository, sessions: Sessions, settings: Settings, pool: JsonPool) -> None:
+        self._repository, self._sessions, self._pool = repository, sessions, pool
+        self._most, self._most_items = settings.max_body_bytes, settings.max_queue_rows
+        self._many = Many(repository, sessions, settings)
+        self._routes = {STEPS: self._steps, MANY: self._many_steps, PREDICT: self._predict}
+        self._tasks: set[asyncio.Future[Any]] = set()
+
+    async def respond(self, request: HttpRequest, route: str, name: str, version: str | None = None) -> Response:
+        """Serve a request that came by the application."""
+        content = await body.read(request, self._most)
+        asked = Awaited(route, name, dict(request.scope["headers"]), content)
+        asked.version = version
+        left = asyncio.ensure_future(request.receive())  # the body is read: what comes now is the disconnect
+        left.add_done_callback(lambda _: left.cancelled() or asked.leave())
+        try:
+            self.serve(asked)
+            return await asked.response
+        finally:
+            left.cancel()
+
+    def serve(self, asked: Asked) -> None:
+        """Answer a request whose body is there, now or later."""
+
+        content, asked.content = asked.content, b""  # it is many times what is made of it
+
+        def begin() -> None:
+            deadline = body.deadline(asked.headers)
+            if len(content) > SMALL:
+                self.spare(asked, len(content))
+            if large(content):
+                self._then(
+                    asked, self._pool.parse(content), lambda read: self._routes[asked.route](asked, read, deadline)
+                )
+            else:
+                self._routes[asked.route](asked, parse(content, self._most_items), deadline)
+
+        self._try(asked, begin)
+
+    def spare(self, asked: Asked, length: int) -> None:
+        """Refuse a body of this length if there is no room for so much: to read and parse it would starve the model.
+
+        Raises:
+            Overloaded, ShuttingDown, EngineFailed: see `Admission.spare`.
+
+        """
+        with suppress(ModelNotFound, VersionNotFound, SessionNotFound, SessionExpired):  # told in their turn
+            self._engine(asked).admission.spare(length)
+
+    def _engine(self, asked: Asked) -> Engine:
+        if asked.route == MANY:
+            return self._repository.only(asked.name, asked.version)
+        if asked.route == PREDICT:
+            return self._repository.ready(asked.name, asked.version)[0]
+        session = self._sessions.get(asked.name)
+        return self._repository.ready(session.model, session.version)[0]
+
+    def _steps(self, asked: Asked, read: dict[str, Any], deadline: Deadline | None) -> None:
+        """Advance a session by T steps."""
+        known = fields(read, "body", _INPUTS, _STEP)
+        session = self._sessions.get(asked.name)
+        engine, served = self._repository.ready(session.model, session.version)
+        step = views.step(known, "body")
+        given = sequence(known["inputs"], served.description.features, "inputs")
+
+        def encode(call: Call) -> None:
+            outputs = given.outputs(call.outputs, served.description.outputs)
+            self._tell(asked, {"outputs": outputs, "step": call.starts.item(0) + len(call.outputs)}, outputs.size)
+
+        rows, lengths = np.array([session.row]), np.array([len(given.inputs)])
+        named = np.array([UNCHECKED if step is None else min(step, LAST)])
+        self._submit(asked, engine, Call(rows, lengths, named, given.inputs, self._ended(asked, encode), deadline))
+
+    def _predict(self, asked: Asked, read: dict[str, Any], deadline: Deadline | None) -> None:
+        """Run whole sequences, each from the zero state."""
+        known = fields(read, "body", {"sequences": list}, {})
+        engine, served = self._repository.ready(asked.name, asked.version)
+        features, columns = served.description.features, served.description.outputs
+        if not known["sequences"]:
+            raise InvalidInput("sequences: empty")
+        given = [sequence(one, features, f"sequences[{index}]") for index, one in enumerate(known["sequences"])]
+        inputs = [one.inputs for one in given]
+        lengths = np.array([len(one) for one in inputs])
+
+        def encode(call: Call) -> None:
+            parts = [call.outputs] if len(given) == 1 else np.split(call.outputs, np.cumsum(lengths)[:-1])
+            outputs = [one.outputs(part, columns) for one, part in zip(given, parts, strict=True)]
+            told = {"model": asked.name, "version": engine.version, "outputs": outputs}
+            self._tell(asked, told, call.outputs.size)
+
+        rows, named = np.zeros(len(given), np.int64), np.full(len(given), UNCHECKED)
+        joined = inputs[0] if len(given) == 1 else np.concatenate(inputs)
+        call = Call(rows, lengths, named, joined, self._ended(asked, encode), deadline)
+        if asked.left:
+            asked.answer(Response(status_code=LEFT))
+            return
+        asked.abandon = lambda: engine.abandon(call)
+        self._submit(asked, engine, call)
+
+    def _many_steps(self, asked: Asked, read: dict[str, Any], deadline: Deadline | None) -> None:
+        """Advance many sessions of a model in one call."""
+        known = fields(read, "body", {"items": list}, {"open": bool})
+        self._repository.ready(asked.name, asked.version)
+        if not known["items"]:
+            raise InvalidInput("items: empty")
+        how = {"may_open": known.get("open", False), "deadline": deadline}
+        answers = self._many.steps(known["items"], asked.name, asked.version, **how)
+        self._then(asked, answers, lambda told: self._tell(asked, {"items": told[0]}, told[1]))
+
+    def _submit(self, asked: Asked, engine: Engine, call: Call) -> None:
+        try:
+            engine.submit(call)
+        except CarouselError as error:
+            engine.admission.refuse(error)
+            raise
+
+    def _ended(self, asked: Asked, encode: Callable[[Call], None]) -> Callable[[Call], None]:
+        def ended(call: Call) -> None:
+            asked.abandon = None
+            if call.errors:
+                asked.answer(body.problem(min(call.errors.items())[1]))
+            else:
+                self._try(asked, lambda: encode(call))
+
+        return ended
+
+    def _tell(self, asked: Asked, content: Any, numbers: int) -> None:
+        if numbers <= MANY_NUMBERS:
+            asked.answer(body.answer(content))
+        else:
+            self._then(asked, self._pool.dump(content, numbers), lambda text: asked.answer(body.Json(text, 200)))
+
+    def _then(self, asked: Asked, work: Awaitable[Any], go_on: Callable[[Any], None]) -> None:
+        """Go on with what work comes to."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+
+        def done(task: "asyncio.Future[Any]") -> None:
+            self._tasks.discard(task)
+            if task.cancelled():  # the server stops
+                return
+            error = task.exception()
+            if error is None:
+                self._try(asked, partial(go_on, task.result()))
+            else:
+                self._fail(asked, error)
+
+        task.add_done_callback(done)
+
+    def _try(self, asked: Asked, act: Callable[[], None]) -> None:
+        """Act, and answer with what is raised."""
+        try:
+            act()
+        except Exception as error:
+            self._fail(asked, error)
+
+    def _fail(self, asked: Asked, error: BaseException) -> None:
+        if not isinstance(error, CarouselError):
+            _log.error("%s %s", asked.route, asked.name, exc_info=error)
+            error = CarouselError()
+        asked.answer(body.problem(error))

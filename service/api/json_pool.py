@@ -1,0 +1,117 @@
+"""Parse and write large JSON in a worker process, so that the loop serves others meanwhile. Knows no HTTP."""
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
+from typing import Any
+
+from service.api.json_codec import dump, parse
+from service.errors import CarouselError, Overloaded
+
+LARGE = 2**16  # bytes; few texts of so many take more than 3 ms to parse
+_PLAIN = 2**18  # bytes of lists of numbers alone, which are parsed in a fifth of the time
+MANY = 2**15  # numbers; as objects they take 3 ms to write
+_NICE = 10  # on a core that both share, steps beside large predicts are a fifth more and sooner than at 0
+
+_log = logging.getLogger("carousel.json")
+
+
+class JsonPool:
+    """One worker, started by the first large text, and again after it was lost.
+
+    Invariant: `_bytes` is the size of the jobs that are not done; they are done in the order asked.
+    """
+
+    def __init__(self, most_bytes: int, most_items: int) -> None:
+        self._most_bytes, self._most_items = most_bytes, most_items
+        self._bytes = 0
+        self._seconds_per_byte, self._done = 0.0, 0.0  # of the last job, and when it was done
+        self._freed = asyncio.Event()
+        self._worker: ProcessPoolExecutor | None = None
+
+    async def parse(self, text: bytes, *, wait: bool = False) -> dict[str, Any]:
+        """As `json_codec.parse`. With `wait`, wait for room.
+
+        Raises:
+            Overloaded: too many bytes wait already.
+
+        """
+        if not large(text):
+            return parse(text, self._most_items)
+        while self._bytes and self._bytes + len(text) > self._most_bytes:
+            if not wait:
+                delay = round(1000 * self._bytes * self._seconds_per_byte)
+                raise Overloaded(f"{self._bytes} bytes of large bodies wait already", max(1, min(30_000, delay)))
+            self._freed.clear()
+            await self._freed.wait()
+        read: dict[str, Any] = await self._run(len(text), parse, text, self._most_items)
+        return read
+
+    async def dump(self, content: Any, numbers: int) -> bytes:
+        """As `json_codec.dump`, of a content with so many numbers."""
+        if numbers <= MANY:
+            return dump(content)
+        written: bytes = await self._run(4 * numbers, dump, content)
+        return written
+
+    def close(self) -> None:
+        """End the worker."""
+        if self._worker is not None:
+            self._worker.shutdown(wait=False, cancel_futures=True)
+            self._worker = None
+
+    async def _run(self, size: int, *job: Any) -> Any:
+        future = self._submit(*job)
+        self._bytes += size
+        begin = time.monotonic()
+
+        def done(_: "asyncio.Future[Any]") -> None:
+            now = time.monotonic()
+            self._seconds_per_byte, self._done = (now - max(begin, self._done)) / size, now
+            self._bytes -= size
+            self._freed.set()
+
+        future.add_done_callback(done)
+        try:
+            return await asyncio.shield(future)  # a job whose caller left is done all the same: its bytes are held
+        except BrokenProcessPool as lost:
+            raise CarouselError("the process that parses and writes large JSON was lost") from lost
+        finally:
+            del future  # its error holds this frame, and the frame the body
+
+    def _submit(self, *job: Any) -> "asyncio.Future[Any]":
+        loop = asyncio.get_running_loop()
+        if self._worker is not None:
+            try:
+                return loop.run_in_executor(self._worker, *job)
+            except BrokenProcessPool:
+                _log.error("the process that parses and writes large JSON was lost; another one is started")
+        self._worker = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_begin)
+        return loop.run_in_executor(self._worker, *job)
+
+
+def large(text: bytes) -> bool:
+    """Whether parsing takes so long that others would notice."""
+    return len(text) > LARGE and (len(text) > _PLAIN or text.find(b"{", 1) >= 0)
+
+
+def _begin() -> None:
+    """Prepare the worker: it ends with its parent and by no signal to the group, since the service decides when."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    os.nice(_NICE)
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a worker has a parent"
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
