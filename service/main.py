@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
@@ -30,10 +31,12 @@ from service.engine.sessions import Sessions
 from service.errors import CarouselError, InvalidRequest, MethodNotAllowed, NotFound
 from service.models.examiner import Examiner
 from service.models.fitness import Fitness
-from service.models.model import OnnxModel
+from service.models.model import Model, NoModel, OnnxModel
 from service.models.repository import Repository
 from service.settings import Settings
+from service.store.embedded.store import EmbeddedStore
 from service.store.memory import MemoryStore
+from service.store.store import Keeper
 
 _SWEEP_SECONDS, _SWEPT = 0.01, 200  # so a million sessions are looked at within a minute, and nobody feels it
 
@@ -43,12 +46,16 @@ _log = logging.getLogger("carousel.main")
 
 
 class Carousel:
-    """The service: `asgi`, `lane`, `streams` and `guard` are what a server runs, `drain` what it calls before it stops."""
+    """The service: `asgi`, `lane`, `streams` and `guard` are what a server runs.
+
+    It starts the `store` before, and calls `drain` before it stops.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         budget = Budget(each=settings.replay, most_bytes=settings.max_replay_bytes)
         self._sessions = Sessions(budget, most=settings.max_sessions, most_bytes=settings.max_session_bytes)
+        self.store = _store(settings, self._sessions)
         self._repository = Repository(settings.models, self._start_engine)
         self._pool = JsonPool(settings.max_queue_bytes, settings.max_queue_rows)
         self.streams = Streams(self._repository, self._sessions, settings, self._pool)
@@ -67,6 +74,7 @@ class Carousel:
     async def drain(self) -> None:
         """Refuse new work, answer what was accepted, close the streams; after `drain_seconds` refuse the rest."""
         self._draining = True
+        self.store.ends()
         self.streams.stop()  # before the gates close: a frame that is read is accepted
         for engine in self._repository.engines():
             engine.admission.closed = True
@@ -84,12 +92,21 @@ class Carousel:
     def _unready(self) -> str | None:
         return "shutting down" if self._draining else self._repository.unready()
 
-    def _start_engine(self, model: OnnxModel, fitness: Fitness, name: str, version: str) -> Engine:
-        bounds = Bounds(self._settings.max_queue_rows, self._settings.max_queue_bytes)
-        engine = Engine(model, fitness, self._sessions, MemoryStore(), bounds, name=name, version=version)
+    async def _start_engine(self, model: OnnxModel, fitness: Fitness, name: str, version: str) -> Engine:
+        engine = self._engine(model, fitness, name, version, digest=model.description.digest)
+        await self.store.recover(engine)
         engine.admission.closed = self._draining
         self._keep(asyncio.create_task(engine.run()))
         return engine
+
+    def _engine(self, model: Model, fitness: Fitness, name: str, version: str, **told: Any) -> Engine:
+        bounds = Bounds(self._settings.max_queue_rows, self._settings.max_queue_bytes)
+        return Engine(model, fitness, self._sessions, self.store, bounds, name=name, version=version, **told)
+
+    def _absent(self, name: str, version: str) -> Engine:
+        """An engine for stored sessions whose model is not there: they are told of, and can be deleted."""
+        fitness = Fitness(streamable=False, tolerance=0.0, min_batch=1, seconds_per_step=0.0)
+        return self._engine(NoModel(), fitness, name, version, refusal=self._repository.absence(name, version))
 
     @asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
@@ -100,10 +117,12 @@ class Carousel:
         for task in self._tasks:
             task.cancel()
         self._pool.close()
+        await self.store.close()
 
     async def _load(self) -> None:
         with closing(Examiner(batch=self._settings.batch, chunk=self._settings.chunk)) as examiner:
             await self._repository.load(examiner.load)
+        await self.store.recovered(self._absent)
 
     async def _sweep(self) -> None:
         while True:
@@ -113,6 +132,16 @@ class Carousel:
     def _keep(self, task: "asyncio.Task[None]") -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _store(settings: Settings, sessions: Sessions) -> Keeper:
+    if settings.store == "memory":
+        return MemoryStore()
+    path = settings.store_path or settings.models.resolve().with_name("sessions")
+    patience = settings.drain_seconds + 2 * _LAST_SECONDS
+    return EmbeddedStore(
+        path, sessions, sync=settings.store_sync, replay_seconds=settings.store_replay_seconds, patience=patience
+    )
 
 
 def _application(lifespan: object) -> FastAPI:

@@ -15,6 +15,7 @@ from service.api.connection import HttpConnection
 from service.api.socket import Socket
 from service.main import Carousel
 from service.settings import Settings
+from service.store.store import StoreRefusedError
 
 _GARBAGE = 50_000, 20, 20  # objects before a look for cycles, of which a call makes none: a step gains 3 %
 
@@ -77,4 +78,9 @@ def serve(settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=5,
     )
+    try:
+        carousel.store.start()
+    except StoreRefusedError as error:
+        _log.error("%s", error)
+        raise SystemExit(1) from error
     Server(config, carousel).run()

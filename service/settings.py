@@ -38,6 +38,10 @@ class Settings(BaseSettings):
     max_ttl_seconds: float = Field(default=7 * 86_400, gt=0, le=_LONGEST)
     replay: int = Field(default=4, ge=1, le=256)
     max_replay_bytes: int = Field(default=256 * 2**20, ge=1)
+    store: str = Field(default="memory", pattern="^(memory|embedded)$")
+    store_path: Path | None = None  # else `sessions` beside the folder of models
+    store_sync: bool = False  # answers wait until the disk has them
+    store_replay_seconds: float = Field(default=10, gt=0, le=3600)
     drain_seconds: float = Field(default=30, gt=0)
 
     @model_validator(mode="after")

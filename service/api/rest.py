@@ -1,6 +1,6 @@
 """Door one: JSON over REST, `/v1`. Each route decodes, calls the engine and encodes."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
@@ -83,13 +83,12 @@ class Rest:
 
     async def session(self, id: str) -> Response:
         """A session as it stands."""
-        return self._session(self._sessions.get(id))
+        return self._session(self._sessions.known(id))
 
     async def delete(self, id: str) -> Response:
         """Forget a session, once its accepted work is done."""
-        session = self._sessions.get(id)
-        engine, _ = self._of(session)
-        await engine.lifecycle.delete(session)
+        session = self._sessions.known(id)
+        await cast("Engine", session.home).lifecycle.delete(session)
         return Response(status_code=204)
 
     async def steps(self, request: Request, id: str) -> Response:
@@ -126,6 +125,7 @@ class Rest:
             return body.answer(await opened, 201)
         if self._sessions.opening(session):
             raise SessionExists(f"session {id!r} is being opened")
+        session = self._sessions.get(id)
         session.belongs(snapshot.model, snapshot.version)
         return body.answer(await engine.lifecycle.replace(session, snapshot.step, snapshot.state, self._told))
 

@@ -48,9 +48,12 @@ class Engine:
         *,
         name: str = "model",
         version: str = "1",
+        digest: str = "",
+        refusal: CarouselError | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.model, self.fitness, self.name, self.version = model, fitness, name, version
+        self.digest, self.refusal = digest, refusal  # of the model's file; why its sessions cannot be called
         self.table = Table(model.state_shapes)
         self.answers = Answers(self.table, model.outputs, sessions.budget)
         self.counters, self._clock = Counters(), clock

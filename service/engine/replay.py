@@ -1,7 +1,7 @@
 """The replay cache: kept answers, by which a retry after a lost answer is safe. Knows rows; not sessions or models."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,6 +53,15 @@ class Budget:
 
     def __repr__(self) -> str:
         return f"<Budget {self.bytes} of {self.most_bytes} B>"
+
+
+class LongAnswer(NamedTuple):
+    """A kept answer of several steps, as a store has it. `back` counts the answers of its session, the newest is 1."""
+
+    back: int
+    start: int
+    digest: tuple[int, int]
+    outputs: Array  # [T, K]
 
 
 class _Kept(NamedTuple):
@@ -113,17 +122,50 @@ class Answers:
             self._key[numbers % self._places * self._capacity + rows] = 0  # what lay there is older than what is kept
         told = zip(rows.tolist(), numbers.tolist(), starts.tolist(), digests.tolist(), outputs, strict=True)
         for row, number, start, (one, other), answer in told:
-            mine, size = self._long.get(row), answer.nbytes
-            if mine is None:
-                mine = self._long[row] = _Long()
-            mine[number] = _Kept(start, len(answer), (one, other), answer.copy(), size)
-            mine.size += size
-            self._budget.long[self, row, number] = None
-            self._budget.bytes += RECORD_BYTES + size
+            self._put(row, number, _Kept(start, len(answer), (one, other), answer.copy(), answer.nbytes))
             self._forget_older(row, number + 1)
         while self._budget.bytes > self._budget.most_bytes and self._budget.long:
             owner, *oldest = next(iter(self._budget.long))
             owner._drop(*oldest)
+
+    def record(self, rows: Index) -> tuple[NDArray[np.uint32], dict[int, list[LongAnswer]]]:
+        """What is kept of rows [N]: one-step answers as words [N, P, 4 + K], newest first; longer ones by place."""
+        numbers = self._table.answers[rows][:, None] - np.arange(1, self._places + 1)
+        there = (numbers >= 0) & (rows < self._capacity)[:, None]
+        at = np.where(there, numbers % max(1, self._places) * self._capacity + rows[:, None], 0)
+        words = np.concatenate([self._key[at].view(np.uint32), self._output[at].view(np.uint32)], axis=2)
+        words[~there] = 0
+        long: dict[int, list[LongAnswer]] = {}
+        for place, row in enumerate(rows.tolist() if self._long else ()):
+            if row in self._long:
+                count, kept = self._table.answers.item(row), self._long[row].items()
+                long[place] = [LongAnswer(count - n, one.start, one.digest, one.outputs) for n, one in kept]
+        return words, long
+
+    def restore(self, rows: Index, words: NDArray[np.uint32], long: Mapping[int, list[LongAnswer]]) -> None:
+        """Keep what `record` gave, as far as the budget allows now, for rows that have nothing."""
+        if self._capacity < self._table.capacity:
+            self._grow()
+        count = max(words.shape[1], self._budget.each)
+        self._table.answers[rows] = count
+        for back in range(1, min(words.shape[1], self._places) + 1):
+            at = (count - back) % self._places * self._capacity + rows
+            self._key[at] = np.ascontiguousarray(words[:, back - 1, :4]).view(np.uint64)
+            self._output[at] = words[:, back - 1, 4:].view(np.float32)
+        for place, answers in long.items():
+            for one in sorted(answers, key=lambda one: -one.back):
+                if one.back <= self._budget.each:
+                    kept = _Kept(one.start, len(one.outputs), one.digest, one.outputs, one.outputs.nbytes)
+                    self._put(rows.item(place), count - one.back, kept)
+
+    def _put(self, row: int, number: int, kept: _Kept) -> None:
+        mine = self._long.get(row)
+        if mine is None:
+            mine = self._long[row] = _Long()
+        mine[number] = kept
+        mine.size += kept.size
+        self._budget.long[self, row, number] = None
+        self._budget.bytes += RECORD_BYTES + kept.size
 
     def find(self, row: int, start: int, steps: int, digest: Digests) -> Array | None:
         """The kept outputs [T, K] of a call, if it is one of the newest of its row."""

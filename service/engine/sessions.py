@@ -7,13 +7,20 @@ import secrets
 import time
 from asyncio import Future
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from service.engine.replay import Answers, Budget
 from service.engine.table import Table
-from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound, StateMismatch
+from service.errors import (
+    CarouselError,
+    Overloaded,
+    SessionExists,
+    SessionExpired,
+    SessionNotFound,
+    StateMismatch,
+)
 from service.models.model import Index
 
 _ROWS = 2**32  # more than a table has
@@ -29,6 +36,7 @@ class Home(Protocol):
     version: str
     table: Table
     answers: Answers
+    refusal: CarouselError | None  # why its sessions cannot be called: its model is not there
 
 
 class Session(NamedTuple):
@@ -110,6 +118,8 @@ class Sessions:
         self.ending: dict[str, Future[None]] = {}  # their delete was accepted: not visible any more
         self._expired: OrderedDict[str, float] = OrderedDict()  # id → when even that is forgotten
         self._unswept: list[str] = []
+        self.recovering: Collection[str] = ()  # ids whose sessions a store has and the table has not yet
+        self.lapsed: Callable[[Session, float], None] = _unheard  # is told of a session that expires, and until when
         self._bytes = self._born = self._opened = self._deleted = self._lapsed = 0
 
     def __repr__(self) -> str:
@@ -121,11 +131,22 @@ class Sessions:
         Raises:
             SessionExpired: it was idle beyond its TTL.
             SessionNotFound: it never existed, was deleted, or is not open yet.
+            Overloaded: it is being recovered.
+            VersionNotFound, StateMismatch: its model is not there.
 
         """
+        session = self.known(id)
+        if session.home.refusal is not None:
+            raise session.home.refusal
+        return session
+
+    def known(self, id: str) -> Session:
+        """The live session of an id, also if its model is not there. Raises as `get` otherwise."""
         session = self.find(id)
         if session is not None and id not in self._opening and id not in self.ending:
             return session
+        if id in self.recovering:
+            raise _recovering(id)
         if session is None and self._expired.get(id, 0.0) > self._clock():
             raise SessionExpired(f"session {id!r} was idle beyond its TTL")
         raise SessionNotFound(f"no session {id!r}")
@@ -155,13 +176,18 @@ class Sessions:
 
         Raises:
             SessionExists: the id is taken.
-            Overloaded: there is no room, in number or bytes.
+            Overloaded: there is no room, in number or bytes; or it is being recovered.
 
         """
+        if id is not None and id in self.recovering:
+            raise _recovering(id)
         if id is not None and self.find(id) is not None:
             raise SessionExists(f"session {id!r} exists")
         if not self.room(1, home.table.row_bytes):
             raise Overloaded(f"the session table is full: {len(self._live)} sessions, {self._bytes} bytes")
+        return self._create(id, home, ttl)
+
+    def _create(self, id: str | None, home: Home, ttl: float) -> Session:
         if home not in self._homes:
             self._homes.append(home)
         self._born = self._born % _BIRTHS + 1
@@ -171,6 +197,20 @@ class Sessions:
         self._opening.add(session.id)
         self._bytes += home.table.row_bytes
         return session
+
+    def restore(self, id: str, home: Home, ttl: float, left: float) -> Session:
+        """A session that a store has, with seconds left to live, whatever the bounds; not visible until `restored`."""
+        session = self._create(id, home, ttl)
+        home.table.deadline[session.row] = self._clock() + left
+        return session
+
+    def restored(self, ids: Iterable[str]) -> None:
+        """Make sessions visible."""
+        self._opening.difference_update(ids)
+
+    def remember(self, id: str, left: float) -> None:
+        """Tell an id as expired for so many seconds."""
+        self._expired[id] = self._clock() + left
 
     def opening(self, session: Session) -> bool:
         """Whether it was created and is not visible yet."""
@@ -233,6 +273,7 @@ class Sessions:
     def _expire(self, session: Session) -> None:
         self._lapsed += 1
         forgotten = session.deadline + session.ttl
+        self.lapsed(session, forgotten)
         self._drop(session)
         self._expired[session.id] = forgotten
         while len(self._expired) > _REMEMBERED:
@@ -245,3 +286,11 @@ class Sessions:
         self._bytes -= session.home.table.row_bytes
         session.home.answers.forget(session.row)
         session.home.table.free(session.row)
+
+
+def _recovering(id: str) -> Overloaded:
+    return Overloaded(f"session {id!r} is being recovered")
+
+
+def _unheard(session: Session, until: float) -> None:
+    """Tell nobody."""

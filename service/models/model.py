@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -72,6 +73,17 @@ class Model(Protocol):
 
         Outputs behind a row's length are undefined.
         """
+
+
+class NoModel:
+    """Stands for a model that is not there. It is never run."""
+
+    features = outputs = 0
+    state_shapes: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+
+    def run(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State]:
+        """See Model.run."""
+        raise NotImplementedError
 
 
 class OnnxModel:

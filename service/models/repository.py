@@ -7,13 +7,13 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from service.engine.engine import Engine
-from service.errors import ModelNotFound, ModelUnusable, Overloaded, VersionNotFound
+from service.errors import ModelNotFound, ModelUnusable, Overloaded, StateMismatch, VersionNotFound
 from service.models import files
 from service.models.fitness import Fitness
 from service.models.model import OnnxModel
@@ -42,7 +42,7 @@ class Version:
 class Repository:
     """All versions found under a folder, by model and number."""
 
-    def __init__(self, folder: Path, start: Callable[[OnnxModel, Fitness, str, str], Engine]) -> None:
+    def __init__(self, folder: Path, start: Callable[[OnnxModel, Fitness, str, str], Awaitable[Engine]]) -> None:
         self._start = start
         self.models: dict[str, dict[str, Version]] = {}
         self._ready: dict[tuple[str, str | None], tuple[Engine, OnnxModel]] = {}  # None: the default version
@@ -74,7 +74,7 @@ class Repository:
         """Load one version → False if it is to be tried again with more time."""
         try:
             model, fitness = await asyncio.to_thread(load_file, one.path, share)
-            one.engine = self._start(model, fitness, one.model, one.version)
+            one.engine = await self._start(model, fitness, one.model, one.version)
         except TimeoutError as error:
             if share < 1:
                 _log.info("%s/%s takes long: it is tried again after the others", one.model, one.version)
@@ -130,6 +130,15 @@ class Repository:
     def engines(self) -> list[Engine]:
         """The engines of all ready versions."""
         return [one.engine for one in self.versions() if one.engine is not None]
+
+    def absence(self, model: str, version: str) -> StateMismatch | VersionNotFound:
+        """Why sessions of a version cannot be called that no engine took."""
+        if (model, version) in self._ready:
+            return StateMismatch(f"the session belongs to another file than the one of {model}/{version} now")
+        one = self.models.get(model, {}).get(version)
+        return VersionNotFound(
+            f"the session's model {model}/{version} is not served: {one.reason if one else 'not found'}"
+        )
 
     def _missing(self, model: str, version: str | None) -> ModelNotFound | VersionNotFound | Overloaded:
         if model not in self.models:

@@ -1,6 +1,7 @@
 """The store that keeps nothing: sessions live in the engines' tables alone, and end with the process."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from service.store.store import Change, Home
 
@@ -10,3 +11,18 @@ class MemoryStore:
 
     def commit(self, home: Home, changes: Sequence[Change]) -> None:
         """See Store."""
+
+    def start(self) -> None:
+        """See Keeper."""
+
+    async def recover(self, home: Any) -> None:
+        """See Keeper."""
+
+    async def recovered(self, absent: Callable[[str, str], Any]) -> None:
+        """See Keeper."""
+
+    def ends(self) -> None:
+        """See Keeper."""
+
+    async def close(self) -> None:
+        """See Keeper."""

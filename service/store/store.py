@@ -1,8 +1,8 @@
 """The Store protocol, and the changes of sessions that a store makes durable before they are answered."""
 
 from asyncio import Future
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from service.errors import CarouselError
 from service.models.model import Array, Index, State
@@ -67,3 +67,34 @@ class Store(Protocol):
             StoreUnavailable: none of them is written.
 
         """
+
+
+class Keeper(Store, Protocol):
+    """A store with its life cycle: what the composition root starts, asks for sessions and closes."""
+
+    def start(self) -> None:
+        """Open the store and read what it has. Blocks.
+
+        Raises:
+            StoreRefusedError: it is in use, or cannot be read.
+
+        """
+
+    async def recover(self, home: Any) -> None:
+        """Give the stored sessions of an engine back to it, before it is served."""
+
+    async def recovered(self, absent: Callable[[str, str], Any]) -> None:
+        """All engines have been started: begin to work in the background.
+
+        Sessions that found no engine get one from `absent`, which is told model and version.
+        """
+
+    def ends(self) -> None:
+        """Tell a successor that waits for the store that this process drains."""
+
+    async def close(self) -> None:
+        """Write what is left to write, and give the store up."""
+
+
+class StoreRefusedError(Exception):
+    """The store cannot be used; the message says why and what to do."""

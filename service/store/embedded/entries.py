@@ -1,0 +1,217 @@
+"""Journal entries as bytes: one for each commit, with the calls as they came.
+
+Layout, little-endian: head | body | tail. Head and tail are the same bytes behind their marks (HEAD | numbers of the
+sessions | checksum), so that damage to one place leaves the sessions known that it concerns. Pure.
+"""
+
+import math
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from xxhash import xxh3_64_digest, xxh3_64_intdigest
+
+from service.models.model import Array, Index, State
+
+Buffer: TypeAlias = bytes | memoryview
+Numbers: TypeAlias = NDArray[np.uint64]  # of sessions: none is ever used twice
+
+ADVANCED, OPENED, REPLACED, DELETED, EXPIRED, TOUCHED = range(1, 7)
+FORMAT = 1
+_BEGIN, _END = b"CRSe", b"eSRC"
+# format, rows, bytes of the body, the stamp, checksum of the body
+_HEAD = struct.Struct("<HxxIQQdd8sQ")
+# kind, rows, 1 + numbers of a state (0: none), time steps, features, outputs, bytes of the rest
+_CHANGE = struct.Struct("<BxxxIIQIII")
+_SEAL = 8
+
+
+class Written(NamedTuple):
+    """A change as it stands in an entry: n rows."""
+
+    kind: int
+    numbers: Numbers  # [n]
+    starts: Index  # [n]; of OPENED and REPLACED the step
+    lengths: Index  # [n]
+    inputs: Array  # [ΣT, F]
+    outputs: Array  # [ΣT, K]; no columns: only the inputs are there
+    state: Array | None  # [n, numbers of a state]
+    rest: Mapping[str, Any]  # of OPENED: what the session is
+
+
+class Stamp(NamedTuple):
+    """Where and when an entry was written, and for which file."""
+
+    position: int  # in the order of all entries
+    seconds: float  # on the store's own clock: see Clock
+    wall: float  # seconds on the system's clock
+    model: bytes  # the first 8 bytes of the digest of the model's file
+
+
+class Entry(NamedTuple):
+    """One commit. `body` is None where it is damaged: then only the sessions are known."""
+
+    stamp: Stamp
+    numbers: Numbers  # of all changes, one behind the other
+    body: Buffer | None
+
+    def changes(self) -> Iterator[Written]:
+        """What was committed, in order."""
+        assert self.body is not None
+        at = first = 0
+        while at < len(self.body):
+            change, size = _read_change(self.body, at, self.numbers[first:])
+            yield change
+            at, first = at + size, first + len(change.numbers)
+
+
+def width_of(shapes: Mapping[str, Sequence[int]]) -> int:
+    """Numbers of a state."""
+    return sum(math.prod(shape) for shape in shapes.values())
+
+
+def flat(state: State, count: int) -> Array:
+    """States [n, …] as one row of numbers each."""
+    parts = [array.reshape(count, -1) for array in state.values()]
+    return parts[0] if len(parts) == 1 else np.concatenate([np.empty((count, 0), np.float32), *parts], axis=1)
+
+
+def shaped(numbers: Array, shapes: Mapping[str, Sequence[int]]) -> State:
+    """The states [n, …] that `flat` made one row of numbers each."""
+    state, first = {}, 0
+    for name, shape in shapes.items():
+        size = math.prod(shape)
+        state[name] = np.ascontiguousarray(numbers[:, first : first + size], np.float32).reshape(-1, *shape)
+        first += size
+    return state
+
+
+def change(
+    kind: int,
+    rows: int,
+    *,
+    starts: Index | None = None,
+    lengths: Index | None = None,
+    inputs: Array | None = None,
+    outputs: Array | None = None,
+    state: Array | None = None,
+    rest: bytes = b"",
+) -> list[Buffer]:
+    """The bytes of a change of so many rows; see Written."""
+    steps, features = inputs.shape if inputs is not None else (0, 0)
+    width = outputs.shape[1] if outputs is not None else 0
+    numbers = 0 if state is None else 1 + state.shape[1]
+    parts: list[Buffer] = [_CHANGE.pack(kind, rows, numbers, steps, features, width, len(rest))]
+    if starts is not None:
+        parts.append(starts.tobytes())
+    if lengths is not None and steps != rows:
+        parts.append(lengths.tobytes())
+    for array in (inputs, outputs, state):
+        if array is not None and array.size:
+            parts.append(np.ascontiguousarray(array).data.cast("B"))
+    if rest:
+        parts.append(rest)
+    return parts
+
+
+def part(one: Written, place: int) -> list[Buffer]:
+    """The bytes of one row of steps."""
+    end = int(one.lengths[: place + 1].sum())
+    steps = slice(end - one.lengths.item(place), end)
+    return change(
+        one.kind,
+        1,
+        starts=one.starts[[place]],
+        lengths=one.lengths[[place]],
+        inputs=one.inputs[steps],
+        outputs=one.outputs[steps],
+        state=None if one.state is None else one.state[[place]],
+    )
+
+
+def entry(body: list[Buffer], numbers: bytes, stamp: Stamp, key: int) -> list[Buffer]:
+    """The bytes of an entry with this body. The checksums are keyed: no client knows what an entry looks like."""
+    joined = body[0] if len(body) == 1 else b"".join(body)
+    head = _HEAD.pack(FORMAT, len(numbers) // 8, len(joined), *stamp, xxh3_64_intdigest(joined, key)) + numbers
+    head += xxh3_64_digest(head, key)
+    return [_BEGIN + head, joined, _END + head]
+
+
+def read(content: memoryview, key: int) -> Iterator[Entry | range]:
+    """The entries in order; a range is a place that holds none: it is damaged, or the last is torn."""
+    at = 0
+    while at < len(content):
+        found = _head(content, at, _BEGIN, key)
+        if found is not None:
+            end = at + 2 * found[1] + found[2]
+            body = content[at + found[1] : end - found[1]]
+            if end <= len(content):
+                intact = xxh3_64_intdigest(body, key) == found[3]
+                yield found[0]._replace(body=body if intact else None)
+                at = end
+                continue
+        after = _next(content, at + 1, key)
+        if after is None:
+            yield range(at, len(content))
+            return
+        place, mark = after
+        tail = _head(content, place, mark, key)
+        assert tail is not None
+        if mark == _END:  # of an entry whose head is damaged
+            yield tail[0]
+            place += tail[1]
+        else:
+            yield range(at, place)
+        at = place
+
+
+def _head(content: memoryview, at: int, mark: bytes, key: int) -> tuple[Entry, int, int, int] | None:
+    """The entry whose head, or tail, stands at a place: with bytes of it and of the body, and the body's checksum."""
+    begin = at + len(mark)
+    if content[at:begin] != mark or len(content) < begin + _HEAD.size:
+        return None
+    told, rows, size, position, seconds, wall, model, seal = _HEAD.unpack_from(content, begin)
+    end = begin + _HEAD.size + 8 * rows
+    if told != FORMAT or len(content) < end + _SEAL:
+        return None
+    if xxh3_64_digest(content[begin:end], key) != content[end : end + _SEAL]:
+        return None
+    numbers = np.frombuffer(content, np.uint64, rows, begin + _HEAD.size)
+    return Entry(Stamp(position, seconds, wall, model), numbers, None), end + _SEAL - at, size, seal
+
+
+def _next(content: memoryview, start: int, key: int) -> tuple[int, bytes] | None:
+    """The next place where a head or tail stands."""
+    rest, at = bytes(content[start:]), 0
+    while True:
+        places = [(place, mark) for mark in (_BEGIN, _END) if (place := rest.find(mark, at)) >= 0]
+        if not places:
+            return None
+        at, mark = min(places)
+        if _head(content, start + at, mark, key) is not None:
+            return start + at, mark
+        at += 1
+
+
+def _read_change(body: Buffer, at: int, numbers: Numbers) -> tuple[Written, int]:
+    kind, rows, numbers_of_state, steps, features, width, rest = _CHANGE.unpack_from(body, at)
+    begin, at = at, at + _CHANGE.size
+
+    def array(type_: Any, count: int) -> NDArray[Any]:
+        nonlocal at
+        found = np.frombuffer(body, type_, count, at)
+        at += found.nbytes
+        return found
+
+    with_step = kind in (ADVANCED, OPENED, REPLACED)
+    starts = array(np.int64, rows) if with_step else np.zeros(rows, np.int64)
+    lengths = array(np.int64, rows) if kind == ADVANCED and steps != rows else np.ones(rows, np.int64)
+    inputs = array(np.float32, steps * features).reshape(steps, features)
+    outputs = array(np.float32, steps * width).reshape(steps, width)
+    size = numbers_of_state - 1
+    state = array(np.float32, rows * size).reshape(rows, size) if numbers_of_state else None
+    told = orjson.loads(bytes(body[at : at + rest])) if rest else {}
+    return Written(kind, numbers[:rows], starts, lengths, inputs, outputs, state, told), at + rest - begin

@@ -1,0 +1,213 @@
+"""The journal: files of entries, appended to before anything is answered, and dropped when records are behind them.
+
+It knows files and their faults; not what entries say.
+"""
+
+import asyncio
+import logging
+import os
+import struct
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from xxhash import xxh3_64_digest
+
+from service.errors import CarouselError, CommitUnknown, StoreUnavailable
+from service.store.embedded.entries import Buffer
+from service.store.store import Conflicts
+
+_HEAD = struct.Struct("<8sI16sQ")  # mark, format, store, position of its first entry
+_MARK, _FORMAT = b"CRSLJRNL", 1
+HEAD = _HEAD.size + 8  # with its checksum
+_INLINE = 2**18  # bytes; a write of so many takes 0.1 ms, the hop to the thread 0.06 to 0.2
+_BUFFERS = 512  # of one system call
+_NONE: Conflicts = {}
+
+_log = logging.getLogger("carousel.store")
+
+
+class Journal:
+    """Appends in order. Invariant: a file holds whole entries up to `_end`; what failed is cut off.
+
+    What is small is written on the loop, into the page cache. With `sync`, or behind something large, a thread writes
+    all that has come since, and makes it durable once.
+    """
+
+    def __init__(self, folder: Path, store: bytes, position: int, *, sync: bool) -> None:
+        self._folder, self._store, self._sync = folder, store, sync
+        self._position = position  # of the last entry
+        self._failing = False
+        self._file: _File | None = None
+        self._waiting: deque[tuple[Sequence[Buffer], asyncio.Future[Conflicts]]] = deque()
+        self._writing: asyncio.Future[None] | None = None
+        self._thread = ThreadPoolExecutor(1, "journal")
+
+    def next(self) -> int:
+        """The position of the next entry."""
+        self._position += 1
+        return self._position
+
+    def append(self, buffers: Sequence[Buffer]) -> "asyncio.Future[Conflicts] | None":
+        """Write an entry; None: it is written.
+
+        Raises, or the future raises:
+            StoreUnavailable: it is not written.
+            CommitUnknown: nobody knows.
+
+        """
+        if self._writing is None and not self._sync and sum(map(len, buffers)) <= _INLINE:
+            self._put(buffers)
+            return None
+        answer: asyncio.Future[Conflicts] = asyncio.get_running_loop().create_future()
+        self._waiting.append((buffers, answer))
+        self._go_on()
+        return answer
+
+    def rotate(self) -> Path | None:
+        """Let entries from now on go to another file → the one that has those until now."""
+        file, self._file = self._file, None
+        return None if file is None else file.path
+
+    async def settled(self) -> None:
+        """Return when what was appended before is written, or failed."""
+        while self._writing is not None:
+            await asyncio.wait([self._writing])
+
+    def flush(self) -> None:
+        """Make durable what is written so far. For a thread."""
+        if (file := self._file) is not None:
+            file.sync()
+
+    async def close(self) -> None:
+        """Write what waits."""
+        await self.settled()
+        self._thread.shutdown()
+        self._file = None
+
+    def _open(self) -> "_File":
+        if self._file is None or self._file.broken:
+            head = _HEAD.pack(_MARK, _FORMAT, self._store, self._position)
+            path = self._folder / f"{self._position:016x}.journal"
+            self._file = _File(path, head + xxh3_64_digest(head))
+        return self._file
+
+    def _go_on(self) -> None:
+        if self._writing is not None or not self._waiting:
+            return
+        batch = list(self._waiting)
+        self._waiting.clear()
+        self._writing = asyncio.get_running_loop().run_in_executor(self._thread, self._write, batch)
+        self._writing.add_done_callback(lambda done: self._written(batch, done.exception()))
+
+    def _write(self, batch: Sequence[tuple[Sequence[Buffer], object]]) -> None:
+        self._put([buffer for buffers, _ in batch for buffer in buffers])
+
+    def _put(self, buffers: Sequence[Buffer]) -> None:
+        try:
+            self._open().write(buffers, sync=self._sync)
+        except CarouselError as error:
+            if not self._failing:
+                _log.error("%s", error)
+            self._failing = True
+            raise
+        if self._failing:
+            _log.warning("the session store can be written again")
+        self._failing = False
+
+    def _written(
+        self, batch: Sequence[tuple[object, "asyncio.Future[Conflicts]"]], error: BaseException | None
+    ) -> None:
+        self._writing = None
+        for _, answer in batch:
+            if error is None:
+                answer.set_result(_NONE)
+            else:
+                answer.set_exception(error)
+        self._go_on()
+
+
+class _File:
+    """One file of the journal. Invariant: what lies before `_end` is whole entries; a broken one is not written."""
+
+    def __init__(self, path: Path, head: bytes) -> None:
+        self.broken, self._end, self._dirty, self._named = False, 0, False, False
+        self.path = path
+        try:
+            self._number = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _unavailable(error) from error
+        try:
+            self.write([head])
+        except StoreUnavailable:
+            path.unlink()
+            raise
+
+    def __del__(self) -> None:
+        if hasattr(self, "_number"):
+            os.close(self._number)
+
+    def write(self, buffers: Sequence[Buffer], *, sync: bool = False) -> None:
+        """Append all of it, or nothing."""
+        size = sum(map(len, buffers))
+        try:
+            for first in range(0, len(buffers), _BUFFERS):
+                self._append(buffers[first : first + _BUFFERS])
+            self._dirty = True
+            if sync:
+                self.broken = True  # after a failed sync nobody knows what of the file is on the disk
+                self.sync()
+                self.broken = False
+        except OSError as error:
+            self._cut(error)
+            raise _unavailable(error) from error
+        self._end += size
+
+    def sync(self) -> None:
+        """Make durable what is written, and the name of the file."""
+        if self._dirty:
+            self._dirty = False
+            os.fdatasync(self._number)
+        if not self._named:
+            self._named = True
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            os.fsync(folder)
+            os.close(folder)
+
+    def _append(self, buffers: Sequence[Buffer]) -> None:
+        written = os.writev(self._number, buffers)
+        if written == sum(map(len, buffers)):
+            return
+        rest = memoryview(b"".join(buffers))
+        while written < len(rest):
+            written += os.write(self._number, rest[written:])
+
+    def _cut(self, cause: OSError) -> None:
+        """Cut off what was written in part."""
+        try:
+            os.ftruncate(self._number, self._end)
+        except OSError as error:
+            self.broken = True
+            raise CommitUnknown(f"{self.path.name}: {cause.strerror}; it cannot be cut: {error.strerror}") from error
+
+
+def files(folder: Path) -> list[Path]:
+    """The files of a journal in order."""
+    return sorted(folder.glob("*.journal"))
+
+
+def belongs(content: bytes | memoryview, store: bytes) -> str | None:
+    """Why the content of a file is no journal of this store; None: it is one."""
+    if len(content) < HEAD or bytes(content[: len(_MARK)]) != _MARK:
+        return "it is no journal"
+    _, told, owner, _ = _HEAD.unpack_from(content)
+    if xxh3_64_digest(content[: _HEAD.size]) != content[_HEAD.size : HEAD]:
+        return "its head is damaged"
+    if told != _FORMAT:
+        return f"it has format {told}, not {_FORMAT}"
+    return None if owner == store else "it is of another store"
+
+
+def _unavailable(error: OSError) -> StoreUnavailable:
+    return StoreUnavailable(f"the session store cannot be written: {error.strerror}")

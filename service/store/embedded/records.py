@@ -1,0 +1,169 @@
+"""Records of sessions, one value each in an LMDB environment, and what tells that they are whole. Knows no engines.
+
+LMDB commits with fsync: a record is there or not, after power loss too. It has one writer, a thread of its own.
+"""
+
+import secrets
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import lmdb
+from xxhash import xxh3_64_digest
+
+from service.store.store import StoreRefusedError
+
+_FORMAT = 1
+_MARK = b"CRSs"
+# mark, format, owner, epoch, position, step, deadline, TTL, bytes of: tenant, id, kind, numbers, long answers, tail
+_HEAD = struct.Struct("<4sHxx16sQQQddHHIIII")
+_SEAL = 8
+_NOBODY = bytes(16)  # the owner of all records while a store has one worker
+_LARGEST = 2**40  # bytes of the environment: of addresses, not of the disk
+_ID = struct.Struct(">Q")
+_ALIVE = struct.Struct("<dd")
+
+
+class Record(NamedTuple):
+    """One session as it stood behind the entry at `position`."""
+
+    number: int
+    id: str
+    position: int
+    step: int
+    deadline: float  # seconds on the store's own clock
+    ttl: float
+    kind: bytes  # see Kind; equal for all sessions of an engine
+    numbers: bytes | memoryview  # state, keys and outputs of kept one-step answers; see Answers.record
+    long: bytes = b""  # longer kept answers; see pack_long
+    tail: bytes = b""  # entries behind `position` that could not be run, as their model was not there
+
+    def encode(self) -> bytes:
+        """The bytes that `decode` reads. The tenant is empty, the owner and its epoch are 0."""
+        id = self.id.encode()
+        parts = (b"", id, self.kind, self.numbers, self.long, self.tail)
+        stands = self.position, self.step, self.deadline, self.ttl
+        head = _HEAD.pack(_MARK, _FORMAT, _NOBODY, 0, *stands, *map(len, parts))
+        content = b"".join((_ID.pack(self.number), head, *parts))
+        return content[_ID.size :] + xxh3_64_digest(content)
+
+
+def decode(number: int, value: memoryview) -> Record:
+    """Read what `encode` wrote under that number.
+
+    Raises:
+        ValueError: it is damaged, or of another format.
+
+    """
+    content, seal = value[:-_SEAL], value[-_SEAL:]
+    if len(value) < _HEAD.size + _SEAL or xxh3_64_digest(_ID.pack(number) + content) != seal:
+        raise ValueError("it is damaged")
+    mark, told, _, _, position, step, deadline, ttl, *sizes = _HEAD.unpack_from(content)
+    if (mark, told) != (_MARK, _FORMAT):
+        raise ValueError(f"it has format {told}, not {_FORMAT}")
+    parts, at = [], _HEAD.size
+    for size in sizes:
+        parts.append(content[at : at + size])
+        at += size
+    _, id, kind, numbers, long, tail = parts
+    return Record(
+        number, str(id, "utf-8"), position, step, deadline, ttl, bytes(kind), numbers, bytes(long), bytes(tail)
+    )
+
+
+class Ended(NamedTuple):
+    """A session that is no more. `until`: its id is told as expired until then; 0: never."""
+
+    number: int
+    id: str
+    until: float
+
+
+class Records:
+    """The environment: `records` by number, `ids` → number, `ended` id → when it is forgotten, `about` the store."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            self._env = lmdb.open(str(folder / "records"), map_size=_LARGEST, max_dbs=8, lock=False, mode=0o600)
+            self._records, self._ids, self._ended, self._about = (
+                self._env.open_db(name) for name in (b"records", b"ids", b"ended", b"about")
+            )
+            self.epoch, self.store, self.alive = self._begin()
+        except lmdb.Error as error:
+            raise StoreRefusedError(f"{folder / 'records'} cannot be read: {error} (docs/durability.md)") from error
+
+    def _begin(self) -> tuple[int, bytes, tuple[float, float] | None]:
+        """Count this start → its number, the store's own random one, and when it was last seen alive."""
+        with self._env.begin(write=True, db=self._about) as txn:
+            told = txn.get(b"format", str(_FORMAT).encode())
+            if told != str(_FORMAT).encode():
+                raise StoreRefusedError(f"the store has format {told.decode()}, not {_FORMAT}")
+            txn.put(b"format", told)
+            store = txn.get(b"store") or secrets.token_bytes(16)
+            txn.put(b"store", store)
+            epoch = int(txn.get(b"epoch", b"0")) + 1
+            txn.put(b"epoch", str(epoch).encode())
+            alive = txn.get(b"alive")
+            return epoch, store, None if alive is None else _ALIVE.unpack(alive)
+
+    def snapshot(self) -> lmdb.Transaction:
+        """A view of what is there now; values are read where they lie, while it is open."""
+        return self._env.begin(buffers=True)
+
+    def all(self, txn: lmdb.Transaction) -> Iterator[tuple[int, memoryview]]:
+        """Numbers and values of all records."""
+        with txn.cursor(self._records) as cursor:
+            for key, value in cursor:
+                yield _ID.unpack(key)[0], memoryview(value)
+
+    def ids(self, txn: lmdb.Transaction) -> dict[int, str]:
+        """Ids by number."""
+        with txn.cursor(self._ids) as cursor:
+            return {_ID.unpack(number)[0]: _id(key) for key, number in cursor}
+
+    def ended(self, txn: lmdb.Transaction) -> dict[str, float]:
+        """Expired ids, and when they are forgotten."""
+        with txn.cursor(self._ended) as cursor:
+            return {_id(key): struct.unpack("<d", until)[0] for key, until in cursor}
+
+    def put(self, records: Iterable[Record], fresh: Sequence[tuple[str, int]]) -> None:
+        """Write records, all or none; `fresh` are those that are written for the first time."""
+        with self._env.begin(write=True) as txn:
+            with txn.cursor(self._records) as cursor:
+                cursor.putmulti([(_ID.pack(record.number), record.encode()) for record in records])
+            for id, number in fresh:
+                txn.put(_key(id), _ID.pack(number), db=self._ids)
+                txn.delete(_key(id), db=self._ended)
+
+    def end(self, ended: Iterable[Ended], alive: tuple[float, float]) -> None:
+        """Delete records of sessions that are no more, and remember how late it is."""
+        with self._env.begin(write=True) as txn:
+            for number, id, until in ended:
+                txn.delete(_ID.pack(number), db=self._records)
+                taken = txn.get(_key(id), db=self._ids)
+                if taken == _ID.pack(number):
+                    txn.delete(_key(id), db=self._ids)
+                if until and taken in (None, _ID.pack(number)):
+                    txn.put(_key(id), struct.pack("<d", until), db=self._ended)
+            txn.put(b"alive", _ALIVE.pack(*alive), db=self._about)
+
+    def tidy(self, now: float) -> None:
+        """Forget expired ids whose time is over."""
+        with self._env.begin(write=True) as txn:
+            for id, until in self.ended(txn).items():
+                if until <= now:
+                    txn.delete(_key(id), db=self._ended)
+
+    def close(self) -> None:
+        """Give the environment up."""
+        self._env.close()
+
+
+def _key(id: str) -> bytes:
+    """The key of an id: tenant, 0, id. There are no tenants yet."""
+    return b"\0" + id.encode()
+
+
+def _id(key: bytes | memoryview) -> str:
+    return str(key, "utf-8").partition("\0")[2]

@@ -1,0 +1,222 @@
+"""What a store has when a process starts: records, and the journal behind them, run again through the models.
+
+It knows records, entries and models; not engines or the loop.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine.replay import Digester
+from service.models.fitness import Fitness
+from service.models.model import Array, Index, Model
+from service.store.embedded import entries, journal
+from service.store.embedded.book import Kind
+from service.store.embedded.entries import Buffer, Entry, Written, width_of
+from service.store.embedded.records import Ended, Record, Records, decode
+from service.store.embedded.rerun import Call, Calls, Kept
+
+_log = logging.getLogger("carousel.store")
+
+
+class Replayed(NamedTuple):
+    """Sessions as they stood: N of one file."""
+
+    records: list[Record]  # their state and step are what the journal begins with
+    steps: Index  # [N]
+    state: Array  # [N, numbers of a state]
+    deadlines: list[float]  # [N]
+    behind: NDArray[np.bool_]  # [N] the record in the store is not what is here
+    stored: NDArray[np.bool_]  # [N] there is a record
+    replayed: int  # time steps that were run
+    kept: list[Kept]  # in the order of the calls
+
+
+class Recovery:
+    """Reads a store once. `records` are the sessions by number, `calls` those behind them by the model's digest."""
+
+    def __init__(self, records: Records, folder: Path) -> None:
+        self.records: dict[int, Record] = {}
+        self.calls: dict[bytes, list[Call]] = defaultdict(list)
+        self.ended: list[Ended] = []  # expired, or harmed: to be told to the records
+        self.damaged: list[Path] = []  # files of the journal that have to be kept
+        self.position, self.alive = 0, records.alive
+        self._touched: dict[int, float] = {}
+        self._key = int.from_bytes(records.store[:8], "little")
+        self._txn = records.snapshot()
+        self._ids = records.ids(self._txn)
+        self.remembered = records.ended(self._txn)
+        self._read_records(records)
+        self.stored = {number: record.position for number, record in self.records.items()}
+        for record in list(self.records.values()):
+            if record.tail:
+                self._read_entries(memoryview(record.tail), f"the record of session {record.id!r}")
+        for path in journal.files(folder):
+            self._read_file(path, records.store)
+
+    def close(self) -> None:
+        """Let go of what was read."""
+        self.records, self.calls = {}, {}
+        self._txn.abort()
+
+    def kinds(self) -> dict[bytes, list[Record]]:
+        """All sessions by their kind."""
+        kinds: dict[bytes, list[Record]] = defaultdict(list)
+        for _, record in sorted(self.records.items()):
+            kinds[record.kind].append(record)
+        return kinds
+
+    def expire(self, now: float) -> None:
+        """Forget sessions that were idle beyond their TTL."""
+        late = {number: ends for number, record in self.records.items() if (ends := self.deadline(record)) <= now}
+        if not late:
+            return
+        for calls in self.calls.values():
+            for _, seconds, one in calls:
+                for number in late.keys() & set(one.numbers.tolist()):
+                    late[number] = max(late[number], seconds + self.records[number].ttl)
+        for number, deadline in late.items():
+            if deadline <= now:
+                record = self.records.pop(number)
+                self.ended.append(Ended(number, record.id, deadline + record.ttl))
+
+    def deadline(self, record: Record) -> float:
+        """When a session expires, but for calls behind it."""
+        return max(record.deadline, self._touched.get(record.number, 0.0) + record.ttl)
+
+    def refuse(self, number: int, why: str) -> None:
+        """Give a session up: it is damaged."""
+        if record := self.records.pop(number, None):
+            _log.error("session %r is refused: %s", record.id, why)
+            self.ended.append(Ended(number, record.id, 0.0))
+
+    def _read_records(self, records: Records) -> None:
+        for number, value in records.all(self._txn):
+            try:
+                self.records[number] = decode(number, value)
+            except (ValueError, UnicodeDecodeError) as error:
+                id = self._ids.get(number, "")
+                _log.error("the record of session %r (number %d) is refused: %s", id, number, error)
+                self.ended.append(Ended(number, id, 0.0))
+
+    def _read_file(self, path: Path, store: bytes) -> None:
+        with path.open("rb") as file:
+            content = memoryview(mmap(file.fileno(), 0, access=ACCESS_READ) if path.stat().st_size else b"")
+        if reason := journal.belongs(content, store):
+            _log.error("%s is refused: %s", path.name, reason)
+            self.damaged.append(path)
+        elif not self._read_entries(content[journal.HEAD :], path.name):
+            self.damaged.append(path)
+
+    def _read_entries(self, content: memoryview, name: str) -> bool:
+        """Take entries → whether all of them were whole."""
+        whole = True
+        for found in entries.read(content, self._key):
+            if isinstance(found, range):
+                torn = found.stop == len(content)
+                _log.log(
+                    logging.WARNING if torn else logging.ERROR,
+                    "%s: bytes %d to %d %s",
+                    name,
+                    found.start,
+                    found.stop,
+                    "are a torn end, and are cut" if torn else "are damaged; sessions that miss them are refused",
+                )
+                whole = whole and torn
+                continue
+            self.position = max(self.position, found.stamp.position)
+            self.alive = max(self.alive or (0.0, 0.0), (found.stamp.seconds, found.stamp.wall))
+            if found.body is None:
+                whole = False
+                _log.error("%s: entry %x is damaged", name, found.stamp.position)
+                for number in found.numbers.tolist():
+                    self.refuse(number, f"entry {found.stamp.position:x} of {name} is damaged")
+            else:
+                self._take(found)
+        return whole
+
+    def _take(self, entry: Entry) -> None:
+        position, seconds, _, model = entry.stamp
+        for one in entry.changes():
+            if one.kind == entries.ADVANCED:
+                self.calls[model].append(Call(position, seconds, one))
+                continue
+            for number in one.numbers.tolist():
+                self._change(number, position, seconds, one)
+
+    def _change(self, number: int, position: int, seconds: float, one: Written) -> None:
+        record = self.records.get(number)
+        if one.kind == entries.OPENED:
+            if record is None:
+                kind, state = Kind(**one.rest["kind"]), one.state
+                if state is None:
+                    state = np.zeros((1, width_of(kind.shapes)), np.float32)
+                id, ttl, step = one.rest["id"], one.rest["ttl"], one.starts.item(0)
+                fresh = Record(number, id, position, step, seconds + ttl, ttl, kind.encode(), state.tobytes())
+                self.records[number] = fresh
+        elif record is None or position <= record.position:
+            return
+        elif one.kind == entries.TOUCHED:
+            self._touched[number] = seconds
+        elif one.kind == entries.REPLACED:
+            assert one.state is not None
+            step, deadline = one.starts.item(0), seconds + record.ttl
+            self.records[number] = Record(
+                number, record.id, position, step, deadline, record.ttl, record.kind, one.state.tobytes()
+            )
+        else:
+            del self.records[number]
+            if one.kind == entries.EXPIRED:
+                self.ended.append(Ended(number, record.id, float(one.rest["until"])))
+            else:
+                self.ended.append(Ended(number, record.id, 0.0))
+
+    # Behind the records.
+
+    def tails(self, records: Iterable[Record], model: bytes) -> Iterator[Record]:
+        """Records with the entries behind them, of sessions whose model is not there."""
+        wanted = {record.number: record for record in records}
+        tails: dict[int, list[Buffer]] = defaultdict(list)
+        for position, seconds, one in self.calls.get(model, ()):
+            for place, number in enumerate(one.numbers.tolist()):
+                if number in wanted and position > wanted[number].position:
+                    stamp = entries.Stamp(position, seconds, 0.0, model)
+                    tails[number] += entries.entry(
+                        entries.part(one, place), one.numbers[[place]].tobytes(), stamp, self._key
+                    )
+        for number, record in wanted.items():
+            if tails[number] or number not in self.stored or record.position != self.stored[number]:
+                yield record._replace(tail=b"".join(tails[number]), deadline=self.deadline(record))
+
+    def replay(self, records: list[Record], model: bytes, network: Model, fitness: Fitness, *, each: int) -> Replayed:
+        """Run the calls behind records of one file; `each` is how many answers are kept. Blocks."""
+        calls = Calls(self.calls.get(model, []), records)
+        steps = np.array([record.step for record in records], np.int64)
+        gaps = calls.gaps(steps)
+        if len(gaps):
+            for place in gaps.tolist():
+                self.refuse(records[place].number, "entries of it are missing in the journal")
+            whole = [record for record in records if record.number in self.records]
+            return self.replay(whole, model, network, fitness, each=each)
+        width = width_of(network.state_shapes)
+        state = np.array([np.frombuffer(record.numbers, np.float32, width) for record in records]).reshape(
+            len(records), width
+        )
+        deadlines = [self.deadline(record) for record in records]
+        for place, seconds in calls.last_seconds().items():
+            deadlines[place] = max(deadlines[place], seconds + records[place].ttl)
+        outputs = calls.answered(state) if calls.stated else calls.run(network, fitness, state)
+        behind = np.array([self._behind(record) for record in records], bool) | (calls.counts > 0)
+        stored = np.array([record.number in self.stored for record in records], bool)
+        kept = calls.kept(outputs, each, Digester(network.features))
+        return Replayed(records, steps + calls.steps, state, deadlines, behind, stored, int(calls.steps.sum()), kept)
+
+    def _behind(self, record: Record) -> bool:
+        touched = record.number in self._touched
+        return touched or bool(record.tail) or self.stored.get(record.number) != record.position
