@@ -82,3 +82,51 @@ def write(
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, path)
     return path
+
+
+def running_sum(path: Path, *, whole: bool = True) -> Path:
+    """Write a model whose state is the sum of all inputs so far, and each output the sum up to its step.
+
+    `whole` rounds each input first, so that sums below 2**24 are exact in any order; else a cut changes the last bits.
+    """
+    node, add = helper.make_node, "Round" if whole else "Identity"
+    nodes = [
+        node(add, ["input"], ["rounded"]),
+        node("Squeeze", ["rounded", "two"], ["values"]),
+        node("Shape", ["values"], ["steps"], start=1, end=2),
+        node("Squeeze", ["steps"], ["count"]),
+        node("Range", ["zero", "count", "one"], ["times"]),
+        node("Unsqueeze", ["lengths", "axis"], ["column"]),
+        node("Cast", ["column"], ["wide"], to=TensorProto.INT64),
+        node("Less", ["times", "wide"], ["inside"]),
+        node("Cast", ["inside"], ["mask"], to=TensorProto.FLOAT),
+        node("Mul", ["values", "mask"], ["masked"]),
+        node("CumSum", ["masked", "axis_of_time"], ["sums"]),
+        node("Add", ["sums", "state.sum"], ["totals"]),
+        node("Unsqueeze", ["totals", "two"], ["output"]),
+        node("ReduceSum", ["masked", "axis"], ["all"], keepdims=1),
+        node("Add", ["all", "state.sum"], ["next_state.sum"]),
+    ]
+    numbers = {"zero": 0, "one": 1, "axis_of_time": 1, "axis": [1], "two": [2]}
+    stored = [numpy_helper.from_array(np.array(value, np.int64), name) for name, value in numbers.items()]
+
+    def tensor(name: str, *shape: int | str, kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, kind, shape)
+
+    graph = helper.make_graph(
+        nodes,
+        "sum",
+        [
+            tensor("input", "batch", "time", 1),
+            tensor("lengths", "batch", kind=TensorProto.INT32),
+            tensor("state.sum", "batch", 1),
+        ],
+        [tensor("output", "batch", "time", 1), tensor("next_state.sum", "batch", 1)],
+        stored,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 9
+    onnx.checker.check_model(model, full_check=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, path)
+    return path

@@ -1,0 +1,139 @@
+"""Real server processes under load, killed and restarted at random moments over one store."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from service.engine.snapshot import decode
+from tests import graphs
+from tests.chaos.lives import Lives
+from tests.chaos.reference import Network, Reference, Sums, same
+from tests.chaos.streams import Client, Figures, Violation
+from tests.wire.server import Server
+
+_ENDS = 120.0  # seconds for the clients to get what they wait for, and for a server to be ready
+_FEW = 16  # sessions of a client where the reference is slower than the server
+
+
+@dataclass
+class Plan:
+    """What is done to how many. A kill comes within `longest` seconds after the server is ready."""
+
+    seed: int
+    kills: int
+    clients: int = 2  # of each model
+    streams: int = 64  # sessions of a client of the running sum
+    longest: float = 1.0
+    gentle: float = 0.1  # part of the ends that are SIGTERM
+    settings: dict[str, object] = field(default_factory=dict)
+
+
+def write_models(folder: Path) -> dict[str, Reference]:
+    """A running sum, one that is not bit equal, and an LSTM."""
+    graphs.running_sum(folder / "sum/1/model.onnx")
+    graphs.running_sum(folder / "drift/1/model.onnx", whole=False)
+    lstm = graphs.write(folder / "lstm/1/model.onnx", "lstm")
+    return {"sum": Sums(), "drift": Sums(), "lstm": Network(lstm)}
+
+
+class Campaign:
+    """One plan over one folder."""
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self._plan, self._folder = plan, folder
+        self._random = random.Random(plan.seed)  # noqa: S311
+        references = write_models(folder / "models")
+        self.figures = Figures()
+        seeds = iter(range(plan.seed * 1000, plan.seed * 1000 + 999))
+        self._clients = [
+            Client(model, reference, plan.streams if model == "sum" else _FEW, next(seeds), self.figures)
+            for model, reference in references.items()
+            for _ in range(plan.clients)
+        ]
+        self._lives = Lives(next(seeds), self.figures)
+        self._server = self._start()
+        self.recoveries: list[float] = []
+
+    def run(self) -> Figures:
+        """Carry the plan out; a Violation if an answer was wrong."""
+        try:
+            asyncio.run(self._run())
+            self._look_at_all()
+        finally:
+            if self._server.process.poll() is None:
+                self._server.kill()
+        return self.figures
+
+    async def _run(self) -> None:
+        stop = asyncio.Event()
+        port: Callable[[], int] = lambda: self._server.port
+        await self._ready()
+        tasks = [asyncio.create_task(client.run(port, stop)) for client in (*self._clients, self._lives)]
+        killing = asyncio.create_task(self._kill_often(stop))
+        try:
+            await asyncio.wait([killing, *tasks], return_when=asyncio.FIRST_EXCEPTION)
+            stop.set()
+            await asyncio.wait_for(asyncio.gather(killing, *tasks), _ENDS)
+        finally:
+            for task in (killing, *tasks):
+                task.cancel()
+
+    async def _kill_often(self, stop: asyncio.Event) -> None:
+        for _ in range(self._plan.kills):
+            await asyncio.sleep(self._random.uniform(0, self._plan.longest))
+            if stop.is_set():
+                return
+            if self._random.random() < self._plan.gentle:
+                await asyncio.to_thread(self._server.stop)
+            else:
+                self._server.kill()
+            begin = time.perf_counter()
+            self._server = self._start()
+            await self._ready()
+            self.recoveries.append(time.perf_counter() - begin)
+        await asyncio.sleep(0.2)
+        stop.set()
+
+    async def _ready(self) -> None:
+        """Return when the server is ready. It is looked at seldom: both share the cores with the clients."""
+        request = b"GET /health/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        async with asyncio.timeout(_ENDS):
+            while True:
+                assert self._server.process.poll() is None, self._server.log
+                with suppress(OSError):
+                    reader, writer = await asyncio.open_connection("127.0.0.1", self._server.port)
+                    writer.write(request)
+                    answer = await reader.read()
+                    writer.close()
+                    if answer.startswith(b"HTTP/1.1 200 "):
+                        return
+                await asyncio.sleep(0.05)
+
+    def _look_at_all(self) -> None:
+        """Every session stands where its client left it, before and after one more kill."""
+        for _ in range(2):
+            with httpx.Client(base_url=self._server.url, timeout=20) as http:
+                for stream in (stream for client in self._clients for stream in client.streams):
+                    blob = decode(http.get(f"/v1/sessions/{stream.id}/state").content)
+                    if blob.step != stream.step or not same(blob.state, stream.state):
+                        raise Violation(f"{stream.id} stands at {blob}, not {stream}")
+                for id, stands in self._lives.alive.items():
+                    blob = decode(http.get(f"/v1/sessions/{id}/state").content)
+                    if (blob.step, float(blob.state["sum"][0, 0])) != stands:
+                        raise Violation(f"{id}: {blob}, not {stands}")
+                for id in self._lives.dead:
+                    if http.get(f"/v1/sessions/{id}").status_code != 404:
+                        raise Violation(f"{id} is back")
+            self._server.kill()
+            self._server = self._start().wait_until_ready()
+
+    def _start(self) -> Server:
+        settings = {"store": "embedded", "store_path": self._folder / "store", "store_replay_seconds": 1.0}
+        count = len(list(self._folder.glob("log-*")))
+        return Server(self._folder / "models", self._folder / f"log-{count:04d}", **(settings | self._plan.settings))

@@ -1,0 +1,99 @@
+"""A client of REST whose sessions are opened, copied, replaced and deleted while the server dies and comes back."""
+
+import asyncio
+from collections.abc import Callable
+
+import httpx
+import numpy as np
+
+from service.engine.snapshot import decode
+from tests.chaos.streams import Figures, Violation
+
+_LATER = (503, 504)
+
+
+class Lives:
+    """Operations on sessions of the running sum, each asked for until it is known what became of it."""
+
+    def __init__(self, seed: int, figures: Figures) -> None:
+        self._rng, self._figures = np.random.default_rng(seed), figures
+        self._seed, self._count = seed, 0
+        self.alive: dict[str, tuple[int, float]] = {}  # id → step and sum
+        self.dead: set[str] = set()
+        self._port: Callable[[], int] = lambda: 0
+
+    async def run(self, port: Callable[[], int], stop: asyncio.Event) -> None:
+        """One operation after another, and look at what is there."""
+        self._port = port
+        async with httpx.AsyncClient(timeout=20) as self._http:
+            while not stop.is_set():
+                await self._act()
+
+    async def _act(self) -> None:
+        kinds = [self._open, self._step, self._fork, self._replace, self._look, self._delete]
+        if not self.alive:
+            await self._open("")
+            return
+        id = str(self._rng.choice(sorted(self.alive)))
+        await kinds[int(self._rng.choice(len(kinds), p=[0.15, 0.45, 0.1, 0.1, 0.1, 0.1]))](id)
+
+    async def _open(self, id: str) -> None:
+        new, history = self._new(), self._rng.integers(0, 9, int(self._rng.integers(0, 4))).tolist()
+        body: dict[str, object] = {"id": new} | ({"history": [[value] for value in history]} if history else {})
+        await self._ask("POST", "/v1/models/sum/sessions", 201, 409, json=body)
+        self.alive[new] = len(history), float(sum(history))
+
+    async def _step(self, id: str) -> None:
+        step, total = self.alive[id]
+        values = self._rng.integers(0, 9, int(self._rng.integers(1, 3)))
+        asked = {"inputs": [[int(value)] for value in values], "step": step}
+        told = (await self._ask("POST", f"/v1/sessions/{id}/steps", 200, json=asked)).json()
+        sums = [[total + float(value)] for value in values.cumsum()]
+        if told["outputs"] != sums or told["step"] != step + len(values):
+            raise Violation(f"{id}: {told}, not {sums}")
+        self.alive[id] = step + len(values), sums[-1][0]
+        self._figures.steps += len(values)
+
+    async def _fork(self, id: str) -> None:
+        new = self._new()
+        await self._ask("POST", f"/v1/sessions/{id}/fork", 201, 409, json={"id": new})
+        self.alive[new] = self.alive[id]
+
+    async def _replace(self, id: str) -> None:
+        other = str(self._rng.choice(sorted(self.alive)))
+        state = (await self._ask("GET", f"/v1/sessions/{other}/state", 200)).content
+        await self._ask("PUT", f"/v1/sessions/{id}/state", 200, content=state)
+        self.alive[id] = self.alive[other]
+
+    async def _look(self, id: str) -> None:
+        blob = decode((await self._ask("GET", f"/v1/sessions/{id}/state", 200)).content)
+        if (blob.step, float(blob.state["sum"][0, 0])) != self.alive[id]:
+            raise Violation(f"{id}: {blob}, not {self.alive[id]}")
+        if self.dead:
+            gone = str(self._rng.choice(sorted(self.dead)))
+            await self._ask("GET", f"/v1/sessions/{gone}", 404)
+
+    async def _delete(self, id: str) -> None:
+        await self._ask("DELETE", f"/v1/sessions/{id}", 204, 404)
+        del self.alive[id]
+        self.dead.add(id)
+
+    def _new(self) -> str:
+        self._count += 1
+        return f"life-{self._seed}-{self._count}"
+
+    async def _ask(self, verb: str, path: str, *expected: int, **body: object) -> httpx.Response:
+        """Ask until there is an answer. One that is repeated may find its own work done: see `expected`."""
+        again = False
+        while True:
+            try:
+                answer = await self._http.request(verb, f"http://127.0.0.1:{self._port()}{path}", **body)  # type: ignore[arg-type]
+            except httpx.TransportError:
+                answer = None
+            if answer is not None and answer.status_code not in _LATER:
+                allowed = expected if again else expected[:1]
+                if answer.status_code not in allowed:
+                    raise Violation(f"{verb} {path}: {answer.status_code} {answer.text}, not {allowed}")
+                return answer
+            again = True
+            await asyncio.sleep(0.1)
