@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from bench.check import WrongAnswerError
 from bench.crowd import crowd
 from bench.cuts import cuts
+from bench.durable import durable
 from bench.fairness import fairness
 from bench.generator import NotRunError
 from bench.overload import CALLS, FRAMES, STEPS, overload
@@ -32,6 +33,7 @@ _ALL: Mapping[str, Callable[[Workshop], list[Line]]] = {
     "overload-steps": partial(overload, STEPS),
     "overload-frames": partial(overload, FRAMES),
     "cuts": cuts,
+    "durable": durable,
 }
 
 

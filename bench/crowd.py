@@ -7,7 +7,7 @@ from bench.workshop import Workshop
 SESSIONS = 100_000
 _SAYS = "100 000 open sessions of S"
 _ACTIVE = Load("stream")
-_CROWD = Load("stream", connections=4, sessions=SESSIONS // 4, items=250, count=SESSIONS // 4 // 250, warm=0)
+CROWD = Load("stream", connections=4, sessions=SESSIONS // 4, items=250, count=SESSIONS // 4 // 250, warm=0)
 _LEAD = 1.0  # seconds: a server that has just started is slower
 _BYTES = 1024 + 64 + 300  # its state, its answer, and what is written down about it
 
@@ -20,7 +20,7 @@ def crowd(shop: Workshop) -> list[Line]:
         with shop.carousel("S") as server:
             before = server.memory()
             alone = shop.checked(_ACTIVE, "S", server, lead=_LEAD)
-            tally = shop.checked(_CROWD, "S", server)
+            tally = shop.checked(CROWD, "S", server)
             weight.append((server.memory() - before) / SESSIONS)
             opening.append(tally.opening)
             slower.append(shop.checked(_ACTIVE, "S", server, lead=_LEAD).answers_p99 / alone.answers_p99)

@@ -31,6 +31,11 @@ class Server:
         """Resident bytes, its child processes' too."""
         return sum(int(one.memory_info().rss) for one in (self._seen, *self._seen.children(recursive=True)))
 
+    def cpu(self) -> float:
+        """CPU seconds so far, of all its threads."""
+        times = self._seen.cpu_times()
+        return float(times.user + times.system)
+
     def open_files(self) -> int:
         """Open file descriptors."""
         return int(self._seen.num_fds())

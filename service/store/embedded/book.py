@@ -15,8 +15,8 @@ from service.engine.engine import Engine
 from service.engine.replay import LongAnswer
 from service.models.model import Array, Index
 from service.store.embedded import entries
-from service.store.embedded.entries import Buffer, Numbers, flat
-from service.store.embedded.records import Record
+from service.store.embedded.entries import Numbers, flat
+from service.store.embedded.records import Ended, Record
 from service.store.store import Advanced, Change, Deleted, Opened
 
 IN_RECORD = 1  # position of a session that is as its record has it since before this process
@@ -65,24 +65,23 @@ class Book:
 
     # Entries.
 
-    def entry(self, changes: Sequence[Change]) -> tuple[list[Buffer], bytes]:
+    def entry(self, changes: Sequence[Change]) -> tuple[bytes, bytes]:
         """Body and numbers of an entry. A session that opens gets its number here."""
         if self._capacity < self._table.capacity:
             self._grow()
-        body: list[Buffer] = []
-        numbers: list[bytes] = []
-        for one in changes:
-            body += self._change(one)
-            numbers.append(self.numbers[one.rows if isinstance(one, Advanced) else [one.row]].tobytes())
-        return body, b"".join(numbers)
+        body = [self._change(one) for one in changes]
+        numbers = [self.numbers[_rows(one)].tobytes() for one in changes]
+        return (body[0], numbers[0]) if len(changes) == 1 else (b"".join(body), b"".join(numbers))
 
-    def committed(self, changes: Sequence[Change], position: int) -> None:
-        """Changes are in the journal, and are about to be applied."""
+    def committed(self, changes: Sequence[Change], position: int) -> list[Ended]:
+        """Changes are in the journal, and are about to be applied → sessions that ended."""
+        ended = []
         for one in changes:
             if isinstance(one, Deleted):
-                self.forget(one.row)
+                ended.append(self.forget(one.row))
             else:
-                self.changed[one.rows if isinstance(one, Advanced) else one.row] = position
+                self.changed[_rows(one)] = position
+        return ended
 
     def refused(self, changes: Sequence[Change]) -> None:
         """Changes are not in the journal."""
@@ -90,10 +89,12 @@ class Book:
             if isinstance(one, Opened):
                 self.forget(one.row)
 
-    def forget(self, row: int) -> None:
-        """A session is no more."""
+    def forget(self, row: int, until: float = 0.0) -> Ended:
+        """A session is no more; its id is told as expired until then."""
+        ended = Ended(self.numbers.item(row), self._ids[row], until)
         self.numbers[row] = self.changed[row] = self.written[row] = 0
         self.noted[row], self._ids[row] = 0.0, ""
+        return ended
 
     def adopt(self, rows: Index, records: Sequence[Record], changed: Index, written: Index) -> None:
         """Sessions were recovered into these rows."""
@@ -104,11 +105,7 @@ class Book:
         for row, record in zip(rows.tolist(), records, strict=True):
             self._ids[row] = record.id
 
-    def id(self, row: int) -> str:
-        """The id of the session of a row."""
-        return self._ids[row]
-
-    def _change(self, one: Change) -> list[Buffer]:
+    def _change(self, one: Change) -> bytes:
         if isinstance(one, Advanced):
             count, state = len(one.rows), None
             if not self._exact and one.state is not None:
@@ -198,6 +195,10 @@ class Book:
             wider(name, kind)
         self._ids += [""] * (capacity - self._capacity)
         self._capacity = capacity
+
+
+def _rows(one: Change) -> Index | slice:
+    return one.rows if isinstance(one, Advanced) else slice(one.row, one.row + 1)
 
 
 def _pack(answers: Sequence[LongAnswer]) -> bytes:

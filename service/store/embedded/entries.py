@@ -16,7 +16,6 @@ from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
 from service.models.model import Array, Index, State
 
-Buffer: TypeAlias = bytes | memoryview
 Numbers: TypeAlias = NDArray[np.uint64]  # of sessions: none is ever used twice
 
 ADVANCED, OPENED, REPLACED, DELETED, EXPIRED, TOUCHED = range(1, 7)
@@ -56,7 +55,7 @@ class Entry(NamedTuple):
 
     stamp: Stamp
     numbers: Numbers  # of all changes, one behind the other
-    body: Buffer | None
+    body: memoryview | None
 
     def changes(self) -> Iterator[Written]:
         """What was committed, in order."""
@@ -99,25 +98,17 @@ def change(
     outputs: Array | None = None,
     state: Array | None = None,
     rest: bytes = b"",
-) -> list[Buffer]:
+) -> bytes:
     """The bytes of a change of so many rows; see Written."""
     steps, features = inputs.shape if inputs is not None else (0, 0)
     width = outputs.shape[1] if outputs is not None else 0
     numbers = 0 if state is None else 1 + state.shape[1]
-    parts: list[Buffer] = [_CHANGE.pack(kind, rows, numbers, steps, features, width, len(rest))]
-    if starts is not None:
-        parts.append(starts.tobytes())
-    if lengths is not None and steps != rows:
-        parts.append(lengths.tobytes())
-    for array in (inputs, outputs, state):
-        if array is not None and array.size:
-            parts.append(np.ascontiguousarray(array).data.cast("B"))
-    if rest:
-        parts.append(rest)
-    return parts
+    arrays = (starts, lengths if steps != rows else None, inputs, outputs, state)
+    head = _CHANGE.pack(kind, rows, numbers, steps, features, width, len(rest))
+    return b"".join([head, *(np.ascontiguousarray(array).data for array in arrays if array is not None), rest])
 
 
-def part(one: Written, place: int) -> list[Buffer]:
+def part(one: Written, place: int) -> bytes:
     """The bytes of one row of steps."""
     end = int(one.lengths[: place + 1].sum())
     steps = slice(end - one.lengths.item(place), end)
@@ -132,12 +123,11 @@ def part(one: Written, place: int) -> list[Buffer]:
     )
 
 
-def entry(body: list[Buffer], numbers: bytes, stamp: Stamp, key: int) -> list[Buffer]:
+def entry(body: bytes, numbers: bytes, stamp: Stamp, key: int) -> bytes:
     """The bytes of an entry with this body. The checksums are keyed: no client knows what an entry looks like."""
-    joined = body[0] if len(body) == 1 else b"".join(body)
-    head = _HEAD.pack(FORMAT, len(numbers) // 8, len(joined), *stamp, xxh3_64_intdigest(joined, key)) + numbers
+    head = _HEAD.pack(FORMAT, len(numbers) // 8, len(body), *stamp, xxh3_64_intdigest(body, key)) + numbers
     head += xxh3_64_digest(head, key)
-    return [_BEGIN + head, joined, _END + head]
+    return b"".join([_BEGIN, head, body, _END, head])
 
 
 def read(content: memoryview, key: int) -> Iterator[Entry | range]:
@@ -196,7 +186,7 @@ def _next(content: memoryview, start: int, key: int) -> tuple[int, bytes] | None
         at += 1
 
 
-def _read_change(body: Buffer, at: int, numbers: Numbers) -> tuple[Written, int]:
+def _read_change(body: memoryview, at: int, numbers: Numbers) -> tuple[Written, int]:
     kind, rows, numbers_of_state, steps, features, width, rest = _CHANGE.unpack_from(body, at)
     begin, at = at, at + _CHANGE.size
 

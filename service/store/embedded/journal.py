@@ -8,21 +8,18 @@ import logging
 import os
 import struct
 from collections import deque
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from xxhash import xxh3_64_digest
 
 from service.errors import CarouselError, CommitUnknown, StoreUnavailable
-from service.store.embedded.entries import Buffer
 from service.store.store import Conflicts
 
 _HEAD = struct.Struct("<8sI16sQ")  # mark, format, store, position of its first entry
 _MARK, _FORMAT = b"CRSLJRNL", 1
 HEAD = _HEAD.size + 8  # with its checksum
 _INLINE = 2**18  # bytes; a write of so many takes 0.1 ms, the hop to the thread 0.06 to 0.2
-_BUFFERS = 512  # of one system call
 _NONE: Conflicts = {}
 
 _log = logging.getLogger("carousel.store")
@@ -40,7 +37,7 @@ class Journal:
         self._position = position  # of the last entry
         self._failing = False
         self._file: _File | None = None
-        self._waiting: deque[tuple[Sequence[Buffer], asyncio.Future[Conflicts]]] = deque()
+        self._waiting: deque[tuple[bytes, asyncio.Future[Conflicts]]] = deque()
         self._writing: asyncio.Future[None] | None = None
         self._thread = ThreadPoolExecutor(1, "journal")
 
@@ -49,7 +46,7 @@ class Journal:
         self._position += 1
         return self._position
 
-    def append(self, buffers: Sequence[Buffer]) -> "asyncio.Future[Conflicts] | None":
+    def append(self, entry: bytes) -> "asyncio.Future[Conflicts] | None":
         """Write an entry; None: it is written.
 
         Raises, or the future raises:
@@ -57,11 +54,11 @@ class Journal:
             CommitUnknown: nobody knows.
 
         """
-        if self._writing is None and not self._sync and sum(map(len, buffers)) <= _INLINE:
-            self._put(buffers)
+        if self._writing is None and not self._sync and len(entry) <= _INLINE:
+            self._put(entry)
             return None
         answer: asyncio.Future[Conflicts] = asyncio.get_running_loop().create_future()
-        self._waiting.append((buffers, answer))
+        self._waiting.append((entry, answer))
         self._go_on()
         return answer
 
@@ -98,15 +95,13 @@ class Journal:
             return
         batch = list(self._waiting)
         self._waiting.clear()
-        self._writing = asyncio.get_running_loop().run_in_executor(self._thread, self._write, batch)
-        self._writing.add_done_callback(lambda done: self._written(batch, done.exception()))
+        entries, answers = b"".join([entry for entry, _ in batch]), [answer for _, answer in batch]
+        self._writing = asyncio.get_running_loop().run_in_executor(self._thread, self._put, entries)
+        self._writing.add_done_callback(lambda done: self._written(answers, done.exception()))
 
-    def _write(self, batch: Sequence[tuple[Sequence[Buffer], object]]) -> None:
-        self._put([buffer for buffers, _ in batch for buffer in buffers])
-
-    def _put(self, buffers: Sequence[Buffer]) -> None:
+    def _put(self, entries: bytes) -> None:
         try:
-            self._open().write(buffers, sync=self._sync)
+            self._open().write(entries, sync=self._sync)
         except CarouselError as error:
             if not self._failing:
                 _log.error("%s", error)
@@ -116,11 +111,9 @@ class Journal:
             _log.warning("the session store can be written again")
         self._failing = False
 
-    def _written(
-        self, batch: Sequence[tuple[object, "asyncio.Future[Conflicts]"]], error: BaseException | None
-    ) -> None:
+    def _written(self, answers: "list[asyncio.Future[Conflicts]]", error: BaseException | None) -> None:
         self._writing = None
-        for _, answer in batch:
+        for answer in answers:
             if error is None:
                 answer.set_result(_NONE)
             else:
@@ -139,7 +132,7 @@ class _File:
         except OSError as error:
             raise _unavailable(error) from error
         try:
-            self.write([head])
+            self.write(head)
         except StoreUnavailable:
             path.unlink()
             raise
@@ -148,12 +141,12 @@ class _File:
         if hasattr(self, "_number"):
             os.close(self._number)
 
-    def write(self, buffers: Sequence[Buffer], *, sync: bool = False) -> None:
+    def write(self, content: bytes, *, sync: bool = False) -> None:
         """Append all of it, or nothing."""
-        size = sum(map(len, buffers))
         try:
-            for first in range(0, len(buffers), _BUFFERS):
-                self._append(buffers[first : first + _BUFFERS])
+            written = os.write(self._number, content)
+            while written < len(content):
+                written += os.write(self._number, memoryview(content)[written:])
             self._dirty = True
             if sync:
                 self.broken = True  # after a failed sync nobody knows what of the file is on the disk
@@ -162,7 +155,7 @@ class _File:
         except OSError as error:
             self._cut(error)
             raise _unavailable(error) from error
-        self._end += size
+        self._end += len(content)
 
     def sync(self) -> None:
         """Make durable what is written, and the name of the file."""
@@ -174,14 +167,6 @@ class _File:
             folder = os.open(self.path.parent, os.O_RDONLY)
             os.fsync(folder)
             os.close(folder)
-
-    def _append(self, buffers: Sequence[Buffer]) -> None:
-        written = os.writev(self._number, buffers)
-        if written == sum(map(len, buffers)):
-            return
-        rest = memoryview(b"".join(buffers))
-        while written < len(rest):
-            written += os.write(self._number, rest[written:])
 
     def _cut(self, cause: OSError) -> None:
         """Cut off what was written in part."""

@@ -18,7 +18,7 @@ from service.models.fitness import Fitness
 from service.models.model import Array, Index, Model
 from service.store.embedded import entries, journal
 from service.store.embedded.book import Kind
-from service.store.embedded.entries import Buffer, Entry, Written, width_of
+from service.store.embedded.entries import Entry, Written, width_of
 from service.store.embedded.records import Ended, Record, Records, decode
 from service.store.embedded.rerun import Call, Calls, Kept
 
@@ -182,7 +182,7 @@ class Recovery:
     def tails(self, records: Iterable[Record], model: bytes) -> Iterator[Record]:
         """Records with the entries behind them, of sessions whose model is not there."""
         wanted = {record.number: record for record in records}
-        tails: dict[int, list[Buffer]] = defaultdict(list)
+        tails: dict[int, bytes] = defaultdict(bytes)
         for position, seconds, one in self.calls.get(model, ()):
             for place, number in enumerate(one.numbers.tolist()):
                 if number in wanted and position > wanted[number].position:
@@ -192,7 +192,7 @@ class Recovery:
                     )
         for number, record in wanted.items():
             if tails[number] or number not in self.stored or record.position != self.stored[number]:
-                yield record._replace(tail=b"".join(tails[number]), deadline=self.deadline(record))
+                yield record._replace(tail=tails[number], deadline=self.deadline(record))
 
     def replay(self, records: list[Record], model: bytes, network: Model, fitness: Fitness, *, each: int) -> Replayed:
         """Run the calls behind records of one file; `each` is how many answers are kept. Blocks."""

@@ -20,14 +20,14 @@ from service.errors import CarouselError
 from service.models.model import Index
 from service.store.embedded import entries, journal
 from service.store.embedded.book import IN_RECORD, Book, Kind
-from service.store.embedded.entries import Buffer, Stamp
+from service.store.embedded.entries import Stamp
 from service.store.embedded.journal import Journal
 from service.store.embedded.lock import Lock
 from service.store.embedded.placing import place
 from service.store.embedded.records import Ended, Record, Records
 from service.store.embedded.recovery import Recovery
 from service.store.embedded.rerun import Calls
-from service.store.store import Change, Conflicts, Deleted
+from service.store.store import Change, Conflicts
 
 _LOOK = 0.5  # seconds between looks for touched sessions and jumps of the clock
 _SLICE = 512  # sessions whose states are copied in one turn of the loop: 1 ms
@@ -92,27 +92,21 @@ class EmbeddedStore:
     def expired(self, session: Session, until: float) -> None:
         """A session was idle beyond its TTL; its id is told as expired until then."""
         book, row = self._books[session.home], session.row
-        if number := book.numbers.item(row):
+        if book.numbers.item(row):
             until += self._offset
             body = entries.change(entries.EXPIRED, 1, rest=orjson.dumps({"until": until}))
             self._note(body, book.numbers[[row]].tobytes(), book.model)
-            self._ended.append(Ended(number, session.id, until))
-            book.forget(row)
+            self._ended.append(book.forget(row, until))
 
     def _committed(self, book: Book, changes: Sequence[Change], position: int) -> None:
         self._done = position
-        for one in changes:
-            if isinstance(one, Deleted):
-                self._ended.append(Ended(book.numbers.item(one.row), book.id(one.row), 0.0))
-        book.committed(changes, position)
+        self._ended += book.committed(changes, position)
 
-    def _append(
-        self, body: list[Buffer], numbers: bytes, position: int, model: bytes
-    ) -> "asyncio.Future[Conflicts] | None":
+    def _append(self, body: bytes, numbers: bytes, position: int, model: bytes) -> "asyncio.Future[Conflicts] | None":
         stamp = Stamp(position, self._seconds(), self._wall(), model)
         return self._journal.append(entries.entry(body, numbers, stamp, self._key))
 
-    def _note(self, body: list[Buffer], numbers: bytes, model: bytes) -> None:
+    def _note(self, body: bytes, numbers: bytes, model: bytes) -> None:
         """Write an entry that no call waits for. If it is lost, the deadline of the session still tells."""
         try:
             pending = self._append(body, numbers, self._journal.next(), model)
@@ -210,15 +204,18 @@ class EmbeddedStore:
         flushed = 0
         while True:
             await asyncio.sleep(_LOOK)
-            for book in self._books.values():
-                if len(rows := book.touched(self._done)):
-                    self._note(entries.change(entries.TOUCHED, len(rows)), book.numbers[rows].tobytes(), book.model)
+            self._note_touched()
             if abs(self._wall() - self._seconds() - self._apart) > _JUMP:
                 self._apart = self._wall() - self._seconds()
-                self._note([], b"", bytes(8))
+                self._note(b"", b"", bytes(8))
             if not self._sync and self._done != flushed:
                 flushed = self._done
                 await self._in_background(self._journal.flush)
+
+    def _note_touched(self) -> None:
+        for book in self._books.values():
+            if len(rows := book.touched(self._done)):
+                self._note(entries.change(entries.TOUCHED, len(rows)), book.numbers[rows].tobytes(), book.model)
 
     async def _write_at_leisure(self) -> None:
         """Write records, so that no entry of the journal is needed for longer than `replay_seconds`."""
@@ -231,7 +228,10 @@ class EmbeddedStore:
             await asyncio.sleep(max(0.0, self._replay_seconds / 2 - (self._clock() - begin)))
 
     async def _round(self, seconds: float) -> None:
-        """Write the records that are behind, within so many seconds, and drop the journal that they make needless."""
+        """Write the records that are behind, within so many seconds, and drop the journal that they make needless.
+
+        One at a time.
+        """
         if (path := self._journal.rotate()) is not None:
             self._old.append(path)
         await self._journal.settled()
@@ -246,17 +246,14 @@ class EmbeddedStore:
             await self._write(book, rows)
             if left > 1:
                 await asyncio.sleep(max(0.0, seconds - (self._clock() - begin)) / left)
+        self._rounds += 1
         if not (slices or self._old or self._ended):
             return
-        ended, self._ended = self._ended, []
-        try:
-            await self._in_background(self._records.end, ended, (self._seconds(), self._wall()))
-            if self._rounds % _TIDY == 0:
-                await self._in_background(self._records.tidy, self._seconds())
-        except Exception:
-            self._ended = ended + self._ended
-            raise
-        self._rounds += 1
+        ended = self._ended.copy()
+        await self._in_background(self._records.end, ended, (self._seconds(), self._wall()))
+        del self._ended[: len(ended)]
+        if self._rounds % _TIDY == 0:
+            await self._in_background(self._records.tidy, self._seconds())
         while self._old:
             self._old.pop(0).unlink(missing_ok=True)
 
