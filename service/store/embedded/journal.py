@@ -182,7 +182,7 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.journal"))
 
 
-def belongs(content: bytes | memoryview, store: bytes) -> str | None:
+def foreign(content: bytes | memoryview, store: bytes) -> str | None:
     """Why the content of a file is no journal of this store; None: it is one."""
     if len(content) < HEAD or bytes(content[: len(_MARK)]) != _MARK:
         return "it is no journal"

@@ -108,10 +108,10 @@ class Recovery:
     def _read_file(self, path: Path, store: bytes) -> None:
         with path.open("rb") as file:
             content = memoryview(mmap(file.fileno(), 0, access=ACCESS_READ) if path.stat().st_size else b"")
-        if reason := journal.belongs(content, store):
-            _log.error("%s is refused: %s", path.name, reason)
-            self.damaged.append(path)
-        elif not self._read_entries(content[journal.HEAD :], path.name):
+        reason = journal.foreign(content, store)
+        if reason is not None:
+            _log.error("%s: %s; of its entries those of this store are taken", path.name, reason)
+        if not self._read_entries(content[journal.HEAD :], path.name) or reason is not None:
             self.damaged.append(path)
 
     def _read_entries(self, content: memoryview, name: str) -> bool:
