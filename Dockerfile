@@ -12,13 +12,17 @@ RUN pip --python /opt/carousel/bin/python install --no-cache-dir --constraint co
 FROM python:3.11-slim
 ENV PATH=/opt/carousel/bin:$PATH \
     CAROUSEL_HOST=0.0.0.0 \
-    CAROUSEL_MODELS=/models
+    CAROUSEL_MODELS=/models \
+    CAROUSEL_STORE=embedded \
+    CAROUSEL_STORE_PATH=/sessions
 COPY --from=build /opt/carousel /opt/carousel
 # Leaves the bytecode of the standard library behind, which the base image lacks and a read-only container cannot
 # write: without it each start and each health check compiles anew.
 RUN python -c 'import http.client, service.server'
 COPY models /models
 # A number, so that whoever runs the image can see that it is not root.
+RUN install -d -o 10001 -g 10001 /sessions
+VOLUME /sessions
 USER 10001:10001
 EXPOSE 8000
 # http.client, not urllib: a proxy in the environment is not for this address.

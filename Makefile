@@ -1,11 +1,11 @@
-# make demo | demo-reber | results | test | check | serve | smoke URL=… | bench — each sets up what it needs in .venv
+# make demo | demo-reber | results | test | check | serve | smoke URL=… | bench | chaos — each sets up what it needs in .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 URL ?= http://127.0.0.1:8000
 
-.PHONY: demo demo-reber results test check format serve smoke bench openapi clean
+.PHONY: demo demo-reber results test check format serve smoke bench chaos openapi clean
 
 demo: $(READY)  ## train, export, serve, stream six unseen months, print the table, draw the picture
 	$(BIN)/python -m demo.metro_traffic
@@ -29,17 +29,20 @@ format: $(READY)  ## rewrite the files as `check` wants them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-serve: $(READY)  ## the service on port 8000 with the shipped models
+serve: $(READY)  ## the service on port 8000 with the shipped models; sessions are kept in ./sessions
 	@echo 'Next, in another terminal:  make smoke'
 	@echo '                            curl http://127.0.0.1:8000/v1/models/metro-traffic'
 	@echo '                            the Python lines of the README;  http://127.0.0.1:8000/docs in a browser'
-	$(BIN)/carousel serve --port 8000 --models models
+	CAROUSEL_STORE=embedded $(BIN)/carousel serve --port 8000 --models models
 
 smoke: $(READY)  ## the client against a running service: make smoke URL=http://127.0.0.1:8000
 	$(BIN)/python -m demo.smoke $(URL)
 
 bench: $(READY)  ## every load against its floors and peers, appended to bench/RESULTS.md: make bench ARGS='--only many-S'
 	$(BIN)/python -m bench $(ARGS)
+
+chaos: $(READY)  ## kill and restart a server under load: make chaos ARGS='--kills 200 --seed 7'
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 openapi: $(READY)  ## write docs/openapi.json anew
 	$(BIN)/carousel openapi > docs/openapi.json

@@ -19,7 +19,7 @@ def main(
     sync: Annotated[bool, typer.Option(help="With CAROUSEL_STORE_SYNC=1.")] = False,
 ) -> None:
     """Kill and restart a server under load, and compare every answer with an undisturbed run."""
-    seed = random.randrange(2**16) if seed is None else seed  # noqa: S311
+    seed = random.randrange(2**16) if seed is None else seed
     print(f"seed {seed}", flush=True)
     settings: dict[str, object] = {"store_sync": 1} if sync else {}
     with tempfile.TemporaryDirectory() as folder:

@@ -3,7 +3,6 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +46,7 @@ class Campaign:
 
     def __init__(self, plan: Plan, folder: Path) -> None:
         self._plan, self._folder = plan, folder
-        self._random = random.Random(plan.seed)  # noqa: S311
+        self._random = random.Random(plan.seed)
         references = write_models(folder / "models")
         self.figures = Figures()
         seeds = iter(range(plan.seed * 1000, plan.seed * 1000 + 999))
@@ -72,9 +71,8 @@ class Campaign:
 
     async def _run(self) -> None:
         stop = asyncio.Event()
-        port: Callable[[], int] = lambda: self._server.port
         await self._ready()
-        tasks = [asyncio.create_task(client.run(port, stop)) for client in (*self._clients, self._lives)]
+        tasks = [asyncio.create_task(client.run(self._port, stop)) for client in (*self._clients, self._lives)]
         killing = asyncio.create_task(self._kill_often(stop))
         try:
             await asyncio.wait([killing, *tasks], return_when=asyncio.FIRST_EXCEPTION)
@@ -99,6 +97,9 @@ class Campaign:
             self.recoveries.append(time.perf_counter() - begin)
         await asyncio.sleep(0.2)
         stop.set()
+
+    def _port(self) -> int:
+        return self._server.port
 
     async def _ready(self) -> None:
         """Return when the server is ready. It is looked at seldom: both share the cores with the clients."""

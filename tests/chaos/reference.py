@@ -52,12 +52,11 @@ class Network:
         return {name: np.zeros((1, *shape), np.float32) for name, shape in self._model.state_shapes.items()}
 
     def advance(self, states: Sequence[State], inputs: Sequence[Array]) -> list[tuple[Array, State]]:
-        return [
-            (lambda outputs, after: (outputs[0], after))(
-                *self._model.run(one[None], np.array([len(one)], np.int32), state)
-            )
+        runs = [
+            self._model.run(one[None], np.array([len(one)], np.int32), state)
             for state, one in zip(states, inputs, strict=True)
         ]
+        return [(outputs[0], after) for outputs, after in runs]
 
     def inputs(self, rng: np.random.Generator, steps: int) -> Array:
         return rng.normal(size=(steps, self.features)).astype(np.float32)

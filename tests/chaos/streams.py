@@ -1,7 +1,8 @@
-"""Clients of the stream that ride over a server's death: they name their steps, and send again what was not answered."""
+"""Clients of the stream that outlive a server: they name their steps, and send again what was not answered."""
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import orjson
@@ -57,7 +58,6 @@ class Figures:
     steps: int = 0  # answered
     replayed: int = 0  # frames that were sent again after they were answered
     resumed: int = 0  # sessions, on a new connection
-    pauses: list[float] = field(default_factory=list)
 
 
 class Client:
@@ -70,12 +70,12 @@ class Client:
         self._pending: list[Sent] = []
         self._last: Sent | None = None
 
-    async def run(self, port: "asyncio.Future[int] | object", stop: asyncio.Event) -> None:
-        """Send until `stop`, then until all is answered. `port` is called for the one of the server that lives."""
+    async def run(self, port: Callable[[], int], stop: asyncio.Event) -> None:
+        """Send until `stop`, then until all is answered. `port` tells that of the server that lives."""
         while True:
             frames = None
             try:
-                frames = await Frames.dial(port())  # type: ignore[operator]
+                frames = await Frames.dial(port())
                 await self._resume(frames)
                 while not stop.is_set() or self._pending:
                     await self._exchange(frames, more=not stop.is_set())

@@ -125,7 +125,7 @@ class Book:
         step, rest, kind = np.array([one.step]), b"", entries.REPLACED
         if isinstance(one, Opened):
             self.numbers[one.row], self._ids[one.row] = self._number(), one.id
-            kind, rest = entries.OPENED, orjson.dumps({"id": one.id, "ttl": one.ttl, "kind": self.kind._asdict()})
+            kind, rest = entries.OPENED, orjson.dumps([one.id, one.ttl]) + b"\n" + self._encoded
         return entries.change(kind, 1, starts=step, state=state, rest=rest)
 
     # Records.

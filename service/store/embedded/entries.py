@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
@@ -38,7 +37,7 @@ class Written(NamedTuple):
     inputs: Array  # [ΣT, F]
     outputs: Array  # [ΣT, K]; no columns: only the inputs are there
     state: Array | None  # [n, numbers of a state]
-    rest: Mapping[str, Any]  # of OPENED: what the session is
+    rest: bytes  # of OPENED: id and TTL, and on a second line its kind; of EXPIRED: until when it is told
 
 
 class Stamp(NamedTuple):
@@ -203,5 +202,5 @@ def _read_change(body: memoryview, at: int, numbers: Numbers) -> tuple[Written, 
     outputs = array(np.float32, steps * width).reshape(steps, width)
     size = numbers_of_state - 1
     state = array(np.float32, rows * size).reshape(rows, size) if numbers_of_state else None
-    told = orjson.loads(bytes(body[at : at + rest])) if rest else {}
+    told = bytes(body[at : at + rest])
     return Written(kind, numbers[:rows], starts, lengths, inputs, outputs, state, told), at + rest - begin

@@ -16,7 +16,7 @@ from xxhash import xxh3_64_digest
 from service.errors import CarouselError, CommitUnknown, StoreUnavailable
 from service.store.store import Conflicts
 
-_HEAD = struct.Struct("<8sI16sQ")  # mark, format, store, position of its first entry
+_HEAD = struct.Struct("<8sI16sQ")  # mark, format, store, number in the order of all files
 _MARK, _FORMAT = b"CRSLJRNL", 1
 HEAD = _HEAD.size + 8  # with its checksum
 _INLINE = 2**18  # bytes; a write of so many takes 0.1 ms, the hop to the thread 0.06 to 0.2
@@ -34,8 +34,9 @@ class Journal:
 
     def __init__(self, folder: Path, store: bytes, position: int, *, sync: bool) -> None:
         self._folder, self._store, self._sync = folder, store, sync
-        self._position = position  # of the last entry
+        self._position = self._opened = position  # of the last entry; number of the last file
         self._failing = False
+        self._paths: list[Path] = []  # of the files since the last `rotate`
         self._file: _File | None = None
         self._waiting: deque[tuple[bytes, asyncio.Future[Conflicts]]] = deque()
         self._writing: asyncio.Future[None] | None = None
@@ -62,15 +63,16 @@ class Journal:
         self._go_on()
         return answer
 
-    def rotate(self) -> Path | None:
-        """Let entries from now on go to another file → the one that has those until now."""
-        file, self._file = self._file, None
-        return None if file is None else file.path
+    def rotate(self) -> list[Path]:
+        """Let entries from now on go to another file → those that have the ones since the last time."""
+        self._file, paths, self._paths = None, self._paths, []
+        return paths
 
     async def settled(self) -> None:
-        """Return when what was appended before is written, or failed."""
-        while self._writing is not None:
+        """Return when what went to files before is told, or failed."""
+        if self._writing is not None:
             await asyncio.wait([self._writing])
+        await asyncio.sleep(0)  # what is written is told in the next turn of the loop
 
     def flush(self) -> None:
         """Make durable what is written so far. For a thread."""
@@ -79,15 +81,19 @@ class Journal:
 
     async def close(self) -> None:
         """Write what waits."""
-        await self.settled()
+        while self._writing is not None:
+            await asyncio.wait([self._writing])
+        await asyncio.sleep(0)
         self._thread.shutdown()
         self._file = None
 
     def _open(self) -> "_File":
         if self._file is None or self._file.broken:
-            head = _HEAD.pack(_MARK, _FORMAT, self._store, self._position)
-            path = self._folder / f"{self._position:016x}.journal"
+            self._opened += 1
+            head = _HEAD.pack(_MARK, _FORMAT, self._store, self._opened)
+            path = self._folder / f"{self._opened:016x}.journal"
             self._file = _File(path, head + xxh3_64_digest(head))
+            self._paths.append(path)
         return self._file
 
     def _go_on(self) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from service.engine.replay import Digester
@@ -48,6 +49,7 @@ class Recovery:
         self.damaged: list[Path] = []  # files of the journal that have to be kept
         self.position, self.alive = 0, records.alive
         self._touched: dict[int, float] = {}
+        self._zeros: dict[bytes, bytes] = {}
         self._key = int.from_bytes(records.store[:8], "little")
         self._txn = records.snapshot()
         self._ids = records.ids(self._txn)
@@ -154,12 +156,11 @@ class Recovery:
         record = self.records.get(number)
         if one.kind == entries.OPENED:
             if record is None:
-                kind, state = Kind(**one.rest["kind"]), one.state
-                if state is None:
-                    state = np.zeros((1, width_of(kind.shapes)), np.float32)
-                id, ttl, step = one.rest["id"], one.rest["ttl"], one.starts.item(0)
-                fresh = Record(number, id, position, step, seconds + ttl, ttl, kind.encode(), state.tobytes())
-                self.records[number] = fresh
+                told, kind = one.rest.split(b"\n")
+                id, ttl = orjson.loads(told)
+                state = self._zero(kind) if one.state is None else one.state.tobytes()
+                step = one.starts.item(0)
+                self.records[number] = Record(number, id, position, step, seconds + ttl, ttl, kind, state)
         elif record is None or position <= record.position:
             return
         elif one.kind == entries.TOUCHED:
@@ -173,9 +174,15 @@ class Recovery:
         else:
             del self.records[number]
             if one.kind == entries.EXPIRED:
-                self.ended.append(Ended(number, record.id, float(one.rest["until"])))
+                self.ended.append(Ended(number, record.id, orjson.loads(one.rest)))
             else:
                 self.ended.append(Ended(number, record.id, 0.0))
+
+    def _zero(self, kind: bytes) -> bytes:
+        """The zero state of a kind."""
+        if kind not in self._zeros:
+            self._zeros[kind] = bytes(4 * width_of(Kind(**orjson.loads(kind)).shapes))
+        return self._zeros[kind]
 
     # Behind the records.
 

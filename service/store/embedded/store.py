@@ -94,7 +94,7 @@ class EmbeddedStore:
         book, row = self._books[session.home], session.row
         if book.numbers.item(row):
             until += self._offset
-            body = entries.change(entries.EXPIRED, 1, rest=orjson.dumps({"until": until}))
+            body = entries.change(entries.EXPIRED, 1, rest=orjson.dumps(until))
             self._note(body, book.numbers[[row]].tobytes(), book.model)
             self._ended.append(book.forget(row, until))
 
@@ -210,7 +210,10 @@ class EmbeddedStore:
                 self._note(b"", b"", bytes(8))
             if not self._sync and self._done != flushed:
                 flushed = self._done
-                await self._in_background(self._journal.flush)
+                try:
+                    await self._in_background(self._journal.flush)
+                except OSError as error:
+                    _log.error("the journal cannot be synced: %s", error)
 
     def _note_touched(self) -> None:
         for book in self._books.values():
@@ -232,8 +235,7 @@ class EmbeddedStore:
 
         One at a time.
         """
-        if (path := self._journal.rotate()) is not None:
-            self._old.append(path)
+        self._old += self._journal.rotate()
         await self._journal.settled()
         slices = [
             (book, rows[first : first + _SLICE])

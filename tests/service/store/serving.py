@@ -29,7 +29,9 @@ class Durable(Serving):
 
     async def begin(self, path: Path, wall: FakeClock, *, digest: str = DIGEST, **settings: Any) -> "Durable":
         """Open the store, get the sessions back, and run; without a digest their model is not there."""
-        self.store = EmbeddedStore(path, self.sessions, clock=self.clock, wall=wall, **({"replay_seconds": 3600} | settings))
+        self.store = EmbeddedStore(
+            path, self.sessions, clock=self.clock, wall=wall, **({"replay_seconds": 3600} | settings)
+        )
         self.store.start()
         found, bounds = self.engine.fitness, Bounds(100, 10**6)
         self.engine = Engine(
@@ -66,7 +68,9 @@ class Durable(Serving):
     def _absent(self, name: str, version: str) -> Engine:
         fitness, refusal = Fitness(False, 0.0, 1, 0.0), VersionNotFound(f"{name}/{version} is not there")
         bounds = Bounds(100, 10**6)
-        return Engine(NoModel(), fitness, self.sessions, self.store, bounds, name=name, version=version, refusal=refusal)
+        return Engine(
+            NoModel(), fitness, self.sessions, self.store, bounds, name=name, version=version, refusal=refusal
+        )
 
 
 def process(model: RunningSum | None = None, *, fitness: Fitness = EXACT, **how: Any) -> Durable:

@@ -221,7 +221,9 @@ async def test_a_jump_of_the_systems_clock_ends_nobody(begin: Begin, wall: FakeC
     assert two.sessions.seconds_left(two.sessions.get("a")) == pytest.approx(TTL, abs=1)
 
 
-async def test_a_clock_that_was_set_back_while_no_process_lived_counts_as_no_time(begin: Begin, wall: FakeClock) -> None:
+async def test_a_clock_that_was_set_back_while_no_process_lived_counts_as_no_time(
+    begin: Begin, wall: FakeClock
+) -> None:
     one = await begin()
     one.open("a")
     await one.crash()
