@@ -60,7 +60,7 @@ class Carousel:
         self._pool = JsonPool(settings.max_queue_bytes, settings.max_queue_rows)
         self.streams = Streams(self._repository, self._sessions, settings, self._pool)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._draining = False
+        self._draining = self._recovered = False
         self.app = _application(self._lifespan)
         self.edge, calls = Edge(), JsonCalls(self._repository, self._sessions, settings, self._pool)
         self.lane = JsonLane(calls, self._sessions, self.edge, settings.max_body_bytes)
@@ -90,7 +90,9 @@ class Carousel:
             await asyncio.wait([done], timeout=_LAST_SECONDS)
 
     def _unready(self) -> str | None:
-        return "shutting down" if self._draining else self._repository.unready()
+        if self._draining:
+            return "shutting down"
+        return self._repository.unready() or (None if self._recovered else "sessions are being recovered")
 
     async def _start_engine(self, model: OnnxModel, fitness: Fitness, name: str, version: str) -> Engine:
         engine = self._engine(model, fitness, name, version, digest=model.description.digest)
@@ -123,6 +125,7 @@ class Carousel:
         with closing(Examiner(batch=self._settings.batch, chunk=self._settings.chunk)) as examiner:
             await self._repository.load(examiner.load)
         await self.store.recovered(self._absent)
+        self._recovered = True
 
     async def _sweep(self) -> None:
         while True:

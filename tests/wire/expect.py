@@ -23,8 +23,10 @@ STATUS = {
     **{"session_expired": 410, "session_exists": 409, "step_conflict": 409, "invalid_input": 422},
     **{"non_finite_output": 422, "not_streamable": 422, "state_mismatch": 422, "payload_too_large": 413},
     **{"overloaded": 503, "too_many_channels": 503, "deadline_exceeded": 504, "shutting_down": 503},
-    **{"engine_failed": 503, "internal": 500},
+    **{"engine_failed": 503, "internal": 500, "store_unavailable": 503, "commit_unknown": 504},
 }  # the table of WIRE, written once more: not the service's own
+
+_LATER = ("overloaded", "too_many_channels", "store_unavailable")
 
 
 def problem(told: Mapping[str, Any], code: str) -> Mapping[str, Any]:
@@ -34,7 +36,7 @@ def problem(told: Mapping[str, Any], code: str) -> Mapping[str, Any]:
     assert told["type"] == f"urn:carousel:{code}"
     assert told["status"] == STATUS[code]
     assert told["title"] and told["detail"]
-    assert (told.get("retry_after_ms", 0) >= 1) == (code in ("overloaded", "too_many_channels"))
+    assert (told.get("retry_after_ms", 0) >= 1) == (code in _LATER)
     return told
 
 
@@ -44,7 +46,7 @@ def refused(answer: httpx.Response, code: str) -> Mapping[str, Any]:
     assert answer.status_code == STATUS[code]
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["x-request-id"]
-    if code in ("overloaded", "too_many_channels"):
+    if code in _LATER:
         assert re.fullmatch("[1-9][0-9]*", answer.headers["retry-after"])
     return told
 
