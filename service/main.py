@@ -43,7 +43,7 @@ _log = logging.getLogger("carousel.main")
 
 
 class Carousel:
-    """The service: `asgi`, `lane`, `streams` and `guard` are what a server runs, `drain` what it calls before it stops."""
+    """The service: what a server runs (`asgi`, `lane`, `streams`, `guard`), and `drain`, to be called before it stops."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
