@@ -43,7 +43,7 @@ _log = logging.getLogger("carousel.main")
 
 
 class Carousel:
-    """The service: what a server runs (`asgi`, `lane`, `streams`, `guard`), and `drain`, to be called before it stops."""
+    """The service: `asgi`, `lane`, `streams` and `guard` are for a server, which calls `drain` before it stops."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
