@@ -3,6 +3,8 @@
 A commit may be done later: its calls keep their places, and other sessions go on.
 """
 
+from __future__ import annotations
+
 import logging
 import time
 from asyncio import Future
@@ -14,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.call import ALL, Call, Digests, Entry, Operation, Piece, Places
-from service.engine.calls import Calls, Failure
 from service.engine.runner import Advance, Outcome, non_finite
-from service.engine.scheduler import Scheduler
 from service.errors import CarouselError, CommitUnknown, StoreUnavailable
-from service.models.model import Array, Index, State
 from service.store.store import Advanced, Change, Conflicts, Opened, Store
 
 if TYPE_CHECKING:
+    from service.engine.calls import Calls, Failure
     from service.engine.engine import Engine
+    from service.engine.scheduler import Scheduler
+    from service.models.model import Array, Index, State
 
 _Number = TypeVar("_Number", np.float32, np.int64, np.uint64)
 _NONE: Conflicts = {}
@@ -61,7 +63,7 @@ class Finished:
 class Commits:
     """Run → commit → apply → tell → release. Invariant: nothing is in the table or told before it is committed."""
 
-    def __init__(self, engine: "Engine", store: Store, calls: Calls, scheduler: Scheduler) -> None:
+    def __init__(self, engine: Engine, store: Store, calls: Calls, scheduler: Scheduler) -> None:
         self._engine, self._store, self._calls, self._scheduler = engine, store, calls, scheduler
         self._table, self._answers = engine.table, engine.answers
         self._pending: set[Entry] = set()  # their commit is under way
@@ -126,7 +128,7 @@ class Commits:
             then(_NONE)
             return
 
-        def done(future: "Future[Conflicts]") -> None:
+        def done(future: Future[Conflicts]) -> None:
             self._pending.difference_update(entries)
             error = None if future.cancelled() else future.exception()
             then(CommitUnknown() if future.cancelled() else _refusal(error) if error else future.result())

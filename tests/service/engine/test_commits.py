@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from service.engine.call import Deadline
-from service.engine.sessions import Session
 from service.errors import (
     CarouselError,
     CommitUnknown,
@@ -19,6 +18,7 @@ from service.errors import (
     StepConflict,
     StoreUnavailable,
 )
+from service.sessions.sessions import Session
 from service.store.store import Advanced, Deleted, Opened, Replaced
 from tests.fakes import FakeStore, RunningSum, column, until
 from tests.service.engine.replica import Stands, replica

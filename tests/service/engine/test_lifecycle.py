@@ -6,7 +6,6 @@ import pytest
 
 from service.engine.call import Deadline
 from service.engine.lifecycle import vacant
-from service.engine.sessions import Session
 from service.errors import (
     DeadlineExceeded,
     NonFiniteOutput,
@@ -14,6 +13,7 @@ from service.errors import (
     SessionNotFound,
     StepConflict,
 )
+from service.sessions.sessions import Session
 from tests.fakes import RunningSum, column, sums, until
 from tests.service.engine.serving import TTL, Serve, outcomes, outputs, summed
 

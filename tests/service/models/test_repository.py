@@ -6,15 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from service.gate import Gate
+from service.replay import Budget
 
 from service.engine import Engine
 from service.errors import CarouselError, ModelNotFound, ModelUnusable, Overloaded, VersionNotFound
-from service.gate import Gate
 from service.models.files import read
 from service.models.fitness import Fitness
 from service.models.model import OnnxModel
 from service.models.repository import NAME, Repository
-from service.replay import Budget
 from service.sessions import Sessions
 from tests.graphs import write
 
