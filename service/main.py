@@ -48,7 +48,7 @@ _log = logging.getLogger("carousel.main")
 
 
 class Carousel:
-    """The service: `asgi`, `lane`, `streams` and `guard` are what a server runs, `drain` what it calls before it stops."""
+    """The service. A server runs `asgi`, `lane`, `streams` and `guard`, and calls `drain` before it stops."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

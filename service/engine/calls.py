@@ -266,7 +266,7 @@ class Calls:
 
     def _expire(self, deadline: Deadline) -> None:
         """A deadline has passed before any of its calls began."""
-        if not deadline.taken and self._clock() >= deadline.at:
+        if not deadline.taken:  # the clock is not asked: some loops run timers half a millisecond early
             deadline.taken = True
             waiting = [call for call in reversed(deadline.calls) if not call.told]  # the last first: none is a misfit
             self.fail([(call, index, DeadlineExceeded()) for call in waiting for index in range(len(call.rows))])

@@ -131,7 +131,10 @@ class Commits:
         def done(future: Future[Conflicts]) -> None:
             self._pending.difference_update(entries)
             error = None if future.cancelled() else future.exception()
-            then(CommitUnknown() if future.cancelled() else _refusal(error) if error else future.result())
+            try:
+                then(CommitUnknown() if future.cancelled() else _refusal(error) if error else future.result())
+            except Exception as defect:
+                self._engine.die(defect)
 
         self._pending.update(entries)
         pending.add_done_callback(done)
@@ -187,14 +190,14 @@ class Commits:
     def _write(self, finished: list[Finished]) -> None:
         """Write steps, states and kept answers of sessions, as few times as their order allows."""
         table, states = self._table, [(one, one.state) for one in finished if one.state is not None]
-        if states:
-            rows = _joined([one.rows for one, _ in states])
-            table.step[rows] = _joined([one.starts + one.lengths for one, _ in states])
-            table.scatter(rows, {name: _joined([state[name] for _, state in states]) for name in table.state})
-            self._calls.touch(rows)
         kept = [one for one in finished if one.call.kept]
         for depth in range(1 + max((one.depth for one in kept), default=-1)):
             self._keep([one for one in kept if one.depth == depth])
+        if states:
+            rows = _joined([one.rows for one, _ in states])
+            table.scatter(rows, {name: _joined([state[name] for _, state in states]) for name in table.state})
+            self._calls.touch(rows)
+            table.step[rows] = _joined([one.starts + one.lengths for one, _ in states])  # last: see `Calls.abort`
 
     def _keep(self, finished: list[Finished]) -> None:
         """Keep answers; all sessions are different."""

@@ -103,7 +103,7 @@ class Engine:
             try:
                 self._run_alone()
             except Exception as error:
-                self._die(error)
+                self.die(error)
 
     async def freed(self) -> None:
         """Return when something that was accepted has left."""
@@ -139,9 +139,10 @@ class Engine:
                     await self._gathered()
                     await self._tick()
         except Exception as error:
-            self._die(error)
+            self.die(error)
 
-    def _die(self, error: Exception) -> None:
+    def die(self, error: Exception) -> None:
+        """End everything unapplied, and accept nothing more: what happened is a defect."""
         _log.error("engine %s/%s died", self.name, self.version, exc_info=error)
         self.admission.dead = error
         self.abort(self.admission.failure())

@@ -71,8 +71,8 @@ class Lifecycle:
         answer: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
 
         def ended(call: Call) -> None:
-            if call.errors:
-                self._sessions.delete(session)
+            if call.errors:  # the row is free once the call has given up its place
+                asyncio.get_running_loop().call_soon(self._sessions.delete, session)
                 result: Any = call.errors[0]
             else:
                 self._sessions.opened(session)
@@ -124,9 +124,15 @@ class Lifecycle:
         self._engine.admission.check()  # however many calls wait: this is the last one
         self._table.generation += 1
         done = self._operate(session, lambda: self._sessions.delete(session), lambda: [Deleted(session.row)])
+        ending = self._sessions.ending
+
+        def ended(future: asyncio.Future[None]) -> None:
+            if ending.get(session.id) is future:  # else the id was opened and deleted again
+                del ending[session.id]
+
         if not done.done():
-            self._sessions.ending[session.id] = done
-            done.add_done_callback(lambda _: self._sessions.ending.pop(session.id, None))
+            ending[session.id] = done
+            done.add_done_callback(ended)
         return _shielded(done)
 
     def take_back(self, session: Session, deadline: float) -> None:
