@@ -4,17 +4,21 @@ request  u32 id | u32 n | u32 channel[n] | u32 length[n] | u64 step[n]      | f3
 answer   u32 id | u32 n | u32 channel[n] | u32 length[n] | u64 next_step[n] | f32 outputs[sum(length), K]
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from service.api.channels import Blame, Channels, numbers
 from service.engine.call import LAST, UNCHECKED, Call
 from service.engine.engine import Engine
-from service.engine.table import every
 from service.errors import CarouselError, InvalidInput, InvalidRequest
-from service.models.model import Array, Column, Index
+from service.sessions.table import every
+
+if TYPE_CHECKING:
+    from service.models.model import Array, Column, Index
 
 HEAD = 8  # bytes of id and n
 OVERHEAD = 1024  # bytes that any frame counts for, beside its numbers

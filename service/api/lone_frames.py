@@ -4,6 +4,8 @@ They are decoded as one array and submitted as one call, and their answers are c
 itself costs twice the CPU.
 """
 
+from __future__ import annotations
+
 import asyncio
 import time
 from collections.abc import Sequence
@@ -14,13 +16,13 @@ from numpy.typing import NDArray
 
 from service.api.frames import F4, I8, OVERHEAD, U4, failure, id_of, named_steps
 from service.engine.call import Call
-from service.engine.engine import Engine
-from service.engine.table import every
 from service.errors import CarouselError
-from service.models.model import Array, Index
+from service.sessions.table import every
 
 if TYPE_CHECKING:
     from service.api.stream import Stream
+    from service.engine.engine import Engine
+    from service.models.model import Array, Index
 
 _HEAD = 24  # bytes: id, n, channel, length, step
 _LONGEST = 2**14  # bytes; a longer frame gains nothing by company
@@ -40,7 +42,7 @@ class Turn:
         self._engines: set[Engine] = set()  # that may have one step and nothing else to run
         self._ends = False  # its end is scheduled
 
-    def add(self, stream: "Stream", content: bytes) -> None:
+    def add(self, stream: Stream, content: bytes) -> None:
         """Take a lone frame at the end of the turn."""
         self._frames.append((stream, content))
         if not self._ends:
@@ -99,7 +101,7 @@ class _Group:
         self._rows: list[int] = []
         self._words: NDArray[np.uint32]  # [N, size / 4] of the frames
 
-    def add(self, stream: "Stream", content: bytes, row: int) -> None:
+    def add(self, stream: Stream, content: bytes, row: int) -> None:
         """Add a frame."""
         self._streams.append(stream)
         self._contents.append(content)

@@ -5,18 +5,22 @@ read the transport from then on. picows checks opcodes, masks, lengths and contr
 here: reserved bits, the order of fragments, UTF-8, close codes, pings, and a close that the client is sure to read.
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from picows import WSAutoPingStrategy, WSFrame, WSListener, WSMsgType, WSProtocolError, WSTransport
 from picows.picows import WSProtocol  # type: ignore[attr-defined]  # its stubs leave it out
 
-from service.api.edge import Edge
 from service.api.handshake import Handshake, refused
 from service.errors import CarouselError
+
+if TYPE_CHECKING:
+    from service.api.edge import Edge
 
 _UPGRADE = (  # a handshake for picows, which reads one before frames: the client's own was answered
     b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
@@ -53,7 +57,7 @@ class Socket(WSListener, asyncio.BufferedProtocol):
     """One connection. Invariant: once it is `_closed`, nothing is sent and no message is passed on."""
 
     def __init__(
-        self, serve: Callable[["Socket"], None], edge: Edge, most: int, *, server_state: Any, **uvicorn: Any
+        self, serve: Callable[[Socket], None], edge: Edge, most: int, *, server_state: Any, **uvicorn: Any
     ) -> None:
         self._serve, self._edge, self._most = serve, edge, most  # bytes of a message
         self._connections: set[object] = server_state.connections  # which uvicorn shuts down at its end

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from service.work import LAST, UNCHECKED
 
 from service.api import frames
 from service.errors import CarouselError, InvalidInput, InvalidRequest
 from service.models.model import Column
-from service.work import LAST, UNCHECKED
 
 FEATURES = [Column("a"), Column("b")]
 floats = st.floats(width=32, allow_nan=False, allow_infinity=False)

@@ -11,10 +11,10 @@ from service.statistics import Tally
 from service.works import Works
 
 from service.engine.runner import Runner
-from service.engine.table import ZERO, Array, Rows, State
 from service.errors import InvalidInput, NonFiniteOutput
 from service.models.fitness import Fitness
 from service.models.model import Lengths
+from service.sessions.table import ZERO, Array, Rows, State
 from tests.fakes import FakeClock, RunningSum, sums, until
 from tests.service.works import call, enter
 
