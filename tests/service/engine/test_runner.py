@@ -24,12 +24,10 @@ class Running:
     def __init__(self, model: RunningSum | None = None, *, chunk: int = 2, **fitness: Any) -> None:
         self.model = model or RunningSum()
         self.table, self.counters = Table(self.model.state_shapes), Counters()
-        self.fitness = Fitness(
-            **{"streamable": True, "tolerance": 0.0, "min_batch": 1, "seconds_per_step": 0.0} | fitness
-        )
-        self.runner = Runner(self.model, self.fitness, self.table, self.counters, chunk=chunk)
+        found = Fitness(**{"streamable": True, "tolerance": 0.0, "min_batch": 1, "seconds_per_step": 0.0} | fitness)
+        self.runner = Runner(self.model, found, self.table, self.counters, chunk=chunk)
         self.came: dict[Call, dict[int, Came]] = {}  # by call and place
-        self.riding: dict[Call, list[list[float]]] = {}  # outputs of each row of a piece, riders behind it
+        self.rode: list[list[Call]] = []  # riders of each piece of the last run
 
     def session(self, before: float) -> int:
         """A row that holds a sum."""
@@ -50,15 +48,15 @@ class Running:
         return self.read(outcome)
 
     def read(self, outcome: Outcome) -> list[tuple[Call, int, type]]:
+        self.rode = [list(advance.riders) for advance in outcome.advances]
         bad = [(piece.call, piece.index(0), type(error)) for piece, error in outcome.refused]
-        for piece, lengths, outputs, state, good, riders in outcome.advances:
+        for piece, lengths, outputs, state, good, _ in outcome.advances:
             for row, length in enumerate(lengths.tolist()):
                 if good is not None and not good[row]:
                     bad.append((piece.call, piece.index(row), NonFiniteOutput))
                     continue
                 came = outputs[row, :length, 0].tolist(), state["sum"][row, 0].item()
                 self.came.setdefault(piece.call, {})[piece.index(row)] = came
-            assert list(riders) == list(riders)
         return bad
 
 
@@ -114,7 +112,7 @@ async def test_riders_are_further_steps_of_the_rows_of_their_piece() -> None:
     first, other = it.call((1,), (2,), before=[10, 20]), it.call((3,), before=[30])
     riders = [call([value], [10 * value], rows=first.rows.tolist()) for value in (4, 5)]
     await it.run(first, other, riders=[riders, []])
-    assert it.model.batches == [[3, 3, 1]]
+    assert (it.model.batches, it.rode) == ([[3, 3, 1]], [riders, []])
     assert it.came == {first: {0: ([11, 15, 20], 20), 1: ([22, 62, 112], 112)}, other: {0: ([33], 33)}}
 
 
@@ -124,7 +122,7 @@ async def test_no_rider_runs_where_a_row_fails(model: RunningSum) -> None:
     first, other = it.call((1,), before=[10]), it.call((2,), before=[20])
     rider = call([13], rows=first.rows.tolist())
     assert await it.run(first, other, riders=[[rider], []]) == []
-    assert it.came == {first: {0: ([11], 11)}, other: {0: ([22], 22)}}
+    assert (it.came, it.rode) == ({first: {0: ([11], 11)}, other: {0: ([22], 22)}}, [[], []])
 
 
 async def test_a_lone_row_is_repeated_for_a_model_that_needs_more_rows() -> None:
