@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("carousel.request")
 
 
-@dataclass
+@dataclass(slots=True)
 class _Singles:
     """Requests of one numbered step each, of different sessions of one engine."""
 
@@ -74,7 +74,8 @@ class JsonLane:
 
     def _end_turn(self) -> None:
         self._lonely, self._came = self._came == 1, 0
-        self._serve()
+        if self._waiting:
+            self._serve()
 
     def _serve(self) -> None:
         self._serving = True  # what an answer lets come meanwhile is of the next turn
@@ -82,10 +83,14 @@ class JsonLane:
         try:
             self._serve_all(requests)
         except Exception:
-            _log.exception("a turn of %d requests", len(requests))
-            for request in requests:
-                request.answer(body.problem(CarouselError()))
+            self._fail(requests)
         self._serving = False
+
+    def _fail(self, requests: list[Request]) -> None:
+        """Answer what is left of a turn in which something went wrong that should not."""
+        _log.exception("a turn of %d requests", len(requests))
+        for request in requests:
+            request.answer(body.problem(CarouselError()))
 
     def _serve_all(self, requests: list[Request]) -> None:
         singles: list[Request] = []
@@ -134,8 +139,8 @@ class JsonLane:
         if inputs is None or len(inputs) > room:
             others.extend(group.requests)
             return False
-        ones = np.ones(len(inputs), np.int64)
-        call = Call(np.array([*group.rows]), ones, np.array(group.asked), inputs, self._ended, tags=group.requests)
+        lengths = np.ones(len(inputs), np.int64)
+        call = Call(np.array([*group.rows]), lengths, np.array(group.asked), inputs, self._ended, tags=group.requests)
         try:
             engine.submit(call)
         except CarouselError:
@@ -144,8 +149,15 @@ class JsonLane:
         return True
 
     def _ended(self, call: Call) -> None:
+        requests = cast("list[Request]", call.tags)
+        try:
+            self._answer(call, requests)
+        except Exception:
+            self._fail(requests)
+
+    def _answer(self, call: Call, requests: list[Request]) -> None:
         """Answer single steps."""
-        requests, outputs, starts = cast("list[Request]", call.tags), call.outputs, call.starts
+        outputs, starts = call.outputs, call.starts
         if call.errors:
             good = [index for index in range(len(requests)) if index not in call.errors]
             for index, error in call.errors.items():
