@@ -139,7 +139,7 @@ class Stream:
         self._backlog.append(frame)
         self._behind += len(frame) + OVERHEAD
         if self._behind > _AHEAD:
-            self._socket.hold()
+            self._socket.transport.pause_reading()
         if self._pump is None:
             self._pump = asyncio.create_task(self._take_backlog())
 
@@ -156,7 +156,7 @@ class Stream:
                 self._behind -= len(self._backlog.popleft()) + OVERHEAD
                 self._reading = None
         self._pump = None
-        self._socket.go_on()
+        self._socket.transport.resume_reading()
 
     def _take(self, frame: bytes | str) -> Waits | None:
         """Accept a frame, or refuse it by an error; or return what it has to wait for."""

@@ -128,12 +128,12 @@ async def test_a_client_that_does_not_read_gets_the_last_pong(line: Line) -> Non
 
 
 async def test_a_socket_that_is_held_reads_nothing(line: Line) -> None:
-    line.socket.hold()
+    line.socket.transport.pause_reading()
     await line.send(masked(b"1", TEXT))
     for _ in range(100):
         await asyncio.sleep(0)
     assert line.messages == []
-    line.socket.go_on()
+    line.socket.transport.resume_reading()
     await until(lambda: line.messages == ["1"])
 
 
@@ -155,8 +155,8 @@ async def test_a_loss_is_told_and_nothing_is_written_to_a_socket_that_is_gone(li
     await until(lambda: line.told == ["lost"])
     assert line.socket.answer(bytes(9), text=False)
     line.socket.close(1001)
-    line.socket.hold()
-    line.socket.go_on()
+    line.socket.transport.pause_reading()
+    line.socket.transport.resume_reading()
 
 
 async def test_a_violation_is_told_once(line: Line) -> None:
