@@ -3,11 +3,11 @@
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable
-from typing import NamedTuple, TypeAlias, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
+from service.api.frames import Blame, numbers
 from service.engine.engine import Engine
 from service.engine.sessions import Session, Sessions
 from service.errors import (
@@ -23,8 +23,6 @@ from service.models.model import Index
 MOST = 65_536  # open at once on one socket
 _LISTS = 64  # lists of channels whose rows are remembered
 _ROWS = MOST  # rows of all of them together, and of single channels
-
-Blame: TypeAlias = Callable[[int], None]  # is told the channel at fault, where it is one
 
 
 class _Found(NamedTuple):
@@ -159,8 +157,3 @@ class Channels:
             blame(channel)
             raise
         return np.array([session.row for session in sessions]), cast("Engine", sessions[0].home)
-
-
-def numbers(channels: bytes) -> list[int]:
-    """Channels, as they stand in a frame."""
-    return array("I", channels).tolist()

@@ -10,7 +10,7 @@ import numpy as np
 from service.api import views
 from service.api.channels import Channels
 from service.api.fields import fields, sequence
-from service.api.frames import OVERHEAD, Asked, Tell, View
+from service.api.frames import View
 from service.engine.call import LAST, UNCHECKED, Call
 from service.engine.engine import Engine
 from service.engine.lifecycle import vacant
@@ -18,6 +18,9 @@ from service.engine.sessions import Session, Sessions
 from service.errors import SessionNotFound
 from service.models.repository import NAME, Repository
 from service.settings import Settings
+
+Tell = Callable[[View, int], None]  # an answer, and the bytes that its frame had in flight
+Asked = tuple[Call, int, Engine]  # a call, the bytes that it has in flight until it is told, and its engine
 
 
 def echo(frame: View) -> View:
@@ -77,7 +80,7 @@ class Control:
         engine, file = self._repository.ready(session.model, session.version)
         step = views.step(frame, "frame")
         given = sequence(frame["inputs"], file.description.features, "inputs")
-        size = OVERHEAD + 12 * len(given.inputs) * (engine.model.features + engine.model.outputs)  # in characters
+        size = 12 * len(given.inputs) * (engine.model.features + engine.model.outputs)  # in characters
 
         def ended(call: Call) -> None:
             view: View = {"id": frame["id"], "channel": channel}
