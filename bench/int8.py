@@ -16,8 +16,8 @@ from onnx import helper, numpy_helper
 
 from bench.models import SIZES, Size, build
 from bench.report import machine, spread
-from training.int8 import in_int8
-from training.verify import Exported
+from training.file.int8 import in_int8
+from training.file.verify import Exported
 
 import onnxruntime as ort  # isort: skip — after `verify`, which turns its telemetry off
 

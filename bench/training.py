@@ -18,14 +18,13 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam
 
 from bench.report import machine, spread
-from training.batches import Window, collate, in_order, shuffled, windows
-from training.dataset import Dataset, load
-from training.fit import Learner, quiet_lightning
-from training.hardware import Hardware
-from training.parse import read_recipe
-from training.recipe import Network, Recipe
-from training.threads import one_thread
-from training.train import build
+from training.data.batches import Window, collate, in_order, shuffled, windows
+from training.data.dataset import Dataset, load
+from training.net.fit import Learner, quiet_lightning
+from training.net.hardware import Hardware, one_thread
+from training.net.learn import build
+from training.recipe.read import read_recipe
+from training.recipe.recipe import Network, Recipe
 
 _RESULTS = Path(__file__).parent / "RESULTS.md"
 _SECONDS, _REPEATS, _BOUND = 2.0, 9, 0.9

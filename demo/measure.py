@@ -20,10 +20,10 @@ from demo.reber import share_right, spelt
 from demo.rows import Result, Row, asked, code_sha256
 from demo.server import server
 from demo.stream import state_dropped, streamed
-from training.dataset import Dataset, load
-from training.evaluate import Unseen, task_of, unseen
-from training.recipe import Recipe
-from training.tasks import Figures
+from training.data.dataset import Dataset, load
+from training.net.evaluate import Unseen, unseen
+from training.recipe.recipe import Recipe
+from training.tasks import Figures, task_of
 from training.train import train
 
 Outputs = Sequence[NDArray[np.float32]]

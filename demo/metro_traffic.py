@@ -17,10 +17,10 @@ from demo.plot import two_weeks
 from demo.server import server
 from demo.stream import state_dropped
 from demo.trained import trained
-from training.dataset import load
-from training.evaluate import Unseen, task_of, unseen
-from training.parse import read_recipe
-from training.tasks import Task
+from training.data.dataset import load
+from training.net.evaluate import Unseen, unseen
+from training.recipe.read import read_recipe
+from training.tasks import Task, task_of
 
 _FOLDER = Path("runs/demo")
 _RECIPE = read_recipe("metro-traffic")

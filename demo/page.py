@@ -6,7 +6,7 @@ from statistics import median
 
 from demo.claims import CLAIMS, Claim
 from demo.rows import ROWS, Result, Row
-from training.card import LABELS
+from training.file.card import LABELS
 
 TEXT = Path(__file__).with_suffix(".md")
 SHOWN = {"strings_right": "{:.1%}", "accuracy": "{:.1%}", "f1": "{:.3f}", "nll": "{:.3f}", "mse_z": "{:.4f}"}

@@ -18,10 +18,10 @@ from carousel_client import Client
 from demo.server import server
 from demo.stream import state_dropped, streamed
 from demo.trained import trained
-from training.dataset import load
-from training.evaluate import Unseen, unseen
-from training.parse import read_recipe
-from training.sources.reber import SYMBOLS, legal
+from training.data.dataset import load
+from training.data.sources.reber import SYMBOLS, legal
+from training.net.evaluate import Unseen, unseen
+from training.recipe.read import read_recipe
 
 _FOLDER = Path("runs/demo")
 _RECIPE = read_recipe("reber")

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from demo.page import page
 from demo.rows import ROWS, Result, Row, asked, code_sha256, on_file
-from training.dataset import load
+from training.data.dataset import load
 from training.errors import TrainingError
 
 _PAGE = Path("docs/results.md")

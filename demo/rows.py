@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training.parse import read_recipe
-from training.recipe import Recipe
+from training.recipe.read import read_recipe
+from training.recipe.recipe import Recipe
 
 FOLDER = Path("runs/results")
 CODE = "batches dataset encode fit heads layout networks prepare split tasks sources/*"  # of training/

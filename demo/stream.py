@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carousel_client import Client
-from training.evaluate import Unseen
+from training.net.evaluate import Unseen
 
 AT_ONCE = 512  # one-step sequences in a predict
 

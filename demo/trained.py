@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from training.recipe import Recipe
+from training.recipe.recipe import Recipe
 from training.train import train
 
 

@@ -61,8 +61,8 @@ def bench(
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file too.")] = None,
 ) -> None:
     """Load a running service, and print throughput and latencies (docs/bench.md)."""
-    from service import load
-    from service.bench import bench as run
+    from loadtest import load
+    from loadtest.report import bench as run
 
     if not url.startswith(("http://", "https://")):
         raise typer.BadParameter(f"{url}: write http://{url}")

@@ -1,12 +1,4 @@
-"""The error tree: every refusal is a class with a WIRE code, an HTTP status and a title; nothing else decides these.
-
-CarouselError
-├── InvalidRequest, NotFound, MethodNotAllowed, UnsupportedEncoding, PayloadTooLarge, HeadTooLarge, TooSlow
-├── InvalidInput, NonFiniteOutput, NotStreamable, StateMismatch
-├── ModelNotFound, VersionNotFound, SessionNotFound, ChannelNotFound, SessionExpired
-├── SessionExists, StepConflict
-└── Overloaded ── TooManyChannels;  DeadlineExceeded, ShuttingDown, EngineFailed
-"""
+"""The error tree: every refusal is a class with a WIRE code, an HTTP status and a title; nothing else decides these."""
 
 from typing import Any, ClassVar
 
@@ -18,6 +10,10 @@ class CarouselError(Exception):
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
 
+    def __init_subclass__(cls, code: str, status: int, title: str = "") -> None:
+        """Set what tells the kinds of errors apart; the title follows from the code."""
+        cls.code, cls.status, cls.title = code, status, title or code.replace("_", " ").capitalize()
+
     def __init__(self, detail: str = "", **extra: Any) -> None:
         super().__init__(detail or self.title)
         self.detail = detail or self.title
@@ -25,174 +21,118 @@ class CarouselError(Exception):
 
     def problem(self) -> dict[str, Any]:
         """The RFC 9457 document of this error."""
-        return {
-            "type": f"urn:carousel:{self.code}",
-            "title": self.title,
-            "status": self.status,
-            "detail": self.detail,
-            "code": self.code,
-            **self.extra,
-        }
+        kind = {"type": f"urn:carousel:{self.code}", "title": self.title, "status": self.status}
+        return {**kind, "detail": self.detail, "code": self.code, **self.extra}
 
 
-class InvalidRequest(CarouselError):
+class InvalidRequest(CarouselError, code="invalid_request", status=400):
     """The body is not the JSON object that the route takes."""
 
-    code, status, title = "invalid_request", 400, "Invalid request"
 
-
-class NotFound(CarouselError):
+class NotFound(CarouselError, code="not_found", status=404):
     """No such route."""
 
-    code, status, title = "not_found", 404, "Not found"
 
-
-class MethodNotAllowed(CarouselError):
+class MethodNotAllowed(CarouselError, code="method_not_allowed", status=405):
     """The route exists for another verb."""
 
-    code, status, title = "method_not_allowed", 405, "Method not allowed"
 
-
-class UnsupportedEncoding(CarouselError):
+class UnsupportedEncoding(CarouselError, code="unsupported_encoding", status=415):
     """A Content-Encoding other than gzip or deflate."""
 
-    code, status, title = "unsupported_encoding", 415, "Unsupported encoding"
 
-
-class PayloadTooLarge(CarouselError):
+class PayloadTooLarge(CarouselError, code="payload_too_large", status=413):
     """The body, also after decompression, or the number of its sequences is over the limit."""
 
-    code, status, title = "payload_too_large", 413, "Payload too large"
 
-
-class HeadTooLarge(CarouselError):
+class HeadTooLarge(CarouselError, code="head_too_large", status=431):
     """The head of a request has too many bytes or lines."""
 
-    code, status, title = "head_too_large", 431, "Head too large"
 
-
-class TooSlow(CarouselError):
+class TooSlow(CarouselError, code="too_slow", status=408):
     """The head or the body of a request does not arrive in time."""
 
-    code, status, title = "too_slow", 408, "Too slow"
 
-
-class InvalidInput(CarouselError):
+class InvalidInput(CarouselError, code="invalid_input", status=422):
     """A value that the model cannot take; `detail` names its place."""
 
-    code, status, title = "invalid_input", 422, "Invalid input"
 
-
-class NonFiniteOutput(CarouselError):
+class NonFiniteOutput(CarouselError, code="non_finite_output", status=422, title="Non-finite output"):
     """The model answered NaN or Inf; the state did not move."""
 
-    code, status, title = "non_finite_output", 422, "Non-finite output"
 
-
-class NotStreamable(CarouselError):
+class NotStreamable(CarouselError, code="not_streamable", status=422):
     """A session on a model that needs the whole sequence."""
 
-    code, status, title = "not_streamable", 422, "Not streamable"
 
-
-class StateMismatch(CarouselError):
+class StateMismatch(CarouselError, code="state_mismatch", status=422):
     """Another model, version or shape, or a damaged blob."""
 
-    code, status, title = "state_mismatch", 422, "State mismatch"
 
-
-class ModelNotFound(CarouselError):
+class ModelNotFound(CarouselError, code="model_not_found", status=404):
     """No model of that name."""
 
-    code, status, title = "model_not_found", 404, "Model not found"
 
-
-class VersionNotFound(CarouselError):
+class VersionNotFound(CarouselError, code="version_not_found", status=404):
     """The model has no such version, or it is not ready."""
 
-    code, status, title = "version_not_found", 404, "Version not found"
 
-
-class SessionNotFound(CarouselError):
+class SessionNotFound(CarouselError, code="session_not_found", status=404):
     """The session never existed, or was deleted."""
 
-    code, status, title = "session_not_found", 404, "Session not found"
 
-
-class ChannelNotFound(CarouselError):
+class ChannelNotFound(CarouselError, code="channel_not_found", status=404):
     """The channel was never opened on this socket, or is closed."""
 
-    code, status, title = "channel_not_found", 404, "Channel not found"
 
-
-class SessionExpired(CarouselError):
+class SessionExpired(CarouselError, code="session_expired", status=410):
     """The session was idle beyond its TTL."""
 
-    code, status, title = "session_expired", 410, "Session expired"
 
-
-class SessionExists(CarouselError):
+class SessionExists(CarouselError, code="session_exists", status=409):
     """The id is taken."""
 
-    code, status, title = "session_exists", 409, "Session exists"
 
-
-class StepConflict(CarouselError):
+class StepConflict(CarouselError, code="step_conflict", status=409):
     """The named step is not the next one, and no kept call."""
-
-    code, status, title = "step_conflict", 409, "Step conflict"
 
     def __init__(self, step: int, expected: int) -> None:
         applied = {"applied": True} if step < expected else {}
         super().__init__(f"step {step} was named, step {expected} is next", expected_step=expected, **applied)
 
 
-class Overloaded(CarouselError):
+class Overloaded(CarouselError, code="overloaded", status=503):
     """The queue or the session table is full; nothing of the call was applied."""
-
-    code, status, title = "overloaded", 503, "Overloaded"
 
     def __init__(self, detail: str, retry_after_ms: int = 1000) -> None:
         super().__init__(detail, retry_after_ms=retry_after_ms)
 
 
-class TooManyChannels(Overloaded):
+class TooManyChannels(Overloaded, code="too_many_channels", status=503):
     """65 536 channels are open on this socket."""
 
-    code, status, title = "too_many_channels", 503, "Too many channels"
 
-
-class DeadlineExceeded(CarouselError):
+class DeadlineExceeded(CarouselError, code="deadline_exceeded", status=504):
     """The caller's deadline passed before the call was taken; nothing was applied."""
 
-    code, status, title = "deadline_exceeded", 504, "Deadline exceeded"
 
-
-class ShuttingDown(CarouselError):
+class ShuttingDown(CarouselError, code="shutting_down", status=503):
     """The server is draining; nothing of the call was applied."""
 
-    code, status, title = "shutting_down", 503, "Shutting down"
 
-
-class EngineFailed(CarouselError):
+class EngineFailed(CarouselError, code="engine_failed", status=503):
     """The engine died; nothing of the call was applied."""
 
-    code, status, title = "engine_failed", 503, "Engine failed"
 
-
-class StoreUnavailable(CarouselError):
+class StoreUnavailable(CarouselError, code="store_unavailable", status=503):
     """The store cannot be written now; nothing was applied."""
-
-    code, status, title = "store_unavailable", 503, "Store unavailable"
 
     def __init__(self, detail: str = "", retry_after_ms: int = 1000) -> None:
         super().__init__(detail, retry_after_ms=retry_after_ms)
 
 
-class CommitUnknown(CarouselError):
+class CommitUnknown(CarouselError, code="commit_unknown", status=504):
     """Whether the call was committed is not known: send it again only with its step."""
-
-    code, status, title = "commit_unknown", 504, "Commit unknown"
 
 
 class ModelUnusable(Exception):

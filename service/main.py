@@ -16,6 +16,7 @@ from starlette.routing import Match
 from service import __version__
 from service.api import body, openapi
 from service.api.edge import Edge, Named
+from service.api.guard import Guard
 from service.api.json_calls import JsonCalls
 from service.api.json_lane import JsonLane
 from service.api.json_pool import JsonPool
@@ -42,7 +43,7 @@ _log = logging.getLogger("carousel.main")
 
 
 class Carousel:
-    """The service: `asgi`, `lane` and `streams` are what a server runs, `drain` what it calls before it stops."""
+    """The service: `asgi`, `lane`, `streams` and `guard` are what a server runs, `drain` what it calls before it stops."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -56,9 +57,9 @@ class Carousel:
         self.app = _application(self._lifespan)
         self.edge, calls = Edge(), JsonCalls(self._repository, self._sessions, settings, self._pool)
         self.lane = JsonLane(calls, self._sessions, self.edge, settings.max_body_bytes)
-        self.asgi = Named(self.app, self.edge)
+        self.asgi, self.guard = Named(self.app, self.edge), Guard(settings)
         rest = Rest(self._repository, self._sessions, settings, calls, self._pool)
-        ops = Ops(self._unready, Metrics(self._repository, self._sessions, self.edge))
+        ops = Ops(self._unready, Metrics(self._repository, self._sessions, self.edge, self.guard))
         self.app.include_router(rest.router())
         self.app.include_router(ops.router())
         openapi.install(self.app)
@@ -94,6 +95,7 @@ class Carousel:
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         self._keep(asyncio.create_task(self._load()))
         self._keep(asyncio.create_task(self._sweep()))
+        self._keep(asyncio.create_task(self.guard.watch()))
         yield
         for task in self._tasks:
             task.cancel()

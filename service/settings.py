@@ -23,6 +23,11 @@ class Settings(BaseSettings):
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
 
     max_body_bytes: int = Field(default=64 * 2**20, ge=1)
+    max_connections: int | None = Field(default=None, ge=1)  # else as many as there are descriptors for
+    head_seconds: float = Field(default=10, gt=0)  # from the connection to a whole head
+    body_bytes_per_second: int = Field(default=1024, ge=0)  # of each 10 s, while a body is on its way
+    max_unfinished_bytes: int = Field(default=256 * 2**20, ge=1)  # of messages on their way, over all connections
+    max_unread_bytes: int = Field(default=256 * 2**20, ge=1)  # of answers that are not read, over all connections
     batch: int | None = Field(default=None, ge=1)  # rows of a tick, and steps of a row in it: else they are measured
     chunk: int | None = Field(default=None, ge=1)
     max_queue_rows: int = Field(default=65_536, ge=1)

@@ -1,12 +1,16 @@
-"""A model whose every answer tells whose state it was given, and a clock that moves when told to."""
+"""A model whose answers tell whose state it was given, a clock that moves when told to, and a store that may fail."""
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 
 import numpy as np
 
+from service.errors import CarouselError
 from service.models.model import Array, Lengths, State
+from service.store.store import Advanced, Change, Conflicts, Home
 
 
 class RunningSum:
@@ -59,6 +63,56 @@ class FakeClock:
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self.now += seconds
+
+
+class FakeStore:
+    """Commits at once, or when told to; refuses the rows that it is told to refuse, and raises when told to."""
+
+    def __init__(self, *, held: bool = False) -> None:
+        self.held = held  # commits wait for `release`
+        self.conflicts: dict[int, CarouselError] = {}  # of rows whose changes are refused from now on
+        self.error: Exception | None = None  # raised by every commit from now on
+        self.commits: list[Sequence[Change]] = []  # that were asked for, in order
+        self.written: list[tuple[Sequence[Change], Conflicts]] = []  # what is durable, in order
+        self._waiting: deque[tuple[Sequence[Change], Sequence[Change], asyncio.Future[Conflicts]]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def commit(self, home: Home, changes: Sequence[Change]) -> "asyncio.Future[Conflicts] | None":
+        """See Store.commit."""
+        if self.error is not None:
+            raise self.error
+        self.commits.append(changes)
+        refused = {row: self.conflicts[row] for change in changes for row in rows_of(change) if row in self.conflicts}
+        if not (self.held or refused):
+            self.written.append((deepcopy(changes), {}))
+            return None
+        done: asyncio.Future[Conflicts] = asyncio.get_running_loop().create_future()
+        self._waiting.append((changes, deepcopy(changes), done))
+        if not self.held:
+            self.release()
+        return done
+
+    def release(self, count: int | None = None, error: Exception | None = None) -> None:
+        """Let the oldest commits that wait be done, so many or all, or fail with an error.
+
+        Their arrays must be as they were when the commits were asked for.
+        """
+        for _ in range(len(self._waiting) if count is None else count):
+            changes, copies, done = self._waiting.popleft()
+            assert repr(changes) == repr(copies)
+            if error is not None:
+                done.set_exception(error)
+                continue
+            refused = {row: self.conflicts[row] for one in copies for row in rows_of(one) if row in self.conflicts}
+            self.written.append((copies, refused))
+            done.set_result(refused)
+
+
+def rows_of(change: Change) -> list[int]:
+    """The table rows of a change."""
+    return change.rows.tolist() if isinstance(change, Advanced) else [change.row]
 
 
 def column(*values: float) -> Array:

@@ -1,4 +1,7 @@
-"""`carousel-train`: the command line of the training half, and the one place that shows its errors to people."""
+"""`carousel-train`: the command line. The only module that shows errors to users.
+
+Heavy modules are imported inside the commands, so that `--help` answers at once.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,16 +13,30 @@ import typer
 
 from training.errors import TrainingError
 
+GivenRecipe = Annotated[str, typer.Argument(help="A recipe's file, or the name of a shipped one.")]
+Models = Annotated[Path, typer.Option(help="Model repository.")]
 Picture = Annotated[Path, typer.Option("--output", "-o", help="Where to write the picture.")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same networks.")]
 
 app = typer.Typer(help="Train a recurrent network and export it as one verified ONNX file.", no_args_is_help=True)
 
 
+@contextmanager
+def _errors_shown() -> Iterator[None]:
+    """Print errors that the user can fix without a traceback, and exit with 1."""
+    try:
+        yield
+    except TrainingError as error:
+        typer.echo(f"{error}", err=True)
+        raise typer.Exit(1) from None
+
+
 @app.command()
+@_errors_shown()
 def fit(
-    recipe: Annotated[str, typer.Argument(help="A recipe's file, or the name of a shipped one.")],
+    recipe: GivenRecipe,
     *,
-    models: Annotated[Path, typer.Option(help="Model repository to write to.")] = Path("models"),
+    models: Models = Path("models"),
     version: Annotated[int, typer.Option(min=1, help="Version of the model; an older file of it is replaced.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same model.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted fit stopped.")] = False,
@@ -30,51 +47,50 @@ def fit(
     ] = None,
 ) -> None:
     """Train a recipe, export it, verify the file and print how good it is on unseen data."""
-    with _shown():
-        # Heavy, so that `--help` answers at once.
-        from rich.console import Console
+    from rich.console import Console
 
-        from training.card import comparison_table
-        from training.contract import read_metadata
-        from training.hardware import Hardware, is_first
-        from training.parse import read_recipe
-        from training.train import RUNS, train
+    from training.file.card import comparison_table
+    from training.file.contract import read_metadata
+    from training.net.hardware import Hardware, is_first
+    from training.recipe.read import read_recipe
+    from training.train import RUNS, train
 
-        hardware = Hardware(accelerator, devices, precision)
-        told = read_recipe(recipe)
-        path = train(told, models, str(version), seed, given=recipe, resume=resume, hardware=hardware)
-        if not is_first():
-            return
-        console = Console()
-        console.print(comparison_table(read_metadata(path)))
-        size = f"{path.stat().st_size / 1000:.0f} kB"
-        console.print(f"Wrote {path} ({size}) and {path.with_name('card.md')}", soft_wrap=True)
-        if (report := RUNS / told.name / str(version) / "report.html").exists():
-            console.print(f"How it learnt and how far to trust it: {report}", soft_wrap=True)
+    hardware = Hardware(accelerator, devices, precision)
+    task = read_recipe(recipe)
+    path = train(task, models, str(version), seed, given=recipe, resume=resume, hardware=hardware)
+    if not is_first():
+        return
+    console = Console()
+    console.print(comparison_table(read_metadata(path)))
+    size = f"{path.stat().st_size / 1000:.0f} kB"
+    console.print(f"Wrote {path} ({size}) and {path.with_name('card.md')}", soft_wrap=True)
+    if (report := RUNS / task.name / str(version) / "report.html").exists():
+        console.print(f"How it learnt and how far to trust it: {report}", soft_wrap=True)
 
 
 @app.command()
+@_errors_shown()
 def init(
     table: Annotated[Path, typer.Argument(help="A CSV or Parquet file with a header.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the recipe.")] = Path("recipe.toml"),
 ) -> None:
     """Write a first recipe by looking at a table; read it, then fit it."""
-    with _shown():
-        from training.draft import draft
+    from training.recipe.draft import draft
 
-        text = draft(table, output)
-        if output.exists():
-            raise TrainingError(f"{output} exists; remove it, or name another file by --output")
-        _make_room(output)
-        output.write_text(text, encoding="utf-8")
-        typer.echo(f"Wrote {output}: read it, then run: carousel-train fit {quote(str(output))}")
+    text = draft(table, output)
+    if output.exists():
+        raise TrainingError(f"{output} exists; remove it, or name another file by --output")
+    _make_folder(output)
+    output.write_text(text, encoding="utf-8")
+    typer.echo(f"Wrote {output}: read it, then run: carousel-train fit {quote(str(output))}")
 
 
 @app.command()
+@_errors_shown()
 def gates(
-    recipe: Annotated[str, typer.Argument(help="A recipe's file, or the name of a shipped one; its model is an LSTM.")],
+    recipe: GivenRecipe,
     *,
-    models: Annotated[Path, typer.Option(help="Model repository to read from.")] = Path("models"),
+    models: Models = Path("models"),
     version: Annotated[int, typer.Option(min=1, help="Version of the model.")] = 1,
     sequence: Annotated[int, typer.Option(min=0, help="Which sequence of the test part, from 0.")] = 0,
     start: Annotated[int, typer.Option(min=0, help="The first of its steps to draw.")] = 0,
@@ -82,67 +98,58 @@ def gates(
     output: Picture = Path("gates.png"),
 ) -> None:
     """Draw the gates, candidate and cell of a trained LSTM over a sequence of unseen data."""
-    with _shown():
-        from training.gates import draw
-        from training.parse import read_recipe
+    from study.gates import draw
+    from training.recipe.read import read_recipe
 
-        _make_room(output)
-        draw(read_recipe(recipe), models, str(version), output, sequence=sequence, start=start, steps=steps)
-        typer.echo(f"Wrote {output}")
+    _make_folder(output)
+    draw(read_recipe(recipe), models, str(version), output, sequence=sequence, start=start, steps=steps)
+    typer.echo(f"Wrote {output}")
 
 
 @app.command()
+@_errors_shown()
 def gradients(
-    recipe: Annotated[str, typer.Argument(help="A recipe's file, or the name of a shipped one.")] = "metro-traffic",
-    *,
-    seed: Annotated[int, typer.Option(min=0, help="Of the three networks.")] = 0,
-    output: Picture = Path("gradients.png"),
+    recipe: GivenRecipe = "metro-traffic", *, seed: Seed = 0, output: Picture = Path("gradients.png")
 ) -> None:
     """Train Elman, GRU and LSTM on a recipe, and draw how far back the gradient of a loss reaches in each.
 
     The numbers lie beside the picture as JSON. Run again, it goes on where it was interrupted.
     """
-    with _shown():
-        from training.parse import read_recipe
-        from training.pictures import gradients as picture
-        from training.train import RUNS
-        from training.vanishing import vanishing
+    from study.gradients import gradients, picture
+    from training.recipe.read import read_recipe
+    from training.train import RUNS
 
-        told = read_recipe(recipe)
-        _make_room(output)
-        ledger = vanishing(told, RUNS / told.name / "gradients", typer.echo, seed=seed)
-        picture(ledger.found, told.title or told.name).savefig(output, format="png")
-        typer.echo(f"Wrote {output} and {ledger.copy(output.with_suffix('.json'))}")
+    task = read_recipe(recipe)
+    _make_folder(output)
+    results = gradients(task, RUNS / task.name / "gradients", typer.echo, seed=seed)
+    picture(results.found, task.title or task.name).savefig(output, format="png")
+    typer.echo(f"Wrote {output} and {results.copy(output.with_suffix('.json'))}")
 
 
 @app.command()
-def long_lag(
-    *,
-    seed: Annotated[int, typer.Option(min=0, help="Of all networks.")] = 0,
-    output: Picture = Path("long-lag.png"),
-) -> None:
+@_errors_shown()
+def long_lag(*, seed: Seed = 0, output: Picture = Path("long-lag.png")) -> None:
     """Train every cell to recall a symbol after 5 to 100 steps, and draw how often each is right.
 
     The numbers lie beside the picture as JSON. Run again, it goes on where it was interrupted.
     """
-    with _shown():
-        from training.long_lag import chosen, compare
-        from training.parse import read_recipe
-        from training.pictures import long_lag as picture
-        from training.train import RUNS
+    from study.long_lag import chosen, compare, picture
+    from training.recipe.read import read_recipe
+    from training.train import RUNS
 
-        told = read_recipe("recall")
-        _make_room(output)
-        ledger = compare(told, RUNS / told.name / "long-lag", typer.echo, seed=seed)
-        picture(chosen(ledger.found.values())).savefig(output, format="png")
-        typer.echo(f"Wrote {output} and {ledger.copy(output.with_suffix('.json'))}")
+    task = read_recipe("recall")
+    _make_folder(output)
+    results = compare(task, RUNS / task.name / "long-lag", typer.echo, seed=seed)
+    picture(chosen(results.found.values())).savefig(output, format="png")
+    typer.echo(f"Wrote {output} and {results.copy(output.with_suffix('.json'))}")
 
 
 @app.command()
+@_errors_shown()
 def quantise(
-    recipe: Annotated[str, typer.Argument(help="A recipe's file, or the name of a shipped one; its model is an LSTM.")],
+    recipe: GivenRecipe,
     *,
-    models: Annotated[Path, typer.Option(help="Model repository to read from and write to.")] = Path("models"),
+    models: Models = Path("models"),
     of: Annotated[int, typer.Option(min=1, help="Version that int8 is made of.")] = 1,
     version: Annotated[int, typer.Option(min=1, help="Version to write; an older file of it is replaced.")] = 2,
     tolerance: Annotated[
@@ -150,35 +157,23 @@ def quantise(
     ] = 0.02,
 ) -> None:
     """Write a trained LSTM in int8, as another version, and print what that costs and brings."""
-    with _shown():
-        from rich.console import Console
-        from rich.markdown import Markdown
+    from rich.console import Console
+    from rich.markdown import Markdown
 
-        from training.parse import read_recipe
-        from training.quantise import quantise as write
+    from training.file.quantise import quantise
+    from training.recipe.read import read_recipe
 
-        told = read_recipe(recipe)
-        path = write(told, models, of=str(of), version=str(version), tolerance=tolerance, given=recipe)
-        card = path.with_name("card.md")
-        Console().print(Markdown(card.read_text(encoding="utf-8").rpartition("## Quantised")[2]))
-        typer.echo(f"Wrote {path} and {card}")
+    path = quantise(read_recipe(recipe), models, of=str(of), version=str(version), tolerance=tolerance, given=recipe)
+    card = path.with_name("card.md")
+    Console().print(Markdown(card.read_text(encoding="utf-8").rpartition("## Quantised")[2]))
+    typer.echo(f"Wrote {path} and {card}")
 
 
-def _make_room(output: Path) -> None:
-    """Make the folder of a file that is to be written; say what is in its way before hours are spent on it."""
+def _make_folder(output: Path) -> None:
+    """Create the folder of an output file; fail before a long computation if that is impossible."""
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainingError(f"--output {output}: {error.strerror}: {output.parent}; name another folder") from None
     if output.is_dir():
         raise TrainingError(f"--output {output}: is a folder; name a file in it")
-
-
-@contextmanager
-def _shown() -> Iterator[None]:
-    """Print what the user can mend, without a traceback."""
-    try:
-        yield
-    except TrainingError as error:
-        typer.echo(f"{error}", err=True)
-        raise typer.Exit(1) from None

@@ -1,14 +1,14 @@
-"""What can go wrong between a recipe and a model file. A message names file, line or key, and the fix.
+"""Errors of the training half. Each message names the file, line or key at fault, and the fix.
 
 TrainingError
-  RecipeError         the recipe cannot be read, or asks for what does not exist
-  TableError          the data are not what the recipe says
+  RecipeError         the recipe cannot be read, or names something that does not exist
+  TableError          the data do not match the recipe
   VerificationError   the exported file does not compute what was trained
 """
 
 
 class TrainingError(Exception):
-    """Whatever the user of `carousel-train` can mend; printed without a traceback."""
+    """Error that the user of `carousel-train` can fix; printed without a traceback."""
 
 
 class RecipeError(TrainingError):
@@ -16,7 +16,7 @@ class RecipeError(TrainingError):
 
 
 class TableError(TrainingError):
-    """The data are not what the recipe says."""
+    """The data do not match the recipe."""
 
 
 class VerificationError(TrainingError):

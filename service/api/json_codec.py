@@ -78,7 +78,7 @@ def one_steps(bodies: Iterable[bytes]) -> list[tuple[bytes, int] | None]:
             found.append(None)
             continue
         try:
-            content = parse(text)
+            content: Any = parse(text)
             given, step = content.get("inputs"), content.get("step")
             if len(content) == 2 and type(step) is int and type(given) is List and len(given) == 1:
                 found.append((bytes(given.as_buffer(of_type="d")), step))

@@ -4,6 +4,7 @@ One request after the other, each from its first byte to its call, would push wh
 """
 
 import asyncio
+import logging
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -19,6 +20,8 @@ from service.engine.call import LAST, Call
 from service.engine.engine import Engine
 from service.engine.sessions import Sessions
 from service.errors import CarouselError
+
+_log = logging.getLogger("carousel.request")
 
 
 @dataclass
@@ -72,6 +75,15 @@ class JsonLane:
     def _serve(self) -> None:
         self._serving = True  # what an answer lets come meanwhile is of the next turn
         requests, self._waiting = self._waiting, []
+        try:
+            self._serve_all(requests)
+        except Exception:
+            _log.exception("a turn of %d requests", len(requests))
+            for request in requests:
+                request.answer(body.problem(CarouselError()))
+        self._serving = False
+
+    def _serve_all(self, requests: list[Request]) -> None:
         singles: list[Request] = []
         others: list[Request] = []
         for request in requests:
@@ -84,27 +96,27 @@ class JsonLane:
             self._calls.serve(request)
         for engine in engines:
             engine.run_now()
-        self._serving = False
 
     def _submit(self, requests: list[Request], others: list[Request]) -> list[Engine]:
         """Submit single steps together; what is not plain joins the others, which are served one by one."""
         groups: dict[Engine, _Singles] = {}
         get = self._sessions.get
         for request, found in zip(requests, one_steps([one.content for one in requests]), strict=True):
+            if found is None or not 0 <= found[1] < LAST:
+                others.append(request)
+                continue
             try:
                 session = get(request.name)
             except CarouselError:
-                found = None
-            if found is None or not 0 <= found[1] < LAST:
                 others.append(request)
                 continue
             engine = cast("Engine", session.home)
             group = groups.get(engine)
-            if group is None:
-                group = groups[engine] = _Singles()
-            if session.row in group.rows or len(found[0]) != 8 * engine.model.features:
+            if len(found[0]) != 8 * engine.model.features or (group is not None and session.row in group.rows):
                 others.append(request)
                 continue
+            if group is None:
+                group = groups[engine] = _Singles()
             group.requests.append(request)
             group.rows[session.row] = None
             group.numbers.append(found[0])

@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -185,11 +184,15 @@ def _calls(items: list[_Item], deadline: Deadline | None, tell: _Tell) -> Iterat
         if len(item.given.inputs) == 1:
             singles[item.engine].append(item)
         else:
-            yield item.engine, _call([item], deadline, partial(tell, these=[item])), [item]
+            yield item.engine, _call([item], deadline, _teller(tell, [item])), [item]
     for engine, these in singles.items():
         call = _call(these, deadline, lambda call: tell(call, call.tags or ()))
         call.tags = these
         yield engine, call, these
+
+
+def _teller(tell: _Tell, items: list[_Item]) -> Callable[[Call], None]:
+    return lambda call: tell(call, items)
 
 
 def _call(items: list[_Item], deadline: Deadline | None, ended: Callable[[Call], None]) -> Call:

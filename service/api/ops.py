@@ -10,10 +10,11 @@ from prometheus_client.registry import Collector
 
 from service.api import body
 from service.api.edge import Edge
+from service.api.guard import Guard
 from service.api.openapi import described
-from service.models.repository import Repository
 from service.engine.sessions import Sessions
 from service.engine.statistics import Distribution, EngineStatistics
+from service.models.repository import Repository
 
 _LABELS = ["model", "version"]
 
@@ -54,8 +55,8 @@ class Ops:
 class Metrics(Collector):
     """Pulls the frozen statistics of all parts when somebody looks."""
 
-    def __init__(self, repository: Repository, sessions: Sessions, edge: Edge) -> None:
-        self._repository, self._sessions, self._edge = repository, sessions, edge
+    def __init__(self, repository: Repository, sessions: Sessions, edge: Edge, guard: Guard) -> None:
+        self._repository, self._sessions, self._edge, self._guard = repository, sessions, edge, guard
 
     def collect(self) -> Iterable[Metric]:
         """Families, anew for each scrape."""
@@ -65,6 +66,16 @@ class Metrics(Collector):
         for (method, route, status), count in self._edge.answers.items():
             answers.add_metric([method, route, str(status)], count)
         yield answers
+        yield from self._of_connections()
+
+    def _of_connections(self) -> Iterable[Metric]:
+        now = self._guard.statistics()
+        yield GaugeMetricFamily("carousel_connections", "Open connections", now.connections)
+        yield GaugeMetricFamily("carousel_connections_most", "Connections that may be open", now.most_connections)
+        yield GaugeMetricFamily("carousel_unfinished_bytes", "Bytes of messages on their way", now.unfinished_bytes)
+        yield GaugeMetricFamily("carousel_unread_bytes", "Bytes of answers that clients do not read", now.unread_bytes)
+        yield CounterMetricFamily("carousel_connections_refused", "Connections refused: too many", now.refused)
+        yield CounterMetricFamily("carousel_connections_cut", "Connections cut: answers not read", now.cut)
 
     def _of_sessions(self) -> Iterable[Metric]:
         now = self._sessions.statistics()

@@ -102,12 +102,14 @@ class Request(Asked):
         self.missing = head.length  # bytes of the body
         self._pieces: list[bytes] = []
 
-    def take(self, data: bytes, at: int) -> int:
-        """Take what data have of the body from `at` on → where the rest of them begins."""
+    def take(self, data: bytes, at: int, *, keep: bool = True) -> int:
+        """Take what data have of the body from `at` on, or throw it away → where the rest of them begins."""
         end = min(at + self.missing, len(data))
         piece = data[at:end]
         self.missing -= len(piece)
-        if self.missing:
+        if not keep:
+            self._pieces.clear()
+        elif self.missing:
             self._pieces.append(piece)
         elif self._pieces:
             self.content, self._pieces = b"".join((*self._pieces, piece)), []

@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from service.engine.engine import Engine
+from service.engine.sessions import Session, Sessions
 from service.errors import InvalidRequest
 from service.models.model import Column, OnnxModel
 from service.models.repository import Repository
-from service.engine.sessions import Session, Sessions
 from service.settings import Settings
 
 

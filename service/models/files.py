@@ -61,23 +61,23 @@ def _with_external_data(content: bytes, folder: Path, digest: Any) -> bytes:
     import onnx  # here, since few files need it: 0.3 s and 25 MB
     from google.protobuf.message import Error as ProtobufError
 
-    read: dict[str, bytes] = {}
+    data: dict[str, bytes] = {}
     try:
         model = onnx.ModelProto.FromString(content)
         for tensor in _external_tensors(model, onnx.TensorProto):
             told = {entry.key: entry.value for entry in tensor.external_data}
             location = told["location"]
-            if location not in read:
-                read[location] = _read_regular(_inside(folder, location), location)
-                digest.update(read[location])
+            if location not in data:
+                data[location] = _read_regular(_inside(folder, location), location)
+                digest.update(data[location])
             start = int(told.get("offset", 0))
-            end = start + int(told.get("length", len(read[location]) - start))
-            if not 0 <= start <= end <= len(read[location]):
-                raise ModelUnusable(f"external data {start} to {end} of {location}, which has {len(read[location])}")
-            tensor.raw_data = read[location][start:end]
+            end = start + int(told.get("length", len(data[location]) - start))
+            if not 0 <= start <= end <= len(data[location]):
+                raise ModelUnusable(f"external data {start} to {end} of {location}, which has {len(data[location])}")
+            tensor.raw_data = data[location][start:end]
             tensor.ClearField("external_data")
             tensor.ClearField("data_location")
-        return model.SerializeToString() if read else content
+        return model.SerializeToString() if data else content
     except (ValueError, KeyError, ProtobufError) as error:
         raise ModelUnusable(f"external data cannot be read: {error}") from error
 

@@ -57,12 +57,10 @@ class Repository:
     def versions(self) -> list[Version]:
         """All of them, models by name and versions by number; those that have no number come last."""
         return [
-            versions[one]
-            for _, versions in sorted(self.models.items())
-            for one in sorted(versions, key=lambda one: (0, int(one), "") if _VERSION.fullmatch(one) else (1, 0, one))
+            versions[version] for _, versions in sorted(self.models.items()) for version in sorted(versions, key=_rank)
         ]
 
-    async def load(self, load: Load) -> None:
+    async def load(self, load_file: Load) -> None:
         """Load each version in a thread, small files first; each is ready as soon as it is loaded.
 
         A version that fails is unavailable, with the reason. One that takes long waits until the others are loaded.
@@ -70,16 +68,19 @@ class Repository:
         found = [one for one in self.versions() if one.state == "loading"]
         loading = await asyncio.to_thread(sorted, found, key=lambda one: files.size(one.path))
         for share in _SHARES:
-            loading = [one for one in loading if not await self._load(one, load, share)]
+            loading = [one for one in loading if not await self._load(one, load_file, share)]
 
-    async def _load(self, one: Version, load: Load, share: float) -> bool:
-        """Load one version → whether that is settled, or is to be tried again with more time."""
+    async def _load(self, one: Version, load_file: Load, share: float) -> bool:
+        """Load one version → False if it is to be tried again with more time."""
         try:
-            model, fitness = await asyncio.to_thread(load, one.path, share)
+            model, fitness = await asyncio.to_thread(load_file, one.path, share)
             one.engine = self._start(model, fitness, one.model, one.version)
-        except (ModelUnusable, TimeoutError) as error:
-            if isinstance(error, TimeoutError) and share < 1:
+        except TimeoutError as error:
+            if share < 1:
+                _log.info("%s/%s takes long: it is tried again after the others", one.model, one.version)
                 return False
+            self._unavailable(one, str(error))
+        except ModelUnusable as error:
             self._unavailable(one, str(error))
         except Exception as error:  # whatever a file did, the others are served
             self._unavailable(one, f"{type(error).__name__}: {error}")
@@ -150,6 +151,12 @@ class Repository:
             return "no model is ready"
         dead = [f"{one.name}/{one.version}" for one in self.engines() if one.admission.dead is not None]
         return f"engines died: {', '.join(dead)}" if dead else None
+
+
+def _rank(version: str) -> tuple[bool, int, str]:
+    """Sort numbers by their value, before all else."""
+    number = _VERSION.fullmatch(version) is not None
+    return not number, int(version) if number else 0, version
 
 
 def _found(folder: Path) -> Iterator[Version]:

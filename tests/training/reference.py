@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.training import tiny
-from training.networks import Recurrent
+from training.net.networks import Recurrent
 
 Array = NDArray[np.float64]
 

@@ -3,9 +3,9 @@
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from training.dataset import Dataset, load
-from training.parse import read_recipe
-from training.recipe import Recipe
+from training.data.dataset import Dataset, load
+from training.recipe.read import read_recipe
+from training.recipe.recipe import Recipe
 
 START = datetime(2024, 1, 1)
 

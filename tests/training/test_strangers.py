@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from carousel_client import Client, Preparation
 from tests.wire.server import Server
 from training.cli import app
-from training.contract import read_metadata
-from training.verify import Exported
+from training.file.contract import read_metadata
+from training.file.verify import Exported
 
 
 def hourly() -> str:
@@ -140,7 +140,7 @@ def test_a_strangers_table_becomes_a_model_that_answers_a_stream_with_gaps(
 
     run = Exported((models / name / "1/model.onnx").read_bytes())
     whole = np.array([[[row[feature] for feature in features] for row in prepared]], np.float32)
-    state = {name: np.zeros((1, 32), np.float32) for name in run.state_names}
+    state = {name: np.zeros((1, 32), np.float32) for name in run.state_shapes}
     expected, _ = run(whole, np.array([len(rows)], np.int32), state)
     assert np.isfinite(served).all()
     np.testing.assert_array_equal(served, expected[0])

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from tests.training import tables
-from training.contract import read_metadata
 from training.errors import RecipeError
-from training.train import build, train
+from training.file.contract import read_metadata
+from training.net.learn import build
+from training.train import train
 
 REGRESSION = 'kind = "regression"\ntargets = ["x"]'
 TABLE = tables.csv(tables.hours(60), list(range(60)), ["a", "b", "c"] * 20, [0, 1] * 30, header="time,x,s,y")

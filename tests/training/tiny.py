@@ -7,11 +7,13 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from training.contract import Description, Feature, Output
-from training.dataset import Scaling
-from training.export import build
-from training.heads import Head, Values
-from training.networks import Encoder, Feedforward, Network, Recurrent
+from training.data.dataset import Scaling
+from training.data.feature import Feature
+from training.file.contract import Description
+from training.file.export import build
+from training.net.heads import Head, Values
+from training.net.networks import Encoder, Feedforward, Network, Recurrent
+from training.tasks import Output
 
 FEATURES = (
     Feature("load", "kW"),

@@ -6,7 +6,7 @@ from carousel_client import Client
 from demo.stream import state_dropped, streamed
 from tests.wire.oracle import Oracle
 from tests.wire.server import Server
-from training.evaluate import Unseen
+from training.net.evaluate import Unseen
 
 
 def unseen(oracle: Oracle, rng: np.random.Generator, history: int, steps: int) -> Unseen:

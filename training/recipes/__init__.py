@@ -1,1 +1,1 @@
-"""One file a training task."""
+"""Shipped recipes, one file per training task."""

@@ -18,7 +18,7 @@ from service.models.fitness import Fitness, Policy
 from service.models.model import State
 from service.store.memory import MemoryStore
 from service.store.store import Store
-from tests.fakes import FakeClock, RunningSum, column, until
+from tests.fakes import FakeClock, FakeStore, RunningSum, column, until
 
 TTL = 60.0
 
@@ -54,8 +54,8 @@ class Serving:
         found = fitness or Fitness(True, 0.0, 1, seconds_per_step=1.0 if in_a_thread else 0.0)
         found = replace(found, policy=Policy(batch, chunk, batch * chunk))
         waiting = Bounds(limits["most_rows"], limits["queue_bytes"])
-        store = store or MemoryStore()
-        self.engine = Engine(self.model, found, self.sessions, store, waiting, clock=self.clock)
+        self.store = MemoryStore() if store is None else store
+        self.engine = Engine(self.model, found, self.sessions, self.store, waiting, clock=self.clock)
         self.lifecycle = self.engine.lifecycle
         self.loop: asyncio.Task[None] | None = None
 
@@ -66,6 +66,9 @@ class Serving:
     async def stop(self) -> None:
         """Let what was accepted end, stop the engine, and find every row given back."""
         self.model.release()
+        if isinstance(self.store, FakeStore):
+            self.store.held = False
+            self.store.release()
         if self.loop is None:
             return
         if self.engine.admission.dead is None:

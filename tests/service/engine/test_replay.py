@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine.replay import RECORD_BYTES, Answers, Budget, Digester, Digests
-from service.engine.table import Array, Rows
+from service.engine.call import Digests
+from service.engine.replay import RECORD_BYTES, Answers, Budget, Digester
+from service.engine.table import Table
+from service.models.model import Array
 from tests.fakes import column
 
 KIB = 1024
@@ -26,10 +28,10 @@ class Kept:
     """The answers [T, K] of a few rows, with a budget."""
 
     def __init__(self, *, each: int = 4, most_bytes: int = 10**6, width: int = 1, capacity: int = 64) -> None:
-        self.rows, self.budget = Rows({}, capacity), Budget(each=each, most_bytes=most_bytes)
-        self.answers, self.width = Answers(self.rows, width, self.budget), width
+        self.table, self.budget = Table({}, capacity), Budget(each=each, most_bytes=most_bytes)
+        self.answers, self.width = Answers(self.table, width, self.budget), width
         for _ in range(ROWS):
-            self.rows.allocate()
+            self.table.allocate()
 
     def keep(self, rows: list[int], start: int) -> None:
         """Keep an answer of one step for each row: its start, and its row behind it."""
@@ -40,10 +42,6 @@ class Kept:
     def long(self, row: int, start: int, steps: int = 2) -> None:
         outputs = np.full((steps, self.width), start * 10 + row, np.float32)
         self.answers.keep_long(np.array([row]), np.array([start]), digest(start)[None], [outputs])
-
-    def one(self, row: int, start: int) -> None:
-        """Keep an answer of one step of one row."""
-        self.answers.keep_one(row, start, digest(start)[None], np.full((1, self.width), start * 10 + row, np.float32))
 
     def find(self, row: int, start: int, steps: int = 1) -> float | None:
         """The number in the answer, if there is one."""
@@ -127,7 +125,7 @@ def test_the_budget_of_all_sessions_drops_the_oldest_answer_of_any() -> None:
 
 def test_the_budget_of_all_models_drops_the_oldest_answer_of_any() -> None:
     one, other = Kept(most_bytes=record(8, 8)), Kept()
-    other.answers = Answers(other.rows, 1, one.budget)
+    other.answers = Answers(other.table, 1, one.budget)
     one.long(1, 0)
     other.long(1, 1)
     one.long(2, 2)
@@ -167,8 +165,8 @@ def test_the_table_follows_the_rows_and_keeps_what_it_holds() -> None:
     for start in range(5):
         it.keep([1, 2], start)
     it.long(2, 5)
-    while it.rows.capacity < 64:
-        it.rows.allocate()
+    while it.table.capacity < 64:
+        it.table.allocate()
     it.keep([1, 60], 6)
     assert (it.starts(1), it.starts(2), it.starts(2, 2), it.starts(60)) == ([3, 4, 6], [3, 4], [5], [6])
     assert it.budget.bytes == 3 * 64 * PLACE + record(8)
@@ -180,10 +178,10 @@ def test_a_table_that_the_budget_would_not_hold_has_fewer_places_and_keeps_the_n
         it.keep([1, 2], start)
     assert it.starts(1) == [1, 2, 3, 4]
     for capacity, kept in ((16, [4, 5]), (32, [6]), (64, [7])):
-        while it.rows.capacity < capacity:
-            it.rows.allocate()
+        while it.table.capacity < capacity:
+            it.table.allocate()
         it.keep([1], max(kept))
-        assert (it.starts(1), it.rows.capacity) == (kept, capacity)
+        assert (it.starts(1), it.table.capacity) == (kept, capacity)
         assert it.budget.bytes <= it.budget.most_bytes
     assert it.starts(2) == []
     it.keep([2], 3)
@@ -244,14 +242,14 @@ def told(it: Kept, story: list[tuple[Any, ...]], agree: Callable[[float | None, 
             case "forget", row:
                 it.answers.forget(row)
                 truth.rows[row].clear()
-            case _ if it.rows.capacity < 64:
-                for _ in range(it.rows.capacity):
-                    it.rows.allocate()
+            case _ if it.table.capacity < 64:
+                for _ in range(it.table.capacity):
+                    it.table.allocate()
         assert all(agree(it.find(*one), truth.find(*one)) for one in asked)
         assert 0 <= it.budget.bytes <= it.budget.most_bytes
     for row in truth.rows:
         it.answers.forget(row)
-    assert it.budget.bytes == it.answers._table_bytes
+    assert it.budget.bytes == it.answers._ring_bytes
     assert not any(it.find(*one) for one in asked)
 
 
@@ -268,19 +266,19 @@ def test_over_the_budget_less_is_found_and_never_a_wrong_answer(
     told(Kept(each=each, capacity=2, most_bytes=most), story, lambda found, true: found in (None, true))
 
 
-def test_lone_steps_are_kept_of_rows_that_came_later_too() -> None:
+def test_answers_are_kept_of_rows_that_came_later_too() -> None:
     it = Kept(capacity=2)
-    it.rows.allocate()
+    it.table.allocate()
     for row in (1, ROWS + 1, 2):
-        it.one(row, 0)
+        it.keep([row], 0)
     assert [it.starts(row) for row in (1, 2, 3, ROWS + 1)] == [[0], [0], [], [0]]
 
 
-def test_lone_steps_push_older_long_answers_out() -> None:
+def test_single_steps_push_older_long_answers_out() -> None:
     it = Kept(each=2)
     it.long(1, 0)
     for start in (2, 3):
-        it.one(1, start)
+        it.keep([1], start)
     assert (it.starts(1), it.starts(1, 2), len(it.budget.long)) == ([2, 3], [], 0)
 
 

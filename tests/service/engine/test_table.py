@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from service.engine.table import ZERO, Rows
+from service.engine.table import ZERO, Table
 
 SHAPES = {"h": (2,), "c": (2, 3)}
 
@@ -16,70 +16,80 @@ def is_all(state: dict[str, np.ndarray], value: float) -> bool:
 
 
 def test_a_new_row_is_zero_even_where_another_was_freed() -> None:
-    rows = Rows(SHAPES)
-    first = rows.allocate()
-    rows.scatter([first], filled(7))
-    rows.free(first)
-    assert rows.used == 0
-    again = rows.allocate()
+    table = Table(SHAPES)
+    first = table.allocate()
+    table.scatter(np.array([first]), filled(7))
+    table.free(first)
+    assert table.used == 0
+    again = table.allocate()
     assert again == first  # so that what follows says something
-    assert is_all(rows.gather([again]), 0)
+    assert is_all(table.gather(np.array([again])), 0)
 
 
 def test_rows_are_all_different_and_none_is_the_zero_row() -> None:
-    rows = Rows(SHAPES, capacity=4)
-    taken = [rows.allocate() for _ in range(20)]
+    table = Table(SHAPES, capacity=4)
+    taken = [table.allocate() for _ in range(20)]
     assert len({*taken, ZERO}) == 21
-    assert rows.used == 20
+    assert table.used == 20
 
 
 def test_growing_keeps_what_the_rows_hold_and_the_zero_row_zero() -> None:
-    rows = Rows(SHAPES, capacity=2)
+    table = Table(SHAPES, capacity=2)
     taken = []
     for value in range(1, 10):
-        taken.append(rows.allocate())
-        rows.scatter(taken[-1:], filled(value))
+        taken.append(table.allocate())
+        table.scatter(np.array(taken[-1:]), filled(value))
     for value, row in enumerate(taken, start=1):
-        assert is_all(rows.gather([row]), value)
-    assert is_all(rows.gather([ZERO]), 0)
+        assert is_all(table.gather(np.array([row])), value)
+    assert is_all(table.gather(np.array([ZERO])), 0)
+
+
+def test_each_row_that_is_given_back_makes_a_new_generation() -> None:
+    table = Table(SHAPES)
+    rows = [table.allocate() for _ in range(3)]
+    assert table.generation == 0
+    for freed, row in enumerate(rows, start=1):
+        table.free(row)
+        assert table.generation == freed
 
 
 def test_a_row_that_is_given_back_stands_at_nothing() -> None:
-    rows = Rows(SHAPES)
-    row, other = rows.allocate(), rows.allocate()
-    columns = list(Rows.__annotations__)
+    table = Table(SHAPES)
+    row, other = table.allocate(), table.allocate()
+    columns = list(Table.__annotations__)
     for column in columns:
-        getattr(rows, column)[[row, other]] = 5
-    rows.free(row)
-    assert [getattr(rows, column)[[row, other]].tolist() for column in columns] == [[0, 5]] * len(columns)
+        getattr(table, column)[[row, other]] = 5
+    table.free(row)
+    assert [getattr(table, column)[[row, other]].tolist() for column in columns] == [[0, 5]] * len(columns)
 
 
 def test_growing_keeps_how_the_rows_stand() -> None:
-    rows = Rows(SHAPES, capacity=2)
-    row = rows.allocate()
-    rows.step[row], rows.ttl[row] = 2**40, 0.5
-    while rows.capacity < 16:
-        rows.allocate()
-    assert (rows.step[row], rows.ttl[row], len(rows.step), len(rows.ttl)) == (2**40, 0.5, rows.capacity, rows.capacity)
+    table = Table(SHAPES, capacity=2)
+    row = table.allocate()
+    table.step[row], table.ttl[row] = 2**40, 0.5
+    while table.capacity < 16:
+        table.allocate()
+    assert (table.step[row], table.ttl[row]) == (2**40, 0.5)
+    assert len(table.step) == len(table.ttl) == table.capacity
 
 
 def test_rows_are_gathered_in_the_order_asked_and_as_copies() -> None:
-    rows = Rows(SHAPES)
-    one, two = rows.allocate(), rows.allocate()
-    rows.scatter([two, one], {name: np.concatenate([array, array + 1]) for name, array in filled(1).items()})
-    state = rows.gather([one, two, ZERO, one])
+    table = Table(SHAPES)
+    one, two = table.allocate(), table.allocate()
+    table.scatter(np.array([two, one]), {name: np.concatenate([array, array + 1]) for name, array in filled(1).items()})
+    state = table.gather(np.array([one, two, ZERO, one]))
     assert {name: array.shape for name, array in state.items()} == {"h": (4, 2), "c": (4, 2, 3)}
     assert state["c"][:, 0, 0].tolist() == [2, 1, 0, 2]
     state["h"][:] = 9
-    assert is_all(rows.gather([one]), 2)
+    assert is_all(table.gather(np.array([one])), 2)
 
 
 def test_a_row_weighs_the_float32_of_all_its_states() -> None:
-    assert Rows(SHAPES).row_bytes == 4 * (2 + 6)
+    assert Table(SHAPES).row_bytes == 4 * (2 + 6)
 
 
 def test_a_model_without_state_has_rows_that_weigh_nothing() -> None:
-    rows = Rows({})
-    row = rows.allocate()
-    rows.scatter([row], {})
-    assert (rows.gather([row]), rows.row_bytes, rows.used) == ({}, 0, 1)
+    table = Table({})
+    row = table.allocate()
+    table.scatter(np.array([row]), {})
+    assert (table.gather(np.array([row])), table.row_bytes, table.used) == ({}, 0, 1)

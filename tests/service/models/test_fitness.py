@@ -7,9 +7,9 @@ import pytest
 
 from service.errors import ModelUnusable
 from service.models.files import read
-from service.models.fitness import Fitness, Policy, examine
+from service.models.fitness import Fitness, Policy, examine, measured
 from service.models.model import Array, Lengths, OnnxModel, State
-from tests.fakes import RunningSum
+from tests.fakes import FakeClock, RunningSum
 from tests.graphs import Cell, write
 
 
@@ -125,3 +125,49 @@ class Signed(RunningSum):
 
 def test_zeros_of_another_sign_are_a_deviation() -> None:
     assert (found(Signed()).bit_equal, found(Signed()).min_batch) == (True, 2)
+
+
+class Timed(RunningSum):
+    """A model that takes 10 µs a row and step of a fake clock; `features` are not looked at."""
+
+    def __init__(self, features: int = 1) -> None:
+        super().__init__()
+        self.features, self.clock = features, FakeClock()  # type: ignore[misc]  # a class attribute of the fake
+
+    def run(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State]:
+        self.clock.advance(1e-5 * inputs.shape[0] * inputs.shape[1])
+        return super().run(inputs[:, :, :1], lengths, state)
+
+
+def test_the_policy_is_the_least_that_has_nearly_the_best_throughput() -> None:
+    model = Timed()
+    # 256 rows: 256 / (0.36 + 2.56 ms) = 87.7 rows/ms; 1024: 96.6; 8 rows, 64 steps: 93.4 steps/ms; 32: 87.7
+    assert measured(model, clock=model.clock) == Policy(batch=256, chunk=32, steps=2191)
+
+
+def test_a_given_batch_and_chunk_are_the_policy() -> None:
+    model = Timed()
+    policy = measured(model, batch=3, chunk=5, clock=model.clock)
+    assert (policy.batch, policy.chunk) == (3, 5)
+
+
+def test_a_run_of_a_wide_model_is_bounded_whatever_is_given() -> None:
+    model = Timed(features=2**16)
+    for given in ({}, {"batch": 10**6, "chunk": 10**6}):
+        policy = measured(model, clock=model.clock, **given)
+        assert policy.batch * 2**16 <= 2**24
+        assert 8 * policy.chunk * 2**16 <= 2**24
+        assert policy.steps * 2**16 <= 2**24
+
+
+class Misshapen(RunningSum):
+    """A model whose output has one step, whatever goes in."""
+
+    def run(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State]:
+        outputs, after = super().run(inputs, lengths, state)
+        return outputs[:, :1], after
+
+
+def test_an_output_of_another_shape_than_the_input_is_refused() -> None:
+    with pytest.raises(ModelUnusable, match=r"'output' is \[1, 1, 1\], not \[1, 2, 1\]"):
+        found(Misshapen())

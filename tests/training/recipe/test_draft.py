@@ -1,0 +1,67 @@
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.training import tables
+from training.errors import TableError
+from training.recipe.draft import draft
+from training.recipe.read import read_recipe
+
+
+def drafted(folder: Path, table: str) -> dict[str, Any]:
+    """Draft a recipe, make sure that it is one, and return what it tells."""
+    (folder / "t.csv").write_text(table, encoding="utf-8")
+    (folder / "t.toml").write_text(draft(folder / "t.csv", folder / "t.toml"), encoding="utf-8")
+    read_recipe(folder / "t.toml")
+    return tomllib.loads((folder / "t.toml").read_text(encoding="utf-8"))
+
+
+def test_one_series_is_split_by_time_and_forecasts_the_number_that_sounds_like_it(tmp_path: Path) -> None:
+    told = drafted(tmp_path, tables.csv(tables.hours(400), list(range(400)), [1, 2] * 200, header="when,load,x"))
+    assert told["data"] == {"path": "t.csv", "time": "when"}
+    assert told["task"] == {"kind": "regression", "targets": ["load"], "horizons": [1]}
+    assert told["split"]["by"] == "time"
+    assert told["training"]["window"] == 20
+    assert [one["name"] for one in told["features"]] == ["load", "x", "hour", "weekday"]
+
+
+def test_many_sequences_are_found_by_their_times_and_split_whole(tmp_path: Path) -> None:
+    cycles = [cycle for _ in range(12) for cycle in range(5)]
+    units = [unit for unit in range(12) for _ in range(5)]
+    told = drafted(tmp_path, tables.csv(units, cycles, list(range(60)), [3] * 60, header="unit,cycle,s1,s2"))
+    assert told["data"] == {"path": "t.csv", "time": "cycle", "sequence": "unit"}
+    assert told["split"]["by"] == "sequence"
+    assert "window" not in told["training"]
+    assert [one["name"] for one in told["features"]] == ["s1"]  # s2 never varies
+
+
+def test_a_column_named_like_a_label_is_a_class(tmp_path: Path) -> None:
+    told = drafted(tmp_path, tables.csv(tables.hours(40), list(range(40)), [0, 1] * 20, header="time,x,label"))
+    assert told["task"] == {"kind": "classification", "target": "label", "labels": ["0", "1"]}
+    assert [one["name"] for one in told["features"]] == ["x"]
+
+
+def test_words_alone_are_to_be_continued(tmp_path: Path) -> None:
+    told = drafted(tmp_path, tables.csv([i // 4 for i in range(60)], ["a", "b", "c", "d"] * 15, header="id,symbol"))
+    assert told["data"]["sequence"] == "id"
+    assert told["task"] == {"kind": "next-symbol", "target": "symbol"}
+
+
+def test_a_date_that_could_be_two_is_guessed_and_said(tmp_path: Path) -> None:
+    days = [f"{day:02}/{month:02}/2024" for month in (1, 2) for day in range(1, 13)]
+    told = drafted(tmp_path, tables.csv(days, list(range(24)), header="d,x"))
+    assert told["data"]["day_first"] is True
+    assert "day_first = true # a guess" in (tmp_path / "t.toml").read_text(encoding="utf-8")
+
+
+def test_the_path_is_relative_to_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "t.csv").write_text(tables.line(), encoding="utf-8")
+    assert 'path = "data/t.csv"' in draft(tmp_path / "data" / "t.csv", tmp_path / "t.toml")
+
+
+def test_a_table_without_anything_to_learn_is_an_error_that_says_why(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match="there is nothing to learn from \\(x: it is always 1\\)"):
+        drafted(tmp_path, tables.csv(tables.hours(5), [1] * 5, header="time,x"))

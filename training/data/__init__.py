@@ -1,0 +1,1 @@
+"""Data of a recipe: table → sequences → parts → windows."""

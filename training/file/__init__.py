@@ -1,0 +1,1 @@
+"""Model files: contract, export, verification, int8, model card."""

@@ -1,0 +1,93 @@
+"""Evaluate a network on unseen data: streamed through one state, with the state dropped, and beside the baselines."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.arrays import Floats, Lengths, States
+from training.data.batches import warm_start
+from training.data.dataset import Dataset, Stretch
+from training.net.hardware import one_thread
+from training.recipe.recipe import ByTime, Recipe
+from training.tasks import Figures, Task, task_of
+
+AT_ONCE = 4096  # rows of a batch of one step
+Run = Callable[[Floats, Lengths], tuple[Floats, States]]  # x [B,T,F] from the zero state → y [B,T,K], next state
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """A stretch as a caller meets it: row i is known at `times[i]`, and `answers[i]` comes later."""
+
+    id: str
+    history: Floats  # [H, F] rows before the stretch, to warm the state up
+    inputs: Floats  # [N, F] raw input rows
+    times: NDArray[Any]  # [N] of the input rows
+    answer_times: NDArray[Any]  # [N] of the row at the first horizon
+    answers: Floats  # [N, M]; NaN: not measured
+    baselines: dict[str, Floats]  # name → outputs [N, K] that need no network
+
+
+def warm_up(recipe: Recipe) -> int | None:
+    """Return the number of steps before a part that warm its state up; None: all."""
+    if not isinstance(recipe.split, ByTime):
+        return 0
+    return recipe.training.window if recipe.split.warm_up is None else recipe.split.warm_up
+
+
+def unseen(recipe: Recipe, data: Dataset, stretches: Iterable[Stretch]) -> list[Unseen]:
+    """Return stretches of the validation or test part for streaming."""
+    task, found = task_of(recipe, data), []
+    for stretch in stretches:
+        sequence, own = stretch.sequence, stretch.steps
+        later = np.minimum(np.arange(own.start, own.stop) + stretch.horizons[0], len(sequence.times) - 1)
+        found.append(
+            Unseen(
+                sequence.id,
+                history=sequence.inputs[warm_start(stretch, warm_up(recipe)) : own.start],
+                inputs=sequence.inputs[own],
+                times=sequence.times[own],
+                answer_times=sequence.times[later],
+                answers=stretch.answers(),
+                baselines=task.baselines(stretch),
+            )
+        )
+    return found
+
+
+@one_thread()
+def scores(run: Run, task: Task, streams: list[Unseen]) -> dict[str, Figures]:
+    """Return the metrics of a model (`test`), of it with its state dropped, if it has one, and of each baseline."""
+    answers = np.concatenate([task.judged(one.answers) for one in streams])
+
+    def of(forecast: Callable[[Unseen], Floats]) -> Figures:
+        return task.figures(np.concatenate([forecast(one) for one in streams]), answers)
+
+    measured = {"test": of(lambda one: streamed(run, one))}
+    _, state = run(streams[0].inputs[:1, None], np.ones(1, np.int32))
+    if state:
+        measured["state_dropped"] = of(lambda one: state_dropped(run, one))
+    for name in streams[0].baselines:
+        measured[name] = of(lambda one: one.baselines[name])  # noqa: B023 - called at once
+    return measured
+
+
+def flat(measured: dict[str, Figures]) -> Figures:
+    """Return scores with the keys `NAME_METRIC` of the metadata, rounded."""
+    return {f"{name}_{figure}": round(value, 5) for name, own in measured.items() for figure, value in own.items()}
+
+
+def streamed(run: Run, one: Unseen) -> Floats:
+    """Return the outputs [N, K] of a stream with one state, warmed up by the history."""
+    x = np.concatenate([one.history, one.inputs])
+    outputs, _ = run(x[None], np.array([len(x)], np.int32))
+    return outputs[0, len(one.history) :]
+
+
+def state_dropped(run: Run, one: Unseen) -> Floats:
+    """Return the outputs [N, K], each row alone from the zero state."""
+    pieces = [one.inputs[start : start + AT_ONCE, None] for start in range(0, len(one.inputs), AT_ONCE)]
+    return np.concatenate([run(x, np.ones(len(x), np.int32))[0][:, 0] for x in pieces])

@@ -1,0 +1,182 @@
+"""Networks with one signature: (x [B,T,F], lengths [B], state) → (y [B,T,K], state).
+
+As in the exported file, x holds raw values and y real units or probabilities: standardisation, embedding of categories
+and head are part of the network.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from training.arrays import Floats, Lengths, States
+from training.data.dataset import Scaling
+from training.data.feature import Feature
+from training.net.heads import Head
+
+State = dict[str, Tensor]  # name → [batch, …]; names as in the file, without `state.`
+
+
+class Encoder(nn.Module):
+    """Raw values [B,T,F] → [B,T,E]: numbers are standardised, codes are embedded by a learned table.
+
+    An unknown code (hour 25, category 2.5) gives the zero row, not an error, because one bad code must not fail a batch
+    of several callers. Tables start at zero, so codes that training never saw stay equal to unknown ones. Numbers are
+    clipped to ±`limit` deviations: a column that hardly varied in training (rain) could reach 90 and saturate gates.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, features: Sequence[Feature], scaling: Scaling, *, table_width: int, limit: float) -> None:
+        super().__init__()
+        self.limit = limit
+        self.numbers = [j for j, feature in enumerate(features) if not feature.codes]
+        self.categories = [j for j, feature in enumerate(features) if feature.codes]
+        std = scaling.std[self.numbers]
+        # A constant column is ignored: multiplied by 0 instead of divided by 0.
+        scale = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
+        self.register_buffer("mean", torch.tensor(scaling.mean[self.numbers], dtype=torch.float32))
+        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
+        codes = [features[j].codes for j in self.categories]
+        for index, known in enumerate(codes):
+            self.register_buffer(f"codes{index}", torch.tensor(known, dtype=torch.float32))
+        self.tables = nn.ParameterList(torch.zeros(len(known), table_width) for known in codes)
+        self.width = len(self.numbers) + table_width * len(codes)
+
+    def codes(self, index: int) -> Tensor:
+        """Return the codes [n] of the index-th category, in the order of its table."""
+        return self.get_buffer(f"codes{index}")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return [B,T,E] for [B,T,F]."""
+        parts = [((x[..., self.numbers] - self.mean) * self.scale).clamp(-self.limit, self.limit)]
+        for index, (column, table) in enumerate(zip(self.categories, self.tables, strict=True)):
+            one_hot = (x[..., column, None] == self.codes(index)).to(torch.float32)  # [B, T, n]
+            parts.append(one_hot @ table)
+        return torch.cat(parts, dim=-1)
+
+
+class Network(nn.Module):
+    """Encoder, cell, head. A subclass is a cell: `hidden_values` and `state_shapes`."""
+
+    cell: str
+    streamable = True  # whether a step depends on earlier steps only
+
+    def __init__(self, encoder: Encoder, head: Head, dropout: float) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+
+    @property
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each state of one row."""
+        return {}
+
+    def zero_state(self, batch: int) -> State:
+        """Return zero states [batch, …] on the network's device."""
+        like = self.head.linear.weight
+        return {name: like.new_zeros((batch, *shape)) for name, shape in self.state_shapes.items()}
+
+    def hidden_values(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        """Return the inputs of the head [B,T,H], and the state after each row's last step."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        """Advance each row of x by its own length."""
+        h, next_state = self.hidden_values(x, lengths, state)
+        return self.head(h), next_state
+
+    @torch.no_grad()
+    def run(self, x: Floats, lengths: Lengths, state: Mapping[str, Floats] | None = None) -> tuple[Floats, States]:
+        """Run arrays x [B,T,F] as an exported file is run, from the zero state by default."""
+        start = self.zero_state(len(x)) if state is None else {name: torch.from_numpy(v) for name, v in state.items()}
+        y, after = self(torch.from_numpy(x), torch.from_numpy(lengths).long(), start)
+        return y.numpy(), {name: value.numpy() for name, value in after.items()}
+
+
+class Feedforward(Network):
+    """`layers` of rectified linear units, each step on its own. There is no state."""
+
+    cell = "feedforward"
+
+    def __init__(self, encoder: Encoder, head: Head, *, hidden: int, layers: int = 1, dropout: float = 0.0) -> None:
+        super().__init__(encoder, head, dropout)
+        widths = [encoder.width, *[hidden] * layers]
+        self.linears = [nn.Linear(into, out) for into, out in pairwise(widths)]
+        self.layers = nn.ModuleList(self.linears)  # registers the parameters
+
+    def hidden_values(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        """See Network."""
+        z = self.encoder(x)
+        for linear in self.linears:
+            z = self.dropout(linear(z).relu())
+        return z, {}
+
+
+CELLS: Mapping[str, tuple[type[nn.RNN | nn.GRU | nn.LSTM], str]] = {  # module, letters of its states
+    "rnn": (nn.RNN, "h"),  # Elman 1990, tanh
+    "gru": (nn.GRU, "h"),  # Cho 2014, cuDNN form: the reset gate is applied after the matrix product
+    "lstm": (nn.LSTM, "hc"),  # Hochreiter & Schmidhuber 1997, with the forget gate of Gers 2000
+}
+
+
+class Recurrent(Network):
+    """Fused cell of torch with `layers` layers; dropout between layers and before the head."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        head: Head,
+        *,
+        cell: str,
+        hidden: int,
+        layers: int = 1,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+    ) -> None:
+        super().__init__(encoder, head, dropout)
+        self.cell, self.streamable = cell, not bidirectional
+        module, self.letters = CELLS[cell]
+        self.recurrent = module(
+            encoder.width,
+            hidden,
+            layers,
+            batch_first=True,
+            dropout=dropout if layers > 1 else 0.0,
+            bidirectional=bidirectional,
+        )
+
+    @property
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """States `h0, c0, h1, c1, …`; a bidirectional network has none."""
+        if not self.streamable:
+            return {}
+        H, L = self.recurrent.hidden_size, self.recurrent.num_layers
+        return {f"{letter}{layer}": (H,) for layer in range(L) for letter in self.letters}
+
+    def hidden_values(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        """See Network."""
+        layers = range(self.recurrent.num_layers)
+        if self.streamable:
+            initial = tuple(torch.stack([state[f"{letter}{layer}"] for layer in layers]) for letter in self.letters)
+        else:
+            initial = (x.new_zeros(2 * len(layers), len(x), self.recurrent.hidden_size),) * 2
+        steps, final = self._run(self.encoder(x), lengths, initial)  # each [L, B, H]
+        next_state = {name: final[self.letters.index(name[0])][int(name[1:])] for name in self.state_shapes}
+        return self.dropout(steps), next_state
+
+    def _run(self, z: Tensor, lengths: Tensor, initial: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        T = z.shape[1]
+        start = initial if len(self.letters) > 1 else initial[0]
+        if bool((lengths == T).all()):  # no packing: the faster kernel
+            steps, final = self.recurrent(z, start)
+        else:
+            packed = pack_padded_sequence(z, lengths.cpu(), batch_first=True, enforce_sorted=False)
+            steps, final = self.recurrent(packed, start)
+            steps = pad_packed_sequence(steps, batch_first=True, total_length=T)[0]
+        return steps, final if len(self.letters) > 1 else (final,)
