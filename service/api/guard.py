@@ -1,4 +1,4 @@
-"""What connections may hold and how long they may take, over all of them: see docs/bounds.md.
+"""What connections may hold and how long they may take, over all of them: see docs/operations.md.
 
 It knows clocks, bytes and counts; not what a connection speaks.
 """
@@ -96,11 +96,7 @@ class Guard:
             for some in _slices([*self._connections]):
                 now = loop.time()
                 for connection in some:
-                    if connection not in self._connections:
-                        continue  # it was closed meanwhile
-                    if connection.due <= now:
-                        connection.overdue(now)
-                    if size := connection.unread():
+                    if connection in self._connections and (size := _look(connection, now)):
                         unread.append((size, connection))
                 await asyncio.sleep(0)
             self._cut_largest(unread)
@@ -119,6 +115,18 @@ class Guard:
             connection.abort()
             self._unread -= size
             self._cut += 1
+
+
+def _look(connection: Guarded, now: float) -> int:
+    """Look at its clock → bytes that are not read."""
+    try:
+        if connection.due <= now:
+            connection.overdue(now)
+        return connection.unread()
+    except Exception:
+        _log.exception("a connection is cut")
+        connection.abort()
+        return 0
 
 
 def _slices(connections: list[Guarded]) -> Iterator[list[Guarded]]:

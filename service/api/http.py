@@ -1,6 +1,6 @@
 """HTTP/1.1 for the application: uvicorn's protocol, with the bounds, checks and order of answers that it lacks.
 
-See docs/wire.md, "HTTP".
+What clients see of it is in docs/wire.md, "HTTP".
 """
 
 import math

@@ -123,7 +123,7 @@ class JsonCalls:
             told = {"model": asked.name, "version": engine.version, "outputs": outputs}
             self._tell(asked, told, call.outputs.size)
 
-        rows, named = np.zeros(len(given), np.int64), np.full(len(given), UNCHECKED)
+        rows, named = np.zeros(len(given), np.int64), np.array([UNCHECKED] * len(given))
         joined = inputs[0] if len(given) == 1 else np.concatenate(inputs)
         call = Call(rows, lengths, named, joined, self._ended(asked, encode), deadline)
         if asked.left:

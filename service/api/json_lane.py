@@ -24,7 +24,7 @@ from service.errors import CarouselError
 _log = logging.getLogger("carousel.request")
 
 
-@dataclass
+@dataclass(slots=True)
 class _Singles:
     """Requests of one numbered step each, of different sessions of one engine."""
 
@@ -70,7 +70,8 @@ class JsonLane:
 
     def _end_turn(self) -> None:
         self._lonely, self._came = self._came == 1, 0
-        self._serve()
+        if self._waiting:
+            self._serve()
 
     def _serve(self) -> None:
         self._serving = True  # what an answer lets come meanwhile is of the next turn
@@ -130,8 +131,8 @@ class JsonLane:
         if inputs is None or len(inputs) > room:
             others.extend(group.requests)
             return False
-        ones = np.ones(len(inputs), np.int64)
-        call = Call(np.array([*group.rows]), ones, np.array(group.asked), inputs, self._ended, tags=group.requests)
+        lengths = np.ones(len(inputs), np.int64)
+        call = Call(np.array([*group.rows]), lengths, np.array(group.asked), inputs, self._ended, tags=group.requests)
         try:
             engine.submit(call)
         except CarouselError:
