@@ -50,6 +50,10 @@ class Channels:
     def __len__(self) -> int:
         return len(self._numbers)
 
+    def now(self) -> float:
+        """The time on the clock of the sessions."""
+        return self._all.now()
+
     def check_room(self) -> None:
         """Raise TooManyChannels if there is room for no more."""
         if len(self) >= MOST:

@@ -5,7 +5,6 @@ itself costs half as much CPU again.
 """
 
 import asyncio
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -56,7 +55,7 @@ class Turn:
         frames, self._frames = self._frames, []
         rounds: list[dict[tuple[Engine, int], _Group]] = []  # groups by engine and size
         counts: dict[tuple[Engine, int], int] = {}  # frames of a session, by its row
-        now = time.monotonic()
+        now = frames[0][0].channels.now() if frames else 0.0
         for stream, content in frames:
             stream.ahead = False
             try:
