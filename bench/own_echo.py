@@ -4,10 +4,10 @@ import asyncio
 import sys
 from pathlib import Path
 
+from service.api.websocket import Socket, WebSocket
 from starlette.types import Receive, Scope, Send
 
 from bench.echo import serve
-from service.api.websocket import Socket, WebSocket
 
 
 class Echo:

@@ -1,5 +1,7 @@
 """The process: uvicorn around the service, and what a signal does. Knows nothing of models or sessions."""
 
+from __future__ import annotations
+
 import asyncio
 import gc
 import logging
@@ -7,6 +9,7 @@ import signal
 from contextvars import Context
 from functools import partial
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -14,7 +17,9 @@ from service import logs
 from service.api.connection import HttpConnection
 from service.api.socket import Socket
 from service.main import Carousel
-from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.settings import Settings
 
 _GARBAGE = 50_000, 20, 20  # objects before a look for cycles, of which a call makes none: a step gains 3 %
 

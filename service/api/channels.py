@@ -1,15 +1,15 @@
 """The channels of one socket: numbers that stand for sessions. Knows sessions and their engines; no bytes."""
 
+from __future__ import annotations
+
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
 from service.api.frames import Blame, numbers
-from service.engine.engine import Engine
-from service.engine.sessions import Session, Sessions
 from service.errors import (
     CarouselError,
     ChannelNotFound,
@@ -18,7 +18,11 @@ from service.errors import (
     StateMismatch,
     TooManyChannels,
 )
-from service.models.model import Index
+
+if TYPE_CHECKING:
+    from service.engine.engine import Engine
+    from service.models.model import Index
+    from service.sessions.sessions import Session, Sessions
 
 MOST = 65_536  # open at once on one socket
 _LISTS = 64  # lists of channels whose rows are remembered

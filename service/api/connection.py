@@ -3,16 +3,20 @@
 Invariant: while a request of the lane is not answered, the bytes behind it are kept and not looked at.
 """
 
+from __future__ import annotations
+
 import math
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.responses import Response
 
 from service.api import body
-from service.api.guard import Guard
 from service.api.http import WINDOW, Http, text
 from service.api.request import LEFT, Request, read
 from service.errors import CarouselError, InvalidRequest
+
+if TYPE_CHECKING:
+    from service.api.guard import Guard
 
 _VERSION = b"HTTP/1.1 "  # every answer begins with it
 _PROBE = 0.1  # seconds between pieces of it

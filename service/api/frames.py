@@ -4,16 +4,20 @@ request  u32 id | u32 n | u32 channel[n] | u32 length[n] | u64 step[n]      | f3
 answer   u32 id | u32 n | u32 channel[n] | u32 length[n] | u64 next_step[n] | f32 outputs[sum(length), K]
 """
 
+from __future__ import annotations
+
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from service.engine.call import LAST, UNCHECKED
-from service.engine.table import every
 from service.errors import CarouselError, InvalidInput, InvalidRequest
-from service.models.model import Array, Column, Index
+from service.sessions.table import every
+
+if TYPE_CHECKING:
+    from service.models.model import Array, Column, Index
 
 HEAD = 8  # bytes of id and n
 F4, U4, I8 = np.dtype("<f4"), np.dtype("<u4"), np.dtype("<i8")

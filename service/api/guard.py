@@ -3,15 +3,19 @@
 It knows clocks, bytes and counts; not what a connection speaks.
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from service.errors import Overloaded
-from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.settings import Settings
 
 _SPARE = 64  # descriptors for everything else: files, sockets that listen, the worker process
 _EVERY = 1.0  # seconds between looks at the clocks

@@ -3,19 +3,23 @@
 What clients see of it is in docs/wire.md, "HTTP".
 """
 
+from __future__ import annotations
+
 import math
 import secrets
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.api import body
-from service.api.guard import Guard
 from service.api.request import HOST
 from service.errors import CarouselError, HeadTooLarge, InvalidRequest, Overloaded, TooSlow
+
+if TYPE_CHECKING:
+    from service.api.guard import Guard
 
 _LINES, _HEAD = 100, 2**16  # of a head, its trailers included: lines and bytes
 WINDOW = 10.0  # seconds in which a body has to go on

@@ -1,11 +1,13 @@
 """Steps of a session, steps of many and predicts by JSON: decode, call, encode; by callbacks, for whoever asks."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from starlette.requests import Request as HttpRequest
@@ -19,11 +21,13 @@ from service.api.json_pool import JsonPool, large
 from service.api.many import Many
 from service.api.request import LEFT, MANY, PREDICT, STEPS, Asked, Awaited
 from service.engine.call import LAST, UNCHECKED, Call, Deadline
-from service.engine.engine import Engine
-from service.engine.sessions import Sessions
 from service.errors import CarouselError, InvalidInput, ModelNotFound, SessionExpired, SessionNotFound, VersionNotFound
-from service.models.repository import Repository
-from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.engine.engine import Engine
+    from service.models.repository import Repository
+    from service.sessions.sessions import Sessions
+    from service.settings import Settings
 
 SMALL = 4096  # bytes; a body of so many is parsed in no time
 
@@ -170,7 +174,7 @@ class JsonCalls:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
 
-        def done(task: "asyncio.Future[Any]") -> None:
+        def done(task: asyncio.Future[Any]) -> None:
             self._tasks.discard(task)
             if task.cancelled():  # the server stops
                 return

@@ -3,10 +3,12 @@
 One request after the other, each from its first byte to its call, would push what the next one needs out of the caches.
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -17,9 +19,11 @@ from service.api.json_calls import SMALL, JsonCalls
 from service.api.json_codec import one_step_answers, one_steps, rows
 from service.api.request import STEPS, Request
 from service.engine.call import LAST, Call
-from service.engine.engine import Engine
-from service.engine.sessions import Sessions
 from service.errors import CarouselError
+
+if TYPE_CHECKING:
+    from service.engine.engine import Engine
+    from service.sessions.sessions import Sessions
 
 _log = logging.getLogger("carousel.request")
 

@@ -4,6 +4,8 @@ They are decoded as one array and submitted as one call, and their answers are c
 itself costs half as much CPU again.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,13 +15,13 @@ from numpy.typing import NDArray
 
 from service.api.frames import F4, I8, U4, failure, named
 from service.engine.call import Call
-from service.engine.engine import Engine
-from service.engine.table import every
 from service.errors import CarouselError
-from service.models.model import Array, Index
+from service.sessions.table import every
 
 if TYPE_CHECKING:
     from service.api.stream import Stream
+    from service.engine.engine import Engine
+    from service.models.model import Array, Index
 
 _HEAD = 24  # bytes: id, n, channel, length, step
 _LONGEST = 2**14  # bytes; a longer frame gains nothing by company
@@ -34,7 +36,7 @@ class Turn:
         self._engines: set[Engine] = set()  # that may have one step and nothing else to run
         self._ends = False  # its end is scheduled
 
-    def add(self, stream: "Stream", content: bytes) -> bool:
+    def add(self, stream: Stream, content: bytes) -> bool:
         """Take a frame at the end of the turn, if it is of one session and short → whether it is."""
         if content[4:8] != _ONE or not _HEAD < len(content) <= _LONGEST:
             return False

@@ -4,6 +4,8 @@ picows checks opcodes, masks, lengths and control frames. What it leaves to its 
 of fragments, UTF-8, the codes of close frames, and bounds of its buffer.
 """
 
+from __future__ import annotations
+
 import logging
 from types import SimpleNamespace
 from typing import Any, Protocol

@@ -1,14 +1,19 @@
 """The answers of one socket, and what it has in flight: frames that are accepted and answers that are not read."""
 
+from __future__ import annotations
+
 import asyncio
 from asyncio import Future
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from service.api.frames import View
 from service.api.json_codec import dump
 from service.api.json_pool import MANY, JsonPool
-from service.api.socket import Socket
 from service.errors import CarouselError
+
+if TYPE_CHECKING:
+    from service.api.frames import View
+    from service.api.socket import Socket
 
 OVERHEAD = 1024  # bytes that any frame counts for, beside its numbers
 _IN_FLIGHT = 4 * 2**20  # bytes that one socket may have in flight
@@ -48,7 +53,7 @@ class Outbox:
             self.answer(dump(view), size, text=True)
             return
 
-        def written(answer: "Future[bytes]") -> None:
+        def written(answer: Future[bytes]) -> None:
             try:
                 text = answer.result()
             except CarouselError as error:

@@ -4,17 +4,21 @@ uvicorn reads the request and makes a `Socket`, its public `ws=` class. The sock
 `Messages` read what follows. It sends, pings, closes, and tells whether the client reads.
 """
 
+from __future__ import annotations
+
 import asyncio
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from service.api.edge import Edge
-from service.api.guard import Guard
 from service.api.handshake import Handshake, refused
 from service.api.messages import BINARY, CLOSE, READ, TEXT, Messages
 from service.errors import CarouselError, Overloaded
+
+if TYPE_CHECKING:
+    from service.api.edge import Edge
+    from service.api.guard import Guard
 
 _PING_SECONDS = 20.0  # between pings, by which proxies see a live connection and TCP finds dead ones
 _CLOSE_SECONDS = 10.0  # for the client's part in closing
@@ -34,7 +38,7 @@ class Socket(asyncio.BufferedProtocol):
     transport: Any  # the stream pauses its reading, so that the client has to wait
 
     def __init__(
-        self, serve: Callable[["Socket"], None], edge: Edge, guard: Guard, most: int, *, server_state: Any, **how: Any
+        self, serve: Callable[[Socket], None], edge: Edge, guard: Guard, most: int, *, server_state: Any, **how: Any
     ) -> None:
         self._serve, self._edge, self._guard, self._most = serve, edge, guard, most  # bytes of a message
         self._connections: set[object] = server_state.connections  # which uvicorn shuts down at its end

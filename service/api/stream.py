@@ -4,12 +4,14 @@ A frame is accepted in the order sent, and answered when it is done: answers may
 in flight is bounded, so a client that does not read stops its own writes and nothing else.
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from asyncio import Future
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from service.api.channels import Channels
 from service.api.control import Asked, Control, echo
@@ -18,14 +20,16 @@ from service.api.json_codec import parse
 from service.api.json_pool import LARGE, JsonPool
 from service.api.lone_frames import Turn
 from service.api.outbox import OVERHEAD, Outbox
-from service.api.socket import Socket
 from service.engine.call import Call
-from service.engine.engine import Engine
-from service.engine.sessions import Sessions
 from service.errors import CarouselError, InvalidRequest, Overloaded
-from service.models.model import Column
-from service.models.repository import Repository
-from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.api.socket import Socket
+    from service.engine.engine import Engine
+    from service.models.model import Column
+    from service.models.repository import Repository
+    from service.sessions.sessions import Sessions
+    from service.settings import Settings
 
 _AHEAD = 4 * 2**20  # bytes that are read while they wait: a client that sends before it reads is not stopped at once
 _AT_ONCE = 256  # frames taken before others have a turn
@@ -70,7 +74,7 @@ class Streams:
             self._closed.clear()
             await self._closed.wait()
 
-    def forget(self, stream: "Stream") -> None:
+    def forget(self, stream: Stream) -> None:
         """A stream has answered all that it accepted, and takes no more."""
         self._open.discard(stream)
         self._closed.set()
@@ -224,10 +228,10 @@ class Stream:
             self._all.turn.run_soon(engine)
         return None
 
-    def _tell_when_done(self, told: View, operation: "Future[Any]") -> None:
+    def _tell_when_done(self, told: View, operation: Future[Any]) -> None:
         """Answer when an operation is done, with what it tells too."""
 
-        def done(operation: "Future[Any]") -> None:
+        def done(operation: Future[Any]) -> None:
             try:
                 view = told | (operation.result() or {})
             except CarouselError as error:

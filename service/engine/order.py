@@ -4,12 +4,16 @@ The entries of one session are a path in the graph. Nothing is ever unlinked: an
 and gives it up when it is its turn. It knows rows and steps; not models, clients or time.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from service.engine.call import UNCHECKED, Call, Entry, Operation
-from service.engine.table import Table
 from service.errors import StepConflict
+
+if TYPE_CHECKING:
+    from service.sessions.table import Table
 
 
 class Misfit(NamedTuple):
@@ -71,14 +75,13 @@ class Order:
             before = [one for one in entry.before if row in one.rows]
             entry = max(before, key=lambda one: one.serial, default=None)
 
-    def unapplied(self, call: Call, index: int) -> list[Misfit]:
-        """A row of a call has ended unapplied: number the later calls on its session anew → what does not fit now.
+    def unapplied(self, entry: Entry, row: int, ahead: int) -> list[Misfit]:
+        """An entry ended unapplied on a session, which stands at step `ahead`: number those behind it anew → misfits.
 
         A call that named no step moves; one that named another step than the one where it would begin now is a misfit.
         """
-        row, ahead = call.rows.item(index), call.starts.item(index)
         misfits: list[Misfit] = []
-        for later in self._behind(call, row):
+        for later in self._behind(entry, row):
             if isinstance(later, Operation):
                 if later.step_after is not None:
                     return misfits  # what comes behind stands on a step that is set

@@ -1,8 +1,12 @@
 """The store that keeps nothing: sessions live in the engines' tables alone, and end with the process."""
 
-from collections.abc import Sequence
+from __future__ import annotations
 
-from service.store.store import Change, Home
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from service.store.store import Change, Home
 
 
 class MemoryStore:

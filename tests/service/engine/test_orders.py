@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from service.engine.call import Call
 from service.engine.lifecycle import vacant
-from service.engine.sessions import Session
 from service.errors import CarouselError, DeadlineExceeded, InvalidInput, NonFiniteOutput, StepConflict
 from service.models.fitness import Fitness
+from service.sessions.sessions import Session
 from tests.fakes import RunningSum, column, sums
 from tests.service.engine.serving import TTL, Serving, answered, outcomes, summed
 

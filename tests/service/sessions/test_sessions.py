@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from service.engine import sessions as module
-from service.engine.replay import Answers, Budget
-from service.engine.sessions import Session, Sessions
-from service.engine.table import Table
 from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound, StateMismatch
+from service.sessions import sessions as module
+from service.sessions.replay import Answers, Budget
+from service.sessions.sessions import Session, Sessions
+from service.sessions.table import Table
 from tests.fakes import FakeClock, column
 
 TTL = 10.0
