@@ -100,17 +100,22 @@ def rows(numbers: Sequence[bytes], width: int) -> Array | None:
 
 def one_step_answers(outputs: Array, steps: Iterable[int]) -> list[bytes]:
     """Bodies of answers to one step each: outputs [N, K] and the N next steps."""
-    texts = orjson.dumps(outputs, None, orjson.OPT_SERIALIZE_NUMPY)[2:-2].split(b"],[")
+    texts = dump(outputs)[2:-2].split(b"],[")
     return [b'{"outputs":[[%b]],"step":%d}' % (text, step) for text, step in zip(texts, steps, strict=True)]
 
 
 def dump(content: Any) -> bytes:
     """Write JSON; a float32 is written as the shortest decimal that reads back to the same bits."""
-    return orjson.dumps(content, _named, orjson.OPT_SERIALIZE_NUMPY)
+    return orjson.dumps(content, _other, orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _named(value: Any) -> orjson.Fragment:
-    """Outputs as objects; numbers are put between the names as texts, since that is cheaper than building dicts."""
+def _other(value: Any) -> Any:
+    """What orjson does not write itself: arrays that are not contiguous, and outputs as objects.
+
+    Numbers are put between the names as texts, since that is cheaper than building dicts.
+    """
+    if isinstance(value, np.ndarray):
+        return np.ascontiguousarray(value)
     if not isinstance(value, Named):
         raise TypeError(type(value).__name__)
     numbers = dump(value.outputs.ravel())[1:-1].split(b",")

@@ -83,10 +83,14 @@ class JsonLane:
         try:
             self._serve_all(requests)
         except Exception:
-            _log.exception("a turn of %d requests", len(requests))
-            for request in requests:
-                request.answer(body.problem(CarouselError()))
+            self._fail(requests)
         self._serving = False
+
+    def _fail(self, requests: list[Request]) -> None:
+        """Answer what is left of a turn in which something went wrong that should not."""
+        _log.exception("a turn of %d requests", len(requests))
+        for request in requests:
+            request.answer(body.problem(CarouselError()))
 
     def _serve_all(self, requests: list[Request]) -> None:
         singles: list[Request] = []
@@ -145,8 +149,15 @@ class JsonLane:
         return True
 
     def _ended(self, call: Call) -> None:
+        requests = cast("list[Request]", call.tags)
+        try:
+            self._answer(call, requests)
+        except Exception:
+            self._fail(requests)
+
+    def _answer(self, call: Call, requests: list[Request]) -> None:
         """Answer single steps."""
-        requests, outputs, starts = cast("list[Request]", call.tags), call.outputs, call.starts
+        outputs, starts = call.outputs, call.starts
         if call.errors:
             good = [index for index in range(len(requests)) if index not in call.errors]
             for index, error in call.errors.items():

@@ -179,10 +179,11 @@ def test_steps_of_many_callers_are_converted_together_and_told_apart() -> None:
 
 
 @given(
-    st.lists(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=2, max_size=2), min_size=1)
+    st.lists(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=2, max_size=2), min_size=1),
+    st.booleans(),
 )
-def test_answers_to_one_step_each_are_written_as_one_answer_is(values: list[list[float]]) -> None:
-    outputs = np.array(values, np.float32)
+def test_answers_to_one_step_each_are_written_as_one_answer_is(values: list[list[float]], by_rows: bool) -> None:
+    outputs = np.array(values, np.float32, order="C" if by_rows else "F")
     written = json_codec.one_step_answers(outputs, range(len(outputs)))
     assert written == [json_codec.dump({"outputs": outputs[i : i + 1], "step": i}) for i in range(len(outputs))]
 
