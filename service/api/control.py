@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import Future
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 Tell = Callable[[View, int], None]  # an answer, and the bytes that its frame had in flight
-Asked = tuple[Call, int, Engine]  # a call, the bytes that it has in flight until it is told, and its engine
+Asked: TypeAlias = "tuple[Call, int, Engine]"  # a call, the bytes that it has in flight until it is told, and its engine
 
 
 def echo(frame: View) -> View:

@@ -6,7 +6,6 @@ import struct
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from service.work import LAST, UNCHECKED
 
 from service.api import frames
 from service.engine.call import LAST, UNCHECKED
