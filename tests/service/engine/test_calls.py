@@ -211,7 +211,7 @@ async def test_a_row_that_failed_before_an_abort_keeps_its_error(serve: Serve) -
     session, other = many(it, 2)
     it.model.hold()
     failing = it.step(session, 13, step=0)
-    frame = it.frame((session, [1], 1), (other, [2, 2, 2], 0))
+    frame = it.frame((session, [1, 1], 1), (other, [2, 2, 2], 0))
     await until(lambda: it.model.batches == [[1]])
     it.model.release(1)
     assert type((await outcomes(failing))[0]) is NonFiniteOutput
