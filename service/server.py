@@ -75,7 +75,7 @@ def serve(settings: Settings) -> None:
         port=settings.port,
         loop="uvloop",
         http=partial(HttpConnection, carousel.lane, carousel.guard),  # type: ignore[arg-type]  # whatever makes one
-        ws=partial(Socket, carousel.streams.serve, carousel.edge, settings.max_body_bytes),  # type: ignore[arg-type]
+        ws=partial(Socket, carousel.streams.serve, carousel.edge, carousel.guard, settings.max_body_bytes),  # type: ignore[arg-type]
         proxy_headers=False,  # nobody here looks at the client's address
         log_config=None,
         access_log=False,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
+from service.api.frames import Blame, numbers
 from service.errors import (
     CarouselError,
     ChannelNotFound,
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 MOST = 65_536  # open at once on one socket
 _LISTS = 64  # lists of channels whose rows are remembered
 _ROWS = MOST  # rows of all of them together, and of single channels
-
-Blame: TypeAlias = Callable[[int], None]  # is told the channel at fault, where it is one
 
 
 class _Found(NamedTuple):
@@ -55,6 +53,10 @@ class Channels:
 
     def __len__(self) -> int:
         return len(self._numbers)
+
+    def now(self) -> float:
+        """The time on the clock of the sessions."""
+        return self._all.now()
 
     def check_room(self) -> None:
         """Raise TooManyChannels if there is room for no more."""
@@ -163,8 +165,3 @@ class Channels:
             blame(channel)
             raise
         return np.array([session.row for session in sessions]), cast("Engine", sessions[0].home)
-
-
-def numbers(channels: bytes) -> list[int]:
-    """Channels, as they stand in a frame."""
-    return array("I", channels).tolist()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from asyncio import Future
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
 from service.api import views
 from service.api.fields import fields, sequence
-from service.api.frames import OVERHEAD, Asked, Tell, View
+from service.api.frames import View
 from service.engine.call import LAST, UNCHECKED, Call
 from service.engine.lifecycle import vacant
 from service.errors import SessionNotFound
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from service.engine.engine import Engine
     from service.sessions.sessions import Session, Sessions
     from service.settings import Settings
+
+Tell = Callable[[View, int], None]  # an answer, and the bytes that its frame had in flight
+Asked: TypeAlias = "tuple[Call, int, Engine]"  # a call, its bytes in flight until it is told, and its engine
 
 
 def echo(frame: View) -> View:
@@ -81,7 +84,7 @@ class Control:
         engine, file = self._repository.ready(session.model, session.version)
         step = views.step(frame, "frame")
         given = sequence(frame["inputs"], file.description.features, "inputs")
-        size = OVERHEAD + 12 * len(given.inputs) * (engine.model.features + engine.model.outputs)  # in characters
+        size = 12 * len(given.inputs) * (engine.model.features + engine.model.outputs)  # in characters
 
         def ended(call: Call) -> None:
             view: View = {"id": frame["id"], "channel": channel}

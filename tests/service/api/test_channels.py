@@ -7,10 +7,7 @@ import pytest
 
 from service.api.channels import Channels
 from service.errors import ChannelNotFound, InvalidRequest, SessionExpired, SessionNotFound
-from service.models.model import OnnxModel
-from tests.service.serving import TTL, Serve
-
-FILE: OnnxModel = None  # type: ignore[assignment]  # channels only pass it on
+from tests.service.engine.serving import TTL, Serve
 
 
 def _no_blame(channel: int) -> None:
@@ -21,32 +18,32 @@ async def test_rows_are_remembered_of_so_many_channels_only_however_long_the_fra
     it = serve(started=False, most=3_000)
     channels = Channels(it.sessions)
     sessions = [it.open(str(index)) for index in range(3_000)]
-    numbers = np.array([channels.open(one, it.engine, FILE, created=True) for one in sessions], "<u4")
+    numbers = np.array([channels.open(one, created=True) for one in sessions], "<u4")
     for shift in range(60):
         rolled = np.roll(numbers, shift)
-        rows, served = channels.rows(rolled.tobytes(), _no_blame)
+        rows, engine = channels.rows(rolled.tobytes(), _no_blame)
         assert rows.tolist() == [sessions[number - 1].row for number in rolled.tolist()]
-        assert served.engine is it.engine
-    assert sum(len(rows) for rows, *_ in channels._found.values()) <= 65_536 + 3_000
+        assert engine is it.engine
+    assert sum(len(found.rows) for found in channels._lists.values()) <= 65_536 + 3_000
 
 
 async def test_a_session_has_one_channel_and_a_new_number_once_that_is_closed(serve: Serve) -> None:
     it = serve(started=False)
     channels = Channels(it.sessions)
     first, other = it.open("a"), it.open("b")
-    assert [channels.open(one, it.engine, FILE) for one in (first, other, first)] == [1, 2, 1]
+    assert [channels.open(one) for one in (first, other, first)] == [1, 2, 1]
     channels.close(1)
-    assert [channels.open(one, it.engine, FILE) for one in (first, other)] == [3, 2]
+    assert [channels.open(one) for one in (first, other)] == [3, 2]
 
 
 async def test_a_session_that_was_made_here_keeps_its_channel_when_it_is_opened_again(serve: Serve) -> None:
     it = serve(started=False)
     channels = Channels(it.sessions)
     first, other = it.open("a"), it.open("b")
-    assert [channels.open(one, it.engine, FILE, created=True) for one in (first, other)] == [1, 2]
-    assert [channels.open(one, it.engine, FILE) for one in (other, first)] == [2, 1]
+    assert [channels.open(one, created=True) for one in (first, other)] == [1, 2]
+    assert [channels.open(one) for one in (other, first)] == [2, 1]
     channels.close(1)
-    assert [channels.open(one, it.engine, FILE) for one in (other, first, first)] == [2, 3, 3]
+    assert [channels.open(one) for one in (other, first, first)] == [2, 3, 3]
     channels.close(2)
     assert channels.find(3) == first
     assert len(channels) == 1
@@ -59,7 +56,7 @@ async def test_channels_that_were_found_once_are_found_until_one_may_be_idle_for
     it = serve(started=False)
     channels = Channels(it.sessions)
     idle, busy = it.open("a"), it.open("b")
-    both = struct.pack("<2I", *(channels.open(one, it.engine, FILE) for one in (idle, busy)))
+    both = struct.pack("<2I", *(channels.open(one) for one in (idle, busy)))
     for _ in range(3):
         assert channels.rows(both, _no_blame)[0].tolist() == [idle.row, busy.row]
         it.clock.advance(0.6 * TTL)
@@ -77,7 +74,7 @@ async def test_channels_that_were_found_once_are_found_until_one_may_be_idle_for
 async def test_a_channel_that_is_named_twice_is_blamed(serve: Serve) -> None:
     it = serve(started=False)
     channels = Channels(it.sessions)
-    channels.open(it.open("a"), it.engine, FILE)
+    channels.open(it.open("a"))
     blamed: list[int] = []
     with pytest.raises(InvalidRequest, match="channel 1 occurs twice"):
         channels.rows(struct.pack("<3I", 9, 1, 1), blamed.append)
@@ -88,17 +85,17 @@ async def test_a_session_that_takes_over_the_row_of_another_takes_over_no_channe
     it = serve(started=False)
     channels = Channels(it.sessions)
     gone = it.open("a")
-    assert channels.open(gone, it.engine, FILE) == 1
-    await it.lifetimes.delete(gone)
+    assert channels.open(gone) == 1
+    await it.lifecycle.delete(gone)
     heir = it.open("a")
     assert heir.row == gone.row
-    assert channels.open(heir, it.engine, FILE) == 2
+    assert channels.open(heir) == 2
     with pytest.raises(SessionNotFound):
         channels.session(1)
-    assert channels.session(2)[0] == heir
+    assert channels.session(2) == heir
     channels.close(2)
     channels.close(1)
-    assert channels.open(heir, it.engine, FILE) == 3
+    assert channels.open(heir) == 3
 
 
 async def test_a_lone_channel_is_known_until_its_session_is_idle_for_too_long_lost_or_closed(serve: Serve) -> None:
@@ -106,18 +103,20 @@ async def test_a_lone_channel_is_known_until_its_session_is_idle_for_too_long_lo
     channels = Channels(it.sessions)
     sessions = [it.open(str(index)) for index in range(70)]
     for session in sessions:
-        channels.open(session, it.engine, FILE)
+        channels.open(session)
     for _ in range(2):
-        assert [channels.row(number)[0] for number in range(1, 71)] == [session.row for session in sessions]
+        assert [channels.row(number, channels.now())[0] for number in range(1, 71)] == [
+            session.row for session in sessions
+        ]
         it.clock.advance(0.6 * TTL)
         for session in sessions[:69]:
             it.sessions.touch(session)
     with pytest.raises(SessionExpired):
-        channels.row(70)
+        channels.row(70, channels.now())
     it.sessions.delete(sessions[68])
     with pytest.raises(SessionNotFound):
-        channels.row(69)
+        channels.row(69, channels.now())
     channels.close(68)
     with pytest.raises(ChannelNotFound):
-        channels.row(68)
-    assert channels.row(67) == (sessions[66].row, channels.row(1)[1])
+        channels.row(68, channels.now())
+    assert channels.row(67, channels.now()) == (sessions[66].row, channels.row(1, channels.now())[1])

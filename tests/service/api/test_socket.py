@@ -10,7 +10,9 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, Protocol, Side
 
 from service.api.edge import Edge
+from service.api.guard import Guard
 from service.api.socket import Socket
+from service.settings import Settings
 from tests.fakes import until
 from tests.wire.frames import BINARY, PING, TEXT, masked
 
@@ -28,6 +30,7 @@ class Line:
         self.messages: list[bytes | str] = []
         self.told: list[str] = []
         self.connections: set[object] = set()
+        self.guard = Guard(Settings(max_unfinished_bytes=2 * MOST))
         self.frames: list[Frame] = []
         self._client = Protocol(Side.CLIENT, state=OPEN, max_size=None)
 
@@ -38,7 +41,7 @@ class Line:
         self.end.setblocking(False)
         self.loop = asyncio.get_running_loop()
         state = SimpleNamespace(connections=self.connections)
-        self.socket = Socket(self.serve, Edge(), MOST, server_state=state, config=None, app_state={})
+        self.socket = Socket(self.serve, Edge(), self.guard, MOST, server_state=state)
         await self.loop.create_connection(lambda: self.socket, sock=ours)
         self.socket.data_received(HEAD)
         head = await self.loop.sock_recv(self.end, 10_000)
@@ -69,6 +72,7 @@ async def line() -> AsyncIterator[Line]:
     yield line
     line.end.close()
     await until(lambda: not line.connections)
+    assert line.guard.statistics().connections == line.guard.statistics().unfinished_bytes == 0
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -107,7 +111,7 @@ async def test_a_large_message_leaves_no_large_buffer(line: Line) -> None:
     await sending
     await line.send(masked(bytes(2**20), BINARY))
     await until(lambda: len(line.messages) == 3)
-    assert len(line.socket._reader.get_buffer(-1)) < 2**18
+    assert line.socket._messages is not None and len(line.socket._messages._protocol.get_buffer(-1)) < 2**18
     await line.send(masked(b"4", TEXT))
     await until(lambda: line.messages[3:] == ["4"])
 
@@ -128,12 +132,12 @@ async def test_a_client_that_does_not_read_gets_the_last_pong(line: Line) -> Non
 
 
 async def test_a_socket_that_is_held_reads_nothing(line: Line) -> None:
-    line.socket.hold()
+    line.socket.transport.pause_reading()
     await line.send(masked(b"1", TEXT))
     for _ in range(100):
         await asyncio.sleep(0)
     assert line.messages == []
-    line.socket.go_on()
+    line.socket.transport.resume_reading()
     await until(lambda: line.messages == ["1"])
 
 
@@ -155,8 +159,8 @@ async def test_a_loss_is_told_and_nothing_is_written_to_a_socket_that_is_gone(li
     await until(lambda: line.told == ["lost"])
     assert line.socket.answer(bytes(9), text=False)
     line.socket.close(1001)
-    line.socket.hold()
-    line.socket.go_on()
+    line.socket.transport.pause_reading()
+    line.socket.transport.resume_reading()
 
 
 async def test_a_violation_is_told_once(line: Line) -> None:

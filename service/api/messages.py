@@ -1,0 +1,154 @@
+"""Messages from the bytes of a WebSocket, by picows. Knows the protocol (RFC 6455); no connection.
+
+picows checks opcodes, masks, lengths and control frames. What it leaves to its user is here: reserved bits, the order
+of fragments, UTF-8, the codes of close frames, and bounds of its buffer.
+"""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+from picows import WSAutoPingStrategy, WSFrame, WSListener, WSMsgType, WSProtocolError, WSTransport
+from picows.picows import WSProtocol  # type: ignore[attr-defined]  # its stubs leave it out
+
+TEXT, BINARY, CLOSE = WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CLOSE
+_GOES_ON, _PING, _PONG = WSMsgType.CONTINUATION, WSMsgType.PING, WSMsgType.PONG
+_BAD, _NOT_UTF8, _TOO_LONG = 1002, 1007, 1009  # close codes of violations
+_CLOSE_CODES = {*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)}  # that a frame may name (7.4)
+_UPGRADE = (  # a handshake for picows, which reads one before frames: the client's own was answered
+    b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+_BUFFER = 2**14  # bytes of picows' buffer at first; it doubles when it is nearly full, and never shrinks
+_LARGE = 2**18  # bytes of a message after which it is replaced
+READ = 2**16  # bytes read at once, or it would be filled as far as it goes while others wait
+
+
+class _Log(logging.LoggerAdapter[logging.Logger]):
+    """picows' log. What it calls an error is a violation by a client."""
+
+    error = logging.LoggerAdapter.debug
+
+
+_log = _Log(logging.getLogger("picows"), None)
+
+
+class Reader(Protocol):
+    """What is told of the messages."""
+
+    ws: Any  # picows' sending side
+
+    def take(self, message: bytes | str) -> None:
+        """A whole message."""
+
+    def answer_ping(self, content: bytes) -> None:
+        """A ping."""
+
+    def end(self, close: bytes | None) -> None:
+        """The client's close frame; None: it answers ours."""
+
+    def linger(self) -> None:
+        """A violation, for which a close frame was sent."""
+
+
+class Messages(WSListener):
+    """What one client sends. After its close frame or a violation nothing is told any more."""
+
+    def __init__(self, transport: Any, most: int, reader: Reader) -> None:
+        self._transport, self._most, self._reader = transport, most, reader  # most: bytes of a message
+        self._kind: WSMsgType | None = None  # of the message whose fragments are coming
+        self._parts = bytearray()  # of it
+        self._came = 0  # bytes since the last frame
+        self._ended = False
+        self._begin()
+
+    @property
+    def unfinished(self) -> int:
+        """Bytes of a message that is not whole."""
+        return len(self._parts) + self._came
+
+    def get_buffer(self) -> Any:
+        """Where to read to."""
+        return self._protocol.get_buffer(-1)[:READ]
+
+    def buffer_updated(self, size: int) -> None:
+        """Read what was written to the buffer."""
+        self._came += size
+        self._protocol.buffer_updated(size)
+
+    def feed(self, data: bytes) -> None:
+        """Read bytes."""
+        rest = memoryview(data)
+        while rest:
+            space = self.get_buffer()
+            size = min(len(space), len(rest))
+            space[:size] = rest[:size]
+            self.buffer_updated(size)
+            rest = rest[size:]
+
+    def _begin(self) -> None:
+        """Let picows read from here on, with an empty buffer."""
+        transport = self._transport
+        line = SimpleNamespace(
+            write=transport.write,
+            writelines=lambda pieces: transport.write(b"".join(pieces)),  # uvloop would keep views of picows' buffer
+            get_write_buffer_size=transport.get_write_buffer_size,
+            get_extra_info=transport.get_extra_info,
+            close=self._reader.linger,
+        )
+        server = None, None, False, lambda _: self, _log, True, None
+        no_pings = False, 0, 0, WSAutoPingStrategy.PING_WHEN_IDLE, False
+        self._protocol = WSProtocol(*server, *no_pings, self._most, None, _BUFFER)
+        self._protocol.connection_made(line)
+        self._reader.ws, line.write = self._protocol.transport, _ignore  # the answer to the handshake below
+        self.feed(_UPGRADE)
+
+    def on_ws_frame(self, ws: WSTransport, frame: WSFrame) -> None:
+        """Take a frame."""
+        kind, self._came = frame.msg_type, 0
+        if self._ended or ws.is_close_frame_sent:
+            if kind is CLOSE:
+                self._reader.end(None)
+        elif frame.rsv1 or frame.rsv2 or frame.rsv3:
+            raise WSProtocolError(_BAD, "a reserved bit is set, and no extension was negotiated")
+        elif kind is BINARY and frame.fin and self._kind is None:
+            self._pass_on(frame.get_payload_as_bytes(), frame)
+        elif kind is _PING:
+            self._reader.answer_ping(frame.get_payload_as_bytes())
+        elif kind is CLOSE:
+            self._close(frame.get_payload_as_bytes())
+        elif kind is not _PONG:
+            self._read(kind, frame)
+
+    def _read(self, kind: WSMsgType, frame: WSFrame) -> None:
+        """Read a text or a fragment."""
+        if (kind is _GOES_ON) is (self._kind is None):
+            raise WSProtocolError(_BAD, "a message begins before the end of another, or goes on before its beginning")
+        if len(self._parts) + frame.payload_size > self._most:
+            raise WSProtocolError(_TOO_LONG, f"a message of more than {self._most} bytes")
+        self._parts += frame.get_payload_as_memoryview()
+        self._kind = kind = self._kind or kind
+        if not frame.fin:
+            return
+        content, self._kind, self._parts = bytes(self._parts), None, bytearray()
+        try:
+            self._pass_on(content if kind is BINARY else content.decode(), frame)
+        except UnicodeDecodeError:
+            raise WSProtocolError(_NOT_UTF8, "a text that is not UTF-8") from None
+
+    def _pass_on(self, message: bytes | str, frame: WSFrame) -> None:
+        self._reader.take(message)
+        if len(message) > _LARGE and not (frame.tail_size or self._ended or self._reader.ws.is_close_frame_sent):
+            self._begin()
+
+    def _close(self, content: bytes) -> None:
+        if content and int.from_bytes(content[:2]) not in _CLOSE_CODES:
+            raise WSProtocolError(_BAD, "a close frame with a code that is not sent")
+        self._ended = True
+        self._reader.end(content)
+
+
+def _ignore(*_: object) -> None:
+    """Do nothing."""
