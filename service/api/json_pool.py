@@ -90,6 +90,7 @@ class JsonPool:
             read: dict[str, Any] = await self._run(len(text) - ahead, _parse_kept, key, text[ahead:], self._most_items)
         finally:
             self._bytes -= ahead
+            self._freed.set()
         return read
 
     async def _run(self, size: int, *job: Any) -> Any:
