@@ -1,6 +1,6 @@
 """One HTTP connection: load requests go straight to the lane, all others through uvicorn to the application.
 
-Invariant: while a request of the lane is not answered, the bytes behind it are kept and not looked at.
+Invariant: while a request of the lane is not answered, the bytes behind it are kept for later.
 """
 
 from __future__ import annotations
@@ -45,19 +45,10 @@ class HttpConnection(Http):
         self._lane = lane
         self._request: Request | None = None  # of the lane, not done with
         self._answered = False  # it is, before its body is through
-        self._later, self._at = b"", 0  # bytes behind it, and where they begin
         self._closing = False  # the server stops
         self._written = 0  # bytes of the next answer's _VERSION
 
     # What the client sends.
-
-    def data_received(self, data: bytes) -> None:
-        """As asyncio has it."""
-        self._received += len(data)
-        if self._later:
-            self._later += data
-        elif not self._refusal:
-            self._receive(data, 0)
 
     def _receive(self, data: bytes, at: int) -> None:
         """Read data from `at` on."""
@@ -65,7 +56,7 @@ class HttpConnection(Http):
         if request is None:
             head = None if self._parses or self._owes() or self.flow.write_paused else read(data, at)
             if head is None or head.length > self._lane.most:
-                self._parse(data[at:] if at else data)
+                super()._receive(data, at)
                 return
             request, new, at = Request(self, head), True, head.end
             self._request, self._answered, self.due = request, False, math.inf
@@ -76,8 +67,7 @@ class HttpConnection(Http):
         if not whole:
             at = self._take(request, data, at)
         if at < len(data):
-            self._later, self._at = data, at
-            self.flow.pause_reading()
+            self._keep(data, at)
         if whole or request.missing:
             return
         self.due = math.inf
@@ -164,9 +154,7 @@ class HttpConnection(Http):
         if self._closing:
             self.transport.close()
         elif self._later:
-            later, self._later = self._later, b""
-            self.flow.resume_reading()
-            self._receive(later, self._at)
+            self._go_on()
         else:
             self._rest()
 

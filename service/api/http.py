@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _LINES, _HEAD = 100, 2**16  # of a head, its trailers included: lines and bytes
 WINDOW = 10.0  # seconds in which a body has to go on
+_TURN, _BODY = 2**12, 2**15  # bytes that are parsed in one turn of the loop: of heads, of a body
 
 
 class Http(HttpToolsProtocol):
@@ -35,11 +36,12 @@ class Http(HttpToolsProtocol):
         self.due = math.inf  # see `Guarded`
         self._received = self._mark = 0  # bytes; at the beginning of the WINDOW
         self._held = 0  # of them, as the guard has it
+        self._later, self._at = b"", 0  # bytes for a later turn, and where they begin
         self._parses = self._served = False  # the parser has a part of a message; the application has it too
         self._size = self._silent = 0  # bytes of the head; bytes of which the parser made nothing
         self._running: RequestResponseCycle | None = None  # that is to answer next
         self._refusal = b""
-        self._half_closed = False
+        self._half_closed = self._left = False  # the client sends no more; another protocol has the connection
 
     # The connection.
 
@@ -59,11 +61,20 @@ class Http(HttpToolsProtocol):
         super().connection_lost(exc)
         self._running = self.cycle = None  # type: ignore[assignment]  # they know this connection
 
+    def data_received(self, data: bytes) -> None:
+        """As asyncio has it."""
+        self._received += len(data)
+        if self._later:
+            self._later += data
+            self.flow.pause_reading()
+        elif not self._refusal:
+            self._receive(data, 0)
+
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's is never true
         """Keep the connection open for answers that are owed: a client may close its sending half (RFC 9112, 9.6)."""
-        if self._parses and not self._drop_last():
+        if not self._later and self._parses and not self._drop_last():
             return False
-        self._half_closed = self._owes()
+        self._half_closed = bool(self._later) or self._owes()
         return self._half_closed
 
     def overdue(self, now: float) -> None:
@@ -123,6 +134,34 @@ class Http(HttpToolsProtocol):
 
     # The parser.
 
+    def _receive(self, data: bytes, at: int) -> None:
+        """Parse data from `at` on, as many as one turn of the loop has time for."""
+        end = at + (_BODY if self._parses and self._served else _TURN)
+        self._parse(data[at:end])
+        if end >= len(data):
+            return
+        if self._left:
+            cast("Any", self.transport.get_protocol()).data_received(data[end:])
+            return
+        self._keep(data, end)
+        if not self.pipeline:  # else it goes on when they are answered
+            self.loop.call_soon(self._go_on)
+
+    def _keep(self, data: bytes, at: int) -> None:
+        """Look at data from `at` on later."""
+        self._later, self._at = data, at
+        self.flow.pause_reading()
+
+    def _go_on(self) -> None:
+        """Look at what was kept."""
+        if not self._later or self._refusal or self.transport.is_closing():
+            return
+        later, self._later = self._later, b""
+        self.flow.resume_reading()
+        self._receive(later, self._at)
+        if self._half_closed and not self._later and not self.eof_received():
+            self.transport.close()
+
     def _parse(self, data: bytes) -> None:
         while data:
             self._silent += len(data)
@@ -146,6 +185,7 @@ class Http(HttpToolsProtocol):
         lines = [(name, value) for name, value in self.headers if name != b"upgrade"]
         if self._should_upgrade() and not self._owes():
             self._leave()
+            self._left = True
             self._running = self.cycle = None  # type: ignore[assignment]  # they know this connection
             self.handle_websocket_upgrade()
             if rest:
@@ -219,7 +259,7 @@ class Http(HttpToolsProtocol):
         self._release()
         if self._served:
             super().on_message_complete()
-            if not self._owes():
+            if not self._owes() and not self._later:
                 self._rest()
 
     # Answers.
@@ -241,7 +281,9 @@ class Http(HttpToolsProtocol):
         else:
             self.server_state.total_requests += 1
             self.flow.resume_reading()
-            if not self._parses:
+            if self._later:
+                self.loop.call_soon(self._go_on)
+            elif not self._parses:
                 self._rest()
 
     def _drop_last(self) -> bool:

@@ -15,9 +15,8 @@ from starlette.responses import Response
 
 from service.api import body, views
 from service.api.fields import fields, sequence
-from service.api.json_codec import parse
 from service.api.json_pool import MANY as MANY_NUMBERS
-from service.api.json_pool import JsonPool, large
+from service.api.json_pool import JsonPool
 from service.api.many import Many
 from service.api.request import LEFT, MANY, PREDICT, STEPS, Asked, Awaited
 from service.engine.call import LAST, UNCHECKED, Call, Deadline
@@ -40,7 +39,7 @@ class JsonCalls:
 
     def __init__(self, repository: Repository, sessions: Sessions, settings: Settings, pool: JsonPool) -> None:
         self._repository, self._sessions, self._pool = repository, sessions, pool
-        self._most, self._most_items = settings.max_body_bytes, settings.max_queue_rows
+        self._most = settings.max_body_bytes
         self._many = Many(repository, sessions, settings)
         self._routes = {STEPS: self._steps, MANY: self._many_steps, PREDICT: self._predict}
         self._tasks: set[asyncio.Future[Any]] = set()
@@ -62,17 +61,17 @@ class JsonCalls:
         """Answer a request whose body is there, now or later."""
 
         content, asked.content = asked.content, b""  # it is many times what is made of it
+        call = self._routes[asked.route]
 
         def begin() -> None:
             deadline = body.deadline(asked.headers)
             if len(content) > SMALL:
                 self.spare(asked, len(content))
-            if large(content):
-                self._then(
-                    asked, self._pool.parse(content), lambda read: self._routes[asked.route](asked, read, deadline)
-                )
+            read = self._pool.parse_small(content)
+            if read is None:
+                self._then(asked, self._pool.parse(content), lambda read: call(asked, read, deadline))
             else:
-                self._routes[asked.route](asked, parse(content, self._most_items), deadline)
+                call(asked, read, deadline)
 
         self._try(asked, begin)
 

@@ -12,11 +12,12 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 from typing import Any
 
-from service.api.json_codec import dump, parse
+from service.api.json_codec import dump, parse, parse_any, parse_fast, things
 from service.errors import CarouselError, Overloaded
 
-LARGE = 2**16  # bytes; few texts of so many take more than 3 ms to parse
-_PLAIN = 2**18  # bytes of lists of numbers alone, which are parsed in a fifth of the time
+LARGE = 2**13  # bytes; fewer are parsed in 3 ms, whatever they are
+_SURELY = 2**18  # bytes; more are not
+_THINGS = 2_000  # lists and objects that are parsed in 3 ms
 MANY = 2**15  # numbers; as objects they take 3 ms to write
 _NICE = 10  # on a core that both share, steps beside large predicts are a fifth more and sooner than at 0
 
@@ -36,6 +37,14 @@ class JsonPool:
         self._freed = asyncio.Event()
         self._worker: ProcessPoolExecutor | None = None
 
+    def parse_small(self, text: bytes) -> dict[str, Any] | None:
+        """As `json_codec.parse`; None: it would take so long that others would notice."""
+        count = things(text)
+        if len(text) > LARGE and (len(text) > _SURELY or count > _THINGS):
+            return None
+        read = parse_fast(text, count, self._most_items)
+        return parse_any(text, self._most_items) if read is None else read
+
     async def parse(self, text: bytes, *, wait: bool = False) -> dict[str, Any]:
         """As `json_codec.parse`. With `wait`, wait for room.
 
@@ -43,8 +52,8 @@ class JsonPool:
             Overloaded: too many bytes wait already.
 
         """
-        if not large(text):
-            return parse(text, self._most_items)
+        if (small := self.parse_small(text)) is not None:
+            return small
         while self._bytes and self._bytes + len(text) > self._most_bytes:
             if not wait:
                 delay = round(1000 * self._bytes * self._seconds_per_byte)
@@ -95,11 +104,6 @@ class JsonPool:
                 _log.error("the process that parses and writes large JSON was lost; another one is started")
         self._worker = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_begin)
         return loop.run_in_executor(self._worker, *job)
-
-
-def large(text: bytes) -> bool:
-    """Whether parsing takes so long that others would notice."""
-    return len(text) > LARGE and (len(text) > _PLAIN or text.find(b"{", 1) >= 0)
 
 
 def _begin() -> None:

@@ -110,7 +110,7 @@ class Acceptance:
                 if entry.step_after is not None:
                     return None  # what came before a replaced state is no call of this one
             elif isinstance(entry, Call) and not entry.told and entry.digests is not None and entry.kept:
-                place = int((entry.rows == row).argmax())
+                place = entry.place(row)
                 same = entry.starts[place] == asked and entry.lengths[place] == steps and place not in entry.errors
                 if same and (entry.digests[place] == digest).all():
                     return entry, place

@@ -53,6 +53,10 @@ class Entry:
         row = self.rows.item(0)
         self.where = slice(row, row + 1) if len(self.rows) == 1 else self.rows
 
+    def place(self, row: int) -> int:
+        """Where a table row of it stands in `rows`."""
+        return 0 if len(self.rows) == 1 else int((self.rows == row).argmax())
+
 
 @dataclass(slots=True, eq=False, repr=False)
 class Call(Entry):

@@ -128,14 +128,17 @@ class Calls:
     def fail(self, failures: Iterable[Failure]) -> None:
         """End rows unapplied, and with each the later calls on its session that named a step; or a predict whole."""
         rows: list[Failure] = []
+        first: dict[int, tuple[Call, int]] = {}  # by session: the first of its calls that failed, and the row there
         for call, index, error in failures:
             if call.told or index in call.errors:
                 continue
             call.errors[index] = error
-            if not call.commits:
-                self.tell(call)
-                continue
-            rows += [(call, index, error), *self._misfits(call, call.rows.item(index), call.starts.item(index))]
+            rows.append((call, index, error))
+            row = call.rows.item(index)
+            if call.commits and (row not in first or call.serial < first[row][0].serial):
+                first[row] = call, index
+        for row, (call, index) in first.items():
+            rows += self._misfits(call, row, call.starts.item(index))
         self._end(rows)
 
     def tell(self, call: Call) -> None:
@@ -241,7 +244,10 @@ class Calls:
         """End rows unapplied. All is numbered anew before: a client that is told may call again."""
         for call, index, error in rows:
             self._fail_repeats(call, index, error)
-            self.done(call, 1)
+            if call.commits:
+                self.done(call, 1)
+            elif not call.told:
+                self.tell(call)
         self.release(call for call, _, _ in rows if call.told and not call.before)
 
     def _fail_repeats(self, call: Call, index: int, error: CarouselError) -> None:
@@ -268,8 +274,7 @@ class Calls:
         """A deadline has passed before any of its calls began."""
         if not deadline.taken:  # the clock is not asked: some loops run timers half a millisecond early
             deadline.taken = True
-            waiting = [call for call in reversed(deadline.calls) if not call.told]  # the last first: none is a misfit
-            self.fail([(call, index, DeadlineExceeded()) for call in waiting for index in range(len(call.rows))])
+            self.fail((call, index, DeadlineExceeded()) for call in deadline.calls for index in range(len(call.rows)))
 
 
 def _ignore(call: Call) -> None:
