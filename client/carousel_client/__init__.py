@@ -1,9 +1,11 @@
 """The Python client of Carousel: sequences and sessions of recurrent models, over HTTP and WebSocket."""
 
-from carousel_client.async_client import AsyncClient, AsyncSession
+from carousel_client.answers import ItemAnswer
+from carousel_client.async_client import AsyncClient
+from carousel_client.async_session import AsyncSession
 from carousel_client.async_stream import AsyncChannel, AsyncStream
-from carousel_client.calls import Column, Feature, ItemAnswer, ModelDescription, ModelVersions, Version
 from carousel_client.client import Client, Session
+from carousel_client.descriptions import Column, Feature, ModelDescription, ModelVersions, Version
 from carousel_client.errors import (
     CarouselError,
     ChannelNotFound,

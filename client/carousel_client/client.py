@@ -1,53 +1,26 @@
-"""The blocking client: drives the flows of `calls` and `session_calls` over httpx.Client; decides nothing."""
+"""The client for threads: AsyncClient and AsyncSession with calls that block."""
 
 from __future__ import annotations
 
-import threading
+import asyncio
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from functools import wraps
-from typing import Concatenate, ParamSpec, Protocol, Self, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, Self
 
-import httpx
-
-from carousel_client.calls import Calls
-from carousel_client.errors import CarouselError
-from carousel_client.exchange import Attempt, Flow, Pause, Policy, Reply
-from carousel_client.sequences import S
-from carousel_client.session_calls import Opening, SessionCalls, SessionView
+from carousel_client.async_client import AsyncClient
+from carousel_client.async_session import AsyncSession
+from carousel_client.blocking import Blocking, blocking, run
 from carousel_client.stream import Stream
-
-P = ParamSpec("P")
-T = TypeVar("T")
-C = TypeVar("C")
-C_co = TypeVar("C_co", covariant=True)
+from carousel_client.transport import Transport
 
 
-class Driver(Protocol[C_co]):
-    """Has calls, and runs their flows."""
+class Client(Blocking):
+    """A Carousel service at `url`, such as `http://127.0.0.1:8000` or `https://user:password@host/path`.
 
-    @property
-    def _calls(self) -> C_co: ...
-    def _run(self, flow: Flow[T]) -> T: ...
-
-
-def blocking(call: Callable[Concatenate[C, P], Flow[T]]) -> Callable[Concatenate[Driver[C], P], T]:
-    """The method that runs a call's flow to its end."""
-
-    @wraps(call)
-    def method(self: Driver[C], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._run(call(self._calls, *args, **kwargs))
-
-    return method
-
-
-class Client:
-    """A Carousel service at `url`.
-
-    `timeout`: seconds for a whole call, retries and waits included, unless the call names its own; None: no limit.
-    `retries`: how often a call is sent again where that is safe. Every call raises CarouselError or one of its kinds.
-    Threads may share a client and its sessions.
+    `timeout`: seconds for a whole call with all its retries, unless the call names its own; None: no limit. Until then
+    a call is sent again wherever that is safe, at most `retries` times if that is a number. An answer of more than
+    `max_answer_bytes` is AnswerTooLarge. Every error is a CarouselError. Threads may share a client and its sessions; a
+    forked process makes connections of its own. `transport`, `clock` and `sleep` are for tests.
     """
 
     def __init__(
@@ -55,20 +28,23 @@ class Client:
         url: str,
         *,
         timeout: float | None = 60.0,
-        retries: int = 4,
-        transport: httpx.BaseTransport | None = None,
+        retries: int | None = None,
+        max_answer_bytes: int = 2**28,
+        transport: Transport | None = None,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._http = httpx.Client(base_url=url, transport=transport)
-        self._calls = Calls(Policy(timeout, retries, clock))
-        self._sleep = sleep
+        settings: dict[str, Any] = {"transport": transport, "clock": clock, "sleep": sleep}
+        super().__init__(
+            AsyncClient(url, timeout=timeout, retries=retries, max_answer_bytes=max_answer_bytes, **settings)
+        )
 
-    ready = blocking(Calls.ready)
-    models = blocking(Calls.models)
-    model = blocking(Calls.model)
-    predict = blocking(Calls.predict)
-    steps = blocking(Calls.steps)
+    ready = blocking(AsyncClient.ready)
+    models = blocking(AsyncClient.models)
+    model = blocking(AsyncClient.model)
+    predict = blocking(AsyncClient.predict)
+    steps = blocking(AsyncClient.steps)
+    close = blocking(AsyncClient.close)
 
     def session(
         self,
@@ -77,25 +53,18 @@ class Client:
         version: str | None = None,
         *,
         ttl_seconds: float | None = None,
-        history: S | None = None,
+        history: Any = None,
     ) -> Session:
-        """A session, opened by `with`, `open` or its first step. See Session."""
-        opening = Opening.of(model, id, version, ttl_seconds=ttl_seconds, history=history)
-        return Session(self, SessionCalls(self._calls.policy, opening))
+        """A session, opened by `with`, `open` or its first step. `history`: a sequence to run first."""
+        return Session(self._async.session(model, id, version, ttl_seconds=ttl_seconds, history=history))
 
     def stream(self) -> Stream:
         """One socket for any number of sessions and many calls at once. See Stream."""
-        return Stream(self._http.base_url, self._calls.policy)
+        return Stream(self._async.stream())
 
     def restore(self, id: str, state: bytes, *, timeout: float | None = None) -> Session:
         """The session `id` made, or replaced, from what `Session.state` gave. Raises StateMismatch."""
-        session = Session(self, SessionCalls(self._calls.policy, Opening(id=id)))
-        session._run(session._calls.restore(state, timeout=timeout))
-        return session
-
-    def close(self) -> None:
-        """Close the connections; sessions live on in the service."""
-        self._http.close()
+        return Session(run(self._async.restore(id, state, timeout=timeout)))
 
     def __enter__(self) -> Self:
         return self
@@ -103,59 +72,35 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return f"<Client {self._http.base_url}>"
 
-    def _run(self, flow: Flow[T]) -> T:
-        reply: Reply = None
-        while True:
-            try:
-                action = flow.send(reply)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            reply = self._perform(action)
+class Session(Blocking):
+    """One live sequence; the service holds its hidden state.
 
-    def _perform(self, action: Attempt | Pause) -> Reply:
-        if isinstance(action, Pause):
-            return self._sleep(action.seconds)
-        try:
-            return self._http.request(**action.arguments())
-        except httpx.RequestError as failure:
-            return failure
-
-
-class Session(SessionView):
-    """One live sequence with its hidden state, held by the service.
-
-    `with` opens it. At the end of the block, a session whose id the client made is deleted; one that the caller named
-    stays alive, to be resumed by that id. Its calls run one at a time, in the order in which threads get their turn.
+    `with` opens it. The end of the block deletes a session whose id the client made, in the process that made it; one
+    with an id of the caller stays, to be resumed by that id. Calls of several threads run one at a time. AsyncSession
+    tells the attributes.
     """
 
-    def __init__(self, client: Client, calls: SessionCalls) -> None:
-        super().__init__(calls)
-        self._client = client
-        self._turn = threading.Lock()
+    id: str
+    model: str
+    version: str | None
+    next_step: int | None
+    created: bool
 
-    open = blocking(SessionCalls.open)
-    resume = blocking(SessionCalls.resume)
-    step = blocking(SessionCalls.step)
-    state = blocking(SessionCalls.state)
-    delete = blocking(SessionCalls.delete)
-    close = blocking(SessionCalls.close)
+    open = blocking(AsyncSession.open)
+    resume = blocking(AsyncSession.resume)
+    step = blocking(AsyncSession.step)
+    state = blocking(AsyncSession.state)
+    delete = blocking(AsyncSession.delete)
+    close = blocking(AsyncSession.close)
 
     def fork(self, id: str | None = None, *, timeout: float | None = None) -> Session:
         """A new session with a copy of this one's state, step and TTL. Raises SessionExists if `id` is taken."""
-        return Session(self._client, self._run(self._calls.fork(id, timeout=timeout)))
+        return Session(run(self._async.fork(id, timeout=timeout)))
 
     def __enter__(self) -> Self:
         self.open()
         return self
 
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        with suppress(*[CarouselError] if error else []):  # the block's own error says more
-            self.close()
-
-    def _run(self, flow: Flow[T]) -> T:
-        with self._turn:
-            return self._client._run(flow)
+    def __exit__(self, *error: Any) -> None:
+        run(self._async.__aexit__(*error))

@@ -18,7 +18,13 @@ from carousel_client import (
     StepConflict,
     Unavailable,
 )
-from carousel_client.errors import BY_CODE, answer_error
+from carousel_client.answers import Answer
+from carousel_client.errors import BY_CODE
+
+
+def answer_error(response: httpx.Response) -> CarouselError:
+    return Answer.of(response.status_code, response.headers, response.content).error()
+
 
 WIRE_CODES = [
     "invalid_request",

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from carousel_client.exchange import Policy
 from fake_stream import REFUSED, REPLAY, ProblemError, lone_run
 from stream_server import StreamServer, refusal
 
@@ -31,7 +32,6 @@ from carousel_client import (
     Stream,
     TimedOut,
 )
-from carousel_client.exchange import Policy
 
 
 class Awaited:
