@@ -2,45 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Self, TypeAlias
+from collections.abc import Iterable
+from typing import Any, TypeAlias, Unpack
 
 from carousel_client.answers import ItemAnswer
-from carousel_client.async_session import AsyncSession
+from carousel_client.async_session import AsyncSession, Closing
 from carousel_client.async_stream import AsyncStream
 from carousel_client.descriptions import ModelDescription, ModelVersions
 from carousel_client.errors import InvalidInput
-from carousel_client.retry import Exchange, Policy, route
+from carousel_client.retry import Exchange, Policy, Settings, route
 from carousel_client.sequences import S, encode, to_json
-from carousel_client.transport import HttpTransport, Request, Service, Transport
+from carousel_client.transport import HttpTransport, Request, Service
 
 Item: TypeAlias = tuple[str, S] | tuple[str, S, int | None]  # session, inputs, step
 
 
-class AsyncClient:
+class AsyncClient(Closing):
     """A Carousel service at `url`, such as `http://127.0.0.1:8000` or `https://user:password@host/path`.
 
-    `timeout`: seconds for a whole call with all its retries, unless the call names its own; None: no limit. Until then
-    a call is sent again wherever that is safe, at most `retries` times if that is a number. An answer of more than
-    `max_answer_bytes` is AnswerTooLarge. Every error is a CarouselError. Tasks of one event loop may share a client and
-    its sessions; a forked process makes connections of its own. `transport`, `clock` and `sleep` are for tests.
+    Settings tells `timeout` and the other keywords; `transport` is for tests. Every error is a CarouselError. Tasks of
+    one event loop may share a client and its sessions; a forked process makes connections of its own.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        timeout: float | None = 60.0,
-        retries: int | None = None,
-        max_answer_bytes: int = 2**28,
-        transport: Transport | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
+    def __init__(self, url: str, *, transport: HttpTransport | None = None, **settings: Unpack[Settings]) -> None:
         self._service = Service.at(url)
-        self._policy = Policy(timeout, retries, max_answer_bytes, clock, sleep)
+        self._policy = Policy(**settings)
         self._exchange = Exchange(transport or HttpTransport(self._service), self._policy)
 
     async def ready(self, timeout: float | None = None) -> bool:
@@ -128,12 +114,6 @@ class AsyncClient:
     async def close(self) -> None:
         """Close the connections. The sessions stay in the service."""
         await self._exchange.transport.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
 
     def __repr__(self) -> str:
         return f"<AsyncClient {self._service.url}>"

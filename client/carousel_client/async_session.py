@@ -33,15 +33,29 @@ def in_turn(
     return method
 
 
-class AsyncSession:
+class Closing:
+    """What `async with` closes at its end."""
+
+    async def close(self) -> None:
+        """Close it."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        with suppress(*[CarouselError] if error else []):  # the error of the block says more
+            await self.close()
+
+
+class AsyncSession(Closing):
     """One live sequence; the service holds its hidden state.
 
     `async with` opens it. The end of the block deletes a session whose id the client made, in the process that made it;
     one with an id of the caller stays, to be resumed by that id. Calls of several tasks run one at a time, in order.
 
-    `id`, `model`, `version`; `created`: whether opening created the session, False: it resumed it; `next_step`: how many
-    steps it has taken, None before it is open. `next_step` moves only with an answer: after a failure the same inputs
-    may be sent again, since the service replays a call that it applied.
+    `id`, `model`, `version`; `created`: whether opening created the session or, False, resumed it; `next_step`: how
+    many steps it has taken, None before it is open. It moves only with an answer: after a failure the same inputs may
+    be sent again, since the service replays a call that it applied.
     """
 
     def __init__(
@@ -81,22 +95,26 @@ class AsyncSession:
         """Go on at the step that the service has. Raises SessionNotFound, SessionExpired, StateMismatch."""
         self._keep(await self._find(self._policy.deadline(timeout)), created=False)
 
-    @in_turn
     async def step(self, inputs: S, *, timeout: float | None = None) -> S:
         """Advance the session by all steps of `inputs`, or by none if an error is raised.
 
-        `inputs`: an array [T, F], a list of lists, a list of dicts, or one step. The outputs [T, K] have the same style.
+        `inputs`: an array [T, F], a list of lists or dicts, or one step. The outputs [T, K] have the same style.
         `timeout`: seconds for the whole call. Opens the session if it is not open. The call names its step, so a lost
         answer is asked for again and the steps are applied once. After ConnectionFailed it is safe to send the same
         inputs again. Raises StepConflict if another client moved the session, InvalidInput, SessionExpired.
         """
+        outputs, self.next_step = await self._step(inputs, timeout)
+        return outputs
+
+    @in_turn
+    async def _step(self, inputs: S, timeout: float | None) -> tuple[S, int]:
+        """The outputs, and the next step: it counts when the caller has the outputs, and not if it was interrupted."""
         deadline = self._policy.deadline(timeout)
         encoded = encode(inputs)
         await self._open(deadline)
         body = to_json({"inputs": encoded.steps, "step": self.next_step})
         answer = await self._exchange(Request("POST", self._route("steps"), body, replayable=True), deadline)
-        outputs, self.next_step = answer.stepped(encoded, self.next_step or 0)
-        return outputs
+        return answer.stepped(encoded, self.next_step or 0)
 
     @in_turn
     async def fork(self, id: str | None = None, *, timeout: float | None = None) -> AsyncSession:
@@ -133,10 +151,6 @@ class AsyncSession:
     async def __aenter__(self) -> Self:
         await self.open()
         return self
-
-    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
-        with suppress(*[CarouselError] if error else []):  # the error of the block says more
-            await self.close()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} of {self.model}/{self.version} at step {self.next_step}>"

@@ -9,15 +9,15 @@ import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import count
-from typing import Any, Self
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from carousel_client.async_session import Closing
 from carousel_client.errors import (
-    CarouselError,
     ConnectionFailed,
     SessionExpired,
     SessionNotFound,
@@ -44,7 +44,15 @@ class Connect(connect):
         return exc
 
 
-class AsyncStream:
+class OpenOptions(TypedDict, total=False):
+    """Keywords of `open`: as of AsyncClient.session, and the timeout of the call in seconds."""
+
+    version: str | None
+    ttl_seconds: float | None
+    timeout: float | None
+
+
+class AsyncStream(Closing):
     """One WebSocket to the service, with any number of sessions on it. `async with` closes it.
 
     Calls of one session are applied in the order made, each exactly once. A lost socket is replaced until the `timeout`
@@ -80,22 +88,15 @@ class AsyncStream:
             raise ConnectionFailed("the stream is closed")
         return self._protocol
 
-    async def open(
-        self,
-        model: str,
-        session: str | None = None,
-        *,
-        version: str | None = None,
-        ttl_seconds: float | None = None,
-        timeout: float | None = None,
-    ) -> AsyncChannel:
+    async def open(self, model: str, session: str | None = None, **options: Unpack[OpenOptions]) -> AsyncChannel:
         """A session, created or resumed at its step; without an id it is created, and ends with its channel.
 
         Opening a session again gives the same channel, at the step where the service has it.
         """
         id = uuid.uuid4().hex if session is None else session
-        asked = {"model": model, "version": version, "ttl_seconds": ttl_seconds}
-        deadline = self._policy.deadline(timeout)
+        asked = {"model": model, **options}
+        deadline = self._policy.deadline(options.get("timeout"))
+        asked.pop("timeout", None)
         for retry in count():
             answer: asyncio.Future[AsyncChannel] = asyncio.get_running_loop().create_future()
             self._begin(self._usable().open(id, asked, answer), answer, deadline)
@@ -110,7 +111,9 @@ class AsyncStream:
                 await self._policy.sleep(pause)
         raise AssertionError
 
-    async def open_many(self, model: str, sessions: Iterable[str | None], **options: Any) -> list[AsyncChannel]:
+    async def open_many(
+        self, model: str, sessions: Iterable[str | None], **options: Unpack[OpenOptions]
+    ) -> list[AsyncChannel]:
         """`open` for many sessions, without a round trip for each."""
         return await asyncio.gather(*(self.open(model, session, **options) for session in sessions))
 
@@ -122,9 +125,12 @@ class AsyncStream:
         sessions failed.
         """
         answer: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
-        deadline = self._policy.deadline(timeout)
-        self._begin(self._usable().step(list(channels), inputs, answer), answer, deadline)
-        return await answer
+        call = self._start(channels, inputs, timeout, answer)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            self._give_up(call)
+            raise
 
     async def submit(
         self, channels: Sequence[ChannelState], inputs: Inputs, *, timeout: float | None = None
@@ -141,14 +147,28 @@ class AsyncStream:
         self, channels: Sequence[ChannelState], inputs: Inputs, timeout: float | None, answer: Answer
     ) -> None:
         admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        deadline = self._policy.deadline(timeout)
-        call = self._usable().step(list(channels), inputs, answer, admitted)
-        self._begin(call, answer, deadline)
+        call = self._start(channels, inputs, timeout, answer, admitted)
         try:
             await admitted
         except asyncio.CancelledError:
-            self._protocol.abandon(call, _gone())
+            self._give_up(call)
             raise
+
+    def _start(
+        self,
+        channels: Sequence[ChannelState],
+        inputs: Inputs,
+        timeout: float | None,
+        answer: Answer,
+        admitted: Answer | None = None,
+    ) -> Call:
+        deadline = self._policy.deadline(timeout)
+        call = self._usable().step(list(channels), inputs, answer, admitted)
+        self._begin(call, answer, deadline)
+        return call
+
+    def _give_up(self, call: Call) -> None:
+        self._protocol.abandon(call, ConnectionFailed("its caller no longer waits"))
 
     async def close(self) -> None:
         """Wait for what is in flight, end the sessions whose ids were made here, and close the socket."""
@@ -160,9 +180,6 @@ class AsyncStream:
             self._answered.clear()
             await self._answered.wait()
         await self._stop()
-
-    async def __aenter__(self) -> Self:
-        return self
 
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
         await (self._stop() if error else self.close())
@@ -189,7 +206,7 @@ class AsyncStream:
         def done(answer: Answer) -> None:
             timer.cancel()
             if answer.cancelled():
-                self._protocol.abandon(call, _gone())
+                self._give_up(call)
             self._unanswered.discard(answer)
             self._answered.set()
             self._news.set()
@@ -266,7 +283,7 @@ class AsyncStream:
             await asyncio.wait([self._task])
 
 
-class AsyncChannel(ChannelState):
+class AsyncChannel(ChannelState, Closing):
     """A session on an AsyncStream. `async with` closes it. ChannelState tells the attributes."""
 
     def __init__(self, stream: AsyncStream, session: str) -> None:
@@ -280,14 +297,3 @@ class AsyncChannel(ChannelState):
     async def close(self, *, end: bool | None = None, timeout: float | None = None) -> None:
         """Close the channel after its calls. `end` deletes the session; None: if the client made its id."""
         await self._stream._close(self, end, timeout)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
-        with suppress(*[CarouselError] if error else []):  # the error of the block says more
-            await self.close()
-
-
-def _gone() -> ConnectionFailed:
-    return ConnectionFailed("its caller no longer waits")

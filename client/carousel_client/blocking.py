@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from carousel_client.errors import InvalidRequest
 from carousel_client.transport import PerProcess
 
 P = ParamSpec("P")
 T = TypeVar("T")
+B = TypeVar("B", bound="Blocking")
 
 
 def _start_loop() -> asyncio.AbstractEventLoop:
@@ -29,7 +31,7 @@ def run(call: Coroutine[Any, Any, T]) -> T:
     loop = event_loop()
     if asyncio._get_running_loop() is loop:  # would wait for itself
         call.close()
-        raise InvalidRequest("a blocking call in a callback of the client's own thread")
+        raise InvalidRequest("a blocking call in a callback, which runs in the thread of the client")
     result = asyncio.run_coroutine_threadsafe(call, loop)
     try:
         return result.result()
@@ -39,7 +41,7 @@ def run(call: Coroutine[Any, Any, T]) -> T:
 
 
 def blocking(call: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -> Callable[Concatenate[Any, P], T]:
-    """The blocking method of a Blocking for this method of its asyncio object."""
+    """The method of a Blocking that runs this method of its asyncio object."""
 
     @wraps(call)
     def method(self: Blocking, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -48,20 +50,36 @@ def blocking(call: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -> Cal
     return method
 
 
-class Blocking:
-    """An object for threads over an object for asyncio, which has its attributes."""
+def giving(kind: Callable[[Any], B], call: Callable[Concatenate[Any, P], Any]) -> Callable[Concatenate[Any, P], B]:
+    """As `blocking`, for a method that gives another asyncio object: a Blocking of this kind is made of it."""
 
-    _async: Any
+    @wraps(call)
+    def method(self: Blocking, /, *args: P.args, **kwargs: P.kwargs) -> B:
+        given = call(self._async, *args, **kwargs)
+        return kind(run(given) if inspect.iscoroutine(given) else given)
+
+    return method
+
+
+class Blocking:
+    """An object for threads over one for asyncio, whose attributes it has; `with` is its `async with`."""
 
     def __init__(self, asynchronous: Any) -> None:
         self._async = asynchronous
 
-    if not TYPE_CHECKING:  # the subclasses declare what there is
+    if not TYPE_CHECKING:  # for mypy the subclasses declare the attributes
 
         def __getattr__(self, name: str) -> Any:
             if name.startswith("_"):
                 raise AttributeError(name)
             return getattr(self._async, name)
+
+    def __enter__(self) -> Self:
+        run(self._async.__aenter__())
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        run(self._async.__aexit__(*error))
 
     def __repr__(self) -> str:
         return repr(self._async).replace("Async", "", 1)

@@ -20,6 +20,17 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+# fmt: off
+__all__ = [
+    "AnswerTooLarge", "CarouselError", "ChannelNotFound", "CommitUnknown", "ConnectionFailed", "DeadlineExceeded",
+    "EngineFailed", "Forbidden", "ForeignAnswer", "HeadTooLarge", "Internal", "InvalidInput", "InvalidRequest",
+    "MethodNotAllowed", "ModelNotFound", "NonFiniteOutput", "NotStreamable", "Overloaded", "PartlyFailed",
+    "PayloadTooLarge", "QuotaExceeded", "RouteNotFound", "SessionExists", "SessionExpired", "SessionNotFound",
+    "ShuttingDown", "StateLost", "StateMismatch", "StepConflict", "StoreUnavailable", "TimedOut", "TooManyChannels",
+    "TooSlow", "Unauthenticated", "Unavailable", "UnsupportedEncoding", "VersionNotFound",
+]
+# fmt: on
+
 
 class CarouselError(Exception):
     """A call failed. Without an answer `status` is None; without a problem document `problem` is empty."""
@@ -103,25 +114,25 @@ class SessionExists(CarouselError, status=409): """The session id is taken."""
 class SessionExpired(CarouselError, status=410): """The session was idle beyond its TTL; its id may be used anew."""
 class PayloadTooLarge(CarouselError, status=413): """The body or frame is over the limit of the service."""
 class UnsupportedEncoding(CarouselError, status=415): """The service does not read this Content-Encoding."""
-class InvalidInput(CarouselError, ValueError, status=422): """Inputs that the model cannot take; `detail` has the place."""
+class InvalidInput(CarouselError, ValueError, status=422): """The model cannot take the inputs: see `detail`."""
 class NonFiniteOutput(CarouselError, status=422): """The model answered NaN or infinity; the state did not move."""
 class NotStreamable(CarouselError, status=422): """The model needs whole sequences and has no sessions."""
-class StateMismatch(CarouselError, status=422): """A state or session of another model, version or shape; a damaged state."""
+class StateMismatch(CarouselError, status=422): """A state or session of another model, version or shape, or damaged."""
 class HeadTooLarge(CarouselError, status=431): """The request line and headers are over the limit of the service."""
 class Internal(CarouselError, status=500): """A defect of the service; the call may have been applied."""
-class DeadlineExceeded(CarouselError, status=504): """The call was not started within its `timeout`; nothing was applied."""
+class DeadlineExceeded(CarouselError, status=504): """Not started within the `timeout`: nothing was applied."""
 class CommitUnknown(CarouselError, status=504): """The call may have been applied: send it again only with its step."""
 
 class Unavailable(CarouselError, status=503): """The service refused the call before it applied anything of it."""
 class QuotaExceeded(Unavailable, status=429): """The tenant is over its quota; wait `retry_after` seconds."""
 class Overloaded(Unavailable, status=503): """A queue or table is full, or a version is loading; wait `retry_after`."""
-class TooManyChannels(Unavailable, status=503): """One socket has no more channels: close some, or open a stream more."""
+class TooManyChannels(Unavailable, status=503): """One socket has no more channels: close some, or open a stream."""
 class ShuttingDown(Unavailable, status=503): """The service is shutting down."""
 class EngineFailed(Unavailable, status=503): """The engine of the model died."""
 class StoreUnavailable(Unavailable, status=503): """The store of the sessions cannot be reached."""
 
 class StateLost(CarouselError): """The service has the session without steps that it answered: open it again."""
-class ForeignAnswer(CarouselError): """An answer that breaks the contract: of a proxy, another service, a wrong shape."""
+class ForeignAnswer(CarouselError): """An answer that breaks the contract: of a proxy, another service, wrong shapes."""
 class AnswerTooLarge(CarouselError): """The answer is over `max_answer_bytes`; the call may have been applied."""
 class ConnectionFailed(CarouselError): """No whole answer came; a call that was sent may have been applied."""
 class TimedOut(ConnectionFailed): """The `timeout` of the call passed before its answer came."""

@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import count
-from typing import TypeAlias
+from typing import TypeAlias, TypedDict
 from urllib.parse import quote
 
 import aiohttp
@@ -33,7 +33,7 @@ from carousel_client.errors import (
     TimedOut,
     Unavailable,
 )
-from carousel_client.transport import Body, Request, Transport
+from carousel_client.transport import Body, HttpTransport, Request
 
 FIRST_PAUSE = 0.1  # seconds; doubles with every retry; also the time that the last attempt has at least
 LONGEST_PAUSE = 5.0
@@ -61,11 +61,21 @@ class Outcome:
         return self.answer
 
 
+class Settings(TypedDict, total=False):
+    """Keywords of a client."""
+
+    timeout: float | None  # seconds for a call with all its retries, if it names none of its own; None: no limit
+    retries: int | None  # most attempts after the first; None, the default: until the timeout
+    max_answer_bytes: int  # a larger answer is AnswerTooLarge
+    clock: Callable[[], float]  # of a test
+    sleep: Callable[[float], Awaitable[None]]  # of a test
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How long calls may take. `retries`: most attempts after the first; None: until the timeout."""
+    """How long calls may take: Settings with their defaults."""
 
-    timeout: float | None  # seconds; None: no limit
+    timeout: float | None = 60.0
     retries: int | None = None
     max_answer_bytes: int = 2**28
     clock: Callable[[], float] = time.monotonic
@@ -91,7 +101,7 @@ class Policy:
 class Exchange:
     """Performs calls over HTTP."""
 
-    transport: Transport
+    transport: HttpTransport
     policy: Policy
 
     async def __call__(self, request: Request, deadline: float) -> Answer:

@@ -137,7 +137,12 @@ class StreamProtocol:
         return self._policy.pause(max(self._fruitless - 1, 0), error, math.inf) or 0.0
 
     def abandon(self, call: Call, error: CarouselError) -> bool:
-        """The caller no longer waits; whether the socket may be dead: nothing arrived since the call was made."""
+        """The caller does not get the outcome; whether the socket may be dead: nothing arrived since it made the call.
+
+        The steps of the call are free again, even if it was answered: the same call again has the same answer.
+        """
+        if call.finished and not call.failed:
+            call.revert()
         self._order.fail(call, error)
         return call.received_before == self._received
 

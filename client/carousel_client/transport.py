@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import io
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import aiohttp
 from yarl import URL
@@ -15,6 +16,7 @@ from carousel_client.answers import Answer
 from carousel_client.errors import AnswerTooLarge, InvalidRequest, TimedOut
 
 T = TypeVar("T")
+LARGE = 2**20  # bytes
 
 
 class PerProcess(Generic[T]):
@@ -28,6 +30,7 @@ class PerProcess(Generic[T]):
         self._values: dict[int, T] = {}  # by process id
 
     def __call__(self) -> T:
+        """The value of this process."""
         pid = os.getpid()
         return self._values[pid] if pid in self._values else self._values.setdefault(pid, self._make())
 
@@ -86,16 +89,6 @@ class Body:
             raise TimedOut("the timeout passed while the answer arrived")
 
 
-class Transport(Protocol):
-    """What sends requests: HttpTransport, or a fake of a test."""
-
-    async def send(self, request: Request, headers: Mapping[str, str], body: Body) -> Answer:
-        """Send the request once and `add` what arrives to `body`. Raises one of `retry.FAILURES`."""
-
-    async def close(self) -> None:
-        """Close all connections."""
-
-
 class HttpTransport:
     """Connections to the service by aiohttp; each process and its event loop have their own."""
 
@@ -104,11 +97,15 @@ class HttpTransport:
         self._session = PerProcess(self._connect)
 
     async def send(self, request: Request, headers: Mapping[str, str], body: Body) -> Answer:
-        """As Transport has it. Compression is refused: it would undo the bound on the size of the answer."""
+        """Send the request once; the body of its answer passes through `body`. Raises one of `retry.FAILURES`.
+
+        Compression is refused: it would undo the bound on the size of the answer.
+        """
+        content = request.content
         response = await self._session().request(
             request.method,
             self._service.route(request.path),
-            data=request.content,
+            data=io.BytesIO(content) if content and len(content) > LARGE else content,  # is sent piece by piece
             headers={**self._service.headers, "Accept-Encoding": "identity", **headers},
             allow_redirects=False,
         )
@@ -120,7 +117,7 @@ class HttpTransport:
             response.close() if not response.content.at_eof() else response.release()
 
     async def close(self) -> None:
-        """As Transport has it."""
+        """Close all connections."""
         await self._session().close()
 
     def _connect(self) -> aiohttp.ClientSession:

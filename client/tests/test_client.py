@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -90,10 +89,3 @@ async def test_a_name_that_would_lead_to_another_route_is_never_sent(
     with pytest.raises(InvalidRequest):
         await client.session("sum", name).delete()
     assert service.requests == []
-
-
-async def test_the_url_may_have_a_path(connect: Callable[..., Any], service: FakeService) -> None:
-    async with connect(url="http://proxy.test/carousel/") as client:
-        assert "http://proxy.test/carousel/" in repr(client)
-        await client.ready()
-    assert service.routes() == ["GET /carousel/health/ready"]

@@ -17,6 +17,7 @@ from carousel_client import (
     StepConflict,
     Stream,
 )
+from carousel_client.blocking import run
 from tests.wire.conftest import NOT_FINITE
 from tests.wire.oracle import Oracle
 from tests.wire.server import Server
@@ -38,11 +39,11 @@ def cut(stream: Stream) -> None:
     """Lose the socket without a word."""
 
     async def abort() -> None:
-        socket = stream._stream._socket
+        socket = stream._async._socket
         if socket is not None:
             socket.transport.abort()
 
-    stream._run(abort())
+    run(abort())
 
 
 def test_every_form_of_inputs_gives_the_bits_of_the_lone_run(
