@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import count
-from typing import Any, TypedDict, Unpack
+from typing import TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
 
 from carousel_client.async_session import Closing
 from carousel_client.errors import (
@@ -28,20 +25,9 @@ from carousel_client.frames import Array, Inputs, Outputs
 from carousel_client.order import Call, ChannelState
 from carousel_client.order import Future as Answer
 from carousel_client.retry import FOREVER, Policy
-from carousel_client.socket_errors import FAILURES, Loss, loss
 from carousel_client.stream_protocol import StreamProtocol
+from carousel_client.stream_socket import StreamSocket
 from carousel_client.transport import Service
-
-LOG = logging.getLogger("carousel_client.websocket")
-LOG.addFilter(lambda record: "Authorization" not in str(record.args))  # of the headers, which websockets logs
-
-
-class Connect(connect):
-    """A WebSocket to the service. Redirects are not followed."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        """A redirect is a refusal."""
-        return exc
 
 
 class OpenOptions(TypedDict, total=False):
@@ -63,8 +49,7 @@ class AsyncStream(Closing):
     """
 
     def __init__(self, service: Service, policy: Policy) -> None:
-        self._url = str(service.route("/v1/stream", {"http": "ws", "https": "wss"}[service.url.scheme]))
-        self._headers = service.headers
+        self._service = service
         self._policy = policy
         self._protocol = StreamProtocol(policy, lambda session: AsyncChannel(self, session))
         self._closed = False
@@ -72,11 +57,11 @@ class AsyncStream(Closing):
 
     def _begin_process(self) -> None:
         self._pid = os.getpid()
-        self._news = asyncio.Event()  # something may be to be sent
+        url = str(self._service.route("/v1/stream", {"http": "ws", "https": "wss"}[self._service.url.scheme]))
+        self._socket = StreamSocket(url, self._service.headers, self._policy.max_answer_bytes, self._protocol)
         self._unanswered: set[Answer] = set()
         self._answered = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._socket: ClientConnection | None = None
 
     def _usable(self) -> StreamProtocol:
         """The protocol; after a fork one that leaves the socket, alive, to the parent. Raises ConnectionFailed."""
@@ -94,9 +79,8 @@ class AsyncStream(Closing):
         Opening a session again gives the same channel, at the step where the service has it.
         """
         id = uuid.uuid4().hex if session is None else session
+        deadline = self._policy.deadline(options.pop("timeout", None))
         asked = {"model": model, **options}
-        deadline = self._policy.deadline(options.get("timeout"))
-        asked.pop("timeout", None)
         for retry in count():
             answer: asyncio.Future[AsyncChannel] = asyncio.get_running_loop().create_future()
             self._begin(self._usable().open(id, asked, answer), answer, deadline)
@@ -185,7 +169,7 @@ class AsyncStream(Closing):
         await (self._stop() if error else self.close())
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._url}>"
+        return f"<{type(self).__name__} {self._socket.url}>"
 
     async def _close(self, channel: ChannelState, end: bool | None, timeout: float | None) -> None:
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -209,70 +193,28 @@ class AsyncStream(Closing):
                 self._give_up(call)
             self._unanswered.discard(answer)
             self._answered.set()
-            self._news.set()
+            self._socket.news.set()
 
         answer.add_done_callback(done)
-        self._news.set()
+        self._socket.news.set()
 
     def _expire(self, call: Call) -> None:
         last = f"; the last socket: {self._protocol.loss}" if self._protocol.loss else ""
         error = TimedOut(f"the timeout of the call passed before its answer came{last}")
-        silent = self._protocol.abandon(call, error)
-        if silent and self._socket is not None:
-            self._socket.transport.abort()  # it may be dead without a sign: the next call gets another
+        if self._protocol.abandon(call, error):
+            self._socket.abort()  # it may be dead without a sign: the next call gets another
 
     async def _serve(self) -> None:
         """Hold a socket while one is needed."""
         try:
             while True:
                 while not self._protocol.wants_socket:
-                    self._news.clear()
-                    await self._news.wait()
-                lost = await self._converse()
+                    self._socket.news.clear()
+                    await self._socket.news.wait()
+                lost = await self._socket.carry()
                 await self._policy.sleep(self._protocol.lost(lost.error, code=lost.code, again=lost.again))
         finally:
             self._protocol.lost(ConnectionFailed("the stream was closed"), again=False)
-
-    async def _converse(self) -> Loss:
-        """Send and receive over one socket until it is lost."""
-        options: dict[str, Any] = {
-            "additional_headers": self._headers,
-            "max_size": self._policy.max_answer_bytes,
-            "compression": None,
-            "ping_interval": None,  # a service whose queue is full does not read, and would not answer a ping
-            "close_timeout": 2,
-            "logger": LOG,
-        }
-        try:
-            async with Connect(self._url, **options) as self._socket:
-                self._protocol.connected()
-                tasks = [asyncio.create_task(work(self._socket)) for work in (self._read, self._write)]
-                try:
-                    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-                    for task in done:
-                        task.result()
-                finally:
-                    for task in tasks:
-                        task.cancel()
-                    await asyncio.wait(tasks)
-        except FAILURES as failure:
-            return loss(failure)
-        finally:
-            self._socket = None
-        raise AssertionError  # the reader ends with its socket only
-
-    async def _read(self, socket: ClientConnection) -> None:
-        while True:
-            self._protocol.received(await socket.recv())
-            self._news.set()
-
-    async def _write(self, socket: ClientConnection) -> None:
-        with suppress(ConnectionClosed):  # the reader meets it too
-            while True:
-                while (frame := self._protocol.next_frame()) is not None:
-                    await socket.send(frame)
-                self._news.clear()
-                await self._news.wait()
 
     async def _stop(self) -> None:
         with suppress(ConnectionFailed):

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from copy import copy
 from typing import Any
 
-from carousel_client.checks import problem_error
+from carousel_client.checks import check, problem_error
 from carousel_client.errors import CarouselError, ForeignAnswer, PayloadTooLarge
 from carousel_client.frames import Inputs, StepFrame
 from carousel_client.order import Call, ChannelState, Future, Order
@@ -38,6 +38,7 @@ class StreamProtocol:
         self._sent: dict[int, Call] = {}
         self._reopening: deque[Call] = deque()
         self._unopened = 0  # sessions
+        self._numbers: dict[int, str] = {}  # channel → session, on this socket
         self._last_id = 0
         self._received = 0  # frames
         self._fruitless = 0  # sockets in a row without an answer to a call
@@ -87,6 +88,7 @@ class StreamProtocol:
 
     def connected(self) -> None:
         """A new socket is open."""
+        self._numbers.clear()
         for channel in self._order.channels.values():
             if channel.opened:
                 asked = {"model": channel.model, "session": channel.session, "version": channel.version}
@@ -106,11 +108,11 @@ class StreamProtocol:
         if isinstance(call, Open) and call.again:
             self._reopened(call, frame)
             return
-        self._fruitless = 0
+        self._fruitless, self.loss = 0, None
         if call.failed:  # its caller no longer waits
             self._order.finish([call])
         elif frame.error is None:
-            self._order.settle(call, call.result(frame))
+            self._order.settle(call, self._result(call, frame))
         else:
             self._refused(call, frame, frame.error)
 
@@ -156,13 +158,19 @@ class StreamProtocol:
         call.received_before = self._received
         return self._order.add(call)
 
+    def _result(self, call: Call, frame: Frame) -> Any:
+        if isinstance(call, Open) and frame.opened is not None:
+            number, session = frame.opened.channel, call.channel.session
+            check(self._numbers.setdefault(number, session) == session, f"channel {number} for two sessions")
+        return call.result(frame)
+
     def _reopened(self, call: Open, frame: Frame) -> None:
         """A session is open on the new socket, or cannot be: then its channel ends."""
         channel = call.channel
         try:
             if frame.error is not None:
                 raise problem_error(frame.error, session=channel.session)
-            call.result(frame)
+            self._result(call, frame)
         except ForeignAnswer:
             raise
         except CarouselError as error:

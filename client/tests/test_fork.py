@@ -99,7 +99,7 @@ def test_what_the_parent_has_in_flight_is_not_sent_again_by_a_child(server: Stre
         assert child() == "[1.0, 2.0, 0.0]"
         assert server.streams.sessions["a"].step <= 1
         del answer
-        stream._async._socket.transport.abort()
+        stream._async._socket.abort()
 
 
 def test_a_child_ends_no_session_of_its_parent(server: StreamServer) -> None:

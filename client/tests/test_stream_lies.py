@@ -228,3 +228,12 @@ def test_a_socket_that_cannot_be_had_is_told_when_the_timeout_passes() -> None:
     late = pytest.raises(TimedOut, match="the last socket: connection_failed")
     with Client("http://127.0.0.1:1", timeout=0.3) as client, client.stream() as stream, late:
         stream.open("sum", "a")
+
+
+def test_a_channel_that_stands_for_two_sessions_is_foreign() -> None:
+    wire = Wire(FakeStreams())
+    wire.open("a")
+    wire.protocol.open("b", {"model": "sum"}, Future())
+    wire.protocol.next_frame()
+    with pytest.raises(ForeignAnswer, match="two sessions"):
+        wire.protocol.received(json.dumps({"id": 2, "opened": OPENED | {"session": "b"}}))

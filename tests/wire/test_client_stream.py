@@ -39,9 +39,7 @@ def cut(stream: Stream) -> None:
     """Lose the socket without a word."""
 
     async def abort() -> None:
-        socket = stream._async._socket
-        if socket is not None:
-            socket.transport.abort()
+        stream._async._socket.abort()
 
     run(abort())
 
