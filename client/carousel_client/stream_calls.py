@@ -6,7 +6,6 @@ Text frames are JSON: {"id", "opened" | "closed" | "error", …}. A binary frame
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
@@ -125,15 +124,15 @@ class Step(Call):
         self._all = channels
 
     def release(self) -> None:
-        for item, channel in enumerate(self.channels):
-            self.request.steps[item] = channel.ahead
-            channel.ahead += int(self.request.lengths[item])
+        self.request.steps[:] = [channel.ahead for channel in self.channels]
+        for channel, length in zip(self.channels, self.request.lengths.tolist(), strict=True):
+            channel.ahead += length
 
     def revert(self) -> None:
         if not self.held:
-            self._give_back(self.channels)
+            self._give_back(set(self.channels))
 
-    def _give_back(self, channels: Collection[ChannelState]) -> None:
+    def _give_back(self, channels: set[ChannelState]) -> None:
         for channel, step in zip(self.channels, self.request.steps.tolist(), strict=True):
             if channel in channels:
                 channel.ahead = min(channel.ahead, step)
@@ -177,7 +176,7 @@ class Step(Call):
 
     def part(self, errors: dict[ChannelState, CarouselError]) -> None:
         """Some sessions did not move: go on with the others, whose kept answers are to be asked for."""
-        self._give_back(errors)
+        self._give_back(set(errors))
         self.errors |= {channel.session: error for channel, error in errors.items()}
         self.request = self.request.only([i for i, channel in enumerate(self.channels) if channel not in errors])
         self.channels = [channel for channel in self.channels if channel not in errors]
