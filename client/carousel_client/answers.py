@@ -27,24 +27,18 @@ class SessionObject(Struct):
     step: Count
 
 
-class Stepped(Struct):
-    """Outputs, and the next step of the session."""
-
+class _Stepped(Struct):
     outputs: Rows
     step: Count
 
 
-class Predicted(Struct):
-    """Outputs of whole sequences."""
-
+class _Predicted(Struct):
     model: str
     version: str
     outputs: list[Rows]
 
 
-class Item(Struct):
-    """The answer of one session in a call on many: outputs and step, or the error."""
-
+class _Item(Struct):
     session: str
     outputs: Rows | None = None
     step: Count | None = None
@@ -52,10 +46,8 @@ class Item(Struct):
     error: dict[str, Any] | None = None
 
 
-class Items(Struct):
-    """The answer of a call on many sessions."""
-
-    items: list[Item]
+class _Items(Struct):
+    items: list[_Item]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +61,7 @@ class ItemAnswer(Generic[S]):
     error: CarouselError | None = None
 
 
-class Models(TypedDict):
-    """Every model."""
-
+class _Models(TypedDict):
     models: list[ModelVersions]
 
 
@@ -124,7 +114,7 @@ class Answer:
     @located
     def models(self) -> list[ModelVersions]:
         """The list of models."""
-        read(self.content, Models)
+        read(self.content, _Models)
         return cast(list[ModelVersions], read(self.content, dict)["models"])  # with the keys of newer services
 
     @located
@@ -133,6 +123,8 @@ class Answer:
         told = read(self.content, ModelDescription)
         check(told["name"] == name and version in {None, told["version"]}, "the description of another model")
         check(bool(told["features"] and told["outputs"]), "a model without features or outputs")
+        words = [one for one in told["features"] if "labels" in one]
+        check(all(len(one["labels"]) == len(one.get("codes", [])) for one in words), "labels without codes")
         return cast(ModelDescription, read(self.content, dict))
 
     @located
@@ -147,21 +139,21 @@ class Answer:
     @located
     def stepped(self, inputs: Encoded[S], step: int) -> tuple[S, int]:
         """The outputs of a call on a session at `step`, in the style of the inputs, and the next step."""
-        told = read(self.content, Stepped)
+        told = read(self.content, _Stepped)
         check(told.step == step + len(inputs.steps), f"next step {told.step} after {len(inputs.steps)} from {step}")
         return outputs_of([told.outputs], [inputs])[0], told.step
 
     @located
     def predicted(self, model: str, version: str | None, sequences: list[Encoded[S]]) -> list[S]:
         """The outputs of whole sequences, each in the style of its inputs."""
-        told = read(self.content, Predicted)
+        told = read(self.content, _Predicted)
         check(told.model == model and version in {None, told.version}, "the outputs of another model")
         return outputs_of(told.outputs, sequences)
 
     @located
     def items(self, asked: list[tuple[str, Encoded[S], int | None]]) -> list[ItemAnswer[S]]:
         """What became of each session of a call on many: outputs and next step, or an error."""
-        told = read(self.content, Items).items
+        told = read(self.content, _Items).items
         check(len(told) == len(asked), f"{len(told)} items for {len(asked)}")
         check([item.session for item in told] == [session for session, _, _ in asked], "items of other sessions")
         moved = [(item, inputs, step) for item, (_, inputs, step) in zip(told, asked, strict=True) if not item.error]

@@ -9,7 +9,7 @@ from carousel_client.answers import ItemAnswer
 from carousel_client.async_session import AsyncSession, Closing
 from carousel_client.async_stream import AsyncStream
 from carousel_client.descriptions import ModelDescription, ModelVersions
-from carousel_client.errors import InvalidInput
+from carousel_client.errors import CarouselError, InvalidInput
 from carousel_client.retry import Exchange, Policy, Settings, route
 from carousel_client.sequences import S, encode, to_json
 from carousel_client.transport import HttpTransport, Request, Service
@@ -32,8 +32,10 @@ class AsyncClient(Closing):
     async def ready(self, timeout: float | None = None) -> bool:
         """Whether the service answers that it is ready. One attempt; no answer means False."""
         request = Request("GET", "/health/ready")
-        outcome = await self._exchange.outcome(request, self._policy.deadline(timeout), retries=0)
-        return outcome.answer is not None and outcome.answer.status == 200
+        try:
+            return (await self._exchange(request, self._policy.deadline(timeout), retries=0)).status == 200
+        except CarouselError:
+            return False
 
     async def models(self, *, timeout: float | None = None) -> list[ModelVersions]:
         """Every model and its versions."""

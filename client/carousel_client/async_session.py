@@ -122,12 +122,13 @@ class AsyncSession(Closing):
         deadline = self._policy.deadline(timeout)
         copy = AsyncSession(self._exchange, "", id)
         request = Request("POST", self._route("fork"), to_json({"id": copy.id}), replayable=True)
-        outcome = await self._exchange.outcome(request, deadline)
-        if isinstance(outcome.error, SessionExists) and outcome.lost and id is None:
+        try:
+            answer = await self._exchange(request, deadline)
+            copy._keep(answer.session(copy.id, model=self.model or None, version=self.version), created=True)
+        except SessionExists as error:
+            if id is not None or not error.uncertain:
+                raise
             copy._keep(await copy._find(deadline), created=True)  # only we know the id: it is our copy
-        else:
-            told = outcome.unwrap().session(copy.id, model=self.model or None, version=self.version)
-            copy._keep(told, created=True)
         return copy
 
     @in_turn
@@ -165,17 +166,18 @@ class AsyncSession(Closing):
         wanted = {"id": self.id, "ttl_seconds": self._ttl_seconds, "history": self._history or None}
         body = to_json({key: value for key, value in wanted.items() if value is not None})
         request = Request("POST", route("models", model, "sessions", version=version), body, replayable=True)
-        outcome = await self._exchange.outcome(request, deadline)
         steps = len(self._history)
-        if isinstance(outcome.error, SessionExists) and (outcome.lost or self._owner is None):
+        try:
+            answer = await self._exchange(request, deadline)
+            self._keep(answer.session(self.id, model=model, version=version, step=steps), created=True)
+        except SessionExists as error:
+            if self._owner is not None and not error.uncertain:
+                raise
             found = await self._find(deadline)
-            fresh = outcome.lost and found.step == steps  # as our own lost attempt left it
+            fresh = error.uncertain and found.step == steps  # as our own lost attempt left it
             if self._owner is not None and not fresh:
-                raise outcome.error
+                raise
             self._keep(found, created=fresh)
-        else:
-            told = outcome.unwrap().session(self.id, model=model, version=version, step=steps)
-            self._keep(told, created=True)
 
     async def _restore(self, state: bytes, deadline: float) -> None:
         """Create the session from `state`, or replace its state. Not sent again once it may have been applied."""
@@ -183,9 +185,11 @@ class AsyncSession(Closing):
         self._keep(answer.session(self.id), created=False)
 
     async def _delete(self, deadline: float) -> None:
-        outcome = await self._exchange.outcome(Request("DELETE", self._route(), replayable=True), deadline)
-        if not (outcome.lost and isinstance(outcome.error, SessionNotFound)):  # else a lost attempt deleted it
-            outcome.unwrap().deleted()
+        try:
+            (await self._exchange(Request("DELETE", self._route(), replayable=True), deadline)).deleted()
+        except SessionNotFound as error:
+            if not error.uncertain:  # else an attempt without an answer deleted it
+                raise
         self._owner = None
 
     async def _find(self, deadline: float) -> SessionObject:

@@ -211,8 +211,7 @@ class AsyncStream(Closing):
                 while not self._protocol.wants_socket:
                     self._socket.news.clear()
                     await self._socket.news.wait()
-                lost = await self._socket.carry()
-                await self._policy.sleep(self._protocol.lost(lost.error, code=lost.code, again=lost.again))
+                await self._policy.sleep(await self._socket.carry())
         finally:
             self._protocol.lost(ConnectionFailed("the stream was closed"), again=False)
 

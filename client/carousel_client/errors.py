@@ -1,6 +1,6 @@
 """The errors of the client, as one table: a class for each error code of the wire, its HTTP status and its meaning.
 
-CarouselError       .code .status .detail .problem .request_id .retry_after .session
+CarouselError       .code .status .detail .problem .request_id .retry_after .session .uncertain
 ├── Unavailable     the service applied nothing of the call, so it may be sent again: Overloaded, ShuttingDown, …
 ├── StepConflict    .expected_step .applied
 ├── PartlyFailed    .errors .outputs
@@ -8,7 +8,8 @@ CarouselError       .code .status .detail .problem .request_id .retry_after .ses
 │   └── TimedOut
 └── …               every other class of this file
 
-The code is the name of the class in snake case: ModelNotFound is `model_not_found`. `BY_CODE` finds the class by code.
+The code is the name of the class in snake case: ModelNotFound is `model_not_found`. `BY_CODE` has those
+that the service may name: the ones with a status.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class CarouselError(Exception):
 
     def __init_subclass__(cls, *, status: int | None = None, code: str | None = None) -> None:
         cls.code, cls.wire_status = code or re.sub(r"(?<=.)(?=[A-Z])", "_", cls.__name__).lower(), status
-        BY_CODE.setdefault(cls.code, cls)
+        if status is not None:
+            BY_CODE[cls.code] = cls
 
     def __init__(
         self,
@@ -60,6 +62,7 @@ class CarouselError(Exception):
         self.request_id = request_id
         self.retry_after = retry_after  # seconds that the service asks to wait
         self.session = session  # the session concerned, where a call may have many
+        self.uncertain = False  # whether an attempt of the call may have been applied, without an answer of its own
 
     def __str__(self) -> str:
         request = f" (request {self.request_id})" if self.request_id else ""

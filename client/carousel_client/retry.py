@@ -17,14 +17,13 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import count
-from typing import TypeAlias, TypedDict
+from typing import TypedDict
 from urllib.parse import quote
 
 import aiohttp
 
 from carousel_client.answers import Answer
 from carousel_client.errors import (
-    AnswerTooLarge,
     CarouselError,
     CommitUnknown,
     ConnectionFailed,
@@ -33,32 +32,13 @@ from carousel_client.errors import (
     TimedOut,
     Unavailable,
 )
-from carousel_client.transport import Body, HttpTransport, Request
+from carousel_client.transport import HttpTransport, Request
 
 FIRST_PAUSE = 0.1  # seconds; doubles with every retry; also the time that the last attempt has at least
 LONGEST_PAUSE = 5.0
 FOREVER = 1e8  # seconds: a longer timeout is none
-UNSENT = aiohttp.ClientConnectorError
-FAILURES = (aiohttp.ClientError, OSError, ValueError, CarouselError)  # of an attempt; TimeoutError is an OSError
+FAILURES = (aiohttp.ClientError, OSError, ValueError)  # of an attempt; TimeoutError is an OSError
 PROXY_FAILURES = {502, 503, 504}
-
-Reply: TypeAlias = Answer | Exception
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The end of a call: answer or error. `lost`: an attempt before the last one may have been applied."""
-
-    answer: Answer | None
-    error: CarouselError | None
-    lost: bool
-
-    def unwrap(self) -> Answer:
-        """The answer of a success. Raises the error."""
-        if self.answer is None:
-            assert self.error is not None
-            raise self.error
-        return self.answer
 
 
 class Settings(TypedDict, total=False):
@@ -91,7 +71,7 @@ class Policy:
         """Seconds to wait before retry number `retry`, the first being 0; None: give up."""
         asked = error.retry_after or 0.0
         room = deadline - self.clock() - FIRST_PAUSE
-        if asked > room or (self.retries is not None and retry >= self.retries):
+        if room < FIRST_PAUSE or asked > room or (self.retries is not None and retry >= self.retries):
             return None
         backoff = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(retry, 10))
         return min(asked + self.jitter(backoff / 2, backoff), room)
@@ -104,55 +84,45 @@ class Exchange:
     transport: HttpTransport
     policy: Policy
 
-    async def __call__(self, request: Request, deadline: float) -> Answer:
-        """Perform a call: the answer of its success, or the error raised."""
-        return (await self.outcome(request, deadline)).unwrap()
-
-    async def outcome(self, request: Request, deadline: float, retries: int | None = None) -> Outcome:
-        """Perform a call, with all its retries, at most `retries` if that is a number."""
+    async def __call__(self, request: Request, deadline: float, retries: int | None = None) -> Answer:
+        """The answer of a call's success, after all its retries, or at most `retries`. Raises its error."""
         request_id = uuid.uuid4().hex
-        loss: CarouselError | None = None
+        loss: CarouselError | None = None  # the first attempt that may have been applied
         for retry in count():
-            reply = await self._attempt(request, request_id, deadline)
-            if isinstance(reply, Answer) and reply.success:
-                return Outcome(reply, None, lost=loss is not None)
-            error, lost = judge(reply, request_id)
-            loss = loss or (error if lost else None)
-            again = request.replayable if lost else isinstance(error, Unavailable) or isinstance(reply, UNSENT)
-            if not again:
-                return Outcome(None, error, lost=loss is not None)
-            pause = None if retry == retries else self.policy.pause(retry, error, deadline)
-            if pause is None:
-                break
+            try:
+                return await self._attempt(request, request_id, deadline)
+            except CarouselError as error:
+                loss = loss or (error if error.uncertain else None)
+                again = request.replayable if error.uncertain else isinstance(error, Unavailable | ConnectionFailed)
+                pause = self.policy.pause(retry, error, deadline) if again and retry != retries else None
+                if pause is None:
+                    error.uncertain = loss is not None
+                    if again and loss:
+                        raise loss from None  # says more than a refusal after it: the call may have been applied
+                    raise
             await self.policy.sleep(pause)
-        return Outcome(None, loss or error, lost=loss is not None)  # the loss says more: it may have been applied
+        raise AssertionError
 
-    async def _attempt(self, request: Request, request_id: str, deadline: float) -> Reply:
-        clock, headers, left = self.policy.clock, {"X-Request-Id": request_id}, None
-        if deadline != math.inf:
-            left = max(deadline - clock(), 0.001)
+    async def _attempt(self, request: Request, request_id: str, deadline: float) -> Answer:
+        """Send the request once. Raises ConnectionFailed, `uncertain` unless there was no connection."""
+        left = None if deadline == math.inf else max(deadline - self.policy.clock(), 0.001)
+        headers = {"X-Request-Id": request_id}
+        if left is not None:
             headers["X-Request-Timeout-Ms"] = str(math.ceil(left * 1000))
-        body = Body(self.policy.max_answer_bytes, lambda: clock() >= deadline)
         try:
             async with asyncio.timeout(left):
-                return await self.transport.send(request, headers, body)
+                answer = await self.transport.send(request, headers, self.policy.max_answer_bytes)
         except FAILURES as failure:
-            return failure
-
-
-def judge(reply: Reply, request_id: str) -> tuple[CarouselError, bool]:
-    """The error of an attempt without success, and whether the request may have been applied all the same."""
-    if isinstance(reply, Answer):
-        error = reply.error()
-        proxy = isinstance(error, ForeignAnswer) and reply.status in PROXY_FAILURES
-        return error, proxy or isinstance(error, CommitUnknown)
-    if isinstance(reply, AnswerTooLarge):
-        reply.request_id = request_id
-        return reply, False
-    late = isinstance(reply, TimeoutError | TimedOut)
-    failed = (TimedOut if late else ConnectionFailed)(f"{type(reply).__name__}: {reply}", request_id=request_id)
-    failed.__cause__ = reply
-    return failed, not isinstance(reply, UNSENT)
+            kind = TimedOut if isinstance(failure, TimeoutError) else ConnectionFailed
+            failed = kind(f"{type(failure).__name__}: {failure}", request_id=request_id)
+            failed.uncertain = not isinstance(failure, aiohttp.ClientConnectorError)
+            raise failed from failure
+        if answer.success:
+            return answer
+        error = answer.error()
+        proxy = isinstance(error, ForeignAnswer) and answer.status in PROXY_FAILURES
+        error.uncertain = proxy or isinstance(error, CommitUnknown)
+        raise error
 
 
 def route(*names: str, version: str | None = None) -> str:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -32,15 +31,6 @@ class Connect(connect):
         return exc
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """The error of the calls in flight, the close code of the service if any, and whether another socket may help."""
-
-    error: CarouselError
-    code: int | None = None
-    again: bool = True
-
-
 class StreamSocket:
     """Sockets to `url`, one after the other; what the protocol has to send is sent when `news` is set."""
 
@@ -56,8 +46,8 @@ class StreamSocket:
         if self._connection is not None:
             self._connection.transport.abort()
 
-    async def carry(self) -> Loss:
-        """Send and receive over a new socket until it is lost."""
+    async def carry(self) -> float:
+        """Send and receive over a new socket until it is lost; seconds to wait before the next one."""
         try:
             async with Connect(self.url, **self._options) as self._connection:
                 self._protocol.connected()
@@ -70,7 +60,8 @@ class StreamSocket:
                     writer.cancel()
                     await asyncio.wait([writer])
         except FAILURES as failure:
-            return _loss(failure)
+            error, code, again = _meaning(failure)
+            return self._protocol.lost(error, code=code, again=again)
         finally:
             self._connection = None
 
@@ -83,18 +74,17 @@ class StreamSocket:
                 await self.news.wait()
 
 
-def _loss(failure: Exception) -> Loss:
-    """The meaning of one of FAILURES."""
+def _meaning(failure: Exception) -> tuple[CarouselError, int | None, bool]:
+    """Of one of FAILURES: the error, the close code of the service if any, and whether another socket may help."""
     if isinstance(failure, ForeignAnswer):
-        return Loss(failure, again=False)
+        return failure, None, False
     if isinstance(failure, ConnectionClosed):
         if failure.sent is not None and failure.sent.code == TOO_BIG and not failure.rcvd_then_sent:
-            return Loss(AnswerTooLarge("a frame of more than max_answer_bytes"), again=False)
+            return AnswerTooLarge("a frame of more than max_answer_bytes"), None, False
         code = None if failure.rcvd is None else failure.rcvd.code
-        return Loss(ConnectionFailed(f"the socket was lost: {failure}"), code)
+        return ConnectionFailed(f"the socket was lost: {failure}"), code, True
     if isinstance(failure, InvalidStatus):
         refused = failure.response
         error = Answer.of(refused.status_code, refused.headers, bytes(refused.body or b"")).error()
-        return Loss(error, again=isinstance(error, Unavailable) or error.status in PROXY_FAILURES)
-    error = ConnectionFailed(f"{type(failure).__name__}: {failure}")
-    return Loss(error, again=not isinstance(failure, InvalidURI))
+        return error, None, isinstance(error, Unavailable) or error.status in PROXY_FAILURES
+    return ConnectionFailed(f"{type(failure).__name__}: {failure}"), None, not isinstance(failure, InvalidURI)

@@ -13,7 +13,7 @@ import aiohttp
 from yarl import URL
 
 from carousel_client.answers import Answer
-from carousel_client.errors import AnswerTooLarge, InvalidRequest, TimedOut
+from carousel_client.errors import AnswerTooLarge, InvalidRequest
 
 T = TypeVar("T")
 LARGE = 2**20  # bytes
@@ -72,23 +72,6 @@ class Request:
     replayable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
-    """The body of an answer while it arrives."""
-
-    limit: int  # bytes
-    late: Callable[[], bool]
-    content: bytearray = field(default_factory=bytearray)
-
-    def add(self, piece: bytes) -> None:
-        """Keep the next piece. Raises AnswerTooLarge, TimedOut."""
-        self.content.extend(piece)
-        if len(self.content) > self.limit:
-            raise AnswerTooLarge(f"more than max_answer_bytes={self.limit}")
-        if self.late():
-            raise TimedOut("the timeout passed while the answer arrived")
-
-
 class HttpTransport:
     """Connections to the service by aiohttp; each process and its event loop have their own."""
 
@@ -96,10 +79,10 @@ class HttpTransport:
         self._service = service
         self._session = PerProcess(self._connect)
 
-    async def send(self, request: Request, headers: Mapping[str, str], body: Body) -> Answer:
-        """Send the request once; the body of its answer passes through `body`. Raises one of `retry.FAILURES`.
+    async def send(self, request: Request, headers: Mapping[str, str], limit: int) -> Answer:
+        """The whole answer to the request, sent once. Raises AnswerTooLarge beyond `limit` bytes, `retry.FAILURES`.
 
-        Compression is refused: it would undo the bound on the size of the answer.
+        Compression is refused: it would undo the limit.
         """
         content = request.content
         response = await self._session().request(
@@ -109,10 +92,13 @@ class HttpTransport:
             headers={**self._service.headers, "Accept-Encoding": "identity", **headers},
             allow_redirects=False,
         )
+        body = bytearray()
         try:
             async for piece in response.content.iter_any():
-                body.add(piece)
-            return Answer.of(response.status, response.headers, bytes(body.content))
+                body.extend(piece)
+                if len(body) > limit:
+                    raise AnswerTooLarge(f"more than max_answer_bytes={limit}", request_id=headers.get("X-Request-Id"))
+            return Answer.of(response.status, response.headers, bytes(body))
         finally:
             response.close() if not response.content.at_eof() else response.release()
 

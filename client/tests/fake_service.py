@@ -17,7 +17,7 @@ import httpx
 import numpy as np
 
 from carousel_client.answers import Answer
-from carousel_client.transport import Body, Request
+from carousel_client.transport import Request
 
 FEATURES = ["a", "b"]
 Fault = Callable[[Callable[[], httpx.Response]], httpx.Response]
@@ -106,12 +106,11 @@ class FakeService:
         self.requests: list[httpx.Request] = []
         self.faults: deque[Fault] = deque()
 
-    async def send(self, request: Request, headers: Mapping[str, str], body: Body) -> Answer:
-        """As a Transport."""
+    async def send(self, request: Request, headers: Mapping[str, str], limit: int) -> Answer:
+        """As HttpTransport."""
         url = f"http://carousel.test{request.path}"
         response = self.answer_once(httpx.Request(request.method, url, headers=headers, content=request.content))
-        body.add(response.content)
-        return Answer.of(response.status_code, response.headers, bytes(body.content))
+        return Answer.of(response.status_code, response.headers, response.content)
 
     async def close(self) -> None:
         pass

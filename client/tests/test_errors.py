@@ -72,6 +72,11 @@ def test_an_unknown_code_is_still_a_carousel_error() -> None:
     assert (type(error), error.code, error.status) == (CarouselError, "teapot", 418)
 
 
+@pytest.mark.parametrize("code", ["partly_failed", "timed_out", "connection_failed", "state_lost", "foreign_answer"])
+def test_the_service_cannot_name_an_error_that_only_the_client_raises(code: str) -> None:
+    assert type(answer_error(problem(503, code))) is CarouselError
+
+
 def test_step_conflict_tells_where_the_session_stands() -> None:
     behind = answer_error(problem(409, "step_conflict", expected_step=7, applied=True))
     ahead = answer_error(problem(409, "step_conflict", expected_step=7))
