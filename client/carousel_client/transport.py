@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -61,6 +62,12 @@ class Service:
         url = self.url if scheme is None else self.url.with_scheme(scheme)
         return URL(str(url).rstrip("/") + path, encoded=True)
 
+    def proxy(self) -> str | None:
+        """The proxy that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY name for the service."""
+        proxies = urllib.request.getproxies()
+        found = proxies.get(self.url.scheme) or proxies.get("all")
+        return None if urllib.request.proxy_bypass(self.url.host or "") else found
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -111,7 +118,7 @@ class HttpTransport:
             timeout=aiohttp.ClientTimeout(total=None),  # the caller's `asyncio.timeout` bounds the whole exchange
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            trust_env=True,  # proxies
+            proxy=self._service.proxy(),
         )
         session._retry_connection = False  # no retries that `retry` does not know of
         return session

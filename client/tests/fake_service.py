@@ -51,7 +51,7 @@ def no_fault(serve: Callable[[], httpx.Response]) -> httpx.Response:
 
 
 def answer_with(response: httpx.Response) -> Fault:
-    """Somebody else answers so, each time anew; the request is not served."""
+    """Another server answers so, each time anew; the request is not served."""
     return lambda _: httpx.Response(response.status_code, headers=response.headers, content=response.content)
 
 

@@ -333,6 +333,6 @@ def test_a_service_that_is_away_for_a_moment_is_noticed_by_latency_only() -> Non
         assert client.models() == []
 
 
-def test_nobody_at_the_address_is_told_when_the_timeout_passes() -> None:
+def test_an_address_without_a_service_is_told_when_the_timeout_passes() -> None:
     with Client("http://127.0.0.1:1", timeout=0.3) as client, pytest.raises(ConnectionFailed, match="Connect"):
         client.models()

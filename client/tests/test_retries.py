@@ -144,7 +144,7 @@ async def test_a_session_of_a_made_id_is_taken_up_only_as_its_creation_left_it(
         await client.session("sum").open()
 
 
-async def test_a_made_id_that_is_taken_without_a_lost_answer_is_nobodys_to_take(
+async def test_a_made_id_that_is_taken_without_a_lost_answer_is_not_taken_over(
     client: Any, service: FakeService
 ) -> None:
     service.faults.append(answer_with(problem(409, "session_exists")))

@@ -188,7 +188,7 @@ async def test_a_service_that_is_not_there_fails_all_calls_and_may_come_back(
         assert (await channel.step([1, 2])).tolist() == [2, 4, 1]
 
 
-async def test_nobody_at_the_address_is_an_error_soon(make: Callable[..., Any]) -> None:
+async def test_an_address_without_a_service_is_an_error_soon(make: Callable[..., Any]) -> None:
     async with make("http://127.0.0.1:1", retries=1) as stream:
         with pytest.raises(ConnectionFailed):
             await stream.open("sum")
@@ -220,7 +220,7 @@ async def test_the_url_may_have_a_path(make: Callable[..., Any], server: StreamS
 async def test_problems_are_the_clients_errors(make: Callable[..., Any], server: StreamServer) -> None:
     async with make() as stream:
         with pytest.raises(ModelNotFound):
-            await stream.open("nobody", "a")
+            await stream.open("unknown", "a")
         a, b = await stream.open("sum", "a"), await stream.open("sum", "b")
         with pytest.raises(InvalidInput, match="it is invalid_input"):
             await a.step([REFUSED, 0])
@@ -261,7 +261,7 @@ async def test_a_service_that_never_answers_is_not_waited_for_beyond_the_timeout
         assert server.streams.sessions["a"].step == 1
 
 
-async def test_a_service_that_stops_reading_blocks_nobody_for_ever(
+async def test_a_service_that_stops_reading_does_not_block_a_call_for_ever(
     make: Callable[..., Any], server: StreamServer
 ) -> None:
     async with make() as stream:

@@ -565,7 +565,7 @@ def test_an_end_that_was_cut_off_ends_the_session(wire: Wire, service: FakeStrea
     assert service.sessions == {}
 
 
-def test_opening_again_takes_the_session_where_somebody_else_left_it(wire: Wire, service: FakeStreams) -> None:
+def test_opening_again_takes_the_session_where_another_client_left_it(wire: Wire, service: FakeStreams) -> None:
     channel = wire.open("a")
     service.sessions["a"].step = 7
     conflict = wire.submit([channel], rows(1))

@@ -116,7 +116,7 @@ def test_of_a_call_of_which_one_session_fails_the_others_are_answered(stream: St
     stream.step([a, b], np.stack([ones, ones]))
 
 
-def test_somebody_elses_step_is_a_conflict_and_opening_again_goes_on_from_it(
+def test_a_step_of_another_client_is_a_conflict_and_opening_again_goes_on_from_it(
     stream: Stream, client: Client, name: str
 ) -> None:
     channel = stream.open("lstm", name)
