@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 Tell = Callable[[View, int], None]  # an answer, and the bytes that its frame had in flight
-Asked: TypeAlias = "tuple[Call, int, Engine]"  # a call, its bytes in flight until it is told, and its engine
+Asked: TypeAlias = "tuple[Call, int, Engine]"  # the bytes that the call has in flight
 
 
 def echo(frame: View) -> View:

@@ -43,6 +43,9 @@ class Reader(Protocol):
     def take(self, message: bytes | str) -> None:
         """A whole message."""
 
+    def hold(self, size: int) -> None:
+        """So many bytes of a long message have come that is not whole; 0 when it is."""
+
     def answer_ping(self, content: bytes) -> None:
         """A ping."""
 
@@ -61,22 +64,19 @@ class Messages(WSListener):
         self._kind: WSMsgType | None = None  # of the message whose fragments are coming
         self._parts = bytearray()  # of it
         self._came = 0  # bytes since the last frame
-        self._ended = False
+        self._holds = self._ended = False
         self._begin()
 
-    @property
-    def unfinished(self) -> int:
-        """Bytes of a message that is not whole."""
-        return len(self._parts) + self._came
-
-    def get_buffer(self) -> Any:
+    def get_buffer(self, sizehint: int = -1) -> Any:
         """Where to read to."""
-        return self._protocol.get_buffer(-1)[:READ]
+        return self._protocol.get_buffer(sizehint)[:READ]
 
-    def buffer_updated(self, size: int) -> None:
-        """Read what was written to the buffer."""
-        self._came += size
-        self._protocol.buffer_updated(size)
+    def buffer_updated(self, nbytes: int) -> None:
+        """Read what was written there."""
+        self._came += nbytes
+        self._protocol.buffer_updated(nbytes)
+        if self._came > READ or self._parts or self._holds:
+            self._hold()
 
     def feed(self, data: bytes) -> None:
         """Read bytes."""
@@ -114,7 +114,10 @@ class Messages(WSListener):
         elif frame.rsv1 or frame.rsv2 or frame.rsv3:
             raise WSProtocolError(_BAD, "a reserved bit is set, and no extension was negotiated")
         elif kind is BINARY and frame.fin and self._kind is None:
-            self._pass_on(frame.get_payload_as_bytes(), frame)
+            content = frame.get_payload_as_bytes()
+            self._reader.take(content)
+            if len(content) > _LARGE:
+                self._free(frame)
         elif kind is _PING:
             self._reader.answer_ping(frame.get_payload_as_bytes())
         elif kind is CLOSE:
@@ -134,14 +137,21 @@ class Messages(WSListener):
             return
         content, self._kind, self._parts = bytes(self._parts), None, bytearray()
         try:
-            self._pass_on(content if kind is BINARY else content.decode(), frame)
+            self._reader.take(content if kind is BINARY else content.decode())
         except UnicodeDecodeError:
             raise WSProtocolError(_NOT_UTF8, "a text that is not UTF-8") from None
+        if len(content) > _LARGE:
+            self._free(frame)
 
-    def _pass_on(self, message: bytes | str, frame: WSFrame) -> None:
-        self._reader.take(message)
-        if len(message) > _LARGE and not (frame.tail_size or self._ended or self._reader.ws.is_close_frame_sent):
+    def _free(self, frame: WSFrame) -> None:
+        """Replace a large buffer, unless a part of the next frame is in it."""
+        if not (frame.tail_size or self._ended or self._reader.ws.is_close_frame_sent):
             self._begin()
+
+    def _hold(self) -> None:
+        size = self._came + len(self._parts)
+        self._holds = size > READ
+        self._reader.hold(size if self._holds else 0)
 
     def _close(self, content: bytes) -> None:
         if content and int.from_bytes(content[:2]) not in _CLOSE_CODES:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from service.api.socket import Socket
 
 OVERHEAD = 1024  # bytes that any frame counts for, beside its numbers
-_IN_FLIGHT = 4 * 2**20  # bytes that one socket may have in flight
+IN_FLIGHT = 4 * 2**20  # bytes that one socket may have in flight
 
 
 class Outbox:
@@ -25,15 +25,15 @@ class Outbox:
     def __init__(self, socket: Socket, pool: JsonPool) -> None:
         self._socket, self._pool = socket, pool
         self._under_way = 0  # frames that are counted and not answered
-        self._in_flight = 0  # bytes of them, and of answers that the client has not read
+        self.in_flight = 0  # bytes of them, and of answers that the client has not read
         self._unread = 0  # of these, the answers
         self._emptied: Callable[[], None] | None = None
-        self.landed = asyncio.Event()  # less is in flight
+        self._landed: Future[None] | None = None  # somebody waits until less is in flight
 
-    @property
-    def full(self) -> bool:
-        """Whether frames have to wait until less is in flight."""
-        return self._in_flight > _IN_FLIGHT
+    async def landed(self) -> None:
+        """Return when less is in flight."""
+        self._landed = asyncio.get_running_loop().create_future()
+        await self._landed
 
     def when_empty(self, act: Callable[[], None]) -> None:
         """Act once all frames that were counted are answered; no more are counted."""
@@ -44,7 +44,7 @@ class Outbox:
     def count(self, size: int) -> None:
         """Count a frame that was accepted, with so many bytes of it and of its answer."""
         self._under_way += 1
-        self._in_flight += size + OVERHEAD
+        self.in_flight += size + OVERHEAD
 
     def tell(self, view: View, size: int) -> None:
         """Send JSON: see `answer`."""
@@ -65,17 +65,25 @@ class Outbox:
     def answer(self, content: bytes, size: int, *, text: bool = False) -> None:
         """Send the answer of a frame that was counted with `size`; lost with the socket, it is kept for a retry."""
         self._under_way -= 1
-        self._in_flight -= size + OVERHEAD
+        self.in_flight -= size + OVERHEAD
         if not self._socket.answer(content, text=text):
             held = max(size, len(content)) + OVERHEAD  # an error may be longer than what its frame was counted for
-            self._in_flight += held
+            self.in_flight += held
             self._unread += held
-        self.landed.set()
+        if self._landed is not None:
+            self._land()
         if self._emptied is not None and not self._under_way:
             self._emptied()
 
     def writable(self) -> None:
         """The client has read what was sent."""
-        self._in_flight -= self._unread
+        self.in_flight -= self._unread
         self._unread = 0
-        self.landed.set()
+        if self._landed is not None:
+            self._land()
+
+    def _land(self) -> None:
+        assert self._landed is not None, "somebody waits"
+        if not self._landed.done():  # nor cancelled
+            self._landed.set_result(None)
+        self._landed = None

@@ -91,15 +91,11 @@ class Socket(asyncio.BufferedProtocol):
             self._messages.feed(data)
 
     def get_buffer(self, sizehint: int) -> Any:
-        """As asyncio has it."""
-        return _DROPPED if self._messages is None else self._messages.get_buffer()
+        """Drop what comes; until a violation `Messages` stands here."""
+        return _DROPPED
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Read messages."""
-        if self._messages is not None:
-            self._messages.buffer_updated(nbytes)
-            if self._messages is not None and (self._held or self._messages.unfinished > READ):
-                self._hold(self._messages.unfinished)
+        """See get_buffer."""
 
     def pause_writing(self) -> None:
         """Note that the client does not read."""
@@ -136,13 +132,23 @@ class Socket(asyncio.BufferedProtocol):
             self.transport.write(refused(error, request_id))
             self.transport.close()
             return
-        self._messages = Messages(self.transport, self._most, self)
+        self._messages = messages = Messages(self.transport, self._most, self)
+        self.get_buffer, self.buffer_updated = messages.get_buffer, messages.buffer_updated  # type: ignore[method-assign]
         self.due = time.monotonic() + _PING_SECONDS
         self._serve(self)
 
     # For the messages.
 
     take: Take
+
+    def hold(self, size: int) -> None:
+        """Count the bytes of a long message that is not whole; close if too many are held already."""
+        try:
+            self._guard.hold(size - self._held)
+            self._held = size
+        except Overloaded as error:
+            self.ws.send_close(_TRY_AGAIN, error.detail)
+            self.linger()
 
     def answer_ping(self, content: bytes) -> None:
         """Send a pong; a client that does not read gets the last one later (RFC 6455, 5.5.3), or they would pile up."""
@@ -167,6 +173,7 @@ class Socket(asyncio.BufferedProtocol):
         if not self._closed:
             self._closed = True
             self._drop()
+            self.transport.set_protocol(self)
             self.transport.resume_reading()
             self.transport.write_eof()
             self.due = time.monotonic() + _CLOSE_SECONDS
@@ -191,17 +198,10 @@ class Socket(asyncio.BufferedProtocol):
         """See Guarded."""
         self.transport.abort()
 
-    def _hold(self, size: int) -> None:
-        """Count the bytes of a long message that is not whole; close if too many are held already."""
-        try:
-            self._guard.hold(size - self._held)
-            self._held = size
-        except Overloaded as error:
-            self.ws.send_close(_TRY_AGAIN, error.detail)
-            self.linger()
-
     def _drop(self) -> None:
         """Read no messages any more."""
-        self._messages = None
+        if self._messages is not None:
+            self._messages = None
+            del self.get_buffer, self.buffer_updated
         self._guard.release(self._held)
         self._held = 0

@@ -19,7 +19,7 @@ from service.api.frames import View, failure, id_of, numbers, read
 from service.api.json_codec import parse
 from service.api.json_pool import LARGE, JsonPool
 from service.api.lone_frames import Turn
-from service.api.outbox import OVERHEAD, Outbox
+from service.api.outbox import IN_FLIGHT, OVERHEAD, Outbox
 from service.engine.call import Call
 from service.errors import CarouselError, InvalidRequest, Overloaded
 
@@ -89,7 +89,7 @@ class Stream:
 
     def __init__(self, all: Streams, socket: Socket, channels: Channels, control: Control) -> None:
         self._all, self._socket, self.channels, self._control = all, socket, channels, control
-        self.outbox = Outbox(socket, all.pool)
+        self._turn, self.outbox = all.turn, Outbox(socket, all.pool)
         self._backlog: deque[bytes | str] = deque()
         self._behind = 0  # bytes of it
         self._reading: Future[View] | None = None  # of its first frame, if that is a large text
@@ -124,10 +124,10 @@ class Stream:
 
     def _receive(self, frame: bytes | str) -> None:
         if self._pump is None:
-            if isinstance(frame, bytes) and not self.outbox.full and self._all.turn.add(self, frame):
+            if isinstance(frame, bytes) and self.outbox.in_flight <= IN_FLIGHT and self._turn.add(self, frame):
                 return
             if self.ahead:
-                self._all.turn.flush()
+                self._turn.flush()
         self.take(frame)
 
     def take(self, frame: bytes | str) -> None:
@@ -159,9 +159,8 @@ class Stream:
 
     def _take(self, frame: bytes | str) -> Waits | None:
         """Accept a frame, or refuse it by an error; or return what it has to wait for."""
-        if self.outbox.full:
-            self.outbox.landed.clear()
-            return self.outbox.landed.wait
+        if self.outbox.in_flight > IN_FLIGHT:
+            return self.outbox.landed
         told: View = {"id": id_of(frame) if isinstance(frame, bytes) else None}
         try:
             return self._take_binary(frame, told) if isinstance(frame, bytes) else self._take_text(frame, told)
@@ -225,7 +224,7 @@ class Stream:
             raise
         self.outbox.count(size)
         if len(call.inputs) == 1:
-            self._all.turn.run_soon(engine)
+            self._turn.run_soon(engine)
         return None
 
     def _tell_when_done(self, told: View, operation: Future[Any]) -> None:

@@ -44,6 +44,7 @@ class Line:
         self.socket = Socket(self.serve, Edge(), self.guard, MOST, server_state=state)
         await self.loop.create_connection(lambda: self.socket, sock=ours)
         self.socket.data_received(HEAD)
+        self.socket.transport.set_protocol(self.socket)  # as uvicorn does
         head = await self.loop.sock_recv(self.end, 10_000)
         assert head.startswith(b"HTTP/1.1 101 ")
 
@@ -174,6 +175,45 @@ async def test_a_violation_is_told_once(line: Line) -> None:
     await until(lambda: not line.connections)
     assert {*line.told} == {"lost"}
     assert line.messages == []
+
+
+async def test_bytes_of_a_long_message_are_held_by_the_guard_until_it_is_whole(line: Line) -> None:
+    held = lambda: line.guard.statistics().unfinished_bytes  # noqa: E731  # asked again and again
+    half = bytes(MOST // 2)
+    await line.send(masked(half, BINARY)[:-1])
+    await until(lambda: held() > MOST // 2 - 2)
+    await line.send(half[:1] + b"\2" + masked(half, BINARY)[1:])
+    await until(lambda: len(line.messages) == 1 and held() > MOST // 2 - 1)
+    await line.send(masked(b"", 0) + masked(b"", TEXT))
+    await until(lambda: len(line.messages) == 3 and held() == 0)
+
+
+async def test_a_long_message_is_closed_where_too_many_bytes_are_held(line: Line) -> None:
+    line.guard.hold(2 * MOST - 2**17)
+    await line.send(masked(bytes(2**18), BINARY)[:-1])
+    kind, content = await line.hear()
+    assert (kind, content[:2]) == (Opcode.CLOSE, b"\x03\xf5")
+    assert line.messages == []
+    line.guard.release(2 * MOST - 2**17)
+
+
+async def test_a_ping_is_sent_when_it_is_due_and_nothing_when_the_client_does_not_read(line: Line) -> None:
+    line.socket.overdue(0.0)
+    assert await line.hear() == (Opcode.PING, b"")
+    assert line.socket.due > 0
+    while line.socket.answer(bytes(2**16), text=False):
+        pass
+    unread = line.socket.unread()
+    line.socket.overdue(0.0)
+    assert line.socket.unread() == unread > 0
+
+
+async def test_a_client_that_does_not_close_is_closed_when_that_is_due(line: Line) -> None:
+    line.socket.close(1001)
+    assert line.socket.due < float("inf")
+    line.socket.overdue(line.socket.due)
+    assert await line.hear() == (Opcode.CLOSE, b"\x03\xe9")
+    assert await line.loop.sock_recv(line.end, 1) == b""
 
 
 async def test_a_server_that_stops_closes_at_once(line: Line) -> None:
