@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from starlette.responses import Response
 
 from service.api import body
-from service.api.http import WINDOW, Http, text
+from service.api.http import Http
+from service.api.http_guarded import WINDOW
 from service.api.request import LEFT, Request, read
 from service.errors import CarouselError, InvalidRequest
 
@@ -80,7 +81,8 @@ class HttpConnection(Http):
         """Take what data have of the body → where the rest of them begins."""
         end = request.take(data, at, keep=not self._answered)
         if not request.missing:
-            self._release()
+            if self._held:
+                self._release()
         elif not self._answered:
             try:
                 self._hold(end - at)
@@ -135,7 +137,7 @@ class HttpConnection(Http):
         headers = [*self.server_state.default_headers, *response.raw_headers, (b"x-request-id", request.id)]
         if self._closing:
             headers.append((b"connection", b"close"))
-        self.write(text(response.status_code, headers, bytes(response.body)))
+        self.write(body.rendered(response.status_code, headers, bytes(response.body)))
 
     def hears(self, request: Request) -> bool:
         """Whether a plain answer to this request can be written now by `write`."""
