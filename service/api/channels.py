@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 MOST = 65_536  # open at once on one socket
 _LISTS = 64  # lists of channels whose rows are remembered
-_ROWS = MOST  # rows of all of them together, and of single channels
+_ROWS = MOST  # rows of all of them together
+_SINGLE = 4096  # single channels whose rows are remembered
 
 
 class _Found(NamedTuple):
@@ -121,7 +122,7 @@ class Channels:
             return found[:2]
         session = self.session(channel)
         engine = cast("Engine", session.home)
-        if len(self._single) >= _ROWS:
+        if len(self._single) >= _SINGLE:
             self._single.clear()
         self._single[channel] = session.row, engine, engine.table.generation, session.deadline
         return session.row, engine

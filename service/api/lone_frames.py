@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -74,10 +75,13 @@ class Turn:
             group.streams.append(stream)
             group.contents.append(content)
             group.rows.append(row)
-        for groups in rounds:
-            for group in groups.values():
+        for group in chain.from_iterable(groups.values() for groups in rounds):
+            try:
                 if group.submit():
                     self._engines.add(group.engine)
+            except Exception as error:
+                for stream in group.streams:
+                    stream.fail(error)
 
     def _end_soon(self) -> None:
         self._ends = True
