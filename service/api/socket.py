@@ -139,10 +139,10 @@ class Socket(asyncio.BufferedProtocol):
         self.due = time.monotonic() + _PING_SECONDS
         self._serve(self)
 
-    # For the messages: see `Receiver`.
+    # For the messages.
 
     def hold(self, size: int) -> None:
-        """Count the bytes of a long message that is not whole; close if too many are held already."""
+        """Count the bytes of a long message that is not whole, 0 once it is; close if too many are held already."""
         try:
             self._guard.hold(size - self._held)
             self._held = size
@@ -158,7 +158,7 @@ class Socket(asyncio.BufferedProtocol):
             self._pong = content
 
     def end(self, close: bytes | None) -> None:
-        """Send the client's close frame back, unless it answers ours, and close."""
+        """Close. Send the client's close frame back first; None: it answers ours."""
         if close is not None:
             self._closed = True
             self.ws.send(CLOSE, close)

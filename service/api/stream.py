@@ -182,7 +182,7 @@ class Stream:
             told["channel"] = channel
 
         frame = read(content, blame)
-        rows, engine = self.channels.rows(frame.channels, blame)
+        rows, engine = self.channels.rows(frame.channels, blame, self.channels.now())
         inputs = frame.inputs(self._all.columns(engine), blame)
         size = len(content) + 4 * len(inputs) * engine.model.outputs
 
