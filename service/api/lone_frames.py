@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 _HEAD = 24  # bytes: id, n, channel, length, step
 _LONGEST = 2**14  # bytes; a longer frame gains nothing by company
 _ONE = b"\1\0\0\0"
+
+
+def _blame(channel: int) -> None:
+    """Tell nothing: the frame is read again."""
 
 
 class Turn:
@@ -61,10 +66,11 @@ class Turn:
         for stream, content in frames:
             stream.ahead = False
             try:
-                row, engine = stream.channels.row(int.from_bytes(content[8:12], "little"), now)
+                rows, engine = stream.channels.rows(content[8:12], _blame, now)
             except CarouselError:
                 stream.take(content)  # it is told what is wrong
                 continue
+            row = rows.item(0)
             place = counts[engine, row] = counts.get((engine, row), 0) + 1
             if place > len(rounds):
                 rounds.append({})
@@ -74,10 +80,13 @@ class Turn:
             group.streams.append(stream)
             group.contents.append(content)
             group.rows.append(row)
-        for groups in rounds:
-            for group in groups.values():
+        for group in chain.from_iterable(groups.values() for groups in rounds):
+            try:
                 if group.submit():
                     self._engines.add(group.engine)
+            except Exception as error:
+                for stream in group.streams:
+                    stream.fail(error)
 
     def _end_soon(self) -> None:
         self._ends = True

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import logging
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from picows import WSAutoPingStrategy, WSFrame, WSListener, WSMsgType, WSProtocolError, WSTransport
 from picows.picows import WSProtocol  # type: ignore[attr-defined]  # its stubs leave it out
+
+if TYPE_CHECKING:
+    from service.api.socket import Socket
 
 TEXT, BINARY, CLOSE = WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CLOSE
 _GOES_ON, _PING, _PONG = WSMsgType.CONTINUATION, WSMsgType.PING, WSMsgType.PONG
@@ -35,32 +38,11 @@ class _Log(logging.LoggerAdapter[logging.Logger]):
 _log = _Log(logging.getLogger("picows"), None)
 
 
-class Reader(Protocol):
-    """What is told of the messages."""
-
-    ws: Any  # picows' sending side
-
-    def take(self, message: bytes | str) -> None:
-        """A whole message."""
-
-    def hold(self, size: int) -> None:
-        """So many bytes of a long message have come that is not whole; 0 when it is."""
-
-    def answer_ping(self, content: bytes) -> None:
-        """A ping."""
-
-    def end(self, close: bytes | None) -> None:
-        """The client's close frame; None: it answers ours."""
-
-    def linger(self) -> None:
-        """A violation, for which a close frame was sent."""
-
-
 class Messages(WSListener):
-    """What one client sends. After its close frame or a violation nothing is told any more."""
+    """Reads what one client sends. Invariant: no message is passed on after a close frame or a violation."""
 
-    def __init__(self, transport: Any, most: int, reader: Reader) -> None:
-        self._transport, self._most, self._reader = transport, most, reader  # most: bytes of a message
+    def __init__(self, transport: Any, most: int, socket: Socket) -> None:
+        self._transport, self._most, self._socket = transport, most, socket  # most: bytes of a message
         self._kind: WSMsgType | None = None  # of the message whose fragments are coming
         self._parts = bytearray()  # of it
         self._came = 0  # bytes since the last frame
@@ -68,18 +50,18 @@ class Messages(WSListener):
         self._begin()
 
     def get_buffer(self, sizehint: int = -1) -> Any:
-        """Where to read to."""
+        """Return the memory to read into."""
         return self._protocol.get_buffer(sizehint)[:READ]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Read what was written there."""
+        """Read bytes that were written there."""
         self._came += nbytes
         self._protocol.buffer_updated(nbytes)
         if self._came > READ or self._parts or self._holds:
             self._hold()
 
     def feed(self, data: bytes) -> None:
-        """Read bytes."""
+        """Read bytes that came otherwise."""
         rest = memoryview(data)
         while rest:
             space = self.get_buffer()
@@ -89,44 +71,44 @@ class Messages(WSListener):
             rest = rest[size:]
 
     def _begin(self) -> None:
-        """Let picows read from here on, with an empty buffer."""
+        """Let picows read what comes from here on, with an empty buffer."""
         transport = self._transport
         line = SimpleNamespace(
             write=transport.write,
             writelines=lambda pieces: transport.write(b"".join(pieces)),  # uvloop would keep views of picows' buffer
             get_write_buffer_size=transport.get_write_buffer_size,
             get_extra_info=transport.get_extra_info,
-            close=self._reader.linger,
+            close=self._socket.linger,
         )
         server = None, None, False, lambda _: self, _log, True, None
         no_pings = False, 0, 0, WSAutoPingStrategy.PING_WHEN_IDLE, False
         self._protocol = WSProtocol(*server, *no_pings, self._most, None, _BUFFER)
         self._protocol.connection_made(line)
-        self._reader.ws, line.write = self._protocol.transport, _ignore  # the answer to the handshake below
+        self._socket.ws, line.write = self._protocol.transport, _ignore  # the answer to the handshake below
         self.feed(_UPGRADE)
 
     def on_ws_frame(self, ws: WSTransport, frame: WSFrame) -> None:
-        """Take a frame."""
+        """Read a frame."""
         kind, self._came = frame.msg_type, 0
         if self._ended or ws.is_close_frame_sent:
             if kind is CLOSE:
-                self._reader.end(None)
+                self._socket.end(None)
         elif frame.rsv1 or frame.rsv2 or frame.rsv3:
             raise WSProtocolError(_BAD, "a reserved bit is set, and no extension was negotiated")
         elif kind is BINARY and frame.fin and self._kind is None:
             content = frame.get_payload_as_bytes()
-            self._reader.take(content)
+            self._socket.take(content)
             if len(content) > _LARGE:
                 self._free(frame)
         elif kind is _PING:
-            self._reader.answer_ping(frame.get_payload_as_bytes())
+            self._socket.answer_ping(frame.get_payload_as_bytes())
         elif kind is CLOSE:
             self._close(frame.get_payload_as_bytes())
         elif kind is not _PONG:
             self._read(kind, frame)
 
     def _read(self, kind: WSMsgType, frame: WSFrame) -> None:
-        """Read a text or a fragment."""
+        """Read a frame of a text or of a fragmented message."""
         if (kind is _GOES_ON) is (self._kind is None):
             raise WSProtocolError(_BAD, "a message begins before the end of another, or goes on before its beginning")
         if len(self._parts) + frame.payload_size > self._most:
@@ -137,7 +119,7 @@ class Messages(WSListener):
             return
         content, self._kind, self._parts = bytes(self._parts), None, bytearray()
         try:
-            self._reader.take(content if kind is BINARY else content.decode())
+            self._socket.take(content if kind is BINARY else content.decode())
         except UnicodeDecodeError:
             raise WSProtocolError(_NOT_UTF8, "a text that is not UTF-8") from None
         if len(content) > _LARGE:
@@ -145,19 +127,19 @@ class Messages(WSListener):
 
     def _free(self, frame: WSFrame) -> None:
         """Replace a large buffer, unless a part of the next frame is in it."""
-        if not (frame.tail_size or self._ended or self._reader.ws.is_close_frame_sent):
+        if not (frame.tail_size or self._ended or self._socket.ws.is_close_frame_sent):
             self._begin()
 
     def _hold(self) -> None:
         size = self._came + len(self._parts)
         self._holds = size > READ
-        self._reader.hold(size if self._holds else 0)
+        self._socket.hold(size if self._holds else 0)
 
     def _close(self, content: bytes) -> None:
         if content and int.from_bytes(content[:2]) not in _CLOSE_CODES:
             raise WSProtocolError(_BAD, "a close frame with a code that is not sent")
         self._ended = True
-        self._reader.end(content)
+        self._socket.end(content)
 
 
 def _ignore(*_: object) -> None:

@@ -36,6 +36,7 @@ class Socket(asyncio.BufferedProtocol):
     """One connection. Invariant: once it is `_closed`, nothing is sent and no message is passed on."""
 
     transport: Any  # the stream pauses its reading, so that the client has to wait
+    take: Take
 
     def __init__(
         self, serve: Callable[[Socket], None], edge: Edge, guard: Guard, most: int, *, server_state: Any, **how: Any
@@ -91,7 +92,7 @@ class Socket(asyncio.BufferedProtocol):
             self._messages.feed(data)
 
     def get_buffer(self, sizehint: int) -> Any:
-        """Drop what comes; until a violation `Messages` stands here."""
+        """Drop what comes. Until a violation the method of `Messages` takes the place of this one."""
         return _DROPPED
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -129,6 +130,7 @@ class Socket(asyncio.BufferedProtocol):
         try:
             self.transport.write(handshake.accepted(request_id))
         except CarouselError as error:
+            self._closed = True
             self.transport.write(refused(error, request_id))
             self.transport.close()
             return
@@ -139,10 +141,8 @@ class Socket(asyncio.BufferedProtocol):
 
     # For the messages.
 
-    take: Take
-
     def hold(self, size: int) -> None:
-        """Count the bytes of a long message that is not whole; close if too many are held already."""
+        """Count the bytes of a long message that is not whole, 0 once it is; close if too many are held already."""
         try:
             self._guard.hold(size - self._held)
             self._held = size
@@ -158,7 +158,7 @@ class Socket(asyncio.BufferedProtocol):
             self._pong = content
 
     def end(self, close: bytes | None) -> None:
-        """Send the client's close frame back, unless it answers ours, and close."""
+        """Close. Send the client's close frame back first; None: it answers ours."""
         if close is not None:
             self._closed = True
             self.ws.send(CLOSE, close)
@@ -199,7 +199,7 @@ class Socket(asyncio.BufferedProtocol):
         self.transport.abort()
 
     def _drop(self) -> None:
-        """Read no messages any more."""
+        """Stop reading messages."""
         if self._messages is not None:
             self._messages = None
             del self.get_buffer, self.buffer_updated

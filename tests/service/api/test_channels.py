@@ -14,6 +14,12 @@ def _no_blame(channel: int) -> None:
     raise AssertionError(f"channel {channel} is blamed")
 
 
+def row(channels: Channels, channel: int) -> int:
+    """The row of the session of one channel."""
+    rows, _ = channels.rows(struct.pack("<I", channel), lambda channel: None, channels.now())
+    return rows.item()
+
+
 async def test_rows_are_remembered_of_so_many_channels_only_however_long_the_frames(serve: Serve) -> None:
     it = serve(started=False, most=3_000)
     channels = Channels(it.sessions)
@@ -21,10 +27,10 @@ async def test_rows_are_remembered_of_so_many_channels_only_however_long_the_fra
     numbers = np.array([channels.open(one, created=True) for one in sessions], "<u4")
     for shift in range(60):
         rolled = np.roll(numbers, shift)
-        rows, engine = channels.rows(rolled.tobytes(), _no_blame)
+        rows, engine = channels.rows(rolled.tobytes(), _no_blame, channels.now())
         assert rows.tolist() == [sessions[number - 1].row for number in rolled.tolist()]
         assert engine is it.engine
-    assert sum(len(found.rows) for found in channels._lists.values()) <= 65_536 + 3_000
+    assert sum(len(found.rows) for found in channels._found.values()) <= 65_536 + 3_000
 
 
 async def test_a_session_has_one_channel_and_a_new_number_once_that_is_closed(serve: Serve) -> None:
@@ -58,7 +64,7 @@ async def test_channels_that_were_found_once_are_found_until_one_may_be_idle_for
     idle, busy = it.open("a"), it.open("b")
     both = struct.pack("<2I", *(channels.open(one) for one in (idle, busy)))
     for _ in range(3):
-        assert channels.rows(both, _no_blame)[0].tolist() == [idle.row, busy.row]
+        assert channels.rows(both, _no_blame, channels.now())[0].tolist() == [idle.row, busy.row]
         it.clock.advance(0.6 * TTL)
         it.sessions.touch(idle)
         it.sessions.touch(busy)
@@ -67,7 +73,7 @@ async def test_channels_that_were_found_once_are_found_until_one_may_be_idle_for
     it.clock.advance(0.6 * TTL)
     blamed: list[int] = []
     with pytest.raises(SessionExpired):
-        channels.rows(both, blamed.append)
+        channels.rows(both, blamed.append, channels.now())
     assert blamed == [1]
 
 
@@ -77,7 +83,7 @@ async def test_a_channel_that_is_named_twice_is_blamed(serve: Serve) -> None:
     channels.open(it.open("a"))
     blamed: list[int] = []
     with pytest.raises(InvalidRequest, match="channel 1 occurs twice"):
-        channels.rows(struct.pack("<3I", 9, 1, 1), blamed.append)
+        channels.rows(struct.pack("<3I", 9, 1, 1), blamed.append, channels.now())
     assert blamed == [1]
 
 
@@ -105,18 +111,16 @@ async def test_a_lone_channel_is_known_until_its_session_is_idle_for_too_long_lo
     for session in sessions:
         channels.open(session)
     for _ in range(2):
-        assert [channels.row(number, channels.now())[0] for number in range(1, 71)] == [
-            session.row for session in sessions
-        ]
+        assert [row(channels, number) for number in range(1, 71)] == [session.row for session in sessions]
         it.clock.advance(0.6 * TTL)
         for session in sessions[:69]:
             it.sessions.touch(session)
     with pytest.raises(SessionExpired):
-        channels.row(70, channels.now())
+        row(channels, 70)
     it.sessions.delete(sessions[68])
     with pytest.raises(SessionNotFound):
-        channels.row(69, channels.now())
+        row(channels, 69)
     channels.close(68)
     with pytest.raises(ChannelNotFound):
-        channels.row(68, channels.now())
-    assert channels.row(67, channels.now()) == (sessions[66].row, channels.row(1, channels.now())[1])
+        row(channels, 68)
+    assert row(channels, 67) == sessions[66].row

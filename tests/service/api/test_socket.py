@@ -216,6 +216,16 @@ async def test_a_client_that_does_not_close_is_closed_when_that_is_due(line: Lin
     assert await line.loop.sock_recv(line.end, 1) == b""
 
 
+async def test_a_server_that_stops_closes_a_connection_whose_handshake_it_refused(line: Line) -> None:
+    state = SimpleNamespace(connections=set())
+    refused = Socket(line.serve, Edge(), line.guard, MOST, server_state=state)
+    refused.connection_made(line.socket.transport)
+    refused.data_received(HEAD.replace(b"/v1/stream", b"/elsewhere"))
+    refused.shutdown()
+    refused.connection_lost(None)
+    assert state.connections == set()
+
+
 async def test_a_server_that_stops_closes_at_once(line: Line) -> None:
     line.socket.shutdown()
     assert await line.hear() == (Opcode.CLOSE, b"\x03\xf4")

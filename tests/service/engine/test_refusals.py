@@ -41,15 +41,15 @@ operations = st.lists(
 
 
 class Moody(FakeStore):
-    """Commits late, refuses some rows, and fails at times."""
+    """Commits late, refuses some rows, and fails at times, once it is held."""
 
     def __init__(self, random: Random) -> None:
-        super().__init__(held=True)
+        super().__init__()
         self.random = random
 
     def commit(self, home: Home, changes: Sequence[Change]) -> "asyncio.Future[Conflicts] | None":
         """See Store.commit."""
-        self.error = OSError("disk full") if self.random.random() < 0.1 else None
+        self.error = OSError("disk full") if self.held and self.random.random() < 0.1 else None
         return super().commit(home, changes)
 
     async def work(self) -> None:
@@ -181,8 +181,9 @@ async def told(story: list[tuple[Any, ...]], seed: int, **how: Any) -> None:
     it.start()
     working = asyncio.create_task(store.work())
     clients = Clients(it)
-    for _ in range(4):
-        await clients.open(False)
+    for id in "abcd":
+        it.open(id)
+    store.held = True
     for name, *arguments in story:
         act: Callable[..., Awaitable[None]] = getattr(clients, name)
         await act(*arguments)
