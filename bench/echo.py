@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
@@ -39,7 +40,7 @@ class Echo:
             await send({"type": "websocket.send", "bytes": frame[:4] + after_id})
 
 
-def serve(app: ASGIApp, ws: type[asyncio.Protocol] | str = "websockets-sansio") -> None:
+def serve(app: ASGIApp, ws: Callable[..., asyncio.BaseProtocol] | str = "websockets-sansio") -> None:
     """An application on the port of the command line, by uvicorn as the service sets it."""
     uvicorn.run(
         app,

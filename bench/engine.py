@@ -11,17 +11,17 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import uvloop
+from service.gate import Gate
+from service.replay import Budget
+from service.work import Call
 
 from bench import floor, inputs, models
 from bench.report import Line, append, spread, table
 from service.engine import Engine
-from service.gate import Gate
 from service.models.files import read
 from service.models.fitness import Policy, examine
 from service.models.model import Index, OnnxModel
-from service.replay import Budget
 from service.sessions import Sessions
-from service.work import Call
 
 _CALLERS, _SESSIONS, _UNDER_WAY, _CALLS, _REPEATS = 4, 64, 4, 400, 5
 

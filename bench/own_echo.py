@@ -1,29 +1,25 @@
-"""The floor below our own connection of a stream: uvicorn's handshake, our frames, an answer that is always there."""
+"""The floor below a stream: the service's own handshake and connection, and an answer that is always there."""
 
-import asyncio
 import sys
+from functools import partial
 from pathlib import Path
 
-from starlette.types import Receive, Scope, Send
+from bench.echo import Echo, serve
+from service.api.edge import Edge
+from service.api.guard import Guard
+from service.api.socket import Socket
+from service.settings import Settings
 
-from bench.echo import serve
-from service.api.websocket import Socket, WebSocket
 
-
-class Echo:
+class FrameEcho:
     """Answers every frame with the bytes of a real answer, under the frame's own id."""
 
     def __init__(self, answer: bytes) -> None:
         self._after_id = answer[4:]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI, until the stream is attached."""
-        await receive()
-        await send({"type": "websocket.accept"})
-        socket: Socket = scope["extensions"]["carousel.socket"]  # type: ignore[index]  # our connection put it there
-        lost = asyncio.Event()
-        socket.attach(lambda frame: self._answer(socket, frame), lambda: None, lost.set)
-        await lost.wait()
+    def serve(self, socket: Socket) -> None:
+        """Attach to a connection."""
+        socket.attach(partial(self._answer, socket), lambda: None, lambda: None)
 
     def _answer(self, socket: Socket, frame: bytes | str) -> None:
         assert isinstance(frame, bytes)
@@ -31,4 +27,6 @@ class Echo:
 
 
 if __name__ == "__main__":
-    serve(Echo(Path(sys.argv[1]).read_bytes()), WebSocket)
+    answer, settings = Path(sys.argv[1]).read_bytes(), Settings()
+    ws = partial(Socket, FrameEcho(answer).serve, Edge(), Guard(settings), settings.max_body_bytes)
+    serve(Echo(answer), ws)

@@ -1,1 +1,1 @@
-"""`carousel bench`: load on a running service over its stream, and what came of it. Knows the wire; never imports service."""
+"""`carousel bench`: load on a running service over its stream, and what came of it. Knows the wire alone."""

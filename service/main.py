@@ -3,11 +3,13 @@
 The only place where the parts are wired; nothing else builds one.
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
@@ -26,17 +28,20 @@ from service.api.rest import Rest
 from service.api.stream import Streams
 from service.engine.admission import Bounds
 from service.engine.engine import Engine
-from service.engine.replay import Budget
-from service.engine.sessions import Sessions
 from service.errors import CarouselError, InvalidRequest, MethodNotAllowed, NotFound
 from service.models.examiner import Examiner
 from service.models.fitness import Fitness
-from service.models.model import Model, NoModel, OnnxModel
+from service.models.model import NoModel
 from service.models.repository import Repository
-from service.settings import Settings
+from service.sessions.replay import Budget
+from service.sessions.sessions import Sessions
 from service.store.embedded.store import EmbeddedStore
 from service.store.memory import MemoryStore
-from service.store.store import Keeper
+
+if TYPE_CHECKING:
+    from service.models.model import Model, OnnxModel
+    from service.settings import Settings
+    from service.store.store import Keeper
 
 _SWEEP_SECONDS, _SWEPT = 0.01, 200  # so a million sessions are looked at within a minute, and nobody feels it
 
@@ -46,10 +51,7 @@ _log = logging.getLogger("carousel.main")
 
 
 class Carousel:
-    """The service: `asgi`, `lane`, `streams` and `guard` are what a server runs.
-
-    It starts the `store` before, and calls `drain` before it stops.
-    """
+    """The service. A server starts `store`, runs `asgi`, `lane`, `streams`, `guard`, and calls `drain` at the end."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -132,7 +134,7 @@ class Carousel:
             await asyncio.sleep(_SWEEP_SECONDS)
             self._sessions.sweep(_SWEPT)
 
-    def _keep(self, task: "asyncio.Task[None]") -> None:
+    def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

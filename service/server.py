@@ -1,5 +1,7 @@
 """The process: uvicorn around the service, and what a signal does. Knows nothing of models or sessions."""
 
+from __future__ import annotations
+
 import asyncio
 import gc
 import logging
@@ -7,6 +9,7 @@ import signal
 from contextvars import Context
 from functools import partial
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -14,8 +17,10 @@ from service import logs
 from service.api.connection import HttpConnection
 from service.api.socket import Socket
 from service.main import Carousel
-from service.settings import Settings
 from service.store.store import StoreRefusedError
+
+if TYPE_CHECKING:
+    from service.settings import Settings
 
 _GARBAGE = 50_000, 20, 20  # objects before a look for cycles, of which a call makes none: a step gains 3 %
 
@@ -71,7 +76,7 @@ def serve(settings: Settings) -> None:
         port=settings.port,
         loop="uvloop",
         http=partial(HttpConnection, carousel.lane, carousel.guard),  # type: ignore[arg-type]  # whatever makes one
-        ws=partial(Socket, carousel.streams.serve, carousel.edge, settings.max_body_bytes),  # type: ignore[arg-type]
+        ws=partial(Socket, carousel.streams.serve, carousel.edge, carousel.guard, settings.max_body_bytes),  # type: ignore[arg-type]
         proxy_headers=False,  # nobody here looks at the client's address
         log_config=None,
         access_log=False,

@@ -26,21 +26,24 @@ class RunningSum:
         self.raises_on, self.nan_on = raises_on, nan_on
         self.broken = False  # raises on everything
         self.batches: list[list[int]] = []  # the lengths of the rows of each run, in order
-        self._free_to_run = threading.Event()
-        self._free_to_run.set()
+        self._gate, self._may_end = threading.Condition(), float("inf")  # how many runs may end
 
     def hold(self) -> None:
         """Let no run end until `release`."""
-        self._free_to_run.clear()
+        self.release(0)
 
-    def release(self) -> None:
-        """Let the runs end."""
-        self._free_to_run.set()
+    def release(self, runs: float = float("inf")) -> None:
+        """Let all runs end, or so many of those that are held or come."""
+        with self._gate:
+            self._may_end = runs
+            self._gate.notify_all()
 
     def run(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State]:
         """See Model.run; what stands behind a row's length is NaN."""
         self.batches.append(lengths.tolist())
-        self._free_to_run.wait()
+        with self._gate:
+            self._gate.wait_for(lambda: self._may_end > 0)
+            self._may_end -= 1
         inside = np.arange(inputs.shape[1]) < lengths[:, None]  # [B, T]
         values = np.where(inside, inputs[:, :, 0], 0)
         if self.broken or self.raises_on in values:

@@ -56,6 +56,18 @@ async def test_a_held_running_sum_ends_its_run_when_it_is_released() -> None:
     assert await answer == ([[1]], [1])
 
 
+async def test_of_held_runs_so_many_end_as_are_released() -> None:
+    model = RunningSum()
+    model.hold()
+    answers = [asyncio.create_task(asyncio.to_thread(run, model, [1.0], before=[0])) for _ in range(3)]
+    await until(lambda: len(model.batches) == 3)
+    for released in (1, 2):
+        model.release(1)
+        await until(lambda: sum(answer.done() for answer in answers) == released)  # noqa: B023  # awaited at once
+    model.release()
+    assert await asyncio.gather(*answers) == [([[1]], [1])] * 3
+
+
 def test_the_clock_moves_only_when_told_to() -> None:
     clock = FakeClock(now=5)
     assert clock() == clock() == 5

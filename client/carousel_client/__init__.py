@@ -1,86 +1,20 @@
 """The Python client of Carousel: sequences and sessions of recurrent models, over HTTP and WebSocket."""
 
-from carousel_client.async_client import AsyncClient, AsyncSession
+from carousel_client import errors
+from carousel_client.answers import ItemAnswer
+from carousel_client.async_client import AsyncClient
+from carousel_client.async_session import AsyncSession
 from carousel_client.async_stream import AsyncChannel, AsyncStream
-from carousel_client.calls import Column, Feature, ItemAnswer, ModelDescription, ModelVersions, Version
 from carousel_client.client import Client, Session
-from carousel_client.errors import (
-    CarouselError,
-    ChannelNotFound,
-    ConnectionFailed,
-    DeadlineExceeded,
-    EngineFailed,
-    ForeignAnswer,
-    Internal,
-    InvalidInput,
-    InvalidRequest,
-    MethodNotAllowed,
-    ModelNotFound,
-    NonFiniteOutput,
-    NotStreamable,
-    Overloaded,
-    PartlyFailed,
-    PayloadTooLarge,
-    RouteNotFound,
-    SessionExists,
-    SessionExpired,
-    SessionNotFound,
-    ShuttingDown,
-    StateLost,
-    StateMismatch,
-    StepConflict,
-    TimedOut,
-    TooManyChannels,
-    Unavailable,
-    UnsupportedEncoding,
-    VersionNotFound,
-)
+from carousel_client.descriptions import Column, Feature, ModelDescription, ModelVersions, Version
+from carousel_client.errors import *  # noqa: F403  (one class for each error code, named once in errors.__all__)
 from carousel_client.prepare import Preparation
 from carousel_client.stream import Channel, Stream
 
+# fmt: off
 __all__ = [
-    "AsyncChannel",
-    "AsyncClient",
-    "AsyncSession",
-    "AsyncStream",
-    "CarouselError",
-    "Channel",
-    "ChannelNotFound",
-    "Client",
-    "Column",
-    "ConnectionFailed",
-    "DeadlineExceeded",
-    "EngineFailed",
-    "Feature",
-    "ForeignAnswer",
-    "Internal",
-    "InvalidInput",
-    "InvalidRequest",
-    "ItemAnswer",
-    "MethodNotAllowed",
-    "ModelDescription",
-    "ModelNotFound",
-    "ModelVersions",
-    "NonFiniteOutput",
-    "NotStreamable",
-    "Overloaded",
-    "PartlyFailed",
-    "PayloadTooLarge",
-    "Preparation",
-    "RouteNotFound",
-    "Session",
-    "SessionExists",
-    "SessionExpired",
-    "SessionNotFound",
-    "ShuttingDown",
-    "StateLost",
-    "StateMismatch",
-    "StepConflict",
-    "Stream",
-    "TimedOut",
-    "TooManyChannels",
-    "Unavailable",
-    "UnsupportedEncoding",
-    "Version",
-    "VersionNotFound",
+    "AsyncChannel", "AsyncClient", "AsyncSession", "AsyncStream", "Channel", "Client", "Column", "Feature",
+    "ItemAnswer", "ModelDescription", "ModelVersions", "Preparation", "Session", "Stream", "Version",
 ]
+# fmt: on
+__all__ += errors.__all__

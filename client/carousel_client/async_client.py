@@ -1,74 +1,95 @@
-"""The asyncio client: drives the flows of `calls` and `session_calls` over httpx.AsyncClient; decides nothing."""
+"""The asyncio client: the calls that need no session object. `client.py` runs the same calls for threads."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
+from collections.abc import Iterable
+from typing import Any, TypeAlias, Unpack
 
-import httpx
-
+from carousel_client.answers import ItemAnswer
+from carousel_client.async_session import AsyncSession, Closing
 from carousel_client.async_stream import AsyncStream
-from carousel_client.calls import Calls
-from carousel_client.errors import CarouselError
-from carousel_client.exchange import Attempt, Flow, Pause, Policy, Reply
-from carousel_client.sequences import S
-from carousel_client.session_calls import Opening, SessionCalls, SessionView
+from carousel_client.descriptions import ModelDescription, ModelVersions
+from carousel_client.errors import CarouselError, InvalidInput
+from carousel_client.retry import Exchange, Policy, Settings, route
+from carousel_client.sequences import S, encode, to_json
+from carousel_client.transport import HttpTransport, Request, Service
 
-P = ParamSpec("P")
-T = TypeVar("T")
-C = TypeVar("C")
-C_co = TypeVar("C_co", covariant=True)
+Item: TypeAlias = tuple[str, S] | tuple[str, S, int | None]  # session, inputs, step
 
 
-class Driver(Protocol[C_co]):
-    """Has calls, and runs their flows."""
+class AsyncClient(Closing):
+    """A Carousel service at `url`, such as `http://127.0.0.1:8000` or `https://user:password@host/path`.
 
-    @property
-    def _calls(self) -> C_co: ...
-    async def _run(self, flow: Flow[T]) -> T: ...
-
-
-def awaiting(
-    call: Callable[Concatenate[C, P], Flow[T]],
-) -> Callable[Concatenate[Driver[C], P], Coroutine[Any, Any, T]]:
-    """The coroutine method that runs a call's flow to its end."""
-
-    @wraps(call)
-    async def method(self: Driver[C], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._run(call(self._calls, *args, **kwargs))
-
-    return method
-
-
-class AsyncClient:
-    """A Carousel service at `url`, for asyncio: `Client` with every call awaited.
-
-    Tasks of one event loop may share a client and its sessions.
+    Settings tells `timeout` and the other keywords; `transport` is for tests. Every error is a CarouselError. Tasks of
+    one event loop may share a client and its sessions; a forked process makes connections of its own.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        timeout: float | None = 60.0,
-        retries: int = 4,
-        transport: httpx.AsyncBaseTransport | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
-        self._http = httpx.AsyncClient(base_url=url, transport=transport)
-        self._calls = Calls(Policy(timeout, retries, clock))
-        self._sleep = sleep
+    def __init__(self, url: str, *, transport: HttpTransport | None = None, **settings: Unpack[Settings]) -> None:
+        self._service = Service.at(url)
+        self._policy = Policy(**settings)
+        self._exchange = Exchange(transport or HttpTransport(self._service), self._policy)
 
-    ready = awaiting(Calls.ready)
-    models = awaiting(Calls.models)
-    model = awaiting(Calls.model)
-    predict = awaiting(Calls.predict)
-    steps = awaiting(Calls.steps)
+    async def ready(self, timeout: float | None = None) -> bool:
+        """Whether the service answers that it is ready. One attempt; no answer means False."""
+        request = Request("GET", "/health/ready")
+        try:
+            return (await self._exchange(request, self._policy.deadline(timeout), retries=0)).status == 200
+        except CarouselError:
+            return False
+
+    async def models(self, *, timeout: float | None = None) -> list[ModelVersions]:
+        """Every model and its versions."""
+        request = Request("GET", route("models"), replayable=True)
+        return (await self._exchange(request, self._policy.deadline(timeout))).models()
+
+    async def model(self, name: str, version: str | None = None, *, timeout: float | None = None) -> ModelDescription:
+        """The description of a model: features, outputs, units, metrics. Raises ModelNotFound, VersionNotFound."""
+        request = Request("GET", route("models", name, version=version), replayable=True)
+        return (await self._exchange(request, self._policy.deadline(timeout))).model(name, version)
+
+    async def predict(
+        self, model: str, sequences: Iterable[S], version: str | None = None, *, timeout: float | None = None
+    ) -> list[S]:
+        """Run whole sequences, each from the zero state; lengths may differ.
+
+        `sequences`: arrays [T, F], lists of lists or lists of dicts. The outputs [T, K] have the same style and order.
+        `timeout`: seconds for the whole call. Raises InvalidInput if any sequence is bad; then none ran.
+        """
+        encoded = [encode(sequence) for sequence in sequences]
+        for i, sequence in enumerate(encoded):
+            if sequence.lone:  # [[1, 2], [3, 4]] may be one sequence or two steps: never guess
+                raise InvalidInput(f"sequences[{i}] is a lone step: predict takes a list of sequences")
+        body = to_json({"sequences": [sequence.steps for sequence in encoded]})
+        request = Request("POST", route("models", model, "predict", version=version), body, replayable=True)
+        return (await self._exchange(request, self._policy.deadline(timeout))).predicted(model, version, encoded)
+
+    async def steps(
+        self,
+        model: str,
+        items: Iterable[Item[S]],
+        open: bool = False,
+        version: str | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> list[ItemAnswer[S]]:
+        """Step many sessions in one call. A bad item does not harm the others: its error is in its ItemAnswer.
+
+        An item is `(session id, inputs)` or `(session id, inputs, step)`, inputs as for `Session.step`. `open` creates
+        unknown sessions. After a lost answer the call is sent again only if every item names its `step`.
+        """
+        listed = []
+        for i, item in enumerate(items):
+            if not isinstance(item, tuple | list) or len(item) not in (2, 3):
+                raise InvalidInput(f"items[{i}]: not (session id, inputs) or (session id, inputs, step)")
+            listed.append((item[0], encode(item[1]), item[2] if len(item) > 2 else None))
+        bodies = [
+            {"session": session, "inputs": inputs.steps} | ({} if step is None else {"step": step})
+            for session, inputs, step in listed
+        ]
+        body = to_json({"items": bodies} | ({"open": True} if open else {}))
+        checked = all(step is not None for _, _, step in listed)
+        request = Request("POST", route("models", model, "steps", version=version), body, replayable=checked)
+        return (await self._exchange(request, self._policy.deadline(timeout))).items(listed)
 
     def session(
         self,
@@ -77,86 +98,24 @@ class AsyncClient:
         version: str | None = None,
         *,
         ttl_seconds: float | None = None,
-        history: S | None = None,
+        history: Any = None,
     ) -> AsyncSession:
-        """A session, opened by `async with`, `open` or its first step. See AsyncSession."""
-        opening = Opening.of(model, id, version, ttl_seconds=ttl_seconds, history=history)
-        return AsyncSession(self, SessionCalls(self._calls.policy, opening))
+        """A session, opened by `async with`, `open` or its first step. `history`: a sequence to run first."""
+        return AsyncSession(self._exchange, model, id, version, ttl_seconds=ttl_seconds, history=history)
 
     def stream(self) -> AsyncStream:
         """One socket for any number of sessions and many calls at once. See AsyncStream."""
-        return AsyncStream(self._http.base_url, self._calls.policy, self._sleep)
+        return AsyncStream(self._service, self._policy)
 
     async def restore(self, id: str, state: bytes, *, timeout: float | None = None) -> AsyncSession:
         """The session `id` made, or replaced, from what `AsyncSession.state` gave. Raises StateMismatch."""
-        session = AsyncSession(self, SessionCalls(self._calls.policy, Opening(id=id)))
-        await session._run(session._calls.restore(state, timeout=timeout))
+        session = AsyncSession(self._exchange, "", id)
+        await session._restore(state, self._policy.deadline(timeout))
         return session
 
     async def close(self) -> None:
-        """Close the connections; sessions live on in the service."""
-        await self._http.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
+        """Close the connections. The sessions stay in the service."""
+        await self._exchange.transport.close()
 
     def __repr__(self) -> str:
-        return f"<AsyncClient {self._http.base_url}>"
-
-    async def _run(self, flow: Flow[T]) -> T:
-        reply: Reply = None
-        while True:
-            try:
-                action = flow.send(reply)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            reply = await self._perform(action)
-
-    async def _perform(self, action: Attempt | Pause) -> Reply:
-        if isinstance(action, Pause):
-            await self._sleep(action.seconds)
-            return None
-        try:
-            return await self._http.request(**action.arguments())
-        except httpx.RequestError as failure:
-            return failure
-
-
-class AsyncSession(SessionView):
-    """One live sequence with its hidden state, held by the service.
-
-    `async with` opens it. At the end of the block, a session whose id the client made is deleted; one that the caller
-    named stays alive, to be resumed by that id. Its calls run one at a time, in the order in which tasks made them.
-    """
-
-    def __init__(self, client: AsyncClient, calls: SessionCalls) -> None:
-        super().__init__(calls)
-        self._client = client
-        self._turn = asyncio.Lock()
-
-    open = awaiting(SessionCalls.open)
-    resume = awaiting(SessionCalls.resume)
-    step = awaiting(SessionCalls.step)
-    state = awaiting(SessionCalls.state)
-    delete = awaiting(SessionCalls.delete)
-    close = awaiting(SessionCalls.close)
-
-    async def fork(self, id: str | None = None, *, timeout: float | None = None) -> AsyncSession:
-        """A new session with a copy of this one's state, step and TTL. Raises SessionExists if `id` is taken."""
-        return AsyncSession(self._client, await self._run(self._calls.fork(id, timeout=timeout)))
-
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
-
-    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
-        with suppress(*[CarouselError] if error else []):  # the block's own error says more
-            await self.close()
-
-    async def _run(self, flow: Flow[T]) -> T:
-        async with self._turn:
-            return await self._client._run(flow)
+        return f"<AsyncClient {self._service.url}>"

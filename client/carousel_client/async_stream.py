@@ -1,98 +1,107 @@
-"""The stream for asyncio: one WebSocket, and the conversation that is led over it; decides nothing."""
+"""The stream for asyncio: a WebSocket for each StreamProtocol, replaced when it is lost."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import count
-from typing import Any, Self, TypeAlias
+from typing import TypedDict, Unpack
 
-import httpx
 import numpy as np
 from numpy.typing import ArrayLike
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
 
-from carousel_client.channels import ChannelView
-from carousel_client.conversation import Conversation
+from carousel_client.async_session import Closing
 from carousel_client.errors import (
-    CarouselError,
     ConnectionFailed,
     SessionExpired,
     SessionNotFound,
     TimedOut,
     Unavailable,
 )
-from carousel_client.exchange import Policy
 from carousel_client.frames import Array, Inputs, Outputs
-from carousel_client.lanes import Call, Lane
-from carousel_client.losses import FAILURES, Loss, loss
-
-Answer: TypeAlias = "asyncio.Future[Any] | Future[Any]"
-
-GONE = "its caller waits no longer"
-LONG = 1e8  # seconds: what a timer may be set to for no limit
-
-# No pings from here: a service whose queue is full reads no more, and would not answer them.
-OPTIONS: dict[str, Any] = {"compression": None, "max_size": None, "ping_interval": None, "close_timeout": 2}
+from carousel_client.order import Call, ChannelState
+from carousel_client.order import Future as Answer
+from carousel_client.retry import FOREVER, Policy
+from carousel_client.stream_protocol import StreamProtocol
+from carousel_client.stream_socket import StreamSocket
+from carousel_client.transport import Service
 
 
-class AsyncStream:
+class OpenOptions(TypedDict, total=False):
+    """Keywords of `open`: as of AsyncClient.session, and the timeout of the call in seconds."""
+
+    version: str | None
+    ttl_seconds: float | None
+    timeout: float | None
+
+
+class AsyncStream(Closing):
     """One WebSocket to the service, with any number of sessions on it. `async with` closes it.
 
-    Calls of one session are applied in the order made, each exactly once. A lost socket is replaced, the sessions are
-    opened again and the unanswered calls sent again, `retries` times at most. `timeout` seconds bound a call with all
-    that; None: as the client. Errors are CarouselError. After one that is not PartlyFailed, the same inputs may be sent
-    again in the same order: what was applied is answered again, not applied again. After StateLost and SessionExpired
-    there is nothing to go on from.
+    Calls of one session are applied in the order made, each exactly once. A lost socket is replaced until the `timeout`
+    of the calls: the sessions are opened again and the unanswered calls sent again. `timeout`: seconds for a call with
+    all that; None: as the client. Errors are CarouselError. After one that is not PartlyFailed, the same inputs may be
+    sent again in the same order: what was applied is answered again, not applied again. After StateLost and
+    SessionExpired there is nothing to go on from. A forked process opens a socket of its own.
     """
 
-    def __init__(self, url: httpx.URL, policy: Policy, sleep: Callable[[float], Awaitable[None]]) -> None:
-        scheme = {"http": "ws", "https": "wss"}.get(url.scheme, url.scheme)
-        self._url = str(url.copy_with(scheme=scheme, path=url.path.rstrip("/") + "/v1/stream"))
+    def __init__(self, service: Service, policy: Policy) -> None:
+        self._service = service
         self._policy = policy
-        self._sleep = sleep
-        self._conversation = Conversation(policy)
-        self._news = asyncio.Event()  # something may be to be sent
+        self._protocol = StreamProtocol(policy, lambda session: AsyncChannel(self, session))
+        self._closed = False
+        self._begin_process()
+
+    def _begin_process(self) -> None:
+        self._pid = os.getpid()
+        url = str(self._service.route("/v1/stream", {"http": "ws", "https": "wss"}[self._service.url.scheme]))
+        self._socket = StreamSocket(url, self._service.headers, self._policy.max_answer_bytes, self._protocol)
         self._unanswered: set[Answer] = set()
         self._answered = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._socket: ClientConnection | None = None
-        self._closed = False
 
-    async def open(
-        self,
-        model: str,
-        session: str | None = None,
-        *,
-        version: str | None = None,
-        ttl_seconds: float | None = None,
-        timeout: float | None = None,
-    ) -> AsyncChannel:
-        """A session, made or taken up where it stands; without an id it is made, and ends with its channel.
+    def _usable(self) -> StreamProtocol:
+        """The protocol; after a fork one that leaves the socket, alive, to the parent. Raises ConnectionFailed."""
+        if self._pid != os.getpid():
+            self._inherited = (self._task, self._socket, self._unanswered)
+            self._protocol.forget()
+            self._begin_process()
+        if self._closed:
+            raise ConnectionFailed("the stream is closed")
+        return self._protocol
+
+    async def open(self, model: str, session: str | None = None, **options: Unpack[OpenOptions]) -> AsyncChannel:
+        """A session, created or resumed at its step; without an id it is created, and ends with its channel.
 
         Opening a session again gives the same channel, at the step where the service has it.
         """
-        return AsyncChannel(self, await self._open(model, session, version, ttl_seconds, timeout))
+        id = uuid.uuid4().hex if session is None else session
+        deadline = self._policy.deadline(options.pop("timeout", None))
+        asked = {"model": model, **options}
+        for retry in count():
+            answer: asyncio.Future[AsyncChannel] = asyncio.get_running_loop().create_future()
+            self._begin(self._usable().open(id, asked, answer), answer, deadline)
+            try:
+                channel = await answer
+                channel.own = session is None
+                return channel
+            except Unavailable as error:  # nothing was applied
+                pause = self._policy.pause(retry, error, deadline)
+                if pause is None:
+                    raise
+                await self._policy.sleep(pause)
+        raise AssertionError
 
     async def open_many(
-        self,
-        model: str,
-        sessions: Iterable[str | None],
-        *,
-        version: str | None = None,
-        ttl_seconds: float | None = None,
-        timeout: float | None = None,
+        self, model: str, sessions: Iterable[str | None], **options: Unpack[OpenOptions]
     ) -> list[AsyncChannel]:
         """`open` for many sessions, without a round trip for each."""
-        return [
-            AsyncChannel(self, lane) for lane in await self._open_many(model, sessions, version, ttl_seconds, timeout)
-        ]
+        return await asyncio.gather(*(self.open(model, session, **options) for session in sessions))
 
-    async def step(self, channels: Sequence[ChannelView], inputs: Inputs, *, timeout: float | None = None) -> Outputs:
+    async def step(self, channels: Sequence[ChannelState], inputs: Inputs, *, timeout: float | None = None) -> Outputs:
         """Advance sessions of one model version, and wait for the outputs.
 
         `inputs`: [N, F], one step of each channel; [N, T, F]; or a list of N arrays [T, F]. The outputs have the same
@@ -100,14 +109,17 @@ class AsyncStream:
         sessions failed.
         """
         answer: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
-        lanes = [channel._lane for channel in channels]
-        self._begin(self._conversation.step(lanes, inputs, answer), answer, self._policy.deadline(timeout))
-        return await answer
+        call = self._start(channels, inputs, timeout, answer)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            self._give_up(call)
+            raise
 
     async def submit(
-        self, channels: Sequence[ChannelView], inputs: Inputs, *, timeout: float | None = None
+        self, channels: Sequence[ChannelState], inputs: Inputs, *, timeout: float | None = None
     ) -> asyncio.Future[Outputs]:
-        """`step` without waiting for the outputs: a future of them. Waits while a session has `replay` calls under way.
+        """`step` without waiting for the outputs: a future of them. Waits while a session has `replay` calls in flight.
 
         If it fails, so do those behind it, and its channels take no calls until `resume`.
         """
@@ -115,160 +127,108 @@ class AsyncStream:
         await self._submit(channels, inputs, timeout, answer)
         return answer
 
+    async def _submit(
+        self, channels: Sequence[ChannelState], inputs: Inputs, timeout: float | None, answer: Answer
+    ) -> None:
+        admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        call = self._start(channels, inputs, timeout, answer, admitted)
+        try:
+            await admitted
+        except asyncio.CancelledError:
+            self._give_up(call)
+            raise
+
+    def _start(
+        self,
+        channels: Sequence[ChannelState],
+        inputs: Inputs,
+        timeout: float | None,
+        answer: Answer,
+        admitted: Answer | None = None,
+    ) -> Call:
+        deadline = self._policy.deadline(timeout)
+        call = self._usable().step(list(channels), inputs, answer, admitted)
+        self._begin(call, answer, deadline)
+        return call
+
+    def _give_up(self, call: Call) -> None:
+        self._protocol.abandon(call, ConnectionFailed("its caller no longer waits"))
+
     async def close(self) -> None:
-        """Wait for what is under way, end the sessions whose ids were made here, and close the socket."""
+        """Wait for what is in flight, end the sessions whose ids were made here, and close the socket."""
         if self._closed:
             return
-        made = [self._close(lane, None, None) for lane in self._conversation.made()]
-        await asyncio.gather(*made, return_exceptions=True)  # what cannot be ended now ends with its TTL
+        own = [self._close(channel, None, None) for channel in self._usable().own()]
+        await asyncio.gather(*own, return_exceptions=True)  # what cannot be ended now ends with its TTL
         while self._unanswered:
             self._answered.clear()
             await self._answered.wait()
         await self._stop()
 
-    async def __aenter__(self) -> Self:
-        return self
-
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
         await (self._stop() if error else self.close())
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._url}>"
+        return f"<{type(self).__name__} {self._socket.url}>"
 
-    async def _open(
-        self, model: str, session: str | None, version: str | None, ttl_seconds: float | None, timeout: float | None
-    ) -> Lane:
-        id = uuid.uuid4().hex if session is None else session
-        deadline = self._policy.deadline(timeout)
-        for retry in count():
-            answer: asyncio.Future[Lane] = asyncio.get_running_loop().create_future()
-            self._begin(self._conversation.open(id, model, version, ttl_seconds, answer), answer, deadline)
-            try:
-                lane = await answer
-                lane.made = session is None
-                return lane
-            except Unavailable as error:  # nothing was applied
-                pause = self._policy.pause(retry, error)
-                if retry == self._policy.retries or self._policy.clock() + pause >= deadline:
-                    raise
-                await self._sleep(pause)
-        raise AssertionError
-
-    async def _open_many(
-        self,
-        model: str,
-        sessions: Iterable[str | None],
-        version: str | None,
-        ttl_seconds: float | None,
-        timeout: float | None,
-    ) -> list[Lane]:
-        asked = [self._open(model, session, version, ttl_seconds, timeout) for session in sessions]
-        return await asyncio.gather(*asked)
-
-    async def _submit(
-        self, channels: Sequence[ChannelView], inputs: Inputs, timeout: float | None, answer: Answer
-    ) -> None:
-        admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        lanes = [channel._lane for channel in channels]
-        call = self._conversation.step(lanes, inputs, answer, admitted)
-        self._begin(call, answer, self._policy.deadline(timeout))
-        try:
-            await admitted
-        except asyncio.CancelledError:
-            self._conversation.abandon(call, ConnectionFailed(GONE))
-            raise
-
-    async def _close(self, lane: Lane, end: bool | None, timeout: float | None) -> None:
+    async def _close(self, channel: ChannelState, end: bool | None, timeout: float | None) -> None:
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        call = self._conversation.close(lane, answer, end=lane.made if end is None else end)
-        self._begin(call, answer, self._policy.deadline(timeout))
+        end = channel.own if end is None else end
+        deadline = self._policy.deadline(timeout)
+        self._begin(self._usable().close(channel, answer, end=end), answer, deadline)
         with suppress(SessionNotFound, SessionExpired):
             await answer
 
     def _begin(self, call: Call, answer: Answer, deadline: float) -> None:
         """Bound a call in time, and have it sent."""
-        if self._closed:
-            self._conversation.abandon(call, ConnectionFailed("the stream is closed"))
-            return
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._serve())
-        left = min(deadline - self._policy.clock(), LONG)
+        left = min(deadline - self._policy.clock(), FOREVER)
         timer = asyncio.get_running_loop().call_later(left, self._expire, call)
         self._unanswered.add(answer)
 
         def done(answer: Answer) -> None:
             timer.cancel()
             if answer.cancelled():
-                self._conversation.abandon(call, ConnectionFailed(GONE))
+                self._give_up(call)
             self._unanswered.discard(answer)
             self._answered.set()
-            self._news.set()
+            self._socket.news.set()
 
         answer.add_done_callback(done)
-        self._news.set()
+        self._socket.news.set()
 
     def _expire(self, call: Call) -> None:
-        silent = self._conversation.abandon(call, TimedOut("the timeout of the call passed before its answer came"))
-        if silent and self._socket is not None:
-            self._socket.transport.abort()  # it may be dead without our hearing of it: the next call gets another
+        last = f"; the last socket: {self._protocol.loss}" if self._protocol.loss else ""
+        error = TimedOut(f"the timeout of the call passed before its answer came{last}")
+        if self._protocol.abandon(call, error):
+            self._socket.abort()  # it may be dead without a sign: the next call gets another
 
     async def _serve(self) -> None:
         """Hold a socket while one is needed."""
         try:
             while True:
-                while not self._conversation.wants:
-                    self._news.clear()
-                    await self._news.wait()
-                lost = await self._converse()
-                await self._sleep(self._conversation.lost(lost.error, code=lost.code, again=lost.again))
+                while not self._protocol.wants_socket:
+                    self._socket.news.clear()
+                    await self._socket.news.wait()
+                await self._policy.sleep(await self._socket.carry())
         finally:
-            self._conversation.lost(ConnectionFailed("the stream was closed"), again=False)
-
-    async def _converse(self) -> Loss:
-        """Lead the conversation over one socket until that is gone."""
-        try:
-            async with connect(self._url, **OPTIONS) as self._socket:
-                self._conversation.connected()
-                tasks = [asyncio.create_task(work(self._socket)) for work in (self._read, self._write)]
-                try:
-                    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-                    for task in done:
-                        task.result()
-                finally:
-                    for task in tasks:
-                        task.cancel()
-                    await asyncio.wait(tasks)
-        except FAILURES as failure:
-            return loss(failure)
-        finally:
-            self._socket = None
-        raise AssertionError  # the reader ends only with its socket
-
-    async def _read(self, socket: ClientConnection) -> None:
-        while True:
-            self._conversation.received(await socket.recv())
-            self._news.set()
-
-    async def _write(self, socket: ClientConnection) -> None:
-        with suppress(ConnectionClosed):  # the reader sees it too
-            while True:
-                while (frame := self._conversation.next_frame()) is not None:
-                    await socket.send(frame)
-                self._news.clear()
-                await self._news.wait()
+            self._protocol.lost(ConnectionFailed("the stream was closed"), again=False)
 
     async def _stop(self) -> None:
+        with suppress(ConnectionFailed):
+            self._usable()
         self._closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
 
 
-class AsyncChannel(ChannelView):
-    """A session on an AsyncStream. `async with` closes it."""
+class AsyncChannel(ChannelState, Closing):
+    """A session on an AsyncStream. `async with` closes it. ChannelState tells the attributes."""
 
-    def __init__(self, stream: AsyncStream, lane: Lane) -> None:
-        super().__init__(lane)
+    def __init__(self, stream: AsyncStream, session: str) -> None:
+        super().__init__(session)
         self._stream = stream
 
     async def step(self, inputs: ArrayLike, *, timeout: float | None = None) -> Array:
@@ -276,12 +236,5 @@ class AsyncChannel(ChannelView):
         return (await self._stream.step([self], np.asarray(inputs)[None], timeout=timeout))[0]
 
     async def close(self, *, end: bool | None = None, timeout: float | None = None) -> None:
-        """Give the channel up once its calls are over. `end` deletes the session; None: if the client made its id."""
-        await self._stream._close(self._lane, end, timeout)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
-        with suppress(*[CarouselError] if error else []):  # the block's own error says more
-            await self.close()
+        """Close the channel after its calls. `end` deletes the session; None: if the client made its id."""
+        await self._stream._close(self, end, timeout)

@@ -1,4 +1,4 @@
-"""Binary frames of the stream, out of and into arrays; knows their layout, not when they are sent.
+"""Binary frames of the stream: from arrays to bytes, and outputs back in the form of the inputs.
 
 request   u32 id | u32 n | u32 channel[n] | u32 length[n] | u64 step[n]      | f32 inputs [sum(length), F]
 answer    u32 id | u32 n | u32 channel[n] | u32 length[n] | u64 next_step[n] | f32 outputs[sum(length), K]
@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from carousel_client.errors import ForeignAnswer, InvalidInput
+from carousel_client.errors import InvalidInput
 
 Array: TypeAlias = NDArray[np.float32]
 Inputs: TypeAlias = NDArray[Any] | Sequence[NDArray[Any]]  # [N, F], [N, T, F] or N of [T, F]
@@ -20,7 +20,7 @@ Outputs: TypeAlias = Array | list[Array]  # in the form of the inputs, K for F
 
 
 class StepFrame:
-    """A request. Its fields are views into its bytes: what is written there is sent."""
+    """A request. Its arrays are views into `bytes`: writing to them changes what is sent."""
 
     def __init__(self, lengths: Sequence[int] | NDArray[Any], features: int, lead: tuple[int, ...] | None) -> None:
         n, total = len(lengths), int(np.sum(lengths))
@@ -45,13 +45,13 @@ class StepFrame:
             parts = [_array(item, f"inputs[{place}]") for place, item in enumerate(inputs)]
             _check_list(parts, n, features)
             frame = cls([len(part) for part in parts], features, None)
-        with np.errstate(over="ignore"):  # what no float32 can hold becomes infinite, and is refused
+        with np.errstate(over="ignore"):  # larger than any float32: becomes infinite, and is refused
             np.concatenate(parts, out=frame.rows, casting="same_kind")
         frame._check_finite()
         return frame
 
     def numbered(self, id: int, channels: list[int]) -> bytearray:
-        """What to send, under the numbers that hold on this socket."""
+        """The bytes to send, with the id of the call and the channels of this socket."""
         self.bytes[:4] = id.to_bytes(4, "little")
         self.channels[:] = channels
         return self.bytes
@@ -65,13 +65,6 @@ class StepFrame:
             np.concatenate([parts[item] for item in items], out=frame.rows)
         frame.steps[:] = self.steps[items]
         return frame
-
-    def read(self, answer: bytes, width: int) -> Array:
-        """The outputs [sum(length), K] of the answer, a view into that. Raises ForeignAnswer if it is another's."""
-        head, start = slice(0, 8 + 8 * len(self.lengths)), 8 + 16 * len(self.lengths)
-        if answer[head] != self.bytes[head] or len(answer) != start + 4 * width * len(self.rows):
-            raise ForeignAnswer("a frame on the stream that does not fit the request of its id")
-        return np.frombuffer(answer, "<f4", offset=start).reshape(-1, width)
 
     def arranged(self, outputs: Array) -> Outputs:
         """Outputs [sum(length), K] in the form of the inputs."""
@@ -90,11 +83,6 @@ class StepFrame:
             item = int(np.repeat(np.arange(len(self.lengths)), self.lengths)[row])
             step = row - int(self.lengths[:item].sum())
             raise InvalidInput(f"inputs[{item}]: feature {feature} of step {step} is no finite float32")
-
-
-def frame_id(frame: bytes) -> int:
-    """The id of an answer; -1 where it has none."""
-    return int.from_bytes(frame[:4], "little") if len(frame) >= 8 else -1
 
 
 def _array(item: Any, place: str) -> NDArray[Any]:

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from carousel_client.calls import Feature, ModelDescription
+from carousel_client.descriptions import Feature, ModelDescription
 from carousel_client.errors import InvalidInput
 
 Array: TypeAlias = NDArray[np.float32]

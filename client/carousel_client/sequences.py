@@ -36,6 +36,11 @@ class Encoded(Generic[S]):
     array: bool  # outputs as a float32 array
     lone: bool  # the caller gave one bare step and gets one bare step
 
+    @property
+    def named(self) -> bool:
+        """Whether the outputs come as objects by name."""
+        return bool(self.steps) and isinstance(self.steps[0], Mapping)
+
     def decode(self, outputs: Any) -> S:
         """WIRE's outputs in the caller's style."""
         if self.array:

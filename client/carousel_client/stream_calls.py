@@ -1,146 +1,217 @@
-"""What can be asked on a stream: to open, to step and to close; each knows its frame and its answer."""
+"""What can be asked on a stream: the frame of each call, and the check of its answer. Nothing else reads a frame.
+
+Text frames are JSON: {"id", "opened" | "closed" | "error", …}. A binary frame answers a StepFrame.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
-from carousel_client.errors import CarouselError, ChannelNotFound, InvalidRequest, PartlyFailed, StateLost
+import numpy as np
+from msgspec import Meta, Struct
+
+from carousel_client.checks import Count, check, problem_error, read
+from carousel_client.errors import (
+    CarouselError,
+    ChannelNotFound,
+    ForeignAnswer,
+    InvalidRequest,
+    PartlyFailed,
+    StateLost,
+)
 from carousel_client.frames import Array, Outputs, StepFrame
-from carousel_client.lanes import Call, Lane, Promise
+from carousel_client.order import Call, ChannelState, Future
+
+U32: TypeAlias = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+Size: TypeAlias = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+
+
+class _Opened(Struct):
+    channel: Annotated[int, Meta(ge=1, le=2**32 - 1)]
+    session: str
+    created: bool
+    step: Count
+    replay: Size
+    feature_count: Size
+    output_count: Size
+    version: str
+
+
+class _Closed(Struct):
+    channel: U32
+
+
+class _Failed(Struct):
+    channel: U32
+    error: dict[str, Any]
+
+
+class Frame(Struct):
+    """A frame of the service. Text has one of `opened`, `closed` and `error`, the last with `channel` or `failed`."""
+
+    id: U32
+    opened: _Opened | None = None
+    closed: _Closed | None = None
+    error: dict[str, Any] | None = None
+    channel: U32 | None = None
+    failed: list[_Failed] = []
+    binary: bytes = b""  # the whole of a binary frame
+
+    @classmethod
+    def of(cls, message: str | bytes) -> Frame:
+        """Read a frame. Raises ForeignAnswer."""
+        if isinstance(message, str):
+            return read(message, Frame)
+        check(len(message) >= 8, f"a binary frame of {len(message)} bytes")
+        return cls(int.from_bytes(message[:4], "little"), binary=message)
 
 
 class Open(Call):
-    """Make a session, or take it up where it stands; its caller gets the lane."""
+    """Create a session or resume it; the outcome is its channel. `again`: on a new socket, before all other calls."""
 
-    alone = True
+    exclusive = True
 
-    def __init__(self, lane: Lane, asked: dict[str, Any], answer: Promise) -> None:
-        super().__init__([lane], answer)
-        self.lane = lane
+    def __init__(self, channel: ChannelState, asked: dict[str, Any], answer: Future, *, again: bool = False) -> None:
+        super().__init__([] if again else [channel], answer)
+        self.channel = channel
+        self.again = again
         self.asked = {key: value for key, value in asked.items() if value is not None}
         try:
             text(self.asked)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise InvalidRequest(f"open: {error}") from None
 
     def frame(self) -> str:
         return text({"id": self.id, "open": self.asked})
 
-    def heard(self, told: Any) -> Lane:
-        lane, opened = self.lane, told["opened"]
-        self._numbered(opened)
-        lane.model, lane.version, lane.created = self.asked["model"], opened["version"], opened["created"]
-        lane.feature_count, lane.output_count = opened["feature_count"], opened["output_count"]
-        lane.step = lane.ahead = opened["step"]
-        lane.failed = lane.ended = None
-        return lane
+    def result(self, frame: Frame) -> ChannelState:
+        opened, channel = frame.opened, self.channel
+        if opened is None:
+            raise ForeignAnswer("no `opened` in the answer")
+        check(opened.session == channel.session, "the channel of another session")
+        check(self.asked.get("version") in {None, opened.version}, "the channel of another version")
+        widths = (opened.feature_count, opened.output_count)
+        channel.number, channel.replay, channel.opened = opened.channel, opened.replay, True
+        if self.again:
+            check(widths == (channel.feature_count, channel.output_count), "a model of other features or outputs")
+            self._check_state(opened.created, opened.step)
+            return channel
+        channel.model, channel.version, channel.created = self.asked["model"], opened.version, opened.created
+        channel.feature_count, channel.output_count = widths
+        channel.next_step = channel.ahead = opened.step
+        channel.failed = channel.ended = None
+        return channel
 
-    def _numbered(self, opened: Any) -> None:
-        self.lane.number, self.lane.replay, self.lane.opened = opened["channel"], opened["replay"], True
-
-
-class Reopen(Open):
-    """Take a session up again on a new socket. Goes before all others, on no lane."""
-
-    def __init__(self, lane: Lane, answer: Promise) -> None:
-        super().__init__(lane, {"model": lane.model, "session": lane.session, "version": lane.version}, answer)
-        self.lanes = []
-
-    def heard(self, told: Any) -> Lane:
-        lane, opened = self.lane, told["opened"]
-        closing = bool(lane.calls) and isinstance(lane.calls[0], Close)
-        if not closing and (opened["created"] or opened["step"] < lane.step):
+    def _check_state(self, created: bool, step: int) -> None:
+        channel = self.channel
+        closing = bool(channel.calls) and isinstance(channel.calls[0], Close)
+        if not closing and (created or step < channel.next_step):
             raise StateLost(
-                f"the service answered up to step {lane.step} of session {lane.session!r} and has it at step "
-                f"{opened['step']} now: its state was lost. Open it again to begin anew.",
-                session=lane.session,
+                f"the service answered up to step {channel.next_step} of session {channel.session!r} and has it at "
+                f"step {step} now: its state was lost. Open it again to begin anew.",
+                session=channel.session,
             )
-        self._numbered(opened)
-        return lane
 
 
 class Step(Call):
-    """Advance many sessions; its caller gets the outputs in the form of the inputs."""
+    """Advance many sessions; the outcome is the outputs in the form of the inputs."""
 
-    def __init__(self, lanes: list[Lane], request: StepFrame, answer: Promise, admitted: Promise | None) -> None:
-        super().__init__(lanes, answer, admitted)
+    def __init__(self, channels: list[ChannelState], request: StepFrame, answer: Future, admitted: Future | None):
+        super().__init__(channels, answer, admitted)
         self.request = request
-        self.errors: dict[str, CarouselError] = {}  # of sessions that did not move, while the others did
-        self._all = lanes
+        self.errors: dict[str, CarouselError] = {}  # of the sessions that did not move while the others did
+        self._all = channels
 
-    def passed(self) -> None:
-        steps = []
-        for lane, length in zip(self.lanes, self.request.lengths.tolist(), strict=True):
-            steps.append(lane.ahead)
-            lane.ahead += length
-        self.request.steps[:] = steps
+    def release(self) -> None:
+        self.request.steps[:] = [channel.ahead for channel in self.channels]
+        for channel, length in zip(self.channels, self.request.lengths.tolist(), strict=True):
+            channel.ahead += length
 
-    def undo(self) -> None:
-        if self.waiting:
-            return
-        for lane, step in zip(self.lanes, self.request.steps.tolist(), strict=True):
-            lane.ahead = min(lane.ahead, step)
+    def revert(self) -> None:
+        if not self.held:
+            self._give_back(set(self.channels))
+
+    def _give_back(self, channels: set[ChannelState]) -> None:
+        for channel, step in zip(self.channels, self.request.steps.tolist(), strict=True):
+            if channel in channels:
+                channel.ahead = min(channel.ahead, step)
 
     def frame(self) -> bytearray:
-        return self.request.numbered(self.id, [lane.number or 0 for lane in self.lanes])
+        return self.request.numbered(self.id, [channel.number or 0 for channel in self.channels])
 
-    def heard(self, told: Any) -> Outputs | PartlyFailed:
-        outputs = self.request.read(told, self.lanes[0].output_count)
+    def result(self, frame: Frame) -> Outputs | PartlyFailed:
+        outputs = self._outputs(frame.binary, self.channels[0].output_count)
         self._moved()
         return self.partly(self.request.each(outputs)) if self.errors else self.request.arranged(outputs)
 
+    def _outputs(self, answer: bytes, width: int) -> Array:
+        """The outputs [sum(length), K], a view into the answer."""
+        request, n = self.request, len(self.channels)
+        start = 8 + 16 * n
+        check(len(answer) == start + 4 * width * len(request.rows), f"{len(answer)} bytes for {n} channels")
+        check(answer[: 8 + 8 * n] == request.bytes[: 8 + 8 * n], "a frame of other channels or lengths")
+        next_steps = np.frombuffer(answer, "<u8", n, 8 + 8 * n)
+        check(np.array_equal(next_steps, request.steps + request.lengths), "a frame of other steps")
+        outputs: Array = np.frombuffer(answer, "<f4", offset=start).reshape(-1, width)
+        check(bool(np.isfinite(outputs).all()), "an output that is not finite")
+        return outputs
+
     def forgotten(self, error: CarouselError) -> PartlyFailed:
-        """What it is where the service keeps the answers of those that moved no longer."""
+        """The outcome where the service no longer has the answers of the sessions that moved."""
         self._moved()
-        self.errors |= {lane.session: error for lane in self.lanes}
+        self.errors |= {channel.session: error for channel in self.channels}
         return self.partly([])
 
     def _moved(self) -> None:
-        for lane, after in zip(self.lanes, (self.request.steps + self.request.lengths).tolist(), strict=True):
-            lane.step = max(lane.step, after)
+        for channel, after in zip(self.channels, (self.request.steps + self.request.lengths).tolist(), strict=True):
+            channel.next_step = max(channel.next_step, after)
 
-    def part(self, errors: dict[Lane, CarouselError]) -> None:
-        """Some of its sessions did not move: go on with the others, whose kept answers are to be asked for again."""
-        steps, moved = self.request.steps.tolist(), []
-        for item, lane in enumerate(self.lanes):
-            if lane in errors:
-                lane.ahead = min(lane.ahead, steps[item])
-            else:
-                moved.append(item)
-        self.errors |= {lane.session: error for lane, error in errors.items()}
-        self.lanes = [self.lanes[item] for item in moved]
-        self.request = self.request.only(moved)
+    def errors_in(self, frame: Frame) -> dict[ChannelState, CarouselError]:
+        """The errors of single channels, of a frame that was applied in part."""
+        channels = {channel.number: channel for channel in self.channels}
+        check(all(item.channel in channels for item in frame.failed), "an error of a channel that the call is not on")
+        failed = [(channels[item.channel], item.error) for item in frame.failed]
+        return {channel: problem_error(error, session=channel.session) for channel, error in failed}
+
+    def part(self, errors: dict[ChannelState, CarouselError]) -> None:
+        """Some sessions did not move: go on with the others, whose kept answers are to be asked for."""
+        self._give_back(set(errors))
+        self.errors |= {channel.session: error for channel, error in errors.items()}
+        self.request = self.request.only([i for i, channel in enumerate(self.channels) if channel not in errors])
+        self.channels = [channel for channel in self.channels if channel not in errors]
 
     def partly(self, outputs: list[Array]) -> PartlyFailed:
-        """The error that tells which sessions failed, and what the others gave."""
+        """The error with the sessions that failed, and the outputs of the others."""
         given = iter(outputs)
-        return PartlyFailed(
-            self.errors, [None if lane.session in self.errors else next(given, None) for lane in self._all]
-        )
+        moved = [None if channel.session in self.errors else next(given, None) for channel in self._all]
+        return PartlyFailed(self.errors, moved)
 
 
 class Close(Call):
-    """Give a channel up, and delete its session if it is to `end`."""
+    """Close a channel, and delete its session if it is to `end`."""
 
-    alone = True
+    exclusive = True
 
-    def __init__(self, lane: Lane, answer: Promise, *, end: bool) -> None:
-        super().__init__([lane], answer)
-        self.lane = lane
+    def __init__(self, channel: ChannelState, answer: Future, *, end: bool) -> None:
+        super().__init__([channel], answer)
+        self.channel = channel
         self.end = end
-        lane.ended = ChannelNotFound(f"the channel of session {lane.session!r} is closed", session=lane.session)
+        channel.ended = ChannelNotFound(
+            f"the channel of session {channel.session!r} is closed", session=channel.session
+        )
 
     def frame(self) -> str:
-        return text({"id": self.id, "close": {"channel": self.lane.number, "end": self.end}})
+        return text({"id": self.id, "close": {"channel": self.channel.number, "end": self.end}})
 
-    def heard(self, told: Any) -> None:
-        self.lane.opened = False
+    def result(self, frame: Frame) -> None:
+        check(frame.closed is not None and frame.closed.channel == self.channel.number, "another channel was closed")
+        self.channel.opened = False
 
-    def undo(self) -> None:
-        self.lane.opened = False
+    def revert(self) -> None:
+        self.channel.opened = False
 
 
 def text(frame: dict[str, Any]) -> str:
-    """A frame of text."""
+    """A text frame."""
     return json.dumps(frame, allow_nan=False, separators=(",", ":"))

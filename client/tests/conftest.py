@@ -1,16 +1,22 @@
-"""One test body for both clients: `connect` gives the AsyncClient, or the Client behind awaitable methods."""
+"""One test body for both clients: `connect` gives the AsyncClient, or the Client behind awaitable methods.
+
+Hypothesis has no deadline here: a busy machine is no failure.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import httpx
 import pytest
 from fake_clock import Clock
 from fake_service import FakeService
+from hypothesis import settings
 
 from carousel_client import AsyncClient, Client, Session
+
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 class Awaitable:
@@ -57,11 +63,10 @@ def clock() -> Clock:
 @pytest.fixture(params=["sync", "async"])
 def connect(request: pytest.FixtureRequest, service: FakeService, clock: Clock) -> Callable[..., Any]:
     def make(**settings: Any) -> Any:
-        transport = httpx.MockTransport(service)
-        url = settings.pop("url", "http://carousel.test")
+        settings = {"transport": service, "clock": clock, "sleep": clock.sleep} | settings
         if request.param == "async":
-            return AsyncClient(url, transport=transport, clock=clock, sleep=clock.sleep_async, **settings)
-        return Awaitable(Client(url, transport=transport, clock=clock, sleep=clock.sleep, **settings))
+            return AsyncClient("http://carousel.test", **settings)
+        return Awaitable(Client("http://carousel.test", **settings))
 
     return make
 

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
+import aiohttp
 import httpx
 import numpy as np
+
+from carousel_client.answers import Answer
+from carousel_client.transport import Request
 
 FEATURES = ["a", "b"]
 Fault = Callable[[Callable[[], httpx.Response]], httpx.Response]
@@ -22,16 +26,24 @@ Fault = Callable[[Callable[[], httpx.Response]], httpx.Response]
 def lose_answer(serve: Callable[[], httpx.Response]) -> httpx.Response:
     """The request is served; its answer is cut off."""
     serve()
-    raise httpx.ReadError("connection reset")
+    raise aiohttp.ServerDisconnectedError
 
 
 def lose_request(_: Callable[[], httpx.Response]) -> httpx.Response:
     """The connection was made, and broke before the service had the request: the client cannot tell."""
-    raise httpx.ReadError("connection reset")
+    raise aiohttp.ClientOSError("connection reset")
 
 
 def refuse_connection(_: Callable[[], httpx.Response]) -> httpx.Response:
-    raise httpx.ConnectError("connection refused")
+    raise RefusedError
+
+
+class RefusedError(aiohttp.ClientConnectorError):
+    def __init__(self) -> None:
+        OSError.__init__(self, "connection refused")
+
+    def __str__(self) -> str:
+        return "connection refused"
 
 
 def no_fault(serve: Callable[[], httpx.Response]) -> httpx.Response:
@@ -39,7 +51,7 @@ def no_fault(serve: Callable[[], httpx.Response]) -> httpx.Response:
 
 
 def answer_with(response: httpx.Response) -> Fault:
-    """Somebody else answers so, each time anew; the request is not served."""
+    """Another server answers so, each time anew; the request is not served."""
     return lambda _: httpx.Response(response.status_code, headers=response.headers, content=response.content)
 
 
@@ -94,7 +106,16 @@ class FakeService:
         self.requests: list[httpx.Request] = []
         self.faults: deque[Fault] = deque()
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
+    async def send(self, request: Request, headers: Mapping[str, str], limit: int) -> Answer:
+        """As HttpTransport."""
+        url = f"http://carousel.test{request.path}"
+        response = self.answer_once(httpx.Request(request.method, url, headers=headers, content=request.content))
+        return Answer.of(response.status_code, response.headers, response.content)
+
+    async def close(self) -> None:
+        pass
+
+    def answer_once(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         fault = self.faults.popleft() if self.faults else no_fault
         return fault(lambda: self.serve(request))
@@ -123,23 +144,29 @@ class FakeService:
             case [_, "v1", "models", name, *rest]:
                 if name != "sum":
                     raise ProblemError(404, "model_not_found")
-                return self.answer_model(request.method, rest, body(request))
+                return self.answer_model(request.method, rest, body(request), request.url.params.get("version"))
             case [method, "v1", "sessions", id, *rest]:
                 if id not in self.sessions and (method, rest) != ("PUT", ["state"]):
                     raise ProblemError(404, "session_not_found")
                 return self.answer_session(method, id, rest, request)
         raise ProblemError(404, "not_found")
 
-    def answer_model(self, method: str, rest: list[str], call: Any) -> httpx.Response:
+    def answer_model(self, method: str, rest: list[str], call: Any, version: str | None) -> httpx.Response:
         match [method, *rest]:
             case ["GET"]:
                 columns = [{"name": name} for name in FEATURES]
-                described = {"name": "sum", "version": "1", "cell": "rnn", "features": columns, "outputs": columns}
+                described = {
+                    "name": "sum",
+                    "version": version or "1",
+                    "cell": "rnn",
+                    "features": columns,
+                    "outputs": columns,
+                }
                 facts = {"state_bytes": 8, "metrics": {}, "streamable": True, "bit_equal": True}
                 return httpx.Response(200, json=described | facts)
             case ["POST", "predict"]:
                 outputs = [Sums("").run(sequence) for sequence in call["sequences"]]
-                return httpx.Response(200, json={"model": "sum", "version": "1", "outputs": outputs})
+                return httpx.Response(200, json={"model": "sum", "version": version or "1", "outputs": outputs})
             case ["POST", "sessions"]:
                 return self.create(Sums(call["id"]), call.get("history", []))
             case ["POST", "steps"]:
@@ -179,7 +206,8 @@ class FakeService:
                 return self.create(Sums(body(request)["id"], source.step, source.total), [])
             case ["GET", "state"]:
                 source = self.sessions[id]
-                return httpx.Response(200, content=json.dumps([source.step, source.total.tolist()]).encode())
+                content = json.dumps([source.step, source.total.tolist()]).encode()
+                return httpx.Response(200, content=content, headers={"Content-Type": "application/octet-stream"})
             case ["PUT", "state"]:
                 created = id not in self.sessions
                 step, total = json.loads(request.content)

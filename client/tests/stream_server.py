@@ -25,6 +25,7 @@ class StreamServer:
         self.streams = FakeStreams()
         self.silent = False  # reads, and never answers
         self.deaf = False  # does not even read
+        self.lies: deque[str | bytes] = deque()  # each is sent in place of an answer
         self.close_codes: deque[int] = deque()  # each closes a socket before its first answer
         self.refusals: deque[Response] = deque()  # each refuses a handshake
         self.budgets: deque[Budget] = deque()  # of the next connections of the line
@@ -73,7 +74,7 @@ class StreamServer:
             async for message in connection:
                 answer = socket.answer(message)
                 if not self.silent:
-                    await connection.send(answer)
+                    await connection.send(self.lies.popleft() if self.lies else answer)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         up, down = self.budgets.popleft() if self.budgets else (None, None)

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 from fake_service import FakeService, answer_with, refuse_connection
+from lying_server import KEEP, LyingServer, response
 
-from carousel_client import InvalidInput, InvalidRequest, ModelNotFound, SessionNotFound, StepConflict
+from carousel_client import Client, InvalidInput, InvalidRequest, ModelNotFound, SessionNotFound, StepConflict
+from carousel_client.blocking import run
+from carousel_client.transport import Service
 
 
 async def test_models_and_descriptions_are_given_as_wire_has_them(client: Any) -> None:
@@ -17,7 +19,7 @@ async def test_models_and_descriptions_are_given_as_wire_has_them(client: Any) -
     described = await client.model("sum")
     assert [feature["name"] for feature in described["features"]] == ["a", "b"]
     with pytest.raises(ModelNotFound):
-        await client.model("nobody")
+        await client.model("unknown")
 
 
 async def test_ready_is_a_plain_answer_asked_once(client: Any, service: FakeService) -> None:
@@ -58,7 +60,7 @@ async def test_the_version_is_asked_for_only_when_named(client: Any, service: Fa
     assert [request.url.query for request in service.requests] == [b"", b"version=2", b"version=3"]
 
 
-async def test_many_sessions_step_in_one_call_and_a_bad_item_harms_nobody(client: Any) -> None:
+async def test_many_sessions_step_in_one_call_and_a_bad_item_does_not_harm_the_others(client: Any) -> None:
     items = [("s", [[1, 2]], 0), ("t", np.ones(2)), ("s", {"a": 1, "b": 1}, 1), ("t", [[1]]), ("s", [[0, 0]], 7)]
     s0, t0, s1, bad, conflict = await client.steps("sum", items, open=True)
     assert (s0.session, s0.outputs, s0.step, s0.created, s0.error) == ("s", [[1, 2]], 1, True, None)
@@ -92,8 +94,23 @@ async def test_a_name_that_would_lead_to_another_route_is_never_sent(
     assert service.requests == []
 
 
-async def test_the_url_may_have_a_path(connect: Callable[..., Any], service: FakeService) -> None:
-    async with connect(url="http://proxy.test/carousel/") as client:
-        assert "http://proxy.test/carousel/" in repr(client)
-        await client.ready()
-    assert service.routes() == ["GET /carousel/health/ready"]
+def test_the_proxies_of_the_environment_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = LyingServer(lambda _: [response({"models": []}), KEEP])
+    monkeypatch.setenv("http_proxy", proxy.url)
+    monkeypatch.setenv("no_proxy", "direct.test")
+    try:
+        with Client("http://carousel.test", timeout=20) as client:
+            assert client.models() == []
+        assert proxy.heads[0].startswith("GET http://carousel.test/v1/models HTTP/1.1")
+        assert Service.at("http://direct.test").proxy() is None
+    finally:
+        proxy.stop()
+
+
+def test_a_blocking_call_in_a_callback_of_the_client_is_refused_and_does_not_hang(service: FakeService) -> None:
+    async def blocking_call() -> None:
+        with pytest.raises(InvalidRequest, match="callback"):
+            client.models()
+
+    with Client("http://carousel.test", transport=service) as client:
+        run(blocking_call())

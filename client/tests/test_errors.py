@@ -18,7 +18,13 @@ from carousel_client import (
     StepConflict,
     Unavailable,
 )
-from carousel_client.errors import BY_CODE, answer_error
+from carousel_client.answers import Answer
+from carousel_client.errors import BY_CODE
+
+
+def answer_error(response: httpx.Response) -> CarouselError:
+    return Answer.of(response.status_code, response.headers, response.content).error()
+
 
 WIRE_CODES = [
     "invalid_request",
@@ -64,6 +70,11 @@ def test_an_error_carries_the_problem_and_the_request() -> None:
 def test_an_unknown_code_is_still_a_carousel_error() -> None:
     error = answer_error(problem(418, "teapot"))
     assert (type(error), error.code, error.status) == (CarouselError, "teapot", 418)
+
+
+@pytest.mark.parametrize("code", ["partly_failed", "timed_out", "connection_failed", "state_lost", "foreign_answer"])
+def test_the_service_cannot_name_an_error_that_only_the_client_raises(code: str) -> None:
+    assert type(answer_error(problem(503, code))) is CarouselError
 
 
 def test_step_conflict_tells_where_the_session_stands() -> None:

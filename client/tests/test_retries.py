@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
 from fake_clock import Clock
@@ -136,14 +137,14 @@ async def test_a_session_of_a_made_id_is_taken_up_only_as_its_creation_left_it(
     def moved(serve: Callable[[], httpx.Response]) -> httpx.Response:
         serve()
         next(iter(service.sessions.values())).step = 7
-        raise httpx.ReadError("cut")
+        raise aiohttp.ServerDisconnectedError
 
     service.faults.append(moved)
     with pytest.raises(SessionExists):
         await client.session("sum").open()
 
 
-async def test_a_made_id_that_is_taken_without_a_lost_answer_is_nobodys_to_take(
+async def test_a_made_id_that_is_taken_without_a_lost_answer_is_not_taken_over(
     client: Any, service: FakeService
 ) -> None:
     service.faults.append(answer_with(problem(409, "session_exists")))
@@ -243,16 +244,14 @@ async def test_the_whole_call_has_one_deadline_which_the_service_is_told(
 ) -> None:
     def slow(_: Callable[[], httpx.Response]) -> httpx.Response:
         clock.now += 1.5
-        raise httpx.ReadError("cut")
+        raise aiohttp.ServerDisconnectedError
 
     async with connect() as client:
         service.faults.append(slow)
         await client.predict("sum", [[[1, 2]]], timeout=2.0)
-    waits = [request.extensions["timeout"]["read"] for request in service.requests]
-    assert waits[0] == 2.0
-    assert 0.4 <= waits[1] <= 0.5
-    told = [int(request.headers["X-Request-Timeout-Ms"]) for request in service.requests]
-    assert [ms - 1 < wait * 1000 <= ms for ms, wait in zip(told, waits, strict=True)] == [True, True]
+    first, second = [int(request.headers["X-Request-Timeout-Ms"]) for request in service.requests]
+    assert first == 2000
+    assert 400 <= second <= 500
 
 
 async def test_no_pause_outlasts_the_deadline(client: Any, service: FakeService, clock: Clock) -> None:
@@ -268,7 +267,7 @@ async def test_a_deadline_that_passes_here_is_told_from_one_that_passed_there(
 ) -> None:
     def silent(_: Callable[[], httpx.Response]) -> httpx.Response:
         clock.now += 10
-        raise httpx.ReadTimeout("nothing came")
+        raise TimeoutError
 
     service.faults.append(silent)
     with pytest.raises(TimedOut) as late:
@@ -282,5 +281,4 @@ async def test_without_a_timeout_nothing_is_bounded(connect: Callable[..., Any],
     async with connect(timeout=None) as client:
         await client.models()
     (request,) = service.requests
-    assert request.extensions["timeout"]["read"] is None
     assert "X-Request-Timeout-Ms" not in request.headers

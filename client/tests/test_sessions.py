@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 from fake_service import FakeService, answer_with, lose_answer, problem
@@ -169,7 +168,7 @@ async def test_a_refused_step_moves_nothing(client: Any) -> None:
 
 
 async def test_tasks_that_share_a_session_take_turns_in_the_order_of_their_calls(service: FakeService) -> None:
-    client = AsyncClient("http://carousel.test", transport=httpx.MockTransport(service))
+    client = AsyncClient("http://carousel.test", transport=service)
     async with client, client.session("sum") as s:
         outputs = await asyncio.gather(*(s.step([1, i]) for i in range(50)))
     assert [a for a, _ in outputs] == list(range(1, 51))
@@ -178,7 +177,7 @@ async def test_tasks_that_share_a_session_take_turns_in_the_order_of_their_calls
 
 def test_threads_that_share_a_session_never_use_one_step_twice(service: FakeService) -> None:
     outputs: list[Any] = []
-    client = Client("http://carousel.test", transport=httpx.MockTransport(service))
+    client = Client("http://carousel.test", transport=service)
     with client, client.session("sum") as s:
         threads = [threading.Thread(target=lambda: outputs.append(s.step([1, 1]))) for _ in range(20)]
         for thread in threads:

@@ -4,11 +4,12 @@ import asyncio
 import math
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service.api.json_codec import dump
 from service.engine.call import Deadline
@@ -132,3 +133,8 @@ def problem(error: CarouselError) -> Response:
     """The RFC 9457 answer to an error."""
     seconds = max(1, math.ceil(error.extra["retry_after_ms"] / 1000)) if "retry_after_ms" in error.extra else 0
     return Json(dump(error.problem()), error.status, PROBLEM, seconds)
+
+
+def rendered(status: int, headers: Iterable[tuple[bytes, bytes]], content: bytes) -> bytes:
+    """The bytes of an answer."""
+    return b"".join((STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in headers), b"\r\n", content))

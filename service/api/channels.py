@@ -1,15 +1,15 @@
 """The channels of one socket: numbers that stand for sessions. Knows sessions and their engines; no bytes."""
 
+from __future__ import annotations
+
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable
-from typing import NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
-from service.engine.engine import Engine
-from service.engine.sessions import Session, Sessions
+from service.api.frames import Blame, numbers
 from service.errors import (
     CarouselError,
     ChannelNotFound,
@@ -18,13 +18,14 @@ from service.errors import (
     StateMismatch,
     TooManyChannels,
 )
-from service.models.model import Index
+
+if TYPE_CHECKING:
+    from service.engine.engine import Engine
+    from service.models.model import Index
+    from service.sessions.sessions import Session, Sessions
 
 MOST = 65_536  # open at once on one socket
-_LISTS = 64  # lists of channels whose rows are remembered
-_ROWS = MOST  # rows of all of them together, and of single channels
-
-Blame: TypeAlias = Callable[[int], None]  # is told the channel at fault, where it is one
+_LISTS = 4096  # lists of channels whose rows are remembered, of MOST channels together
 
 
 class _Found(NamedTuple):
@@ -46,11 +47,15 @@ class Channels:
         self._births = array("I")
         self._known: dict[str, int] | None = None  # id → its newest number, once a session is opened that may have one
         self._last = 0
-        self._lists: dict[bytes, _Found] = {}  # by channels as they stand in a frame
-        self._single: dict[int, tuple[int, Engine, int, float]] = {}  # by channel: row and the rest of a _Found
+        self._found: dict[bytes, _Found] = {}  # by channels as they stand in a frame
+        self._size = 0  # bytes of these
 
     def __len__(self) -> int:
         return len(self._numbers)
+
+    def now(self) -> float:
+        """The time on the clock of the sessions."""
+        return self._all.now()
 
     def check_room(self) -> None:
         """Raise TooManyChannels if there is room for no more."""
@@ -76,8 +81,7 @@ class Channels:
 
     def close(self, channel: int) -> None:
         """Forget a channel."""
-        self._lists.clear()
-        self._single.pop(channel, None)
+        self._forget()
         at = self._at(channel)
         id = self._ids.pop(at)
         del self._numbers[at], self._births[at]
@@ -108,19 +112,7 @@ class Channels:
             raise SessionNotFound(f"session {session.id!r} of channel {channel} is gone; another has its id now")
         return session
 
-    def row(self, channel: int, now: float) -> tuple[int, Engine]:
-        """Row and engine of the live session of a channel. Raises as `session`."""
-        found = self._single.get(channel)
-        if found is not None and found[2] == found[1].table.generation and now < found[3]:
-            return found[:2]
-        session = self.session(channel)
-        engine = cast("Engine", session.home)
-        if len(self._single) >= _ROWS:
-            self._single.clear()
-        self._single[channel] = session.row, engine, engine.table.generation, session.deadline
-        return session.row, engine
-
-    def rows(self, channels: bytes, blame: Blame) -> tuple[Index, Engine]:
+    def rows(self, channels: bytes, blame: Blame, now: float) -> tuple[Index, Engine]:
         """Rows [N] and the engine of the live sessions of channels, as they stand in a frame.
 
         Raises:
@@ -128,14 +120,23 @@ class Channels:
             ChannelNotFound, SessionNotFound, SessionExpired, StateMismatch: it is not a channel of that engine.
 
         """
-        found = self._lists.get(channels)  # most frames are of the same channels as one before
-        if found is None or found.generation != found.engine.table.generation or self._all.now() >= found.until:
+        found = self._found.get(channels)  # most frames are of the same channels as one before
+        if found is None or found.generation != found.engine.table.generation or now >= found.until:
             rows, engine = self._look_up(numbers(channels), blame)
-            if len(self._lists) == _LISTS or sum(map(len, self._lists)) > 4 * _ROWS:
-                self._lists.clear()
             found = _Found(rows, engine, engine.table.generation, self._all.awake_until(engine, rows))
-            self._lists[channels] = found
+            self._remember(channels, found)
         return found.rows, found.engine
+
+    def _remember(self, channels: bytes, found: _Found) -> None:
+        self._size += len(channels)
+        if len(self._found) >= _LISTS or self._size > 4 * MOST:
+            self._forget()
+            self._size = len(channels)
+        self._found[channels] = found
+
+    def _forget(self) -> None:
+        self._found.clear()
+        self._size = 0
 
     def _at(self, channel: int) -> int:
         """Where a channel stands."""
@@ -159,8 +160,3 @@ class Channels:
             blame(channel)
             raise
         return np.array([session.row for session in sessions]), cast("Engine", sessions[0].home)
-
-
-def numbers(channels: bytes) -> list[int]:
-    """Channels, as they stand in a frame."""
-    return array("I", channels).tolist()

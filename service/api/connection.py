@@ -1,18 +1,23 @@
 """One HTTP connection: load requests go straight to the lane, all others through uvicorn to the application.
 
-Invariant: while a request of the lane is not answered, the bytes behind it are kept and not looked at.
+Invariant: while a request of the lane is not answered, the bytes behind it are kept for later.
 """
 
+from __future__ import annotations
+
 import math
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.responses import Response
 
 from service.api import body
-from service.api.guard import Guard
-from service.api.http import WINDOW, Http, text
+from service.api.http import Http
+from service.api.http_guarded import WINDOW
 from service.api.request import LEFT, Request, read
 from service.errors import CarouselError, InvalidRequest
+
+if TYPE_CHECKING:
+    from service.api.guard import Guard
 
 _VERSION = b"HTTP/1.1 "  # every answer begins with it
 _PROBE = 0.1  # seconds between pieces of it
@@ -41,19 +46,10 @@ class HttpConnection(Http):
         self._lane = lane
         self._request: Request | None = None  # of the lane, not done with
         self._answered = False  # it is, before its body is through
-        self._later, self._at = b"", 0  # bytes behind it, and where they begin
         self._closing = False  # the server stops
         self._written = 0  # bytes of the next answer's _VERSION
 
     # What the client sends.
-
-    def data_received(self, data: bytes) -> None:
-        """As asyncio has it."""
-        self._received += len(data)
-        if self._later:
-            self._later += data
-        elif not self._refusal:
-            self._receive(data, 0)
 
     def _receive(self, data: bytes, at: int) -> None:
         """Read data from `at` on."""
@@ -61,7 +57,7 @@ class HttpConnection(Http):
         if request is None:
             head = None if self._parses or self._owes() or self.flow.write_paused else read(data, at)
             if head is None or head.length > self._lane.most:
-                self._parse(data[at:] if at else data)
+                super()._receive(data, at)
                 return
             request, new, at = Request(self, head), True, head.end
             self._request, self._answered, self.due = request, False, math.inf
@@ -72,8 +68,7 @@ class HttpConnection(Http):
         if not whole:
             at = self._take(request, data, at)
         if at < len(data):
-            self._later, self._at = data, at
-            self.flow.pause_reading()
+            self._keep(data, at)
         if whole or request.missing:
             return
         self.due = math.inf
@@ -86,7 +81,8 @@ class HttpConnection(Http):
         """Take what data have of the body → where the rest of them begins."""
         end = request.take(data, at, keep=not self._answered)
         if not request.missing:
-            self._release()
+            if self._held:
+                self._release()
         elif not self._answered:
             try:
                 self._hold(end - at)
@@ -99,7 +95,8 @@ class HttpConnection(Http):
         if self._request is None:
             return super().eof_received()
         self._half_closed = not self._request.missing
-        self._probe()
+        if self._half_closed:
+            self._probe()
         return self._half_closed
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -141,7 +138,7 @@ class HttpConnection(Http):
         headers = [*self.server_state.default_headers, *response.raw_headers, (b"x-request-id", request.id)]
         if self._closing:
             headers.append((b"connection", b"close"))
-        self.write(text(response.status_code, headers, bytes(response.body)))
+        self.write(body.rendered(response.status_code, headers, bytes(response.body)))
 
     def hears(self, request: Request) -> bool:
         """Whether a plain answer to this request can be written now by `write`."""
@@ -160,9 +157,7 @@ class HttpConnection(Http):
         if self._closing:
             self.transport.close()
         elif self._later:
-            later, self._later = self._later, b""
-            self.flow.resume_reading()
-            self._receive(later, self._at)
+            self._go_on()
         else:
             self._rest()
 

@@ -1,23 +1,30 @@
 """Text frames of the stream: open a channel, step it, close it. Reads and decides; sends nothing."""
 
+from __future__ import annotations
+
 import asyncio
 from asyncio import Future
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
 from service.api import views
-from service.api.channels import Channels
 from service.api.fields import fields, sequence
-from service.api.frames import OVERHEAD, Asked, Tell, View
+from service.api.frames import View
 from service.engine.call import LAST, UNCHECKED, Call
-from service.engine.engine import Engine
 from service.engine.lifecycle import vacant
-from service.engine.sessions import Session, Sessions
 from service.errors import SessionNotFound
 from service.models.repository import NAME, Repository
-from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.api.channels import Channels
+    from service.engine.engine import Engine
+    from service.sessions.sessions import Session, Sessions
+    from service.settings import Settings
+
+Tell = Callable[[View, int], None]  # an answer, and the bytes that its frame had in flight
+Asked: TypeAlias = "tuple[Call, int, Engine]"  # the bytes that the call has in flight
 
 
 def echo(frame: View) -> View:
@@ -40,7 +47,7 @@ class Control:
         id = asked.get("session") if isinstance(asked, dict) else None
         return (lambda: vacant(self._sessions, id)) if isinstance(id, str) and id in self._sessions.ending else None
 
-    def open(self, frame: View) -> "Future[View]":
+    def open(self, frame: View) -> Future[View]:
         """Open a channel: of a new session, or of one that exists."""
         fields(frame, "frame", {"id": int, "open": dict}, {})
         known = {"session": str, "version": str, "ttl_seconds": (int, float)}
@@ -56,7 +63,7 @@ class Control:
         self._sessions.touch(session)
         return _done(self._opened(session, created=False))
 
-    def close(self, frame: View) -> "tuple[View, Future[Any]]":
+    def close(self, frame: View) -> tuple[View, Future[Any]]:
         """Close a channel, and delete its session if that is asked too → the answer, and when to give it."""
         fields(frame, "frame", {"id": int, "close": dict}, {})
         asked = fields(frame["close"], "close", {"channel": int}, {"end": bool})
@@ -77,7 +84,7 @@ class Control:
         engine, file = self._repository.ready(session.model, session.version)
         step = views.step(frame, "frame")
         given = sequence(frame["inputs"], file.description.features, "inputs")
-        size = OVERHEAD + 12 * len(given.inputs) * (engine.model.features + engine.model.outputs)  # in characters
+        size = 12 * len(given.inputs) * (engine.model.features + engine.model.outputs)  # in characters
 
         def ended(call: Call) -> None:
             view: View = {"id": frame["id"], "channel": channel}
@@ -117,7 +124,7 @@ class Control:
         }
 
 
-def _done(view: View) -> "Future[View]":
+def _done(view: View) -> Future[View]:
     answer: Future[View] = asyncio.get_running_loop().create_future()
     answer.set_result(view)
     return answer

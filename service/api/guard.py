@@ -3,15 +3,19 @@
 It knows clocks, bytes and counts; not what a connection speaks.
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from service.errors import Overloaded
-from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.settings import Settings
 
 _SPARE = 64  # descriptors for everything else: files, sockets that listen, the worker process
 _EVERY = 1.0  # seconds between looks at the clocks
@@ -56,6 +60,7 @@ class Guard:
         self._most_held, self._most_unread = settings.max_unfinished_bytes, settings.max_unread_bytes
         self._connections: dict[Guarded, None] = {}
         self._held = self._unread = self._refused = self._cut = 0
+        _log.info("at most %d connections", self.most)
 
     def __repr__(self) -> str:
         return f"<Guard {len(self._connections)} of {self.most} connections, {self._held} B unfinished>"

@@ -1,5 +1,7 @@
 """The opening handshake of a WebSocket (RFC 6455, 4.2), checked and answered. Pure: bytes in, bytes out."""
 
+from __future__ import annotations
+
 from base64 import b64decode, b64encode
 from binascii import Error
 from collections.abc import Mapping

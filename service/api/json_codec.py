@@ -14,11 +14,12 @@ import orjson
 from simdjson import Array as List
 from simdjson import Object, Parser
 
-from service.api.fields import Array, Named, Steps, steps
+from service.api.fields import Array, Named, Split, Steps, steps
 from service.errors import InvalidRequest, PayloadTooLarge
 
 MOST = 2**16  # sequences or items of a call
 
+_FEW = 2048  # bytes, of which it is faster to count them as text
 _KEYS = 64  # of an object; none of the wire has as many
 _SAFE = 1e76  # of numbers whose squares sum to less, each has a finite nearest float32
 _PARSED = 2**23  # bytes; the parser keeps its memory for texts up to this: new memory takes as long as the parsing
@@ -37,22 +38,29 @@ def parse(text: bytes | str, most: int = MOST) -> dict[str, Any]:
 
     """
     content = text.encode() if isinstance(text, str) else text
-    read = parse_fast(content, most)
+    read = parse_fast(content, things(content), most)
     return parse_any(content, most) if read is None else read
 
 
-def parse_fast(text: bytes, most: int = MOST) -> dict[str, Any] | None:
-    """Parse a text that looks like load; None: it does not."""
+def things(text: bytes) -> int:
+    """How many lists and objects a text has at most."""
+    if len(text) < _FEW:
+        return text.count(b"[") + text.count(b"{")
+    return int(np.count_nonzero(np.frombuffer(text, np.uint8) | 32 == ord("{")))  # `[` is the one with 32 less
+
+
+def parse_fast(text: bytes, count: int, most: int = MOST) -> dict[str, Any] | None:
+    """Parse a text with so many `things` that looks like load; None: it does not."""
     if text[:1] != b"{" or b"\\" in text:  # simdjson skips a byte order mark, and cuts a key at \u0000
         return None
     if text.find(b"{", 1) > 0 and b'"items"' not in text:  # steps by name
         return None
     parser = _parser if len(text) <= _PARSED else Parser()
     try:
-        columns, lists = _fast_object(parser.parse(text), most)
+        columns, found = _fast_object(parser.parse(text), most)
     except (ValueError, TypeError, LookupError, RuntimeError):
         return None
-    return columns if lists == _brackets(text) else None  # otherwise a list stood where a number was expected
+    return columns if found == count else None  # otherwise a list stood where a number was expected
 
 
 def parse_any(text: bytes, most: int = MOST) -> dict[str, Any]:
@@ -100,17 +108,24 @@ def rows(numbers: Sequence[bytes], width: int) -> Array | None:
 
 def one_step_answers(outputs: Array, steps: Iterable[int]) -> list[bytes]:
     """Bodies of answers to one step each: outputs [N, K] and the N next steps."""
-    texts = orjson.dumps(outputs, None, orjson.OPT_SERIALIZE_NUMPY)[2:-2].split(b"],[")
+    texts = dump(outputs)[2:-2].split(b"],[")
     return [b'{"outputs":[[%b]],"step":%d}' % (text, step) for text, step in zip(texts, steps, strict=True)]
 
 
 def dump(content: Any) -> bytes:
     """Write JSON; a float32 is written as the shortest decimal that reads back to the same bits."""
-    return orjson.dumps(content, _named, orjson.OPT_SERIALIZE_NUMPY)
+    return orjson.dumps(content, _other, orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _named(value: Any) -> orjson.Fragment:
-    """Outputs as objects; numbers are put between the names as texts, since that is cheaper than building dicts."""
+def _other(value: Any) -> Any:
+    """What orjson does not write itself: arrays that are not contiguous, and outputs as objects.
+
+    Numbers are put between the names as texts, since that is cheaper than building dicts.
+    """
+    if isinstance(value, np.ndarray):
+        return np.ascontiguousarray(value)
+    if isinstance(value, Split):
+        return value.parts()
     if not isinstance(value, Named):
         raise TypeError(type(value).__name__)
     numbers = dump(value.outputs.ravel())[1:-1].split(b",")
@@ -120,16 +135,16 @@ def _named(value: Any) -> orjson.Fragment:
 
 
 def _fast_object(content: Any, most: int) -> tuple[dict[str, Any], int]:
-    """What `_columns` makes of an object without objects other than items, and how many lists it has."""
-    if type(content) is not Object:
+    """What `_columns` makes of an object without objects other than items, and how many lists and objects that are."""
+    if type(content) is not Object or len(content) > _KEYS:  # to look a key up takes a look at all before it
         raise TypeError
     columns: dict[str, Any] = {}
-    lists = 0
+    found = 1
     for key in content:
         value = content[key]
         if key in _SEQUENCES:
             columns[key] = _fast_steps(value)
-            lists += 1 + len(columns[key].inputs)
+            found += 1 + len(columns[key].inputs)
         elif type(value) is Object:
             raise TypeError
         elif type(value) is not List:
@@ -137,10 +152,10 @@ def _fast_object(content: Any, most: int) -> tuple[dict[str, Any], int]:
         elif key in _LISTS:
             _count(key, len(value), most)
             columns[key], inner = _fast_list(key, value, most)
-            lists += 1 + inner
-    if not len(content) == len(columns) <= _KEYS:
+            found += 1 + inner
+    if len(content) != len(columns):
         raise ValueError  # a key that comes twice: simdjson finds the first, but the last one counts
-    return columns, lists
+    return columns, found
 
 
 def _fast_list(key: str, given: Any, most: int) -> tuple[list[Any], int]:
@@ -159,12 +174,6 @@ def _fast_steps(given: Any) -> Steps:
     if not np.vdot(numbers, numbers) < _SAFE:
         raise ValueError
     return Steps(numbers.astype(np.float32), width)
-
-
-def _brackets(text: bytes) -> int:
-    if len(text) < 4096:
-        return text.count(b"[")
-    return int(np.count_nonzero(np.frombuffer(text, np.uint8) == ord("[")))
 
 
 def _columns(content: Any, most: int, depth: int = 0) -> Any:

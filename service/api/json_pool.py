@@ -1,6 +1,7 @@
 """Parse and write large JSON in a worker process, so that the loop serves others meanwhile. Knows no HTTP."""
 
 import asyncio
+import itertools
 import logging
 import multiprocessing
 import os
@@ -12,11 +13,13 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 from typing import Any
 
-from service.api.json_codec import dump, parse
+from service.api.json_codec import dump, parse, parse_any, parse_fast, things
 from service.errors import CarouselError, Overloaded
 
-LARGE = 2**16  # bytes; few texts of so many take more than 3 ms to parse
-_PLAIN = 2**18  # bytes of lists of numbers alone, which are parsed in a fifth of the time
+LARGE = 2**13  # bytes; fewer are parsed in 3 ms, whatever they are
+_SURELY = 2**18  # bytes; more are not
+_THINGS = 2_000  # lists and objects that are parsed in 3 ms
+_PIECE = 2**20  # bytes that are sent at once
 MANY = 2**15  # numbers; as objects they take 3 ms to write
 _NICE = 10  # on a core that both share, steps beside large predicts are a fifth more and sooner than at 0
 
@@ -32,9 +35,20 @@ class JsonPool:
     def __init__(self, most_bytes: int, most_items: int) -> None:
         self._most_bytes, self._most_items = most_bytes, most_items
         self._bytes = 0
+        self._keys = itertools.count()
         self._seconds_per_byte, self._done = 0.0, 0.0  # of the last job, and when it was done
         self._freed = asyncio.Event()
         self._worker: ProcessPoolExecutor | None = None
+
+    def parse_small(self, text: bytes) -> dict[str, Any] | None:
+        """As `json_codec.parse`; None: it would take so long that others would notice."""
+        if len(text) > _SURELY:
+            return None
+        count = things(text)
+        if len(text) > LARGE and count > _THINGS:
+            return None
+        read = parse_fast(text, count, self._most_items)
+        return parse_any(text, self._most_items) if read is None else read
 
     async def parse(self, text: bytes, *, wait: bool = False) -> dict[str, Any]:
         """As `json_codec.parse`. With `wait`, wait for room.
@@ -43,16 +57,15 @@ class JsonPool:
             Overloaded: too many bytes wait already.
 
         """
-        if not large(text):
-            return parse(text, self._most_items)
+        if (small := self.parse_small(text)) is not None:
+            return small
         while self._bytes and self._bytes + len(text) > self._most_bytes:
             if not wait:
                 delay = round(1000 * self._bytes * self._seconds_per_byte)
                 raise Overloaded(f"{self._bytes} bytes of large bodies wait already", max(1, min(30_000, delay)))
             self._freed.clear()
             await self._freed.wait()
-        read: dict[str, Any] = await self._run(len(text), parse, text, self._most_items)
-        return read
+        return await self._parse_in_pieces(text)
 
     async def dump(self, content: Any, numbers: int) -> bytes:
         """As `json_codec.dump`, of a content with so many numbers."""
@@ -66,6 +79,19 @@ class JsonPool:
         if self._worker is not None:
             self._worker.shutdown(wait=False, cancel_futures=True)
             self._worker = None
+
+    async def _parse_in_pieces(self, text: bytes) -> dict[str, Any]:
+        """Send a text piece by piece: the interpreter does nothing else while one is copied for the worker."""
+        key, ahead = next(self._keys), len(text) - 1 - (len(text) - 1) % _PIECE  # all but the last piece
+        self._bytes += ahead
+        try:
+            for at in range(0, ahead, _PIECE):
+                await self._run(_PIECE, _keep, key, text[at : at + _PIECE])
+            read: dict[str, Any] = await self._run(len(text) - ahead, _parse_kept, key, text[ahead:], self._most_items)
+        finally:
+            self._bytes -= ahead
+            self._freed.set()
+        return read
 
     async def _run(self, size: int, *job: Any) -> Any:
         future = self._submit(*job)
@@ -97,9 +123,15 @@ class JsonPool:
         return loop.run_in_executor(self._worker, *job)
 
 
-def large(text: bytes) -> bool:
-    """Whether parsing takes so long that others would notice."""
-    return len(text) > LARGE and (len(text) > _PLAIN or text.find(b"{", 1) >= 0)
+_pieces: dict[int, list[bytes]] = {}  # in the worker: of texts that are not whole yet
+
+
+def _keep(key: int, piece: bytes) -> None:
+    _pieces.setdefault(key, []).append(piece)
+
+
+def _parse_kept(key: int, last: bytes, most: int) -> dict[str, Any]:
+    return parse(b"".join((*_pieces.pop(key, ()), last)), most)
 
 
 def _begin() -> None:

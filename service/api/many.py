@@ -1,23 +1,27 @@
 """Many sessions in one call: `POST /v1/models/{model}/steps`. One bad item never harms another."""
 
+from __future__ import annotations
+
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from service.api import views
 from service.api.fields import Sequenced, fields, sequence
 from service.engine.call import LAST, UNCHECKED, Call, Deadline
-from service.engine.engine import Engine
 from service.engine.lifecycle import vacant
-from service.engine.sessions import Session, Sessions
 from service.errors import CarouselError, SessionNotFound
-from service.models.model import OnnxModel
 from service.models.repository import NAME, Repository
-from service.settings import Settings
+from service.sessions.sessions import Session, Sessions
+
+if TYPE_CHECKING:
+    from service.engine.engine import Engine
+    from service.models.model import OnnxModel
+    from service.settings import Settings
 
 _NAMED = 100  # faults of a call that are told in full; of the others their code
 _AT_ONCE = 500  # items that are looked at before others are served: 3 ms
@@ -139,7 +143,7 @@ class Many:
                 item.error = session
         return {id: session for id, session in opened.items() if isinstance(session, Session)}
 
-    def _submit(self, items: list[_Item], deadline: Deadline | None) -> "asyncio.Future[None]":
+    def _submit(self, items: list[_Item], deadline: Deadline | None) -> asyncio.Future[None]:
         """Submit the items in rounds, each with one item of a session → done when all have ended."""
         rounds: list[list[_Item]] = []
         seen: Counter[str] = Counter()

@@ -3,14 +3,18 @@
 `carousel openapi` prints it; a test compares docs/openapi.json with it.
 """
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from service import errors
 from service.api.schemas import COMPONENTS
-from service.errors import CarouselError
+
+if TYPE_CHECKING:
+    from service.errors import CarouselError
 
 _JSON, _BYTES, _TEXT = "application/json", "application/octet-stream", "text/plain"
 _BODY = (errors.InvalidRequest, errors.UnsupportedEncoding, errors.PayloadTooLarge)

@@ -1,7 +1,10 @@
 """For whoever operates it: liveness, readiness, metrics. Decides nothing; shows what the parts say of themselves."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Response
 from prometheus_client import CollectorRegistry, generate_latest
@@ -9,12 +12,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from service.api import body
-from service.api.edge import Edge
-from service.api.guard import Guard
 from service.api.openapi import described
-from service.engine.sessions import Sessions
-from service.engine.statistics import Distribution, EngineStatistics
-from service.models.repository import Repository
+
+if TYPE_CHECKING:
+    from service.api.edge import Edge
+    from service.api.guard import Guard
+    from service.engine.statistics import Distribution, EngineStatistics
+    from service.models.repository import Repository
+    from service.sessions.sessions import Sessions
 
 _LABELS = ["model", "version"]
 

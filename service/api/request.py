@@ -13,9 +13,10 @@ from typing import NamedTuple, Protocol
 from starlette.responses import Response
 from uvicorn.server import ServerState
 
+from service.api.http_head import HOST
+
 STEPS, MANY, PREDICT = "/v1/sessions/{id}/steps", "/v1/models/{model}/steps", "/v1/models/{model}/predict"
 LEFT = 499  # the status that is counted where the client left before the answer
-HOST = re.compile(rb"[\w.~!$&'()*+,;=%-]*(?:\[[\w.:%]+\])?(?::[0-9]*)?")  # RFC 9110, 7.2
 
 _FIRST = re.compile(rb"POST (/v1/(?:sessions/([\w.:@-]++)|models/([\w.:@-]++))/(steps|predict)) HTTP/1\.1\r\n")
 _LINES = re.compile(rb"(?:[\w-]++: [ -~]*+\r\n)*+")

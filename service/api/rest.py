@@ -1,24 +1,28 @@
 """Door one: JSON over REST, `/v1`. Each route decodes, calls the engine and encodes."""
 
-from typing import Any, cast
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from service.api import body, views
 from service.api.fields import fields, sequence
-from service.api.json_calls import JsonCalls
-from service.api.json_pool import JsonPool
 from service.api.openapi import described
 from service.api.request import MANY, PREDICT, STEPS
-from service.engine.engine import Engine
 from service.engine.lifecycle import vacant
-from service.engine.sessions import Session, Sessions
-from service.engine.snapshot import Snapshot, decode
 from service.errors import SessionExists, StateMismatch
-from service.models.model import OnnxModel
 from service.models.repository import NAME, Repository
-from service.settings import Settings
+from service.sessions.snapshot import Snapshot, decode
+
+if TYPE_CHECKING:
+    from service.api.json_calls import JsonCalls
+    from service.api.json_pool import JsonPool
+    from service.engine.engine import Engine
+    from service.models.model import OnnxModel
+    from service.sessions.sessions import Session, Sessions
+    from service.settings import Settings
 
 
 class Rest:

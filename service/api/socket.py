@@ -1,132 +1,102 @@
-"""The connection of a stream: a WebSocket by picows, below ASGI. Knows uvicorn and picows; nothing of Carousel.
+"""The connection of a stream: a WebSocket below ASGI. Knows uvicorn and the guard; nothing of Carousel.
 
-uvicorn reads the request and makes a `Socket`, its public `ws=` class. The socket answers the handshake and lets picows
-read the transport from then on. picows checks opcodes, masks, lengths and control frames. What it leaves to its user is
-here: reserved bits, the order of fragments, UTF-8, close codes, pings, and a close that the client is sure to read.
+uvicorn reads the request and makes a `Socket`, its public `ws=` class. The socket answers the handshake and lets
+`Messages` read what follows. It sends, pings, closes, and tells whether the client reads.
 """
 
+from __future__ import annotations
+
 import asyncio
-import logging
+import math
+import time
 from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from picows import WSAutoPingStrategy, WSFrame, WSListener, WSMsgType, WSProtocolError, WSTransport
-from picows.picows import WSProtocol  # type: ignore[attr-defined]  # its stubs leave it out
-
-from service.api.edge import Edge
 from service.api.handshake import Handshake, refused
-from service.errors import CarouselError
+from service.api.messages import BINARY, CLOSE, READ, TEXT, Messages
+from service.errors import CarouselError, Overloaded
 
-_UPGRADE = (  # a handshake for picows, which reads one before frames: the client's own was answered
-    b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-)
-_BUFFER = 2**14  # bytes of the read buffer at first; it doubles when a frame needs more, and never shrinks
-_LARGE = 2**18  # bytes of a frame after which the buffer is replaced
-_READ = 2**16  # bytes that are read at once
-_DROPPED = bytearray(_READ)  # what is read after a violation, of all sockets
+if TYPE_CHECKING:
+    from service.api.edge import Edge
+    from service.api.guard import Guard
+
 _PING_SECONDS = 20.0  # between pings, by which proxies see a live connection and TCP finds dead ones
 _CLOSE_SECONDS = 10.0  # for the client's part in closing
-_CLOSE_CODES = {*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)}  # that a frame may name (RFC 6455, 7.4)
-_TEXT, _BINARY, _CLOSE, _PING = WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CLOSE, WSMsgType.PING
-_GOES_ON, _PONG = WSMsgType.CONTINUATION, WSMsgType.PONG
-_BAD, _NOT_UTF8, _TOO_LONG = 1002, 1007, 1009  # close codes of violations
+_RESTART, _TRY_AGAIN = 1012, 1013  # close codes
+_DROPPED = bytearray(READ)  # what is read after a violation, of all sockets
 
-
-class _Log(logging.LoggerAdapter[logging.Logger]):
-    """The log of picows, where a violation by a client is no error of ours."""
-
-    def error(self, msg: object, *args: object, **how: Any) -> None:
-        """Log a violation."""
-        self.debug(msg, *args, **how)
-
-
-_log = _Log(logging.getLogger("picows"), None)
+Take = Callable[[bytes | str], None]
 
 
 def _ignore(*_: object) -> None:
     """Do nothing."""
 
 
-class Socket(WSListener, asyncio.BufferedProtocol):
+class Socket(asyncio.BufferedProtocol):
     """One connection. Invariant: once it is `_closed`, nothing is sent and no message is passed on."""
 
+    transport: Any  # the stream pauses its reading, so that the client has to wait
+    take: Take
+
     def __init__(
-        self, serve: Callable[["Socket"], None], edge: Edge, most: int, *, server_state: Any, **uvicorn: Any
+        self, serve: Callable[[Socket], None], edge: Edge, guard: Guard, most: int, *, server_state: Any, **how: Any
     ) -> None:
-        self._serve, self._edge, self._most = serve, edge, most  # bytes of a message
+        self._serve, self._edge, self._guard, self._most = serve, edge, guard, most  # bytes of a message
         self._connections: set[object] = server_state.connections  # which uvicorn shuts down at its end
-        self._loop = asyncio.get_running_loop()
-        self._transport: Any = None
-        self._reader: Any = None  # picows' protocol; None: what comes is dropped
-        self._ws: Any = None  # its sending side
-        self._take: Callable[[bytes | str], None] = _ignore
-        self._writable: Callable[[], None] = _ignore
-        self._lost: Callable[[], None] = _ignore
-        self._kind: WSMsgType | None = None  # of the message whose fragments are coming
-        self._parts = bytearray()  # of it
+        self._messages: Messages | None = None  # None: what comes is dropped
+        self.ws: Any = None  # where they are sent
         self._reads = True  # the client reads what is written
         self._pong: bytes | None = None  # for a client that does not read
+        self._held = 0  # bytes of an unfinished message, as the guard has it
         self._closed = False
-        self._timer: asyncio.TimerHandle | None = None
+        self.due = math.inf  # see `Guarded`
+        self.attach(_ignore, _ignore, _ignore)
 
-    # What the stream calls.
+    # For the stream.
 
-    def attach(
-        self, take: Callable[[bytes | str], None], writable: Callable[[], None], lost: Callable[[], None]
-    ) -> None:
+    def attach(self, take: Take, writable: Callable[[], None], lost: Callable[[], None]) -> None:
         """Pass messages to `take`; call `writable` when the client reads again, `lost` when no message will come."""
-        self._take, self._writable, self._lost = take, writable, lost
+        self.take, self._writable, self._lost = take, writable, lost
 
     def discard(self) -> None:
         """Drop messages from now on, but read on for the client's close frame."""
-        self._take = _ignore
-        self.go_on()
+        self.take = _ignore
+        self.transport.resume_reading()
 
     def answer(self, content: bytes, *, text: bool) -> bool:
         """Send a message, unless the connection is closed. Return whether the client reads."""
         if not self._closed:
-            self._ws.send(_TEXT if text else _BINARY, content)
+            self.ws.send(TEXT if text else BINARY, content)
         return self._reads
-
-    def hold(self) -> None:
-        """Read nothing, so that the client has to wait."""
-        self._transport.pause_reading()
-
-    def go_on(self) -> None:
-        """Read again."""
-        self._transport.resume_reading()
 
     def close(self, code: int) -> None:
         """Send a close frame and wait for the client's, unless one was sent."""
-        if not (self._closed or self._ws.is_close_frame_sent):
+        if not (self._closed or self.ws.is_close_frame_sent):
             self._closed = True
-            self._ws.send_close(code)
-            self._after(_CLOSE_SECONDS, self._transport.close)
+            self.ws.send_close(code)
+            self.due = time.monotonic() + _CLOSE_SECONDS
 
-    # What uvicorn and the transport call.
+    # For uvicorn and the transport.
 
     def connection_made(self, transport: Any) -> None:
-        """Begin."""
-        self._transport = transport
+        """Take the place of the connection by which the request came."""
+        self.transport = transport
         self._connections.add(self)
+        self._guard.enter(self)
 
     def data_received(self, data: bytes) -> None:
         """Read the handshake; then frames that came in its segment."""
-        if self._ws is None and not self._transport.is_closing():
+        if self.ws is None and not self.transport.is_closing():
             self._open(Handshake(data))
-        elif self._reader is not None:
-            self._feed(data)
+        elif self._messages is not None:
+            self._messages.feed(data)
 
     def get_buffer(self, sizehint: int) -> Any:
-        """Give picows' buffer, but no more of it than others should wait for; it would be filled as far as it goes."""
-        return _DROPPED if self._reader is None else self._reader.get_buffer(sizehint)[:_READ]
+        """Drop what comes. Until a violation the method of `Messages` takes the place of this one."""
+        return _DROPPED
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Let picows read."""
-        if self._reader is not None:
-            self._reader.buffer_updated(nbytes)
+        """See get_buffer."""
 
     def pause_writing(self) -> None:
         """Note that the client does not read."""
@@ -136,137 +106,102 @@ class Socket(WSListener, asyncio.BufferedProtocol):
         """Tell the stream that the client reads again."""
         self._reads = True
         if self._pong is not None and not self._closed:
-            self._ws.send_pong(self._pong)
+            self.ws.send_pong(self._pong)
         self._pong = None
         self._writable()
 
     def shutdown(self) -> None:
         """Close at once: the server stops."""
-        self.close(1012)
-        self._transport.close()
+        self.close(_RESTART)
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End: nothing comes or goes any more."""
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
         self._connections.discard(self)
+        self._drop()
+        self._guard.leave(self)
         self._lost()
-        self._take = self._writable = self._lost = _ignore
-        self._reader = self._ws = None  # they refer to this
+        self.attach(_ignore, _ignore, _ignore)
+        self.ws = None  # it refers to this
 
     def _open(self, handshake: Handshake) -> None:
         request_id = self._edge.name(handshake.headers)
         try:
-            self._transport.write(handshake.accepted(request_id))
+            self.transport.write(handshake.accepted(request_id))
         except CarouselError as error:
-            self._transport.write(refused(error, request_id))
-            self._transport.close()
+            self._closed = True
+            self.transport.write(refused(error, request_id))
+            self.transport.close()
             return
-        self._read_frames()
-        self._after(_PING_SECONDS, self._ping)
+        self._messages = messages = Messages(self.transport, self._most, self)
+        self.get_buffer, self.buffer_updated = messages.get_buffer, messages.buffer_updated  # type: ignore[method-assign]
+        self.due = time.monotonic() + _PING_SECONDS
         self._serve(self)
 
-    def _read_frames(self) -> None:
-        """Make a reader with an empty buffer."""
-        transport = self._transport
-        line = SimpleNamespace(
-            write=transport.write,
-            writelines=lambda pieces: transport.write(b"".join(pieces)),  # uvloop would keep views of picows' buffer
-            get_write_buffer_size=transport.get_write_buffer_size,
-            get_extra_info=transport.get_extra_info,
-            close=self._linger,
-        )
-        never, how = (False, 0, 0, WSAutoPingStrategy.PING_WHEN_IDLE, False), (None, None, False, lambda _: self)
-        self._reader = WSProtocol(*how, _log, True, None, *never, self._most, None, _BUFFER)
-        self._reader.connection_made(line)
-        self._ws, line.write = self._reader.transport, _ignore  # the answer to the handshake below
-        self._feed(_UPGRADE)
+    # For the messages.
 
-    def _feed(self, data: bytes) -> None:
-        """Let picows read these bytes."""
-        rest = memoryview(data)
-        while rest:
-            space = self._reader.get_buffer(-1)
-            size = min(len(space), len(rest))
-            space[:size] = rest[:size]
-            self._reader.buffer_updated(size)
-            rest = rest[size:]
+    def hold(self, size: int) -> None:
+        """Count the bytes of a long message that is not whole, 0 once it is; close if too many are held already."""
+        try:
+            self._guard.hold(size - self._held)
+            self._held = size
+        except Overloaded as error:
+            self.ws.send_close(_TRY_AGAIN, error.detail)
+            self.linger()
 
-    def _linger(self) -> None:
+    def answer_ping(self, content: bytes) -> None:
+        """Send a pong; a client that does not read gets the last one later (RFC 6455, 5.5.3), or they would pile up."""
+        if self._reads:
+            self.ws.send_pong(content)
+        else:
+            self._pong = content
+
+    def end(self, close: bytes | None) -> None:
+        """Close. Send the client's close frame back first; None: it answers ours."""
+        if close is not None:
+            self._closed = True
+            self.ws.send(CLOSE, close)
+            self._lost()
+        self.transport.close()
+
+    def linger(self) -> None:
         """Close after a violation, for which a close frame was sent.
 
         While the client sends, a reset would overtake that frame: read and drop what comes until the client closes.
         """
         if not self._closed:
             self._closed = True
-            self._reader = None
-            self._transport.resume_reading()
-            self._transport.write_eof()
-            self._after(_CLOSE_SECONDS, self._transport.close)
+            self._drop()
+            self.transport.set_protocol(self)
+            self.transport.resume_reading()
+            self.transport.write_eof()
+            self.due = time.monotonic() + _CLOSE_SECONDS
             self._lost()
 
-    def _after(self, seconds: float, act: Callable[[], None]) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(seconds, act)
+    # For the guard.
 
-    def _ping(self) -> None:
-        """No pong is waited for: a client that back-pressure holds is alive."""
-        if self._reads:
-            self._ws.send_ping()
-        self._after(_PING_SECONDS, self._ping)
+    def overdue(self, now: float) -> None:
+        """Send a ping; no pong is waited for, as a client that back-pressure holds is alive. Or end a closing."""
+        self.due = now + _PING_SECONDS
+        if self._closed:
+            self.transport.close()
+        elif self._reads:
+            self.ws.send_ping()
 
-    # What picows calls.
+    def unread(self) -> int:
+        """See Guarded."""
+        size: int = self.transport.get_write_buffer_size()
+        return size
 
-    def on_ws_frame(self, ws: WSTransport, frame: WSFrame) -> None:
-        """Take a frame."""
-        kind = frame.msg_type
-        if self._closed or ws.is_close_frame_sent:
-            if kind is _CLOSE:
-                self._transport.close()
-        elif frame.rsv1 or frame.rsv2 or frame.rsv3:
-            raise WSProtocolError(_BAD, "a reserved bit is set, and no extension was negotiated")
-        elif kind is _PING:
-            self._answer_ping(frame.get_payload_as_bytes())
-        elif kind is _CLOSE:
-            self._answer_close(frame.get_payload_as_bytes())
-        elif kind is not _PONG:
-            self._read(kind, frame)
+    def abort(self) -> None:
+        """See Guarded."""
+        self.transport.abort()
 
-    def _read(self, kind: WSMsgType, frame: WSFrame) -> None:
-        """Read a frame of a message; pass the message on with its last one."""
-        if (kind is _GOES_ON) is (self._kind is None):
-            raise WSProtocolError(_BAD, "a message begins before the end of another, or goes on before its beginning")
-        if frame.fin and self._kind is None:
-            content = frame.get_payload_as_bytes()
-        else:
-            if len(self._parts) + frame.payload_size > self._most:
-                raise WSProtocolError(_TOO_LONG, f"a message of more than {self._most} bytes")
-            self._kind = kind = self._kind or kind
-            self._parts += frame.get_payload_as_memoryview()
-            if not frame.fin:
-                return
-            content, self._kind, self._parts = bytes(self._parts), None, bytearray()
-        try:
-            self._take(content if kind is _BINARY else content.decode())
-        except UnicodeDecodeError:
-            raise WSProtocolError(_NOT_UTF8, "a text that is not UTF-8") from None
-        if len(content) > _LARGE and not frame.tail_size and not self._closed:
-            self._read_frames()
-
-    def _answer_ping(self, content: bytes) -> None:
-        """Send a pong; a client that does not read gets the last one later (RFC 6455, 5.5.3), or they would pile up."""
-        if self._reads:
-            self._ws.send_pong(content)
-        else:
-            self._pong = content
-
-    def _answer_close(self, content: bytes) -> None:
-        """Send the client's close frame back."""
-        if content and int.from_bytes(content[:2]) not in _CLOSE_CODES:
-            raise WSProtocolError(_BAD, "a close frame with a code that is not sent")
-        self._closed = True
-        self._ws.send(_CLOSE, content)
-        self._transport.close()
-        self._lost()
+    def _drop(self) -> None:
+        """Stop reading messages."""
+        if self._messages is not None:
+            self._messages = None
+            del self.get_buffer, self.buffer_updated
+        self._guard.release(self._held)
+        self._held = 0

@@ -4,28 +4,33 @@ A frame is accepted in the order sent, and answered when it is done: answers may
 in flight is bounded, so a client that does not read stops its own writes and nothing else.
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from asyncio import Future
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from service.api.channels import Channels
-from service.api.control import Control, echo
-from service.api.frames import OVERHEAD, Asked, Frame, View, id_of
-from service.api.json_codec import dump, parse
-from service.api.json_pool import LARGE, MANY, JsonPool
-from service.api.lone_frames import Turn, is_lone
-from service.api.socket import Socket
-from service.engine.engine import Engine
-from service.engine.sessions import Sessions
+from service.api.control import Asked, Control, echo
+from service.api.frames import View, failure, id_of, numbers, read
+from service.api.json_codec import parse
+from service.api.json_pool import LARGE, JsonPool
+from service.api.lone_frames import Turn
+from service.api.outbox import IN_FLIGHT, OVERHEAD, Outbox
+from service.engine.call import Call
 from service.errors import CarouselError, InvalidRequest, Overloaded
-from service.models.model import Column
-from service.models.repository import Repository
-from service.settings import Settings
 
-_IN_FLIGHT = 4 * 2**20  # bytes of frames and answers that one socket may have under way
+if TYPE_CHECKING:
+    from service.api.socket import Socket
+    from service.engine.engine import Engine
+    from service.models.model import Column
+    from service.models.repository import Repository
+    from service.sessions.sessions import Sessions
+    from service.settings import Settings
+
 _AHEAD = 4 * 2**20  # bytes that are read while they wait: a client that sends before it reads is not stopped at once
 _AT_ONCE = 256  # frames taken before others have a turn
 _GOING_AWAY, _FAILED = 1001, 1011  # close codes
@@ -69,7 +74,7 @@ class Streams:
             self._closed.clear()
             await self._closed.wait()
 
-    def forget(self, stream: "Stream") -> None:
+    def forget(self, stream: Stream) -> None:
         """A stream has answered all that it accepted, and takes no more."""
         self._open.discard(stream)
         self._closed.set()
@@ -84,18 +89,15 @@ class Stream:
 
     def __init__(self, all: Streams, socket: Socket, channels: Channels, control: Control) -> None:
         self._all, self._socket, self.channels, self._control = all, socket, channels, control
+        self._turn, self.outbox = all.turn, Outbox(socket, all.pool)
         self._backlog: deque[bytes | str] = deque()
         self._behind = 0  # bytes of it
         self._reading: Future[View] | None = None  # of its first frame, if that is a large text
         self._pump: asyncio.Task[None] | None = None  # takes the backlog
         self._taken = 0  # frames, since others had a turn
-        self._under_way = 0  # frames that are accepted and not answered
-        self._in_flight = 0  # bytes of them, and of answers that the client has not read
-        self._unread = 0  # of these, the answers
-        self._landed = asyncio.Event()  # less is in flight
         self._stopped = self._failed = False
         self.ahead = False  # frames of this socket are in the turn
-        socket.attach(self._receive, self._writable, self.stop)
+        socket.attach(self._receive, self.outbox.writable, self.stop)
 
     @property
     def waits(self) -> bool:
@@ -112,23 +114,26 @@ class Stream:
             if waiting is not None:
                 waiting.cancel()
         self._backlog.clear()
-        self._finish()
+        self.outbox.when_empty(self._finish)
+
+    def fail(self, error: Exception) -> None:
+        """A defect of ours: close with 1011 when the accepted frames are answered."""
+        _log.error("a stream failed", exc_info=error)
+        self._failed = True
+        self.stop()
 
     def _finish(self) -> None:
-        if not self._under_way:
-            self._socket.close(_FAILED if self._failed else _GOING_AWAY)
-            self._all.forget(self)
+        self._socket.close(_FAILED if self._failed else _GOING_AWAY)
+        self._all.forget(self)
 
     # Frames in.
 
     def _receive(self, frame: bytes | str) -> None:
         if self._pump is None:
-            if isinstance(frame, bytes) and is_lone(frame) and self._in_flight <= _IN_FLIGHT:
-                self.ahead = True
-                self._all.turn.add(self, frame)
+            if isinstance(frame, bytes) and self.outbox.in_flight <= IN_FLIGHT and self._turn.add(self, frame):
                 return
             if self.ahead:
-                self._all.turn.flush()
+                self._turn.flush()
         self.take(frame)
 
     def take(self, frame: bytes | str) -> None:
@@ -139,7 +144,7 @@ class Stream:
         self._backlog.append(frame)
         self._behind += len(frame) + OVERHEAD
         if self._behind > _AHEAD:
-            self._socket.hold()
+            self._socket.transport.pause_reading()
         if self._pump is None:
             self._pump = asyncio.create_task(self._take_backlog())
 
@@ -156,32 +161,40 @@ class Stream:
                 self._behind -= len(self._backlog.popleft()) + OVERHEAD
                 self._reading = None
         self._pump = None
-        self._socket.go_on()
+        self._socket.transport.resume_reading()
 
     def _take(self, frame: bytes | str) -> Waits | None:
         """Accept a frame, or refuse it by an error; or return what it has to wait for."""
-        if self._in_flight > _IN_FLIGHT:
-            self._landed.clear()
-            return self._landed.wait
+        if self.outbox.in_flight > IN_FLIGHT:
+            return self.outbox.landed
         told: View = {"id": id_of(frame) if isinstance(frame, bytes) else None}
         try:
-            if isinstance(frame, bytes):
-                return self._submit(self._read(frame, told).call(self.answer, self.tell))
-            return self._take_text(frame, told)
+            return self._take_binary(frame, told) if isinstance(frame, bytes) else self._take_text(frame, told)
         except CarouselError as error:
-            self.count(OVERHEAD)
-            self.tell(told | {"error": error.problem()}, OVERHEAD)
+            self.outbox.count(0)
+            self.outbox.tell(told | {"error": error.problem()}, 0)
         except Exception as error:
-            _log.error("a stream failed", exc_info=error)
-            self._failed = True
-            self.stop()
+            self.fail(error)
         return None
 
-    def _read(self, content: bytes, told: View) -> Frame:
-        frame = Frame(content, lambda channel: told.update(channel=channel))
-        frame.find(self.channels)
-        frame.read_inputs(self._all.columns)
-        return frame
+    def _take_binary(self, content: bytes, told: View) -> Waits | None:
+        def blame(channel: int) -> None:
+            told["channel"] = channel
+
+        frame = read(content, blame)
+        rows, engine = self.channels.rows(frame.channels, blame, self.channels.now())
+        inputs = frame.inputs(self._all.columns(engine), blame)
+        size = len(content) + 4 * len(inputs) * engine.model.outputs
+
+        def ended(call: Call) -> None:
+            if call.errors:
+                channels = numbers(frame.channels)
+                errors = {channels[row]: error for row, error in sorted(call.errors.items())}
+                self.outbox.tell(failure(content, errors, refused=call.refused), size)
+            else:
+                self.outbox.answer(frame.answer(call.starts, call.outputs), size)
+
+        return self._submit((Call(rows, frame.lengths, frame.asked, inputs, ended), size, engine))
 
     def _take_text(self, text: str, told: View) -> Waits | None:
         if len(text) > LARGE:
@@ -201,7 +214,7 @@ class Stream:
             closed, deleted = self._control.close(frame)
             self._tell_when_done(told | closed, deleted)
         else:
-            return self._submit(self._control.step(frame, self.tell))
+            return self._submit(self._control.step(frame, self.outbox.tell))
         return None
 
     def _submit(self, asked: Asked) -> Waits | None:
@@ -213,66 +226,23 @@ class Stream:
         except CarouselError as error:
             engine.admission.refuse(error)
             raise
-        self.count(size)
+        self.outbox.count(size)
         if len(call.inputs) == 1:
-            self._all.turn.run_soon(engine)
+            self._turn.run_soon(engine)
         return None
 
-    def _tell_when_done(self, told: View, operation: "Future[Any]") -> None:
+    def _tell_when_done(self, told: View, operation: Future[Any]) -> None:
         """Answer when an operation is done, with what it tells too."""
 
-        def done(operation: "Future[Any]") -> None:
+        def done(operation: Future[Any]) -> None:
             try:
                 view = told | (operation.result() or {})
             except CarouselError as error:
                 view = {"id": told["id"], "error": error.problem()}
-            self.tell(view, OVERHEAD)
+            self.outbox.tell(view, 0)
 
-        self.count(OVERHEAD)
+        self.outbox.count(0)
         if operation.done():
             done(operation)
         else:
             operation.add_done_callback(done)
-
-    # Answers out.
-
-    def count(self, size: int) -> None:
-        """A frame that was accepted has so many bytes in flight."""
-        self._under_way += 1
-        self._in_flight += size
-
-    def tell(self, view: View, size: int) -> None:
-        """Send JSON as the answer of a frame: see `answer`."""
-        numbers = getattr(view.get("outputs"), "size", 0)
-        if numbers <= MANY:
-            self.answer(dump(view), size, text=True)
-            return
-
-        def written(answer: "Future[bytes]") -> None:
-            try:
-                text = answer.result()
-            except CarouselError as error:
-                text = dump({"id": view["id"], "channel": view["channel"], "error": error.problem()})
-            self.answer(text, size, text=True)
-
-        asyncio.ensure_future(self._all.pool.dump(view, numbers)).add_done_callback(written)
-
-    def answer(self, content: bytes, size: int, *, text: bool = False) -> None:
-        """Answer a frame that has `size` bytes in flight; if the socket is lost the answer is kept for a retry."""
-        self._under_way -= 1
-        if self._socket.answer(content, text=text):
-            self._in_flight -= size
-        else:  # an error may be longer than what its frame was counted for
-            held = max(size, len(content))
-            self._in_flight += held - size
-            self._unread += held
-        if self._pump is not None:
-            self._landed.set()
-        if self._stopped:
-            self._finish()
-
-    def _writable(self) -> None:
-        """The client has read what was sent."""
-        self._in_flight -= self._unread
-        self._unread = 0
-        self._landed.set()

@@ -1,14 +1,18 @@
 """What the wire shows of models and sessions, and the small fields that several doors read. Pure."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from __future__ import annotations
 
-from service.engine.engine import Engine
-from service.engine.sessions import Session, Sessions
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
 from service.errors import InvalidRequest
-from service.models.model import Column, OnnxModel
-from service.models.repository import Repository
-from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.engine.engine import Engine
+    from service.models.model import Column, OnnxModel
+    from service.models.repository import Repository
+    from service.sessions.sessions import Session, Sessions
+    from service.settings import Settings
 
 
 def models(repository: Repository) -> dict[str, Any]:

@@ -1,14 +1,20 @@
 """What becomes of a call when it arrives: it fits and runs, repeats another, or is refused."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.call import UNCHECKED, Call, Operation, Repeat
-from service.engine.calls import Calls
-from service.engine.replay import Answers, Digester
-from service.engine.table import Table, every
 from service.errors import StepConflict
-from service.models.model import Array, Index
+from service.sessions.table import Table, every
+
+if TYPE_CHECKING:
+    from service.engine.calls import Calls
+    from service.models.model import Array, Index
+    from service.sessions.replay import Answers, Digester
 
 Flags = NDArray[np.bool_]
 
@@ -104,7 +110,7 @@ class Acceptance:
                 if entry.step_after is not None:
                     return None  # what came before a replaced state is no call of this one
             elif isinstance(entry, Call) and not entry.told and entry.digests is not None and entry.kept:
-                place = int((entry.rows == row).argmax())
+                place = entry.place(row)
                 same = entry.starts[place] == asked and entry.lengths[place] == steps and place not in entry.errors
                 if same and (entry.digests[place] == digest).all():
                     return entry, place

@@ -3,20 +3,25 @@
 It knows how much waits, how long that takes, and whether the engine lives; not what becomes of what it lets in.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from service.engine.call import Call, Places
-from service.engine.sessions import Session, Sessions
-from service.engine.statistics import Counters
-from service.engine.table import ZERO, Table
 from service.errors import CarouselError, EngineFailed, NotStreamable, Overloaded, PayloadTooLarge, ShuttingDown
-from service.models.fitness import Fitness
-from service.models.model import Model
+from service.sessions.sessions import Session, Sessions
+from service.sessions.table import ZERO, Table
+
+if TYPE_CHECKING:
+    from service.engine.call import Call, Places
+    from service.engine.statistics import Counters
+    from service.models.fitness import Fitness
+    from service.models.model import Model
 
 PENDING = 1024  # calls and operations that may wait on one session
 _LONGEST_NUMBER = 25  # characters of a number in JSON, as programs write it

@@ -3,22 +3,26 @@
 Plain values: the engine decides when they run, and in which order.
 """
 
-from asyncio import Future, TimerHandle
-from collections.abc import Callable, Sequence
+from __future__ import annotations
+
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import CarouselError
-from service.models.model import Array, Index, State
-from service.store.store import Change
+if TYPE_CHECKING:
+    from asyncio import Future, TimerHandle
+    from collections.abc import Callable, Sequence
+
+    from service.errors import CarouselError
+    from service.models.model import Array, Index, State
+    from service.store.store import Change
 
 UNCHECKED = -1  # the step of a call that names none
 LAST = 2**63 - 1  # stands for every step that no session reaches
 Digests: TypeAlias = NDArray[np.uint64]
-Places: TypeAlias = Index | slice
+Places: TypeAlias = "Index | slice"
 ALL = slice(None)
 _NO_OUTPUTS: Array = np.empty((0, 0), np.float32)
 
@@ -30,7 +34,7 @@ class Deadline:
     at: float  # on the engine's clock
     taken: bool = False  # a first chunk was taken: the deadline is void
     timer: TimerHandle | None = None
-    calls: "dict[Call, None]" = field(default_factory=dict)  # accepted and not told
+    calls: dict[Call, None] = field(default_factory=dict)  # accepted and not told
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -40,14 +44,18 @@ class Entry:
     rows: Index  # [N] table rows, all different
     where: Places = field(init=False)  # the same, as NumPy indexes one row soonest
     serial: int = field(init=False, default=0)
-    before: "set[Entry]" = field(init=False, default_factory=set)  # unfinished, and on one of its rows
-    behind: "list[Entry]" = field(init=False, default_factory=list)
+    before: set[Entry] = field(init=False, default_factory=set)  # unfinished, and on one of its rows
+    behind: list[Entry] = field(init=False, default_factory=list)
     told: bool = field(init=False, default=False)  # it has ended; it keeps its place until its turn
 
     def __post_init__(self) -> None:
         """Derive what is looked at often."""
         row = self.rows.item(0)
         self.where = slice(row, row + 1) if len(self.rows) == 1 else self.rows
+
+    def place(self, row: int) -> int:
+        """Where a table row of it stands in `rows`."""
+        return 0 if len(self.rows) == 1 else int((self.rows == row).argmax())
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -63,7 +71,7 @@ class Call(Entry):
     lengths: Index  # [N] time steps, at least 1
     asked: Index  # [N] index of the first step as named by the client, or UNCHECKED
     inputs: Array  # [ΣT, F], C-contiguous: the steps of row i behind those of row i − 1
-    ended: "Callable[[Call], object]"  # is told on the loop's thread, and does not raise
+    ended: Callable[[Call], object]  # is told on the loop's thread, and does not raise
     deadline: Deadline | None = None
     tags: Sequence[Any] | None = None  # [N]
     opens: tuple[str, float] | None = None  # a history: the session of this id and TTL begins with it
@@ -76,11 +84,11 @@ class Call(Entry):
     commits: bool = field(init=False)  # it moves sessions: it is no predict
     left: int = field(init=False)  # rows not done
     each: int = field(init=False)  # steps of every row; 0: they differ, and it is run in parts
-    parts: "list[Call]" = field(init=False, default_factory=list)  # calls that are run in its place
+    parts: list[Call] = field(init=False, default_factory=list)  # calls that are run in its place
     charge: tuple[int, int] = field(init=False, default=(0, 0))  # rows and bytes that it counts for while it waits
     arrived: float = field(init=False, default=0.0)
     digests: Digests | None = field(init=False, default=None)  # [N, 2] of the inputs
-    repeats: "list[Repeat]" = field(init=False, default_factory=list)  # retries that wait for rows of it
+    repeats: list[Repeat] = field(init=False, default_factory=list)  # retries that wait for rows of it
 
     def __post_init__(self) -> None:
         """Derive what is looked at often."""
@@ -110,7 +118,7 @@ class Call(Entry):
         steps: Array = array.reshape(len(self.rows), self.each, -1)[places]
         return steps.reshape(-1, array.shape[1])
 
-    def part(self, places: Index, ended: "Callable[[Call], object] | None" = None) -> "Call":
+    def part(self, places: Index, ended: Callable[[Call], object] | None = None) -> Call:
         """A call of some of its rows; of all of them it is itself, unless something else is to be told."""
         if len(places) == len(self.rows) and ended is None:
             return self
@@ -140,7 +148,7 @@ class Operation(Entry):
     """
 
     act: Callable[[], Any]
-    answer: "Future[Any]"
+    answer: Future[Any]
     changes: Callable[[], Sequence[Change]] | None = None  # None: it commits nothing
     step_after: int | None = None
 
@@ -164,7 +172,7 @@ class Piece:
         """The place in the call of a row, which is counted from 0."""
         return row if isinstance(self.places, slice) else self.places.item(row)
 
-    def pick(self, which: Index) -> "Piece":
+    def pick(self, which: Index) -> Piece:
         """Some of its rows, which are counted from 0."""
         places = which if isinstance(self.places, slice) else self.places[which]
         state = None if self.state is None else {name: array[which] for name, array in self.state.items()}

@@ -4,19 +4,26 @@ It keeps their order, lets them run when it is their turn, and tells them. It kn
 or clients.
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
-from service.engine.admission import Admission
+import numpy as np
+
 from service.engine.call import Call, Deadline, Entry, Operation, Places, Repeat
 from service.engine.deadlines import Deadlines
 from service.engine.order import Order
-from service.engine.scheduler import Scheduler
-from service.engine.table import Table
 from service.errors import CarouselError, DeadlineExceeded
-from service.models.model import Index
+
+if TYPE_CHECKING:
+    from service.engine.admission import Admission
+    from service.engine.scheduler import Scheduler
+    from service.models.model import Index
+    from service.sessions.table import Table
 
 Failure = tuple[Call, int, CarouselError]  # a row of a call, and why it is not applied
 
@@ -121,24 +128,18 @@ class Calls:
     def fail(self, failures: Iterable[Failure]) -> None:
         """End rows unapplied, and with each the later calls on its session that named a step; or a predict whole."""
         rows: list[Failure] = []
+        first: dict[int, tuple[Call, int]] = {}  # by session: the first of its calls that failed, and the row there
         for call, index, error in failures:
             if call.told or index in call.errors:
                 continue
             call.errors[index] = error
-            if not call.commits:
-                self.tell(call)
-                continue
             rows.append((call, index, error))
-            for misfit in self.order.unapplied(call, index):
-                if misfit.retries:
-                    self._fail_repeats(misfit.call, misfit.place, misfit.error)
-                else:
-                    misfit.call.errors[misfit.place] = misfit.error
-                    rows.append((misfit.call, misfit.place, misfit.error))
-        for call, index, error in rows:  # all are numbered anew: who is told may call again
-            self._fail_repeats(call, index, error)
-            self.done(call, 1)
-        self.release(call for call, _, _ in rows if call.told and not call.before)
+            row = call.rows.item(index)
+            if call.commits and (row not in first or call.serial < first[row][0].serial):
+                first[row] = call, index
+        for row, (call, index) in first.items():
+            rows += self._misfits(call, row, call.starts.item(index))
+        self._end(rows)
 
     def tell(self, call: Call) -> None:
         """Tell a call that has ended, and the retries that waited for it."""
@@ -191,6 +192,9 @@ class Calls:
         except Exception as refusal:
             operation.answer.set_exception(refusal)
             operation.answer.exception()  # the client may have left
+            if operation.step_after is not None:
+                row = operation.rows.item(0)
+                self._end(self._misfits(operation, row, self._table.step.item(row)))
         self.freed.set()
         self.release([operation])
 
@@ -203,17 +207,48 @@ class Calls:
     def abort(self, error: Callable[[Entry], CarouselError]) -> None:
         """End everything unapplied."""
         self._scheduler.clear()
-        operations = [entry for entry in self.order.clear() if isinstance(entry, Operation)]
-        for call in [*self._accepted]:
+        calls = [*(entry for entry in self.order.open.values() if isinstance(entry, Call)), *self._accepted]
+        unapplied = [self._unapplied(call) for call in calls]
+        entries = self.order.clear()
+        for call, rows in zip(calls, unapplied, strict=True):  # parts of calls come first, and tell them
             if not call.told:
-                call.errors = dict.fromkeys(range(len(call.rows)), error(call))
+                call.errors = dict.fromkeys(rows, error(call)) | call.errors
                 self.tell(call)
-        for operation in operations:
-            self.acted(operation, error(operation))
+        for entry in entries:
+            if isinstance(entry, Operation):
+                self.acted(entry, error(entry))
 
     def _schedule(self, call: Call) -> None:
         self._scheduler.add(call)
         self.ready.set()
+
+    def _unapplied(self, call: Call) -> list[int]:
+        """The rows of a call that are not done."""
+        if call.before or not call.commits:
+            return [*range(len(call.rows))]
+        rows: list[int] = np.flatnonzero(self._table.step[call.where] == call.starts).tolist()
+        return rows
+
+    def _misfits(self, entry: Entry, row: int, ahead: int) -> list[Failure]:
+        """Number what waits on a session behind an entry that was not applied anew → rows of calls that do not fit."""
+        rows: list[Failure] = []
+        for misfit in self.order.unapplied(entry, row, ahead):
+            if misfit.retries:
+                self._fail_repeats(misfit.call, misfit.place, misfit.error)
+            else:
+                misfit.call.errors[misfit.place] = misfit.error
+                rows.append((misfit.call, misfit.place, misfit.error))
+        return rows
+
+    def _end(self, rows: list[Failure]) -> None:
+        """End rows unapplied. All is numbered anew before: a client that is told may call again."""
+        for call, index, error in rows:
+            self._fail_repeats(call, index, error)
+            if call.commits:
+                self.done(call, 1)
+            elif not call.told:
+                self.tell(call)
+        self.release(call for call, _, _ in rows if call.told and not call.before)
 
     def _fail_repeats(self, call: Call, index: int, error: CarouselError) -> None:
         """The retries that wait for a row end unapplied."""
@@ -237,10 +272,9 @@ class Calls:
 
     def _expire(self, deadline: Deadline) -> None:
         """A deadline has passed before any of its calls began."""
-        if not deadline.taken and self._clock() >= deadline.at:
+        if not deadline.taken:  # the clock is not asked: some loops run timers half a millisecond early
             deadline.taken = True
-            waiting = [call for call in reversed(deadline.calls) if not call.told]  # the last first: none is a misfit
-            self.fail([(call, index, DeadlineExceeded()) for call in waiting for index in range(len(call.rows))])
+            self.fail((call, index, DeadlineExceeded()) for call in deadline.calls for index in range(len(call.rows)))
 
 
 def _ignore(call: Call) -> None:

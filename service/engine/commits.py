@@ -3,6 +3,8 @@
 A commit may be done later: its calls keep their places, and other sessions go on.
 """
 
+from __future__ import annotations
+
 import logging
 import time
 from asyncio import Future
@@ -14,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.call import ALL, Call, Digests, Entry, Operation, Piece, Places
-from service.engine.calls import Calls, Failure
 from service.engine.runner import Advance, Outcome, non_finite
-from service.engine.scheduler import Scheduler
 from service.errors import CarouselError, CommitUnknown, StoreUnavailable
-from service.models.model import Array, Index, State
 from service.store.store import Advanced, Change, Conflicts, Opened, Store
 
 if TYPE_CHECKING:
+    from service.engine.calls import Calls, Failure
     from service.engine.engine import Engine
+    from service.engine.scheduler import Scheduler
+    from service.models.model import Array, Index, State
 
 _Number = TypeVar("_Number", np.float32, np.int64, np.uint64)
 _NONE: Conflicts = {}
@@ -61,7 +63,7 @@ class Finished:
 class Commits:
     """Run → commit → apply → tell → release. Invariant: nothing is in the table or told before it is committed."""
 
-    def __init__(self, engine: "Engine", store: Store, calls: Calls, scheduler: Scheduler) -> None:
+    def __init__(self, engine: Engine, store: Store, calls: Calls, scheduler: Scheduler) -> None:
         self._engine, self._store, self._calls, self._scheduler = engine, store, calls, scheduler
         self._table, self._answers = engine.table, engine.answers
         self._pending: set[Entry] = set()  # their commit is under way
@@ -126,10 +128,13 @@ class Commits:
             then(_NONE)
             return
 
-        def done(future: "Future[Conflicts]") -> None:
+        def done(future: Future[Conflicts]) -> None:
             self._pending.difference_update(entries)
             error = None if future.cancelled() else future.exception()
-            then(CommitUnknown() if future.cancelled() else _refusal(error) if error else future.result())
+            try:
+                then(CommitUnknown() if future.cancelled() else _refusal(error) if error else future.result())
+            except Exception as defect:
+                self._engine.die(defect)
 
         self._pending.update(entries)
         pending.add_done_callback(done)
@@ -185,14 +190,14 @@ class Commits:
     def _write(self, finished: list[Finished]) -> None:
         """Write steps, states and kept answers of sessions, as few times as their order allows."""
         table, states = self._table, [(one, one.state) for one in finished if one.state is not None]
-        if states:
-            rows = _joined([one.rows for one, _ in states])
-            table.step[rows] = _joined([one.starts + one.lengths for one, _ in states])
-            table.scatter(rows, {name: _joined([state[name] for _, state in states]) for name in table.state})
-            self._calls.touch(rows)
         kept = [one for one in finished if one.call.kept]
         for depth in range(1 + max((one.depth for one in kept), default=-1)):
             self._keep([one for one in kept if one.depth == depth])
+        if states:
+            rows = _joined([one.rows for one, _ in states])
+            table.scatter(rows, {name: _joined([state[name] for _, state in states]) for name in table.state})
+            self._calls.touch(rows)
+            table.step[rows] = _joined([one.starts + one.lengths for one, _ in states])  # last: see `Calls.abort`
 
     def _keep(self, finished: list[Finished]) -> None:
         """Keep answers; all sessions are different."""

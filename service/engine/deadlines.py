@@ -1,9 +1,13 @@
 """Deadlines of calls that have not begun: timers, and the check before a call is taken."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
-from service.engine.call import Call, Deadline
+if TYPE_CHECKING:
+    from service.engine.call import Call, Deadline
 
 
 class Deadlines:

@@ -4,28 +4,33 @@ It knows calls, sessions, a model and a store; not HTTP, sockets or files. Every
 thread, so there is one owner and no lock.
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from service.engine.acceptance import Acceptance
 from service.engine.admission import Admission, Bounds
-from service.engine.call import Call, Operation, Piece
 from service.engine.calls import Calls
 from service.engine.commits import Commits
 from service.engine.lifecycle import Lifecycle
-from service.engine.replay import Answers, Digester
 from service.engine.runner import Runner
 from service.engine.scheduler import Scheduler
-from service.engine.sessions import Sessions
 from service.engine.statistics import Counters, EngineStatistics
-from service.engine.table import Table
 from service.errors import CarouselError, ShuttingDown
-from service.models.fitness import Fitness
-from service.models.model import Model
-from service.store.store import Store
+from service.sessions.replay import Answers, Digester
+from service.sessions.table import Table
+
+if TYPE_CHECKING:
+    from service.engine.call import Call, Operation, Piece
+    from service.models.fitness import Fitness
+    from service.models.model import Model
+    from service.sessions.sessions import Sessions
+    from service.store.store import Store
 
 _TURNS = 3  # of the loop before a tick, at most: what comes while others are read goes with them
 _WHOLE = 2**31 - 1  # steps of a chunk where the model needs the whole sequence
@@ -101,7 +106,7 @@ class Engine:
             try:
                 self._run_alone()
             except Exception as error:
-                self._die(error)
+                self.die(error)
 
     async def freed(self) -> None:
         """Return when something that was accepted has left."""
@@ -137,9 +142,10 @@ class Engine:
                     await self._gathered()
                     await self._tick()
         except Exception as error:
-            self._die(error)
+            self.die(error)
 
-    def _die(self, error: Exception) -> None:
+    def die(self, error: Exception) -> None:
+        """End everything unapplied, and accept nothing more: what happened is a defect."""
         _log.error("engine %s/%s died", self.name, self.version, exc_info=error)
         self.admission.dead = error
         self.abort(self.admission.failure())

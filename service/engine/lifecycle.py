@@ -3,6 +3,8 @@
 Everything returns a future, which is done at once if nothing waits on the session and the store commits at once.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,12 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from service.engine.call import UNCHECKED, Call, Deadline, Operation
-from service.engine.sessions import Session, Sessions
-from service.models.model import Array, State
 from service.store.store import Change, Deleted, Opened, Replaced
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
+    from service.models.model import Array, State
+    from service.sessions.sessions import Session, Sessions
 
 _T = TypeVar("_T")
 
@@ -30,7 +32,7 @@ class Lifecycle:
     `told` makes what a client is told of the session, before any later call on it runs.
     """
 
-    def __init__(self, engine: "Engine", sessions: Sessions) -> None:
+    def __init__(self, engine: Engine, sessions: Sessions) -> None:
         self._engine, self._table, self._sessions = engine, engine.table, sessions
 
     def open(
@@ -41,7 +43,7 @@ class Lifecycle:
         *,
         step: int = 0,
         state: State | None = None,
-    ) -> "asyncio.Future[_T]":
+    ) -> asyncio.Future[_T]:
         """Open a session at a step with a state [1, …]; None: the zero state.
 
         Raises:
@@ -60,7 +62,7 @@ class Lifecycle:
         history: Array,
         deadline: Deadline | None = None,
         told: Callable[[Session], _T] = _itself,
-    ) -> "asyncio.Future[_T]":
+    ) -> asyncio.Future[_T]:
         """Open a session after its history [T, F] ran: see `open`. If the history fails there is no session."""
         admission = self._engine.admission
         admission.streamable()
@@ -69,8 +71,8 @@ class Lifecycle:
         answer: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
 
         def ended(call: Call) -> None:
-            if call.errors:
-                self._sessions.delete(session)
+            if call.errors:  # the row is free once the call has given up its place
+                asyncio.get_running_loop().call_soon(self._sessions.delete, session)
                 result: Any = call.errors[0]
             else:
                 self._sessions.opened(session)
@@ -82,7 +84,7 @@ class Lifecycle:
         self._engine.submit(Call(rows, lengths, np.array([UNCHECKED]), history, ended, deadline, opens=opens))
         return answer
 
-    def fork(self, session: Session, id: str | None, told: Callable[[Session], _T] = _itself) -> "asyncio.Future[_T]":
+    def fork(self, session: Session, id: str | None, told: Callable[[Session], _T] = _itself) -> asyncio.Future[_T]:
         """Open a session with a copy of the state, the step and the TTL of another, after its accepted calls."""
         self._engine.admission.check_operation(session)
         copy = self._sessions.create(id, self._engine, session.ttl)
@@ -96,14 +98,14 @@ class Lifecycle:
 
         return self._begin(session, copy, stands, forked)
 
-    def read(self, session: Session) -> "asyncio.Future[tuple[int, State]]":
+    def read(self, session: Session) -> asyncio.Future[tuple[int, State]]:
         """The step and a copy of the state [1, …], after the accepted calls."""
         self._engine.admission.check_operation(session)
         return _shielded(self._operate(session, lambda: (session.step, self._table.gather(np.array([session.row])))))
 
     def replace(
         self, session: Session, step: int, state: State, told: Callable[[Session], _T] = _itself
-    ) -> "asyncio.Future[_T]":
+    ) -> asyncio.Future[_T]:
         """Set step and state [1, …] after the accepted calls; the kept answers are forgotten."""
         self._engine.admission.check_operation(session)
 
@@ -117,14 +119,20 @@ class Lifecycle:
         replaced = self._operate(session, act, lambda: [Replaced(session.row, step, state)], step_after=step)
         return _shielded(replaced)
 
-    def delete(self, session: Session) -> "asyncio.Future[None]":
+    def delete(self, session: Session) -> asyncio.Future[None]:
         """Forget a session after its accepted calls; from now on it is not found."""
         self._engine.admission.check()  # however many calls wait: this is the last one
         self._table.generation += 1
         done = self._operate(session, lambda: self._sessions.delete(session), lambda: [Deleted(session.row)])
+        ending = self._sessions.ending
+
+        def ended(future: asyncio.Future[None]) -> None:
+            if ending.get(session.id) is future:  # else the id was opened and deleted again
+                del ending[session.id]
+
         if not done.done():
-            self._sessions.ending[session.id] = done
-            done.add_done_callback(lambda _: self._sessions.ending.pop(session.id, None))
+            ending[session.id] = done
+            done.add_done_callback(ended)
         return _shielded(done)
 
     def take_back(self, session: Session, deadline: float) -> None:
@@ -141,7 +149,7 @@ class Lifecycle:
         session: Session,
         stands: Callable[[], tuple[int, State | None]],
         told: Callable[[Session], _T],
-    ) -> "asyncio.Future[_T]":
+    ) -> asyncio.Future[_T]:
         """Open a session that was created, as it `stands` when it is the turn of the source."""
 
         def changes() -> Sequence[Change]:
@@ -155,7 +163,7 @@ class Lifecycle:
             self._sessions.opened(session)
             return told(session)
 
-        def failed(future: "asyncio.Future[_T]") -> None:
+        def failed(future: asyncio.Future[_T]) -> None:
             if future.exception() is not None:
                 self._sessions.delete(session)
 
@@ -170,19 +178,19 @@ class Lifecycle:
         changes: Callable[[], Sequence[Change]] | None = None,
         *,
         step_after: int | None = None,
-    ) -> "asyncio.Future[_T]":
+    ) -> asyncio.Future[_T]:
         """Do something to a session in its turn."""
         answer: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
         self._engine.operate(Operation(np.array([session.row]), act, answer, changes, step_after))
         return answer
 
 
-def _shielded(answer: "asyncio.Future[_T]") -> "asyncio.Future[_T]":
+def _shielded(answer: asyncio.Future[_T]) -> asyncio.Future[_T]:
     """For a client, which may leave: the operation goes on."""
     return answer if answer.done() else asyncio.shield(answer)
 
 
-def settle(answer: "asyncio.Future[Any]", result: Any) -> None:
+def settle(answer: asyncio.Future[Any], result: Any) -> None:
     """Set a result or an error, unless the client that waits for it has left."""
     if answer.done():
         return

@@ -4,12 +4,16 @@ The entries of one session are a path in the graph. Nothing is ever unlinked: an
 and gives it up when it is its turn. It knows rows and steps; not models, clients or time.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from service.engine.call import UNCHECKED, Call, Entry, Operation
-from service.engine.table import Table
 from service.errors import StepConflict
+
+if TYPE_CHECKING:
+    from service.sessions.table import Table
 
 
 class Misfit(NamedTuple):
@@ -68,29 +72,28 @@ class Order:
         entry: Entry | None = self.open.get(self._table.last.item(row))
         while entry is not None:
             yield entry
-            before = [one for one in entry.before if row in one.rows]
+            before = entry.before if len(entry.rows) == 1 else [one for one in entry.before if row in one.rows]
             entry = max(before, key=lambda one: one.serial, default=None)
 
-    def unapplied(self, call: Call, index: int) -> list[Misfit]:
-        """A row of a call has ended unapplied: number the later calls on its session anew → what does not fit now.
+    def unapplied(self, entry: Entry, row: int, ahead: int) -> list[Misfit]:
+        """An entry ended unapplied on a session, which stands at step `ahead`: number those behind it anew → misfits.
 
         A call that named no step moves; one that named another step than the one where it would begin now is a misfit.
         """
-        row, ahead = call.rows.item(index), call.starts.item(index)
         misfits: list[Misfit] = []
-        for later in self._behind(call, row):
+        for later in self._behind(entry, row):
             if isinstance(later, Operation):
                 if later.step_after is not None:
                     return misfits  # what comes behind stands on a step that is set
             elif isinstance(later, Call) and not later.told:
-                place = int((later.rows == row).argmax())
+                place = later.place(row)
                 if place in later.errors:
                     continue
                 start, asked = later.starts.item(place), later.asked.item(place)
                 if asked not in (UNCHECKED, ahead):
                     misfits.append(Misfit(later, place, StepConflict(asked, ahead), retries=False))
                     continue
-                if start != ahead:  # retries of it named the step that it had
+                if start != ahead and later.repeats:  # they named the step that it had
                     misfits.append(Misfit(later, place, StepConflict(start, ahead), retries=True))
                 later.starts[place] = ahead
                 ahead += later.lengths.item(place)
@@ -111,8 +114,9 @@ class Order:
     @staticmethod
     def _behind(entry: Entry, row: int) -> Iterator[Entry]:
         """The entries behind one on a session, in order."""
-        following: Entry | None = entry
-        while following is not None:
-            following = next((later for later in following.behind if row in later.rows), None)
-            if following is not None:
-                yield following
+        while True:
+            behind = entry.behind if len(entry.rows) == 1 else [one for one in entry.behind if row in one.rows]
+            if not behind:
+                return
+            entry = behind[0]
+            yield entry

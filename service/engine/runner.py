@@ -3,22 +3,26 @@
 Nothing of it is written to the table here. It knows pieces, states and the model; not clients or the order of calls.
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.call import Call, Piece
-from service.engine.statistics import Counters
-from service.engine.table import ZERO, Table, every
 from service.errors import CarouselError, InvalidInput, NonFiniteOutput
-from service.models.fitness import Fitness
-from service.models.model import Array, Index, Lengths, Model, State
+from service.sessions.table import ZERO, Table, every
+
+if TYPE_CHECKING:
+    from service.engine.call import Call, Piece
+    from service.engine.statistics import Counters
+    from service.models.fitness import Fitness
+    from service.models.model import Array, Index, Lengths, Model, State
 
 _IN_A_THREAD = 0.008  # seconds a run may hold the loop; the hop takes 4 % of one of 6 ms (`bench --only frames-32`)
 _FAR_OFF = 10  # a run of so many times its estimate moves the model to the thread for good

@@ -6,12 +6,17 @@ classes of length (up to a power of two, above the one before); a batch is of th
 classes nearest to it while padding all rows to the longest at most doubles the steps.
 """
 
+from __future__ import annotations
+
 from collections import deque
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from service.engine.call import ALL, Call, Piece
-from service.models.fitness import Policy
+
+if TYPE_CHECKING:
+    from service.models.fitness import Policy
 
 _RIDERS = 8  # further single steps of a row in one tick; more gain nothing, and hold up others
 

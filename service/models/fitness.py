@@ -3,15 +3,20 @@
 Knows the Model protocol and time; not files, sessions or queues.
 """
 
+from __future__ import annotations
+
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from service.errors import ModelUnusable
-from service.models.model import Array, Model, State
+
+if TYPE_CHECKING:
+    from service.models.model import Array, Model, State
 
 BATCHES, CHUNKS = (8, 16, 32, 64, 128, 256, 512, 1024), (8, 16, 32, 64)
 _MOST_NUMBERS = 2**24  # in the arrays of one run, inputs, outputs and states together: 64 MiB

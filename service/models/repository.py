@@ -3,6 +3,8 @@
 Knows folders and the states of versions; how a file becomes a model and a model an engine is given to it.
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import os
@@ -10,13 +12,15 @@ import re
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from service.engine.engine import Engine
 from service.errors import ModelNotFound, ModelUnusable, Overloaded, StateMismatch, VersionNotFound
 from service.models import files
 from service.models.fitness import Fitness
 from service.models.model import OnnxModel
+
+if TYPE_CHECKING:
+    from service.engine.engine import Engine
 
 NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._:@-]{1,128}")  # of models and sessions
 _VERSION = re.compile(r"0|[1-9][0-9]*")

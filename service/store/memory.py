@@ -1,9 +1,13 @@
 """The store that keeps nothing: sessions live in the engines' tables alone, and end with the process."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from __future__ import annotations
 
-from service.store.store import Change, Home
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from service.store.store import Change, Home
 
 
 class MemoryStore:

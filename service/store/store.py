@@ -1,11 +1,16 @@
 """The Store protocol, and the changes of sessions that a store makes durable before they are answered."""
 
-from asyncio import Future
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from service.errors import CarouselError
-from service.models.model import Array, Index, State
+
+if TYPE_CHECKING:
+    from asyncio import Future
+
+    from service.models.model import Array, Index, State
 
 
 class Opened(NamedTuple):
@@ -60,7 +65,7 @@ class Store(Protocol):
     Everything that a commit holds may be read until it is done: the arrays are not written again before that.
     """
 
-    def commit(self, home: Home, changes: Sequence[Change]) -> "Future[Conflicts] | None":
+    def commit(self, home: Home, changes: Sequence[Change]) -> Future[Conflicts] | None:
         """Write changes: those of one row together or not at all. None: all of them are written.
 
         Raises, or the future raises:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from service.engine.snapshot import decode
+from service.sessions.snapshot import decode
 from tests import graphs
 from tests.chaos.lives import Lives
 from tests.chaos.reference import Network, Reference, Sums, same

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import httpx
 import numpy as np
 
-from service.engine.snapshot import decode
+from service.sessions.snapshot import decode
 from tests.chaos.streams import Figures, Violation
 
 _LATER = (503, 504)

@@ -2,8 +2,8 @@ from collections import Counter
 
 import pytest
 
-from loadtest.report import figures, plot
 from loadtest.load import Arrival, NotServedError, Outcome, Plan, models
+from loadtest.report import figures, plot
 
 
 def test_figures_are_of_answered_calls_in_milliseconds() -> None:

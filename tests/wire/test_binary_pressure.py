@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from tests import graphs
 from tests.wire.binary import Item, answer, request, steps_from
 from tests.wire.expect import bits, done, problem, refused
-from tests.wire.frames import BINARY, HANDSHAKE, PING, TEXT, masked
+from tests.wire.frames import BINARY, HANDSHAKE, PING, masked
 from tests.wire.oracle import Oracle
 from tests.wire.poll import until
 from tests.wire.server import Server

@@ -17,6 +17,7 @@ from carousel_client import (
     StepConflict,
     Stream,
 )
+from carousel_client.blocking import run
 from tests.wire.conftest import NOT_FINITE
 from tests.wire.oracle import Oracle
 from tests.wire.server import Server
@@ -38,11 +39,9 @@ def cut(stream: Stream) -> None:
     """Lose the socket without a word."""
 
     async def abort() -> None:
-        socket = stream._stream._socket
-        if socket is not None:
-            socket.transport.abort()
+        stream._async._socket.abort()
 
-    stream._run(abort())
+    run(abort())
 
 
 def test_every_form_of_inputs_gives_the_bits_of_the_lone_run(
@@ -117,7 +116,7 @@ def test_of_a_call_of_which_one_session_fails_the_others_are_answered(stream: St
     stream.step([a, b], np.stack([ones, ones]))
 
 
-def test_somebody_elses_step_is_a_conflict_and_opening_again_goes_on_from_it(
+def test_a_step_of_another_client_is_a_conflict_and_opening_again_goes_on_from_it(
     stream: Stream, client: Client, name: str
 ) -> None:
     channel = stream.open("lstm", name)

@@ -1,14 +1,17 @@
 """RFC 6455 as the stream keeps it: framing, fragments, UTF-8, control frames, close codes and limits."""
 
+import socket
 import struct
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 from websockets.frames import PONG
 
+from tests.wire.frames import HANDSHAKE
 from tests.wire.raw import Raw, cut, dial_raw
 from tests.wire.server import Server
 
@@ -74,6 +77,75 @@ def is_alive(raw: Raw) -> bool:
     """Whether the connection answers as if nothing had been."""
     raw.send(frame(TEXT, padded(50, id=4_000_000_000)))
     return raw.hear_text()["id"] == 4_000_000_000
+
+
+# The handshake.
+
+
+def refusal(server: Server, handshake: bytes) -> tuple[bytes, dict[str, Any]]:
+    """The head, in small letters, and the problem that answer a handshake; then the connection is closed."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(handshake)
+        told = b"".join(iter(lambda: connection.recv(65_536), b""))
+    head, _, body = told.partition(b"\r\n\r\n")
+    head = head.lower()
+    assert b"content-type: application/problem+json" in head
+    assert b"x-request-id: " in head
+    problem: dict[str, Any] = orjson.loads(body)
+    return head, problem
+
+
+@pytest.mark.parametrize("version", [b"0", b"7", b"8", b"12", b"14", b"13, 8", b""])
+def test_another_version_is_told_which_one_is_spoken(small: Server, version: bytes) -> None:
+    head, problem = refusal(small, HANDSHAKE.replace(b"Version: 13", b"Version: " + version))
+    assert head.startswith(b"http/1.1 426 ")
+    assert b"sec-websocket-version: 13" in head
+    assert (problem["code"], problem["status"]) == ("invalid_request", 426)
+
+
+@pytest.mark.parametrize("key", [b"", b"abc", b"AAAAAAAAAAAAAAAAAAAA", b"AAAAAAAAAAAAAAAAAAAAAAAAAAAA", b"!" * 24])
+def test_a_key_that_is_none_is_an_invalid_request(small: Server, key: bytes) -> None:
+    head, problem = refusal(small, HANDSHAKE.replace(b"AAAAAAAAAAAAAAAAAAAAAA==", key))
+    assert head.startswith(b"http/1.1 400 ")
+    assert problem["code"] == "invalid_request"
+
+
+@pytest.mark.parametrize("path", [b"/", b"/v1/streams", b"/v1/stream/", b"/v1/models"])
+def test_no_other_path_has_a_socket(small: Server, path: bytes) -> None:
+    head, problem = refusal(small, HANDSHAKE.replace(b"/v1/stream", path))
+    assert head.startswith(b"http/1.1 404 ")
+    assert problem["code"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    ("said", "also"),
+    [
+        (b"Connection: Upgrade", b"Connection: keep-alive, Upgrade"),  # Firefox
+        (b"Connection: Upgrade", b"connection: upgrade"),
+        (b"Upgrade: websocket", b"Upgrade: WebSocket"),
+        (b"Host: x", b"Host: x\r\nSec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Protocol: a, b"),
+        (b"Host: x", b"Host: x\r\nContent-Length: 0"),
+        (b"/v1/stream", b"/v1/stream?ticket=t"),
+    ],
+)
+def test_a_handshake_may_be_written_otherwise(small: Server, said: bytes, also: bytes) -> None:
+    with dial_raw(small.port, HANDSHAKE.replace(said, also)) as raw:
+        assert is_alive(raw)
+
+
+@pytest.mark.parametrize(
+    "cut", [1, 30, len(HANDSHAKE) - 1, len(HANDSHAKE), len(HANDSHAKE) + 1, len(HANDSHAKE) + 9, None]
+)
+def test_frames_that_come_with_the_handshake_are_read(small: Server, cut: int | None) -> None:
+    sent = HANDSHAKE + frame(TEXT, padded(50, 1)) + frame(PING, b"p") + frame(TEXT, padded(50, 2))
+    with socket.create_connection(("127.0.0.1", small.port), timeout=20) as connection:
+        connection.sendall(sent[:cut])
+        connection.sendall(sent[cut:] if cut else b"")
+        told = b""
+        while told.count(b'"id":') < 2:
+            told += connection.recv(65_536)
+    assert told.startswith(b"HTTP/1.1 101 ")
+    assert b'"id":1,' in told and b"\x8a\x01p" in told and b'"id":2,' in told
 
 
 # Frames.

@@ -12,8 +12,8 @@ import orjson
 from numpy.typing import NDArray
 
 from service.engine.engine import Engine
-from service.engine.replay import LongAnswer
 from service.models.model import Array, Index
+from service.sessions.replay import LongAnswer
 from service.store.embedded import entries
 from service.store.embedded.entries import Numbers, flat
 from service.store.embedded.records import Ended, Record

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from service.engine.sessions import Sessions
 from service.models.model import Index
+from service.sessions.sessions import Sessions
 from service.store.embedded.book import IN_RECORD, Book, unpack
 from service.store.embedded.entries import shaped
 from service.store.embedded.recovery import Replayed

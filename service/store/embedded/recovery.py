@@ -14,9 +14,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from service.engine.replay import Digester
 from service.models.fitness import Fitness
 from service.models.model import Array, Index, Model
+from service.sessions.replay import Digester
 from service.store.embedded import entries, journal
 from service.store.embedded.book import Kind
 from service.store.embedded.entries import Entry, Written, width_of

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from service.engine.call import Digests
-from service.engine.replay import Digester
 from service.models.fitness import Fitness
 from service.models.model import Array, Index, Model
+from service.sessions.replay import Digester
 from service.store.embedded.entries import Written, flat, shaped
 from service.store.embedded.records import Record
 

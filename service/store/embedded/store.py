@@ -15,9 +15,9 @@ import numpy as np
 import orjson
 
 from service.engine.engine import Engine
-from service.engine.sessions import Session, Sessions
 from service.errors import CarouselError
 from service.models.model import Index
+from service.sessions.sessions import Session, Sessions
 from service.store.embedded import entries, journal
 from service.store.embedded.book import IN_RECORD, Book, Kind
 from service.store.embedded.entries import Stamp

@@ -69,6 +69,29 @@ async def test_requests_sent_ahead_are_answered_in_their_order_by_whichever_way(
 
 
 @pytest.mark.parametrize(
+    "ahead", [request(verb="GET", body=b""), request(), request(connection="Upgrade", upgrade="h2c")]
+)
+async def test_of_many_requests_in_one_piece_a_turn_looks_at_few_and_all_are_answered(line: Line, ahead: bytes) -> None:
+    line.lane.turn.set_result(None)
+    line.send(request(verb="GET") + ahead * 2_000)
+    assert len(line.http.pipeline) + len(line.lane.asked) < 100
+    assert line.wire.held
+    line.http.eof_received()
+    while not line.wire.closed:  # noqa: ASYNC110  # a connection sets no event
+        await asyncio.sleep(0)
+    assert b"".join(line.wire.written).count(b"HTTP/1.1 200 OK") == 2_001
+
+
+async def test_a_body_of_many_pieces_is_read_in_many_turns(line: Line) -> None:
+    chunked = request(body=b"", transfer_encoding="chunked").replace(b"content-length: 0\r\n", b"")
+    line.send(chunked + b"1\r\n \r\n" * 50_000 + b"0\r\n\r\n" + request(verb="GET"))
+    assert line.wire.held
+    while b"".join(line.wire.written).count(b"by ASGI") < 2:  # noqa: ASYNC110  # as above
+        await asyncio.sleep(0)
+    assert not line.wire.held
+
+
+@pytest.mark.parametrize(
     "unlike",
     [
         request(verb="GET"),
@@ -105,6 +128,19 @@ async def test_an_offer_to_upgrade_is_ignored(line: Line, offer: str, body: byte
     answers = b"".join(await line.answers())
     assert answers.count(b"HTTP/1.1 200 OK") == answers.count(b"by ASGI") == 3
     assert not line.wire.closed
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        request(connection="close, Upgrade", upgrade="h2c"),
+        request(connection="Upgrade", upgrade="h2c").replace(b"HTTP/1.1", b"HTTP/1.0"),
+    ],
+)
+async def test_an_offer_to_upgrade_in_a_last_request_is_ignored_too(line: Line, last: bytes) -> None:
+    line.send(last)
+    assert (await line.answer())[2] == b"by ASGI"
+    assert line.wire.closed
 
 
 async def test_a_client_that_waits_to_be_told_to_go_on_is_told(line: Line) -> None:

@@ -1,19 +1,12 @@
 """Engines that are started and stopped around a test."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-import uvloop
 
 from tests.fakes import RunningSum
 from tests.service.engine.serving import Serving
-
-
-def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run tests of a connection on the loop of the server, whose transports they are about."""
-    return {"uvloop": uvloop.new_event_loop} if item.path.stem == "test_socket" else {"asyncio": asyncio.new_event_loop}
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from service.engine.admission import Bounds
 from service.engine.call import UNCHECKED, Call, Deadline
 from service.engine.engine import Engine
 from service.engine.lifecycle import settle
-from service.engine.replay import Budget, Digester
-from service.engine.sessions import Session, Sessions
-from service.engine.table import ZERO
 from service.models.fitness import Fitness, Policy
 from service.models.model import State
+from service.sessions.replay import Budget, Digester
+from service.sessions.sessions import Session, Sessions
+from service.sessions.table import ZERO
 from service.store.memory import MemoryStore
 from service.store.store import Store
 from tests.fakes import FakeClock, FakeStore, RunningSum, column, until

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from service.engine.call import Deadline
-from service.engine.sessions import Session
 from service.errors import (
     CarouselError,
     CommitUnknown,
     DeadlineExceeded,
+    EngineFailed,
     NonFiniteOutput,
     SessionExists,
     SessionNotFound,
@@ -19,6 +19,7 @@ from service.errors import (
     StepConflict,
     StoreUnavailable,
 )
+from service.sessions.sessions import Session
 from service.store.store import Advanced, Deleted, Opened, Replaced
 from tests.fakes import FakeStore, RunningSum, column, until
 from tests.service.engine.replica import Stands, replica
@@ -187,9 +188,7 @@ async def test_steps_that_ran_together_on_a_row_that_the_store_refuses_end_each_
         await waits(it, store)
         store.release()
     first, second, third, retry = await outcomes(*calls)
-    assert [type(one) for one in (first, second, third, retry)] == [
-        *(StoreUnavailable, StoreUnavailable, StepConflict, StoreUnavailable)
-    ]
+    assert [type(one) for one in (first, second, third, retry)] == [StoreUnavailable] * 4
     assert await outcomes(*others) == [[1], [3], [6]]
     assert (stands(it, bad), bad.ahead, stands(it, good)) == ((0, 0), 0, (3, 6))
     assert replica(store)[good.row] == Stands("s1", 3, 6)
@@ -238,6 +237,23 @@ async def test_a_store_that_fails_on_the_short_path_is_told_and_kills_nothing(se
     assert [type(one) for one in await outcomes(answer)] == [StoreUnavailable]
     store.error = None
     assert await outcomes(it.step(session, 1, step=0)) == [[1]]
+
+
+async def test_a_defect_after_a_late_commit_kills_the_engine_and_every_client_is_told(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FakeStore()
+    it = serve(store=store)
+    session = it.open()
+    store.held = True
+    calls = [it.step(session, 1), it.step(session, 1, 2)]
+    await waits(it, store)
+    monkeypatch.setattr(it.engine.answers, "keep", lambda *_: 1 / 0)
+    store.release()
+    assert [type(one) for one in await outcomes(*calls)] == [EngineFailed] * 2
+    assert isinstance(it.engine.admission.dead, ZeroDivisionError)
+    assert stands(it, session) == (0, 0)
+    it.model.broken = True
 
 
 async def test_a_commit_that_was_cancelled_is_of_unknown_outcome(serve: Serve) -> None:

@@ -153,6 +153,14 @@ async def test_a_deadline_that_passes_in_the_queue_ends_the_call_unapplied(serve
     assert await it.state(session) == (0, 0)
 
 
+async def test_a_deadline_ends_a_call_that_waits_though_the_clock_of_the_loop_is_ahead(serve: Serve) -> None:
+    it = serve(started=False)
+    late = it.step(it.open(), 1, deadline=it.clock() + 1e-4)  # the timer goes off; the engine's clock stands still
+    with pytest.raises(DeadlineExceeded):
+        await late
+    it.start()
+
+
 async def test_the_sequences_of_a_predict_that_was_taken_all_run_although_its_deadline_passes(serve: Serve) -> None:
     it = serve(in_a_thread=True, chunk=2, batch=1)
     it.model.hold()

@@ -51,8 +51,7 @@ async def test_who_leaves_while_his_values_are_refused_by_themselves_leaves_once
     it.model.hold()
     bad, good = it.predict([13]), it.predict([1])
     await until(lambda: it.model.batches == [[1, 1]])
-    it.model.release()  # the run that waits, and no other
-    it.model.hold()
+    it.model.release(1)
     await until(lambda: it.model.batches == [[1, 1], [1]])
     bad.cancel()
     await asyncio.sleep(0)

@@ -1,12 +1,12 @@
 """Opening, forking, deleting, reading and replacing: what becomes of sessions between their calls."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
-from service.engine.call import Deadline
+from service.engine.call import Call, Deadline
 from service.engine.lifecycle import vacant
-from service.engine.sessions import Session
 from service.errors import (
     DeadlineExceeded,
     NonFiniteOutput,
@@ -14,8 +14,9 @@ from service.errors import (
     SessionNotFound,
     StepConflict,
 )
-from tests.fakes import RunningSum, column, sums, until
-from tests.service.engine.serving import TTL, Serve, outcomes, outputs, summed
+from service.sessions.sessions import Session
+from tests.fakes import FakeStore, RunningSum, column, sums, until
+from tests.service.engine.serving import TTL, Serve, call, outcomes, outputs, summed
 
 
 async def test_a_session_opens_after_its_history_ran(serve: Serve) -> None:
@@ -99,6 +100,47 @@ async def test_a_delete_takes_its_turn_but_nobody_finds_the_session_any_more(ser
     assert outputs(await answer) == [1]
     await deleted
     assert await it.state(it.open()) == (0, 0)
+
+
+async def test_an_id_that_is_deleted_opened_and_deleted_again_at_once_is_not_found(serve: Serve) -> None:
+    store = FakeStore()
+    it = serve(store=store)
+    session, other = it.open(), it.open("other")
+    again: list[asyncio.Future[Any]] = []
+
+    def opens_and_deletes(_: Call) -> None:
+        second = it.open()
+        store.held = True
+        again.extend([it.step(second, 1), it.lifecycle.delete(second)])
+
+    store.held = True
+    deleted = it.lifecycle.delete(session)
+    it.engine.submit(call([1], rows=[other.row], ended=opens_and_deletes))
+    await until(lambda: len(store) == 2)
+    store.held = False
+    store.release()  # the delete is done first, then the call, in one turn of the loop
+    await deleted
+    await until(lambda: len(store) == 1)
+    with pytest.raises(SessionNotFound):
+        it.sessions.get("s")
+    store.held = False
+    store.release()
+    assert await outcomes(*again) == [[1], None]
+    assert it.sessions.find("s") is None
+
+
+async def test_a_session_that_opens_while_a_history_fails_keeps_the_order_of_its_calls(serve: Serve) -> None:
+    it = serve(RunningSum(nan_on=13), started=False)
+    bad = it.open("bad")
+    failing = it.lifecycle.open_warm("warm", TTL, column(13))
+    calls: list[asyncio.Future[Any]] = []
+    it.engine.submit(
+        call([13], rows=[bad.row], ended=lambda _: calls.append(it.step(it.open("new"), *[1] * 9)))  # three chunks
+    )
+    it.start()
+    assert [type(one) for one in await outcomes(failing)] == [NonFiniteOutput]
+    calls.append(it.step(it.sessions.get("new"), 1))
+    assert await outcomes(*calls) == [sums(*[1] * 9), [10]]
 
 
 async def test_a_state_is_read_after_the_work_accepted_before_and_before_what_comes_later(serve: Serve) -> None:

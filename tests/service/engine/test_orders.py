@@ -3,40 +3,53 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from operator import itemgetter
+from random import Random
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine.call import Call
+from service.engine.call import Call, Deadline
 from service.engine.lifecycle import vacant
-from service.engine.sessions import Session
 from service.errors import CarouselError, DeadlineExceeded, InvalidInput, NonFiniteOutput, StepConflict
 from service.models.fitness import Fitness
-from tests.fakes import RunningSum, column, sums
+from service.sessions.sessions import Session
+from tests.fakes import FakeStore, RunningSum, column, sums
+from tests.service.engine.replica import Stands, replica
 from tests.service.engine.serving import TTL, Serving, answered, outcomes, summed
 
 NAN, REFUSED = 13, 17  # the values that the model cannot take
 IDS = "abc"
+FAR = 1000.0  # seconds to a deadline that does not pass
 
 ids = st.sampled_from(IDS)
 values = st.lists(
     st.sampled_from([0, 1, 2, 3, 5, 8, 1, 2, 3, 5, 8, 1, 2, 3, 5, 8, NAN, REFUSED]), min_size=1, max_size=9
 )
-items = st.tuples(ids, values, st.sampled_from(["next", "next", "next", "unnamed", "again", "wrong"]))
+kinds = st.sampled_from(["next", "next", "next", "unnamed", "again", "wrong"])
+items = st.lists(st.tuples(ids, values, kinds), min_size=1, max_size=3, unique_by=lambda item: item[0])
+steps = st.lists(
+    st.tuples(ids, st.sampled_from([1, 2, 3, 5, 8, NAN, REFUSED]), kinds),
+    min_size=1,
+    max_size=3,
+    unique_by=itemgetter(0),
+)
 operations = st.lists(
     st.one_of(
         st.tuples(st.just("step"), ids, values, st.booleans()),
         st.tuples(st.just("step"), ids, values, st.booleans()),
         st.tuples(st.just("run_now"), ids, st.sampled_from([1, 2, NAN, REFUSED]), st.booleans()),
         st.tuples(st.just("burst"), ids, values, st.booleans()),
-        st.tuples(st.just("frame"), st.lists(items, min_size=1, max_size=3, unique_by=lambda item: item[0])),
+        st.tuples(st.just("frame"), items, st.sampled_from([None, None, FAR, 0.0])),
+        st.tuples(st.just("merged"), steps),
+        st.tuples(st.just("merged"), steps),
         st.tuples(st.just("retry"), ids),
         st.tuples(st.just("late"), ids, values, st.booleans()),
         st.tuples(st.just("predict"), st.lists(values, min_size=1, max_size=3)),
         st.tuples(st.just("abandoned"), st.lists(values, min_size=1, max_size=3)),
         st.tuples(st.just("fork"), ids, ids),
-        st.tuples(st.just("read"), ids),
+        st.tuples(st.just("reads"), ids, st.sampled_from([1, 1, 30])),
         st.tuples(st.just("replace"), ids, st.integers(0, 20), st.integers(0, 100)),
         st.tuples(st.just("delete"), ids),
         st.tuples(st.just("warm"), ids, values),
@@ -74,7 +87,7 @@ class Story:
         await vacant(self.it.sessions, id)
         if id not in self.truths:
             self.truths[id] = Truth()
-            return self.it.open(id)
+            return await self.it.lifecycle.open(id, TTL)
         session = self.it.sessions.find(id)
         assert session is not None
         if self.it.sessions.opening(session):
@@ -109,22 +122,41 @@ class Story:
         self.truths[id] = Truth(truth.step + len(asked), int(answer[-1]), (truth.step, asked, answer))
         return answer
 
-    async def frame(self, asked: list[tuple[str, list[int], str]]) -> None:
-        """A call of many rows; one that names a wrong step refuses all of it."""
+    async def frame(self, asked: list[tuple[str, list[int], str]], seconds: float | None) -> None:
+        """A call of many rows, with a deadline or none; one that names a wrong step refuses all of it."""
+        rows, kept = await self.rows(asked)
+        done = self.it.frame(*rows, deadline=None if seconds is None else Deadline(self.it.clock() + seconds))
+        if any(kind == "wrong" for _, _, kind in asked):
+            self.expect(refusal(done), StepConflict)
+            return
+        for index, ((id, _, _), (_, values, named), answer) in enumerate(zip(asked, rows, kept, strict=True)):
+            if answer is None and seconds == 0:
+                self.expect(of_row(done, index), (DeadlineExceeded, StepConflict))
+            else:
+                self.expect(of_row(done, index), answer or self.comes_of(id, values, named))
+
+    async def merged(self, asked: list[tuple[str, int, str]]) -> None:
+        """Single steps of many clients in one call: each stands for itself."""
+        rows, kept = await self.rows([(id, [value], kind) for id, value, kind in asked], single=True)
+        answers = self.it.merged(*rows)
+        for (id, _, kind), (_, values, named), answer, told in zip(asked, rows, kept, answers, strict=True):
+            self.expect(told, StepConflict if kind == "wrong" else answer or self.comes_of(id, values, named))
+
+    async def rows(
+        self, asked: list[tuple[str, list[int], str]], *, single: bool = False
+    ) -> tuple[list[tuple[Session, list[int], int | None]], list[list[float] | None]]:
+        """The rows of a call, and the answer of each that repeats one. Single: no call of several steps is repeated."""
         for id, _, _ in asked:
             await self.session(id)
         rows, kept = [], []
         for id, values, kind in asked:
             session, last = self.it.sessions.get(id), self.repeatable(id) if kind == "again" else None
+            if last is not None and single and len(last[1]) > 1:
+                last = None
             named = {"unnamed": None, "wrong": session.ahead + 100}.get(kind, session.ahead)
             rows.append((session, values, named) if last is None else (session, last[1], last[0]))
             kept.append(None if last is None else last[2])
-        done = self.it.frame(*rows)
-        if any(kind == "wrong" for _, _, kind in asked):
-            self.expect(refusal(done), StepConflict)
-            return
-        for index, ((id, _, _), (_, values, named), answer) in enumerate(zip(asked, rows, kept, strict=True)):
-            self.expect(of_row(done, index), answer or self.comes_of(id, values, named))
+        return rows, kept
 
     def repeatable(self, id: str) -> tuple[int, list[int], list[float]] | None:
         """The last applied call, unless another that waits will fail and was accepted before: its step is another's."""
@@ -164,10 +196,11 @@ class Story:
             self.expect(self.it.lifecycle.fork(session, new), Session)
             self.truths[new] = replace(self.truths[id], last=None)
 
-    async def read(self, id: str) -> None:
+    async def reads(self, id: str, count: int) -> None:
         session, truth = await self.session(id), self.truths[id]
-        self.expect(self.it.state(session), (truth.step, truth.sum))
-        await asyncio.sleep(0)
+        for _ in range(count):
+            self.expect(self.it.state(session), (truth.step, truth.sum))
+            await asyncio.sleep(0)
 
     async def replace(self, id: str, step: int, value: int) -> None:
         session = await self.session(id)
@@ -218,29 +251,52 @@ def agrees(outcome: Any, expected: Any) -> bool:
     return bool(outcome == expected)
 
 
-async def told(story: list[tuple[Any, ...]], **how: Any) -> None:
-    """Tell a story, compare all answers and the states at the end, and find nothing left over."""
-    it = Serving(RunningSum(nan_on=NAN, raises_on=REFUSED), most_rows=10_000, replay=100, **how)
+async def told(story: list[tuple[Any, ...]], store: FakeStore, seed: int | None, **how: Any) -> None:
+    """Tell a story, compare all answers, states and commits at the end, and find nothing left over.
+
+    With a seed the store commits late.
+    """
+    it = Serving(RunningSum(nan_on=NAN, raises_on=REFUSED), most_rows=10_000, replay=100, store=store, **how)
     it.start()
+    late = None if seed is None else asyncio.create_task(commits_late(store, Random(seed)))
     teller = Story(it)
     for name, *arguments in story:
         act: Callable[..., Awaitable[Any]] = getattr(teller, name)
         await act(*arguments)
     got = await outcomes(*teller.calls)
     assert [(one, other) for one, other in zip(got, teller.expected, strict=True) if not agrees(one, other)] == []
-    for id, truth in teller.truths.items():
-        session = it.sessions.get(id)
+    found = {it.sessions.get(id): truth for id, truth in teller.truths.items()}
+    assert replica(store) == {one.row: Stands(one.id, truth.step, truth.sum) for one, truth in found.items()}
+    for session, truth in found.items():
         assert await it.state(session) == (truth.step, truth.sum)
         assert (session.step, session.ahead, session.waiting) == (truth.step, truth.step, 0)
         await it.lifecycle.delete(session)
+    if late is not None:
+        late.cancel()
     await it.stop()
-    assert it.sessions.statistics().live == it.engine.table.used == 0
+    assert it.sessions.statistics().live == it.engine.table.used == len(replica(store)) == 0
     assert it.sessions.budget.bytes == it.engine.answers._ring_bytes  # no answer is kept by itself any more
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(story=operations, chunk=st.integers(1, 5), batch=st.integers(1, 8), fitness=fitnesses)
+async def commits_late(store: FakeStore, random: Random) -> None:
+    """Let a few of the commits that wait be done, now and then."""
+    store.held = True
+    while True:
+        for _ in range(random.randrange(4)):
+            await asyncio.sleep(0)
+        store.release(random.randint(0, len(store)))
+        await asyncio.sleep(0)
+
+
+@settings(max_examples=2 * settings().max_examples)
+@given(
+    story=operations,
+    chunk=st.integers(1, 5),
+    batch=st.integers(1, 8),
+    fitness=fitnesses,
+    late=st.one_of(st.none(), st.integers(0, 2**32)),
+)
 def test_every_interleaving_equals_the_sequential_oracle_and_leaves_nothing_behind(
-    story: list[tuple[Any, ...]], chunk: int, batch: int, fitness: Fitness
+    story: list[tuple[Any, ...]], chunk: int, batch: int, fitness: Fitness, late: int | None
 ) -> None:
-    asyncio.run(told(story, chunk=chunk, batch=batch, fitness=fitness))
+    asyncio.run(told(story, FakeStore(), late, chunk=chunk, batch=batch, fitness=fitness))

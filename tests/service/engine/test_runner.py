@@ -1,161 +1,179 @@
-"""One tick: what is written where, and what becomes of each work."""
+"""One tick: what a run comes to for each piece, of which nothing is written to the table."""
 
-import asyncio
 from typing import Any
 
 import numpy as np
 import pytest
-from service.bundle import ALL, Part, Round
-from service.gate import Gate
-from service.statistics import Tally
-from service.works import Works
 
-from service.engine.runner import Runner
-from service.engine.table import ZERO, Array, Rows, State
+from service.engine.call import ALL, Call, Piece
+from service.engine.runner import Outcome, Runner
+from service.engine.statistics import Counters
 from service.errors import InvalidInput, NonFiniteOutput
 from service.models.fitness import Fitness
-from service.models.model import Lengths
-from tests.fakes import FakeClock, RunningSum, sums, until
-from tests.service.works import call, enter
+from service.models.model import Array, Lengths, State
+from service.sessions.table import ZERO, Table
+from tests.fakes import RunningSum, sums
+from tests.service.engine.serving import call, summed
 
-Outcome = tuple[list[int], list[int], list[tuple[int, type[Exception]]]]
+Came = tuple[list[float], float]  # the outputs of the steps that were run, and the sum after them
 
 
-class Table:
-    """A runner over rows of RunningSum, and the works on them."""
+class Running:
+    """A runner over a table of RunningSum."""
 
     def __init__(self, model: RunningSum | None = None, *, chunk: int = 2, **fitness: Any) -> None:
         self.model = model or RunningSum()
-        self.rows, self.works = Rows(self.model.state_shapes), Works()
+        self.table, self.counters = Table(self.model.state_shapes), Counters()
         found = Fitness(**{"streamable": True, "tolerance": 0.0, "min_batch": 1, "seconds_per_step": 0.0} | fitness)
-        self.tally = Tally()
-        self.sessions: dict[int, int] = {}  # work → row
-        self.runner = Runner(self.model, found, self.rows, self.works, self.tally, chunk=chunk, clock=FakeClock())
+        self.runner = Runner(self.model, found, self.table, self.counters, chunk=chunk)
+        self.came: dict[Call, dict[int, Came]] = {}  # by call and place
+        self.rode: list[list[Call]] = []  # riders of each piece of the last run
 
     def session(self, before: float) -> int:
         """A row that holds a sum."""
-        row = self.rows.allocate()
-        self.rows.scatter([row], {"sum": np.full((1, 1), before, np.float32)})
+        row = self.table.allocate()
+        self.table.scatter(np.array([row]), summed(before))
         return row
 
-    def works_of(self, *sequences: tuple[float, ...], before: list[float] | None = None) -> list[int]:
-        """Works of one call on new sessions with these sums, or of a predict."""
-        rows = None if before is None else [self.session(one) for one in before]
-        works = enter(self.works, call(*sequences, rows=rows)).tolist()
-        self.sessions |= dict(zip(works, rows or [ZERO] * len(works), strict=True))
-        return works
+    def call(self, *sequences: tuple[float, ...], before: list[float] | None = None) -> Call:
+        """A call on new sessions with these sums, or a predict."""
+        return call(*sequences, rows=None if before is None else [self.session(one) for one in before])
 
-    async def run(self, *works: int) -> Outcome:
-        """Ended, going on, and refused."""
-        outcome = await self.runner.run([Round(ALL, self.works.parts(np.array(works)))])
-        refused = [(work, type(error)) for work, error in outcome.refused]
-        return ids([part for round in outcome.ended for part in round]), ids(outcome.going_on), refused
+    async def run(self, *pieces: Piece | Call, riders: list[list[Call]] | None = None) -> list[tuple[Call, int, type]]:
+        """Run a batch → the rows that were refused or are not finite."""
+        batch = [Piece(one, ALL, len(one.rows)) if isinstance(one, Call) else one for one in pieces]
+        before = {name: array.copy() for name, array in self.table.state.items()}
+        outcome = await self.runner.run(batch, riders or [[] for _ in batch])
+        assert all((self.table.state[name] == array).all() for name, array in before.items())
+        return self.read(outcome)
 
-    def sum(self, work: int) -> float:
-        """Where the session of a work stands."""
-        return float(self.rows.gather([self.sessions[work]])["sum"][0, 0])
-
-    def sums(self, *works: int) -> list[float]:
-        return [self.sum(work) for work in works]
-
-    def answered(self, work: int) -> list[float]:
-        """The outputs of a work that ended."""
-        bundle, place = self.works.at(work)
-        at = int(bundle.at(ALL)[place])
-        values: list[float] = bundle.outputs[at : at + int(bundle.lengths[place]), 0].tolist()
-        return values
-
-    def done(self, work: int) -> int:
-        """Its steps that are."""
-        bundle, place = self.works.at(work)
-        return int(bundle.lengths[place] - bundle.ahead(ALL)[place])
-
-    def end(self, *works: int) -> None:
-        """What a queue does to works whose caller has left."""
-        self.works.end(np.array(works))
-        self.works.suspect = True
-
-    def own_row(self, work: int) -> bool:
-        bundle, place = self.works.at(work)
-        return bool(bundle.row[place] != bundle.rows[place])
+    def read(self, outcome: Outcome) -> list[tuple[Call, int, type]]:
+        self.rode = [list(advance.riders) for advance in outcome.advances]
+        bad = [(piece.call, piece.index(0), type(error)) for piece, error in outcome.refused]
+        for piece, lengths, outputs, state, good, _ in outcome.advances:
+            for row, length in enumerate(lengths.tolist()):
+                if good is not None and not good[row]:
+                    bad.append((piece.call, piece.index(row), NonFiniteOutput))
+                    continue
+                came = outputs[row, :length, 0].tolist(), state["sum"][row, 0].item()
+                self.came.setdefault(piece.call, {})[piece.index(row)] = came
+        return bad
 
 
-def ids(parts: list[Part]) -> list[int]:
-    return [work for part in parts for work in part.ids.tolist()]
+def part(whole: Call, *places: int, done: int = 0, state: list[float] | None = None) -> Piece:
+    """Some rows of a call, after so many steps."""
+    after = None if state is None else summed_all(state)
+    return Piece(whole, np.array(places), len(places), done, after)
 
 
-async def test_a_work_goes_on_chunk_by_chunk_on_a_row_of_its_own_and_ends_on_the_sessions() -> None:
-    table = Table()
-    [work] = table.works_of((1, 2, 3, 4, 5), before=[100])
-    for done in (2, 4):
-        assert await table.run(work) == ([], [work], [])
-        assert (table.done(work), table.sum(work), table.own_row(work)) == (done, 100, True)
-    assert await table.run(work) == ([work], [], [])
-    assert (table.answered(work), table.sum(work)) == (sums(1, 2, 3, 4, 5, before=100), 115)
-    assert table.rows.used == 2  # whoever ends the work frees its own row
+def summed_all(values: list[float]) -> State:
+    return {"sum": np.array(values, np.float32)[:, None]}
 
 
-async def test_a_predict_begins_at_the_zero_row_and_leaves_it_zero() -> None:
-    table = Table()
-    short, long = table.works_of((1, 2), (3, 4, 5))
-    assert await table.run(short, long) == ([short], [long], [])
-    assert await table.run(long) == ([long], [], [])
-    assert (table.answered(short), table.answered(long)) == ([1, 3], [3, 7, 12])
-    assert (table.sum(short), table.rows.used, table.own_row(short)) == (0, 1, False)
+async def test_a_row_advances_by_a_chunk_from_the_state_of_its_session() -> None:
+    it = Running()
+    asked = it.call((1, 2, 3, 4, 5), before=[100])
+    assert await it.run(asked) == []
+    assert it.came == {asked: {0: ([101, 103], 103)}}
 
 
-async def test_works_of_several_calls_run_together_each_in_its_place() -> None:
-    table = Table()
-    one, other = table.works_of((1,), (2,), before=[10, 20]), table.works_of((3,), (4,), before=[30, 40])
-    [predict] = table.works_of((5,))
-    batch = [other[1], one[0], predict, other[0]]
-    assert await table.run(*batch) == (batch, [], [])
-    assert [table.answered(work) for work in batch] == [[44], [11], [5], [33]]
-    assert table.sums(*one, *other, predict) == [11, 20, 33, 44, 0]
+async def test_a_row_goes_on_from_the_state_that_its_piece_carries() -> None:
+    it = Running()
+    asked = it.call((1, 2, 3, 4, 5), (6, 7, 8, 9, 10), before=[100, 200])
+    await it.run(part(asked, 1, 0, done=2, state=[213, 103]))
+    assert it.came == {asked: {1: ([221, 230], 230), 0: ([106, 110], 110)}}
+    await it.run(part(asked, 0, done=4, state=[110]))
+    assert it.came[asked][0] == ([115], 115)
 
 
-async def test_a_lone_work_has_the_company_of_itself_and_is_written_once() -> None:
-    table = Table(min_batch=3)
-    [work] = table.works_of((1,), before=[10])
-    await table.run(work)
-    assert (table.model.batches, table.sum(work)) == ([[1, 1, 1]], 11)
+async def test_a_predict_begins_at_the_zero_state() -> None:
+    it = Running()
+    it.session(50)
+    asked = it.call((1, 2), (3, 4))
+    await it.run(asked)
+    assert it.came == {asked: {0: ([1, 3], 3), 1: ([3, 7], 7)}}
 
 
-async def test_what_is_not_finite_is_refused_and_written_nowhere() -> None:
-    table = Table(RunningSum(nan_on=13))
-    good, bad, fine = table.works_of((1,), (13,), (3,), before=[10, 20, 30])
-    assert await table.run(good, bad, fine) == ([good, fine], [], [(bad, NonFiniteOutput)])
-    assert table.sums(good, bad, fine) == [11, 20, 33]
+async def test_pieces_of_several_calls_and_lengths_run_together_each_in_its_place() -> None:
+    it = Running(chunk=4)
+    one, other = it.call((1,), (2,), before=[10, 20]), it.call((3, 3, 3), (4, 4, 4), before=[30, 40])
+    predict = it.call((5, 6))
+    await it.run(part(other, 1), one, predict, part(other, 0))
+    assert it.model.batches == [[3, 1, 1, 2, 3]]
+    assert it.came == {
+        other: {1: (sums(4, 4, 4, before=40), 52), 0: (sums(3, 3, 3, before=30), 39)},
+        one: {0: ([11], 11), 1: ([22], 22)},
+        predict: {0: ([5, 11], 11)},
+    }
 
 
-async def test_a_state_that_is_not_finite_is_refused_too() -> None:
+async def test_riders_are_further_steps_of_the_rows_of_their_piece() -> None:
+    it = Running(chunk=8)
+    first, other = it.call((1,), (2,), before=[10, 20]), it.call((3,), before=[30])
+    riders = [call([value], [10 * value], rows=first.rows.tolist()) for value in (4, 5)]
+    await it.run(first, other, riders=[riders, []])
+    assert (it.model.batches, it.rode) == ([[3, 3, 1]], [riders, []])
+    assert it.came == {first: {0: ([11, 15, 20], 20), 1: ([22, 62, 112], 112)}, other: {0: ([33], 33)}}
+
+
+@pytest.mark.parametrize("model", [RunningSum(nan_on=13), RunningSum(raises_on=13)], ids=["not finite", "refused"])
+async def test_no_rider_runs_where_a_row_fails(model: RunningSum) -> None:
+    it = Running(model, chunk=8)
+    first, other = it.call((1,), before=[10]), it.call((2,), before=[20])
+    rider = call([13], rows=first.rows.tolist())
+    assert await it.run(first, other, riders=[[rider], []]) == []
+    assert (it.came, it.rode) == ({first: {0: ([11], 11)}, other: {0: ([22], 22)}}, [[], []])
+
+
+async def test_a_lone_row_is_repeated_for_a_model_that_needs_more_rows() -> None:
+    it = Running(min_batch=3)
+    asked = it.call((1,), before=[10])
+    await it.run(asked)
+    assert (it.model.batches, it.came) == ([[1, 1, 1]], {asked: {0: ([11], 11)}})
+
+
+async def test_what_is_not_finite_fails_by_itself() -> None:
+    it = Running(RunningSum(nan_on=13))
+    asked, other = it.call((1,), (13,), (3,), before=[10, 20, 30]), it.call((5,), before=[50])
+    assert await it.run(asked, other) == [(asked, 1, NonFiniteOutput)]
+    assert it.came == {asked: {0: ([11], 11), 2: ([33], 33)}, other: {0: ([55], 55)}}
+
+
+async def test_a_state_that_is_not_finite_fails_too() -> None:
     class Silent(RunningSum):
         def run(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State]:
             outputs, after = super().run(inputs, lengths, state)
             return np.zeros_like(outputs), after
 
-    table = Table(Silent(nan_on=13))
-    [bad] = table.works_of((13,), before=[10])
-    assert await table.run(bad) == ([], [], [(bad, NonFiniteOutput)])
+    it = Running(Silent(nan_on=13))
+    asked = it.call((13,), before=[10])
+    assert await it.run(asked) == [(asked, 0, NonFiniteOutput)]
 
 
-async def test_a_batch_that_fails_is_run_row_by_row_and_only_the_culprit_is_refused() -> None:
-    table = Table(RunningSum(raises_on=13))
-    long, bad, short = table.works_of((1, 2, 3), (13,), (4,), before=[10, 20, 30])
-    assert await table.run(long, bad, short) == ([short], [long], [(bad, InvalidInput)])
-    assert table.sums(long, bad, short) == [10, 20, 34]
-    assert table.model.batches == [[2, 1, 1], [2], [1], [1], [1]]  # together, each alone, zeros after the culprit
+async def test_a_batch_that_fails_is_run_row_by_row_and_only_the_row_at_fault_is_refused() -> None:
+    it = Running(RunningSum(raises_on=13))
+    asked, short = it.call((1, 2, 3), (13, 1, 1), before=[10, 20]), it.call((4,), before=[30])
+    assert await it.run(asked, short) == [(asked, 1, InvalidInput)]
+    assert it.came == {asked: {0: ([11, 13], 13)}, short: {0: ([34], 34)}}
+    assert it.model.batches == [[2, 2, 1], [2], [2], [1], [1]]  # together, each alone, zeros after the one at fault
 
 
-async def test_a_model_that_fails_on_zeros_too_is_not_the_rows_fault() -> None:
-    table = Table()
-    table.model.broken = True
+async def test_a_row_that_is_not_finite_is_found_among_those_that_run_one_by_one() -> None:
+    it = Running(RunningSum(raises_on=13, nan_on=17))
+    asked = it.call((13,), (17,), (1,), before=[10, 20, 30])
+    assert await it.run(asked) == [(asked, 0, InvalidInput), (asked, 1, NonFiniteOutput)]
+    assert it.came == {asked: {2: ([31], 31)}}
+
+
+async def test_a_model_that_fails_on_zeros_too_is_not_the_fault_of_a_row() -> None:
+    it = Running()
+    it.model.broken = True
     with pytest.raises(RuntimeError):
-        await table.run(*table.works_of((1,)))
+        await it.run(it.call((1,)))
 
 
 @pytest.mark.parametrize("what", ["outputs", "state"])
-async def test_an_answer_of_another_shape_is_refused_before_it_is_applied(what: str) -> None:
+async def test_an_answer_of_another_shape_is_refused(what: str) -> None:
     class Misshapen(RunningSum):
         def run(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State]:
             outputs, after = super().run(inputs, lengths, state)
@@ -163,41 +181,43 @@ async def test_an_answer_of_another_shape_is_refused_before_it_is_applied(what: 
                 return outputs, after
             return (outputs[:, :, :0], after) if what == "outputs" else (outputs, {"sum": after["sum"][0]})
 
-    table = Table(Misshapen())
-    [bad] = table.works_of((13,), before=[10])
-    assert await table.run(bad) == ([], [], [(bad, InvalidInput)])
-    assert (table.done(bad), table.sum(bad)) == (0, 10)
+    it = Running(Misshapen())
+    asked = it.call((13,), before=[10])
+    assert await it.run(asked) == [(asked, 0, InvalidInput)]
+    assert it.runner.run_alone(Piece(asked, ALL, 1)) is None
 
 
 async def test_a_tick_is_counted_with_its_padding() -> None:
-    table = Table()
-    await table.run(*table.works_of((1, 2, 3), (1,)))
-    told = table.tally.frozen(Gate(most_rows=1, most_bytes=1), alive=True)
+    it = Running()
+    await it.run(it.call((1, 2, 3)), it.call((1,)))
+    told = it.counters.frozen(alive=True, rows=0, size=0)
     assert (told.steps, told.padded_steps, told.rows.total) == (3, 1, 2)
-    assert [sum(seen.counts) for seen in (told.rows, told.running, told.queued)] == [1, 1, 2]
+    assert [sum(seen.counts) for seen in (told.rows, told.running)] == [1, 1]
 
 
-@pytest.mark.parametrize("raises_on", [None, 13], ids=["the run is good", "the run fails"])
-async def test_a_work_that_ends_while_it_runs_is_written_nowhere_and_told_of_no_more(raises_on: float | None) -> None:
-    table = Table(RunningSum(raises_on=raises_on), seconds_per_step=1.0)
-    works = table.works_of((13,), (1, 2, 3), (4,), before=[10, 20, 30])
-    table.model.hold()
-    run = asyncio.create_task(table.run(*works))
-    await until(lambda: len(table.model.batches) == 1)
-    table.end(*works[:2])
-    table.model.release()
-    assert await run == (works[2:], [], [])
-    assert table.sums(*works) == [10, 20, 34]
-    assert table.rows.used == 3
+def test_a_step_that_runs_alone_comes_to_the_same_and_is_counted() -> None:
+    it = Running()
+    asked = it.call((5,), before=[10])
+    outcome = it.runner.run_alone(Piece(asked, ALL, 1))
+    assert outcome is not None
+    assert (it.read(outcome), it.came) == ([], {asked: {0: ([15], 15)}})
+    assert it.table.state["sum"][asked.rows, 0].tolist() == [10]
+    assert it.counters.frozen(alive=True, rows=0, size=0).rows.total == 1
 
 
-@pytest.mark.parametrize("raises_on", [None, 13], ids=["the run is good", "the run fails"])
-async def test_a_run_of_which_nobody_is_left_comes_to_nothing(raises_on: float | None) -> None:
-    table = Table(RunningSum(raises_on=raises_on), seconds_per_step=1.0)
-    works = table.works_of((13,), (1,))
-    table.model.hold()
-    run = asyncio.create_task(table.run(*works))
-    await until(lambda: len(table.model.batches) == 1)
-    table.end(*works)
-    table.model.release()
-    assert await run == ([], [], [])
+@pytest.mark.parametrize(
+    ("model", "fitness"),
+    [
+        (RunningSum(nan_on=13), {}),
+        (RunningSum(raises_on=13), {}),
+        (RunningSum(), {"min_batch": 2}),
+        (RunningSum(), {"seconds_per_step": 1.0}),
+    ],
+    ids=["not finite", "refused", "needs more rows", "runs in a thread"],
+)
+def test_a_step_does_not_run_alone_where_it_would_fail_or_the_model_needs_something(
+    model: RunningSum, fitness: dict[str, Any]
+) -> None:
+    it = Running(model, **fitness)
+    assert it.runner.run_alone(Piece(it.call((13,), before=[10]), ALL, 1)) is None
+    assert it.table.state["sum"][ZERO, 0] == 0

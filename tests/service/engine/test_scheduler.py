@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from service.engine.call import ALL, Call, Deadline, Piece
 from service.engine.order import Order
 from service.engine.scheduler import Scheduler
-from service.engine.table import Table
 from service.errors import ShuttingDown
 from service.models.fitness import Policy
+from service.sessions.table import Table
 from tests.service.engine.serving import call
 
 UNCUT = 2**31  # the chunk of a model that needs its sequence whole

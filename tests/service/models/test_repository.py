@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from service.engine import Engine
+from service.engine.admission import Bounds
+from service.engine.engine import Engine
 from service.errors import CarouselError, ModelNotFound, ModelUnusable, Overloaded, VersionNotFound
-from service.gate import Gate
 from service.models.files import read
 from service.models.fitness import Fitness
 from service.models.model import OnnxModel
 from service.models.repository import NAME, Repository
-from service.replay import Budget
-from service.sessions import Sessions
+from service.sessions.replay import Budget
+from service.sessions.sessions import Sessions
+from service.store.memory import MemoryStore
 from tests.graphs import write
 
 FIT = Fitness(True, 0.0, 1, 0.0)
@@ -23,7 +24,7 @@ FIT = Fitness(True, 0.0, 1, 0.0)
 
 def start(model: OnnxModel, fitness: Fitness, name: str, version: str) -> Engine:
     sessions = Sessions(Budget(each=1, most_bytes=1), most=1, most_bytes=1)
-    return Engine(model, fitness, sessions, Gate(most_rows=1, most_bytes=1), name=name, version=version)
+    return Engine(model, fitness, sessions, MemoryStore(), Bounds(1, 1), name=name, version=version)
 
 
 def repository(folder: Path, *places: str, broken: tuple[str, ...] = ()) -> Repository:

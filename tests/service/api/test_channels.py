@@ -7,46 +7,49 @@ import pytest
 
 from service.api.channels import Channels
 from service.errors import ChannelNotFound, InvalidRequest, SessionExpired, SessionNotFound
-from service.models.model import OnnxModel
-from tests.service.serving import TTL, Serve
-
-FILE: OnnxModel = None  # type: ignore[assignment]  # channels only pass it on
+from tests.service.engine.serving import TTL, Serve
 
 
 def _no_blame(channel: int) -> None:
     raise AssertionError(f"channel {channel} is blamed")
 
 
+def row(channels: Channels, channel: int) -> int:
+    """The row of the session of one channel."""
+    rows, _ = channels.rows(struct.pack("<I", channel), lambda channel: None, channels.now())
+    return rows.item()
+
+
 async def test_rows_are_remembered_of_so_many_channels_only_however_long_the_frames(serve: Serve) -> None:
     it = serve(started=False, most=3_000)
     channels = Channels(it.sessions)
     sessions = [it.open(str(index)) for index in range(3_000)]
-    numbers = np.array([channels.open(one, it.engine, FILE, created=True) for one in sessions], "<u4")
+    numbers = np.array([channels.open(one, created=True) for one in sessions], "<u4")
     for shift in range(60):
         rolled = np.roll(numbers, shift)
-        rows, served = channels.rows(rolled.tobytes(), _no_blame)
+        rows, engine = channels.rows(rolled.tobytes(), _no_blame, channels.now())
         assert rows.tolist() == [sessions[number - 1].row for number in rolled.tolist()]
-        assert served.engine is it.engine
-    assert sum(len(rows) for rows, *_ in channels._found.values()) <= 65_536 + 3_000
+        assert engine is it.engine
+    assert sum(len(found.rows) for found in channels._found.values()) <= 65_536 + 3_000
 
 
 async def test_a_session_has_one_channel_and_a_new_number_once_that_is_closed(serve: Serve) -> None:
     it = serve(started=False)
     channels = Channels(it.sessions)
     first, other = it.open("a"), it.open("b")
-    assert [channels.open(one, it.engine, FILE) for one in (first, other, first)] == [1, 2, 1]
+    assert [channels.open(one) for one in (first, other, first)] == [1, 2, 1]
     channels.close(1)
-    assert [channels.open(one, it.engine, FILE) for one in (first, other)] == [3, 2]
+    assert [channels.open(one) for one in (first, other)] == [3, 2]
 
 
 async def test_a_session_that_was_made_here_keeps_its_channel_when_it_is_opened_again(serve: Serve) -> None:
     it = serve(started=False)
     channels = Channels(it.sessions)
     first, other = it.open("a"), it.open("b")
-    assert [channels.open(one, it.engine, FILE, created=True) for one in (first, other)] == [1, 2]
-    assert [channels.open(one, it.engine, FILE) for one in (other, first)] == [2, 1]
+    assert [channels.open(one, created=True) for one in (first, other)] == [1, 2]
+    assert [channels.open(one) for one in (other, first)] == [2, 1]
     channels.close(1)
-    assert [channels.open(one, it.engine, FILE) for one in (other, first, first)] == [2, 3, 3]
+    assert [channels.open(one) for one in (other, first, first)] == [2, 3, 3]
     channels.close(2)
     assert channels.find(3) == first
     assert len(channels) == 1
@@ -59,9 +62,9 @@ async def test_channels_that_were_found_once_are_found_until_one_may_be_idle_for
     it = serve(started=False)
     channels = Channels(it.sessions)
     idle, busy = it.open("a"), it.open("b")
-    both = struct.pack("<2I", *(channels.open(one, it.engine, FILE) for one in (idle, busy)))
+    both = struct.pack("<2I", *(channels.open(one) for one in (idle, busy)))
     for _ in range(3):
-        assert channels.rows(both, _no_blame)[0].tolist() == [idle.row, busy.row]
+        assert channels.rows(both, _no_blame, channels.now())[0].tolist() == [idle.row, busy.row]
         it.clock.advance(0.6 * TTL)
         it.sessions.touch(idle)
         it.sessions.touch(busy)
@@ -70,17 +73,17 @@ async def test_channels_that_were_found_once_are_found_until_one_may_be_idle_for
     it.clock.advance(0.6 * TTL)
     blamed: list[int] = []
     with pytest.raises(SessionExpired):
-        channels.rows(both, blamed.append)
+        channels.rows(both, blamed.append, channels.now())
     assert blamed == [1]
 
 
 async def test_a_channel_that_is_named_twice_is_blamed(serve: Serve) -> None:
     it = serve(started=False)
     channels = Channels(it.sessions)
-    channels.open(it.open("a"), it.engine, FILE)
+    channels.open(it.open("a"))
     blamed: list[int] = []
     with pytest.raises(InvalidRequest, match="channel 1 occurs twice"):
-        channels.rows(struct.pack("<3I", 9, 1, 1), blamed.append)
+        channels.rows(struct.pack("<3I", 9, 1, 1), blamed.append, channels.now())
     assert blamed == [1]
 
 
@@ -88,17 +91,17 @@ async def test_a_session_that_takes_over_the_row_of_another_takes_over_no_channe
     it = serve(started=False)
     channels = Channels(it.sessions)
     gone = it.open("a")
-    assert channels.open(gone, it.engine, FILE) == 1
-    await it.lifetimes.delete(gone)
+    assert channels.open(gone) == 1
+    await it.lifecycle.delete(gone)
     heir = it.open("a")
     assert heir.row == gone.row
-    assert channels.open(heir, it.engine, FILE) == 2
+    assert channels.open(heir) == 2
     with pytest.raises(SessionNotFound):
         channels.session(1)
-    assert channels.session(2)[0] == heir
+    assert channels.session(2) == heir
     channels.close(2)
     channels.close(1)
-    assert channels.open(heir, it.engine, FILE) == 3
+    assert channels.open(heir) == 3
 
 
 async def test_a_lone_channel_is_known_until_its_session_is_idle_for_too_long_lost_or_closed(serve: Serve) -> None:
@@ -106,18 +109,18 @@ async def test_a_lone_channel_is_known_until_its_session_is_idle_for_too_long_lo
     channels = Channels(it.sessions)
     sessions = [it.open(str(index)) for index in range(70)]
     for session in sessions:
-        channels.open(session, it.engine, FILE)
+        channels.open(session)
     for _ in range(2):
-        assert [channels.row(number)[0] for number in range(1, 71)] == [session.row for session in sessions]
+        assert [row(channels, number) for number in range(1, 71)] == [session.row for session in sessions]
         it.clock.advance(0.6 * TTL)
         for session in sessions[:69]:
             it.sessions.touch(session)
     with pytest.raises(SessionExpired):
-        channels.row(70)
+        row(channels, 70)
     it.sessions.delete(sessions[68])
     with pytest.raises(SessionNotFound):
-        channels.row(69)
+        row(channels, 69)
     channels.close(68)
     with pytest.raises(ChannelNotFound):
-        channels.row(68)
-    assert channels.row(67) == (sessions[66].row, channels.row(1)[1])
+        row(channels, 68)
+    assert row(channels, 67) == sessions[66].row

@@ -1,16 +1,20 @@
 """The replay cache: kept answers, by which a retry after a lost answer is safe. Knows rows; not sessions or models."""
 
+from __future__ import annotations
+
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_128_digest
 
-from service.engine.call import Digests
-from service.engine.table import Table, zeros
-from service.models.model import Array, Index
+from service.sessions.table import Table, zeros
+
+if TYPE_CHECKING:
+    from service.engine.call import Digests
+    from service.models.model import Array, Index
 
 _ONE = np.ones(1, np.int64)
 _OLDER_BYTES = 64 * 2**10  # of all but a session's newest answer

@@ -3,15 +3,18 @@
 A session is a row. It knows neither models nor clocks, and the engine is its only owner, so it has no lock.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
 from mmap import mmap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from service.models.model import Index, State
+if TYPE_CHECKING:
+    from service.models.model import Index, State
 
 ZERO = 0  # the row that is always zero: a predict and a new session start from it
 _PAGES = 2**16  # bytes; smaller arrays are not worth pages of their own

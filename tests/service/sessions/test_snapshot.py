@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from service.engine.snapshot import Snapshot, decode
 from service.errors import StateMismatch
+from service.sessions.snapshot import Snapshot, decode
 
 HEADER: dict[str, Any] = {"model": "m", "version": "1", "digest": "d", "step": 3, "state": {"h": [2]}}
 WRONG_SHAPES = [None, [3], [1], [-2], ["2"], [2.0], [2**63], [2**32, 2**32], [-1, -2], [True, 2], [[2]]]

@@ -26,37 +26,37 @@ from carousel_client import (
     StepConflict,
     TimedOut,
 )
-from carousel_client.conversation import Conversation
-from carousel_client.exchange import Policy
-from carousel_client.lanes import Lane
+from carousel_client.order import ChannelState
+from carousel_client.retry import Policy
+from carousel_client.stream_protocol import StreamProtocol
 
 CUT = ConnectionFailed("cut")
 RETRIES = 6
 
 
 class Wire:
-    """A conversation with the fake service, frame by frame."""
+    """The protocol and the fake service, frame by frame."""
 
     def __init__(self, service: FakeStreams, retries: int = RETRIES) -> None:
         self.service = service
-        self.conversation = Conversation(Policy(None, retries, lambda: 0.0, lambda low, _: low))
+        self.protocol = StreamProtocol(Policy(None, retries, clock=lambda: 0.0, jitter=lambda low, _: low))
         self.socket: FakeSocket | None = None
         self.answers: deque[str | bytes] = deque()
 
     def connect(self) -> None:
         self.socket = self.service.socket()
-        self.conversation.connected()
+        self.protocol.connected()
 
     def cut(self, **why: Any) -> float:
         """Lose the socket and all that is on its way."""
         self.socket = None
         self.answers.clear()
-        return self.conversation.lost(CUT, **why)
+        return self.protocol.lost(CUT, **why)
 
     def send(self) -> bool:
         """Let the next frame reach the service."""
         assert self.socket is not None
-        frame = self.conversation.next_frame()
+        frame = self.protocol.next_frame()
         if frame is not None:
             self.answers.append(self.socket.answer(frame))
         return frame is not None
@@ -67,7 +67,7 @@ class Wire:
             return False
         answer = self.answers[index % len(self.answers)]
         del self.answers[index % len(self.answers)]
-        self.conversation.received(answer)
+        self.protocol.received(answer)
         return True
 
     def run(self) -> None:
@@ -77,21 +77,21 @@ class Wire:
         while self.send() or self.receive():
             pass
 
-    def open(self, session: str, **more: Any) -> Lane:
-        answer: Future[Lane] = Future()
+    def open(self, session: str, **more: Any) -> ChannelState:
+        answer: Future[ChannelState] = Future()
         asked = {"model": "sum", "version": None, "ttl_seconds": None} | more
-        self.conversation.open(session, answer=answer, **asked)
+        self.protocol.open(session, asked, answer)
         self.run()
         return answer.result(0)
 
-    def submit(self, lanes: list[Lane], inputs: Any) -> Future[Any]:
+    def submit(self, channels: list[ChannelState], inputs: Any) -> Future[Any]:
         answer: Future[Any] = Future()
-        self.conversation.step(lanes, inputs, answer, Future())
+        self.protocol.step(channels, inputs, answer, Future())
         return answer
 
-    def step(self, lanes: list[Lane], inputs: Any) -> Future[Any]:
+    def step(self, channels: list[ChannelState], inputs: Any) -> Future[Any]:
         answer: Future[Any] = Future()
-        self.conversation.step(lanes, inputs, answer)
+        self.protocol.step(channels, inputs, answer)
         return answer
 
 
@@ -127,7 +127,7 @@ def test_inputs_in_each_form_give_outputs_in_that_form(wire: Wire) -> None:
     np.testing.assert_array_equal(ragged[0], of_a[4:])
     np.testing.assert_array_equal(ragged[1], of_b[4:])
     assert one.dtype == np.float32
-    assert (a.step, b.step) == (7, 5)
+    assert (a.next_step, b.next_step) == (7, 5)
 
 
 @pytest.mark.parametrize(
@@ -151,37 +151,37 @@ def test_inputs_in_each_form_give_outputs_in_that_form(wire: Wire) -> None:
 def test_wrong_inputs_are_a_value_error_that_names_the_place_and_nothing_is_sent(
     wire: Wire, inputs: Any, said: str
 ) -> None:
-    lanes = [wire.open("a"), wire.open("b")]
+    channels = [wire.open("a"), wire.open("b")]
     with pytest.raises(ValueError, match=said) as refused:
-        wire.submit(lanes, inputs)
+        wire.submit(channels, inputs)
     assert isinstance(refused.value, InvalidInput)
     assert not wire.send()
 
 
 def test_channels_that_cannot_share_a_frame_are_refused_here(wire: Wire) -> None:
     a, b, twin = wire.open("a"), wire.open("b"), wire.open("c", model="twin")
-    for lanes, said in (
+    for channels, said in (
         ([], "channels: none"),
         ([a, twin], r"channels\[1\]: of twin/1"),
         ([a, b, a], r"channels\[2\]: session 'a' a second time"),
-        ([a, Lane("x")], r"channels\[1\]: of another stream"),
+        ([a, ChannelState("x")], r"channels\[1\]: of another stream"),
     ):
         with pytest.raises(InvalidInput, match=said):
-            wire.step(lanes, rows(*range(len(lanes))))
+            wire.step(channels, rows(*range(len(channels))))
     assert not wire.send()
 
 
 def test_the_callers_array_may_change_once_it_is_submitted(wire: Wire) -> None:
-    lane, inputs = wire.open("a"), rows(1)
-    answer = wire.submit([lane], inputs)
+    channel, inputs = wire.open("a"), rows(1)
+    answer = wire.submit([channel], inputs)
     inputs[:] = 7
     wire.run()
     np.testing.assert_array_equal(answer.result(0), lone_run(rows(1)))
 
 
 def test_at_most_replay_calls_of_a_session_are_under_way(wire: Wire) -> None:
-    lane = wire.open("a")
-    answers = [wire.submit([lane], rows(i)) for i in range(10)]
+    channel = wire.open("a")
+    answers = [wire.submit([channel], rows(i)) for i in range(10)]
     while wire.send():
         pass
     assert len(wire.answers) == REPLAY
@@ -194,9 +194,9 @@ def test_at_most_replay_calls_of_a_session_are_under_way(wire: Wire) -> None:
 
 def test_the_window_counts_from_the_oldest_call_without_answer(wire: Wire) -> None:
     """Answers that overtake it make no room: the service would forget its kept answer."""
-    lane = wire.open("a")
+    channel = wire.open("a")
     for i in range(10):
-        wire.submit([lane], rows(i))
+        wire.submit([channel], rows(i))
     while wire.send():
         pass
     for _ in range(REPLAY - 1):
@@ -223,25 +223,25 @@ def test_a_full_session_holds_back_those_calls_only_that_have_it(wire: Wire) -> 
 USED = [[0, 1], [2], [0], [1, 2], [0, 1, 2], [2, 0], [1]]  # the sessions of each call
 
 
-def scenario(wire: Wire) -> tuple[list[Lane], list[Any], list[Future[Any]]]:
-    """Seven calls on three sessions, some together → lanes, what each session is given, answers."""
-    lanes = [wire.open(name) for name in "abc"]
+def scenario(wire: Wire) -> tuple[list[ChannelState], list[Any], list[Future[Any]]]:
+    """Seven calls on three sessions, some together → channels, what each session is given, answers."""
+    channels = [wire.open(name) for name in "abc"]
     given: list[list[Any]] = [[], [], []]
     answers = []
     for index, used in enumerate(USED):
         inputs = [rows(*range(index, index + 1 + item)) for item in range(len(used))]
-        for item, lane in zip(inputs, used, strict=True):
-            given[lane].append(item)
-        answers.append(wire.submit([lanes[lane] for lane in used], inputs))
-    return lanes, [np.concatenate(rows) for rows in given], answers
+        for item, channel in zip(inputs, used, strict=True):
+            given[channel].append(item)
+        answers.append(wire.submit([channels[channel] for channel in used], inputs))
+    return channels, [np.concatenate(rows) for rows in given], answers
 
 
 def check(wire: Wire, given: list[Any], answers: list[Future[Any]]) -> None:
     """Every answer is there, in its place, and equal to the lone run; every session has moved just so far."""
     told: list[list[Any]] = [[], [], []]
     for used, answer in zip(USED, answers, strict=True):
-        for lane, outputs in zip(used, answer.result(0), strict=True):
-            told[lane].append(outputs)
+        for channel, outputs in zip(used, answer.result(0), strict=True):
+            told[channel].append(outputs)
     for name, inputs, outputs in zip("abc", given, told, strict=True):
         np.testing.assert_array_equal(np.concatenate(outputs), lone_run(inputs))
         assert wire.service.sessions[name].step == len(inputs)
@@ -284,9 +284,9 @@ def test_cuts_and_answers_in_any_order_lose_and_double_nothing(sockets: list[lis
 
 
 def test_after_a_cut_only_unanswered_calls_are_sent_again(wire: Wire, service: FakeStreams) -> None:
-    lane = wire.open("a")
+    channel = wire.open("a")
     for i in range(3):
-        wire.submit([lane], rows(i))
+        wire.submit([channel], rows(i))
     wire.send(), wire.send(), wire.receive()
     wire.cut()
     wire.run()
@@ -316,20 +316,20 @@ def test_a_session_that_the_service_forgot_is_never_gone_on_with(wire: Wire, ser
 
 
 def test_a_session_that_fell_back_is_lost_too(wire: Wire, service: FakeStreams) -> None:
-    lane = wire.open("a")
-    wire.step([lane], np.ones((1, 3, 2)))
+    channel = wire.open("a")
+    wire.step([channel], np.ones((1, 3, 2)))
     wire.run()
     wire.cut()
     service.sessions["a"].step = 2
-    answer = wire.step([lane], rows(1))
+    answer = wire.step([channel], rows(1))
     wire.run()
     assert isinstance(answer.exception(0), StateLost)
 
 
 def test_a_session_that_expired_meanwhile_fails_alone(wire: Wire, service: FakeStreams) -> None:
-    lane = wire.open("a")
+    channel = wire.open("a")
     wire.cut()
-    answer = wire.step([lane], rows(1))
+    answer = wire.step([channel], rows(1))
     service.refuse_opens.append(ProblemError(410, "session_expired"))
     wire.run()
     assert isinstance(answer.exception(0), SessionExpired)
@@ -368,8 +368,8 @@ def test_what_was_submitted_behind_a_failed_call_fails_and_nothing_takes_its_pla
 
 
 def test_where_some_sessions_fail_the_outputs_of_the_others_are_there(wire: Wire, service: FakeStreams) -> None:
-    lanes = [wire.open(name) for name in "abc"]
-    answer = wire.step(lanes, rows(1, UNAPPLIED, 3))
+    channels = [wire.open(name) for name in "abc"]
+    answer = wire.step(channels, rows(1, UNAPPLIED, 3))
     wire.run()
     error = answer.exception(0)
     assert isinstance(error, PartlyFailed)
@@ -377,7 +377,7 @@ def test_where_some_sessions_fail_the_outputs_of_the_others_are_there(wire: Wire
     assert isinstance(error.errors["b"], NonFiniteOutput)
     first, none, third = error.outputs
     assert (first.tolist(), none, third.tolist()) == ([1, 2, 0], None, [3, 6, 0])
-    again = wire.step(lanes, rows(1, 1, 1))
+    again = wire.step(channels, rows(1, 1, 1))
     wire.run()
     assert again.result(0).tolist() == [[2, 4, 1], [1, 2, 0], [4, 8, 1]]
     assert [service.sessions[name].step for name in "abc"] == [2, 1, 2]
@@ -400,8 +400,8 @@ def test_a_lone_session_that_fails_has_its_own_error(wire: Wire) -> None:
 
 
 def test_part_of_a_call_survives_a_cut(wire: Wire) -> None:
-    lanes = [wire.open(name) for name in "ab"]
-    answer = wire.step(lanes, rows(UNAPPLIED, 3))
+    channels = [wire.open(name) for name in "ab"]
+    answer = wire.step(channels, rows(UNAPPLIED, 3))
     wire.send(), wire.receive(), wire.send()
     wire.cut()
     wire.run()
@@ -411,8 +411,8 @@ def test_part_of_a_call_survives_a_cut(wire: Wire) -> None:
 
 
 def test_outputs_that_are_kept_no_longer_are_told_as_applied(wire: Wire, service: FakeStreams) -> None:
-    lanes = [wire.open(name) for name in "ab"]
-    answer = wire.step(lanes, rows(UNAPPLIED, 3))
+    channels = [wire.open(name) for name in "ab"]
+    answer = wire.step(channels, rows(UNAPPLIED, 3))
     wire.send()
     service.sessions["b"].kept.clear()
     wire.run()
@@ -420,81 +420,81 @@ def test_outputs_that_are_kept_no_longer_are_told_as_applied(wire: Wire, service
     assert isinstance(error, PartlyFailed)
     assert isinstance(error.errors["b"], StepConflict)
     assert error.errors["b"].applied
-    again = wire.step(lanes, rows(1, 1))
+    again = wire.step(channels, rows(1, 1))
     wire.run()
     assert again.result(0).tolist() == [[1, 2, 0], [4, 8, 1]]
 
 
 @pytest.mark.parametrize("delivered", [False, True])
 def test_after_a_timeout_the_same_call_again_is_applied_once(wire: Wire, delivered: bool) -> None:
-    lane = wire.open("a")
+    channel = wire.open("a")
     answer: Future[Any] = Future()
-    call = wire.conversation.step([lane], rows(1), answer)
+    call = wire.protocol.step([channel], rows(1), answer)
     if delivered:
         wire.send()
-    wire.conversation.abandon(call, TimedOut("late"))
+    wire.protocol.abandon(call, TimedOut("late"))
     assert isinstance(answer.exception(0), TimedOut)
-    again = wire.step([lane], rows(1))
+    again = wire.step([channel], rows(1))
     wire.run()
     assert again.result(0).tolist() == [[1, 2, 0]]
     assert wire.service.sessions["a"].step == 1
 
 
 def test_a_call_given_up_is_not_sent_again_after_a_cut(wire: Wire, service: FakeStreams) -> None:
-    lane = wire.open("a")
-    call = wire.conversation.step([lane], rows(1), Future())
-    frame = wire.conversation.next_frame()
+    channel = wire.open("a")
+    call = wire.protocol.step([channel], rows(1), Future())
+    frame = wire.protocol.next_frame()
     assert frame is not None
-    wire.conversation.abandon(call, TimedOut("late"))
+    wire.protocol.abandon(call, TimedOut("late"))
     wire.cut()
-    assert not wire.conversation.wants
-    other = wire.step([lane], rows(2))
+    assert not wire.protocol.wants_socket
+    other = wire.step([channel], rows(2))
     wire.run()
     assert other.result(0).tolist() == [[2, 4, 0]]
 
 
 def test_a_call_that_was_overtaken_and_given_up_is_never_applied_twice(wire: Wire, service: FakeStreams) -> None:
     a, b = wire.open("a"), wire.open("b")
-    slow = wire.conversation.step([a, b], rows(1, 1), Future())
+    slow = wire.protocol.step([a, b], rows(1, 1), Future())
     quick = wire.step([a], rows(2))
     wire.send(), wire.send(), wire.receive(1)
     assert quick.result(0).tolist() == [[3, 6, 1]]
-    wire.conversation.abandon(slow, TimedOut("late"))
+    wire.protocol.abandon(slow, TimedOut("late"))
     again, new = wire.step([a, b], rows(1, 1)), wire.step([a], rows(3))
     wire.run()
     assert again.result(0).tolist() == [[1, 2, 0], [1, 2, 0]]
     assert isinstance(new.exception(0), StepConflict)  # it stands where `quick` does: better refused than misplaced
-    assert wire.open("a").step == service.sessions["a"].step == 2
+    assert wire.open("a").next_step == service.sessions["a"].step == 2
 
 
 def test_what_cannot_be_asked_is_refused_here(wire: Wire) -> None:
     for ttl in (float("nan"), object()):
         with pytest.raises(InvalidRequest):
             wire.open("a", ttl_seconds=ttl)
-    assert not wire.conversation.wants
+    assert not wire.protocol.wants_socket
 
 
 def test_silence_since_a_call_was_sent_is_noticed(wire: Wire) -> None:
-    lane = wire.open("a")
-    calls = [wire.conversation.step([lane], rows(i), Future()) for i in range(2)]
+    channel = wire.open("a")
+    calls = [wire.protocol.step([channel], rows(i), Future()) for i in range(2)]
     wire.send()
-    assert wire.conversation.abandon(calls[0], TimedOut("late"))
+    assert wire.protocol.abandon(calls[0], TimedOut("late"))
     wire.receive()
-    assert not wire.conversation.abandon(calls[1], TimedOut("late"))
+    assert not wire.protocol.abandon(calls[1], TimedOut("late"))
 
 
 def test_sockets_that_bring_nothing_are_tried_so_often_and_then_all_calls_fail(service: FakeStreams) -> None:
     wire = Wire(service, retries=2)
-    lane = wire.open("a")
-    answers = [wire.submit([lane], rows(i)) for i in range(REPLAY + 2)]
+    channel = wire.open("a")
+    answers = [wire.submit([channel], rows(i)) for i in range(REPLAY + 2)]
     for _ in range(3):
         assert not any(answer.done() for answer in answers)
         wire.cut()
     assert all(type(answer.exception(0)) is not None for answer in answers)
     assert isinstance(answers[0].exception(0), ConnectionFailed)
-    assert not wire.conversation.wants
-    lane.failed = None
-    again = wire.submit([lane], rows(0))
+    assert not wire.protocol.wants_socket
+    channel.failed = None
+    again = wire.submit([channel], rows(0))
     wire.run()
     assert again.result(0).tolist() == [[0, 0, 0]]
 
@@ -517,11 +517,11 @@ def test_a_call_is_sent_so_often_even_if_others_succeed(service: FakeStreams) ->
 
 
 def test_nothing_passes_a_call_given_up_while_it_is_under_way(wire: Wire) -> None:
-    lane = wire.open("a")
-    call = wire.conversation.step([lane], rows(1), Future())
+    channel = wire.open("a")
+    call = wire.protocol.step([channel], rows(1), Future())
     wire.send()
-    wire.conversation.abandon(call, TimedOut("late"))
-    wire.step([lane], rows(1))
+    wire.protocol.abandon(call, TimedOut("late"))
+    wire.step([channel], rows(1))
     assert not wire.send()
     wire.receive()
     assert wire.send()
@@ -538,25 +538,25 @@ def test_a_frame_over_the_limit_fails_and_the_others_are_sent_again(wire: Wire) 
 
 
 def test_a_closed_channel_takes_no_calls_and_its_session_opens_anew(wire: Wire, service: FakeStreams) -> None:
-    lane = wire.open("a")
-    before, closed = wire.step([lane], rows(1)), Future[None]()
-    wire.conversation.close(lane, closed, end=False)
+    channel = wire.open("a")
+    before, closed = wire.step([channel], rows(1)), Future[None]()
+    wire.protocol.close(channel, closed, end=False)
     with pytest.raises(ChannelNotFound):
-        wire.step([lane], rows(1))
+        wire.step([channel], rows(1))
     wire.run()
     assert closed.result(0) is None
     assert before.result(0).tolist() == [[1, 2, 0]]
     wire.cut()
     resumed = wire.open("a")
-    assert (resumed.step, resumed.created) == (1, False)
+    assert (resumed.next_step, resumed.created) == (1, False)
 
 
 @pytest.mark.parametrize("applied", [False, True])
 def test_an_end_that_was_cut_off_ends_the_session(wire: Wire, service: FakeStreams, applied: bool) -> None:
-    lane, closed = wire.open("a"), Future[None]()
-    wire.step([lane], rows(1))
+    channel, closed = wire.open("a"), Future[None]()
+    wire.step([channel], rows(1))
     wire.run()
-    wire.conversation.close(lane, closed, end=True)
+    wire.protocol.close(channel, closed, end=True)
     if applied:
         wire.send()
     wire.cut()
@@ -565,22 +565,22 @@ def test_an_end_that_was_cut_off_ends_the_session(wire: Wire, service: FakeStrea
     assert service.sessions == {}
 
 
-def test_opening_again_takes_the_session_where_somebody_else_left_it(wire: Wire, service: FakeStreams) -> None:
-    lane = wire.open("a")
+def test_opening_again_takes_the_session_where_another_client_left_it(wire: Wire, service: FakeStreams) -> None:
+    channel = wire.open("a")
     service.sessions["a"].step = 7
-    conflict = wire.submit([lane], rows(1))
+    conflict = wire.submit([channel], rows(1))
     wire.run()
     error = conflict.exception(0)
     assert isinstance(error, StepConflict)
     assert error.expected_step == 7
-    assert wire.open("a") is lane
-    assert (lane.step, lane.failed) == (7, None)
+    assert wire.open("a") is channel
+    assert (channel.next_step, channel.failed) == (7, None)
 
 
 @pytest.mark.parametrize("message", ["<html>", "[]", "7", '{"no": "id"}'])
 def test_what_no_carousel_sends_is_foreign(wire: Wire, message: str) -> None:
     with pytest.raises(ForeignAnswer):
-        wire.conversation.received(message)
+        wire.protocol.received(message)
 
 
 def test_an_answer_that_does_not_fit_its_request_is_foreign(wire: Wire) -> None:
@@ -589,4 +589,4 @@ def test_an_answer_that_does_not_fit_its_request_is_foreign(wire: Wire) -> None:
     answer = wire.answers.pop()
     assert isinstance(answer, bytes)
     with pytest.raises(ForeignAnswer):
-        wire.conversation.received(answer[:-4])
+        wire.protocol.received(answer[:-4])

@@ -4,16 +4,21 @@ Layout, little-endian: 8 bytes magic | u32 length of the header | header (JSON) 
 32 bytes SHA-256 of everything before.
 """
 
+from __future__ import annotations
+
 import hashlib
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import orjson
 
 from service.errors import StateMismatch
-from service.models.model import State
+
+if TYPE_CHECKING:
+    from service.models.model import State
 
 _MAGIC = b"CRSLST\x00\x01"
 _HASH = 32

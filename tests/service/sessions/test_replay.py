@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.engine.call import Digests
-from service.engine.replay import RECORD_BYTES, Answers, Budget, Digester
-from service.engine.table import Table
 from service.models.model import Array
+from service.sessions.replay import RECORD_BYTES, Answers, Budget, Digester
+from service.sessions.table import Table
 from tests.fakes import column
 
 KIB = 1024

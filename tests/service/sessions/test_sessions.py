@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from service.engine import sessions as module
-from service.engine.replay import Answers, Budget
-from service.engine.sessions import Session, Sessions
-from service.engine.table import Table
 from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound, StateMismatch
+from service.sessions import sessions as module
+from service.sessions.replay import Answers, Budget
+from service.sessions.sessions import Session, Sessions
+from service.sessions.table import Table
 from tests.fakes import FakeClock, column
 
 TTL = 10.0
@@ -16,7 +16,7 @@ TTL = 10.0
 class Home:
     """Sessions over rows of 8 bytes, and where they live."""
 
-    name, version = "model", "1"
+    name, version, refusal = "model", "1", None
 
     def __init__(self, most: int = 10, most_bytes: int = 10**6, clock: FakeClock | None = None) -> None:
         self.clock, self.table = clock or FakeClock(), Table({"h": (2,)})

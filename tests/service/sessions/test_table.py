@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from service.engine.table import ZERO, Table
+from service.sessions.table import ZERO, Table
 
 SHAPES = {"h": (2,), "c": (2, 3)}
 

@@ -10,7 +10,9 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, Protocol, Side
 
 from service.api.edge import Edge
+from service.api.guard import Guard
 from service.api.socket import Socket
+from service.settings import Settings
 from tests.fakes import until
 from tests.wire.frames import BINARY, PING, TEXT, masked
 
@@ -28,6 +30,7 @@ class Line:
         self.messages: list[bytes | str] = []
         self.told: list[str] = []
         self.connections: set[object] = set()
+        self.guard = Guard(Settings(max_unfinished_bytes=2 * MOST))
         self.frames: list[Frame] = []
         self._client = Protocol(Side.CLIENT, state=OPEN, max_size=None)
 
@@ -38,9 +41,10 @@ class Line:
         self.end.setblocking(False)
         self.loop = asyncio.get_running_loop()
         state = SimpleNamespace(connections=self.connections)
-        self.socket = Socket(self.serve, Edge(), MOST, server_state=state, config=None, app_state={})
+        self.socket = Socket(self.serve, Edge(), self.guard, MOST, server_state=state)
         await self.loop.create_connection(lambda: self.socket, sock=ours)
         self.socket.data_received(HEAD)
+        self.socket.transport.set_protocol(self.socket)  # as uvicorn does
         head = await self.loop.sock_recv(self.end, 10_000)
         assert head.startswith(b"HTTP/1.1 101 ")
 
@@ -69,6 +73,7 @@ async def line() -> AsyncIterator[Line]:
     yield line
     line.end.close()
     await until(lambda: not line.connections)
+    assert line.guard.statistics().connections == line.guard.statistics().unfinished_bytes == 0
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -107,7 +112,7 @@ async def test_a_large_message_leaves_no_large_buffer(line: Line) -> None:
     await sending
     await line.send(masked(bytes(2**20), BINARY))
     await until(lambda: len(line.messages) == 3)
-    assert len(line.socket._reader.get_buffer(-1)) < 2**18
+    assert line.socket._messages is not None and len(line.socket._messages._protocol.get_buffer(-1)) < 2**18
     await line.send(masked(b"4", TEXT))
     await until(lambda: line.messages[3:] == ["4"])
 
@@ -128,12 +133,12 @@ async def test_a_client_that_does_not_read_gets_the_last_pong(line: Line) -> Non
 
 
 async def test_a_socket_that_is_held_reads_nothing(line: Line) -> None:
-    line.socket.hold()
+    line.socket.transport.pause_reading()
     await line.send(masked(b"1", TEXT))
     for _ in range(100):
         await asyncio.sleep(0)
     assert line.messages == []
-    line.socket.go_on()
+    line.socket.transport.resume_reading()
     await until(lambda: line.messages == ["1"])
 
 
@@ -155,8 +160,8 @@ async def test_a_loss_is_told_and_nothing_is_written_to_a_socket_that_is_gone(li
     await until(lambda: line.told == ["lost"])
     assert line.socket.answer(bytes(9), text=False)
     line.socket.close(1001)
-    line.socket.hold()
-    line.socket.go_on()
+    line.socket.transport.pause_reading()
+    line.socket.transport.resume_reading()
 
 
 async def test_a_violation_is_told_once(line: Line) -> None:
@@ -170,6 +175,55 @@ async def test_a_violation_is_told_once(line: Line) -> None:
     await until(lambda: not line.connections)
     assert {*line.told} == {"lost"}
     assert line.messages == []
+
+
+async def test_bytes_of_a_long_message_are_held_by_the_guard_until_it_is_whole(line: Line) -> None:
+    held = lambda: line.guard.statistics().unfinished_bytes  # noqa: E731  # asked again and again
+    half = bytes(MOST // 2)
+    await line.send(masked(half, BINARY)[:-1])
+    await until(lambda: held() > MOST // 2 - 2)
+    await line.send(half[:1] + b"\2" + masked(half, BINARY)[1:])
+    await until(lambda: len(line.messages) == 1 and held() > MOST // 2 - 1)
+    await line.send(masked(b"", 0) + masked(b"", TEXT))
+    await until(lambda: len(line.messages) == 3 and held() == 0)
+
+
+async def test_a_long_message_is_closed_where_too_many_bytes_are_held(line: Line) -> None:
+    line.guard.hold(2 * MOST - 2**17)
+    await line.send(masked(bytes(2**18), BINARY)[:-1])
+    kind, content = await line.hear()
+    assert (kind, content[:2]) == (Opcode.CLOSE, b"\x03\xf5")
+    assert line.messages == []
+    line.guard.release(2 * MOST - 2**17)
+
+
+async def test_a_ping_is_sent_when_it_is_due_and_nothing_when_the_client_does_not_read(line: Line) -> None:
+    line.socket.overdue(0.0)
+    assert await line.hear() == (Opcode.PING, b"")
+    assert line.socket.due > 0
+    while line.socket.answer(bytes(2**16), text=False):
+        pass
+    unread = line.socket.unread()
+    line.socket.overdue(0.0)
+    assert line.socket.unread() == unread > 0
+
+
+async def test_a_client_that_does_not_close_is_closed_when_that_is_due(line: Line) -> None:
+    line.socket.close(1001)
+    assert line.socket.due < float("inf")
+    line.socket.overdue(line.socket.due)
+    assert await line.hear() == (Opcode.CLOSE, b"\x03\xe9")
+    assert await line.loop.sock_recv(line.end, 1) == b""
+
+
+async def test_a_server_that_stops_closes_a_connection_whose_handshake_it_refused(line: Line) -> None:
+    state = SimpleNamespace(connections=set())
+    refused = Socket(line.serve, Edge(), line.guard, MOST, server_state=state)
+    refused.connection_made(line.socket.transport)
+    refused.data_received(HEAD.replace(b"/v1/stream", b"/elsewhere"))
+    refused.shutdown()
+    refused.connection_lost(None)
+    assert state.connections == set()
 
 
 async def test_a_server_that_stops_closes_at_once(line: Line) -> None:

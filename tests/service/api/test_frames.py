@@ -1,18 +1,16 @@
 """Binary frames, without a socket: whatever bytes come, they are a frame or refused."""
 
 import contextlib
-import math
 import struct
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.api import frames
+from service.engine.call import LAST, UNCHECKED
 from service.errors import CarouselError, InvalidInput, InvalidRequest
 from service.models.model import Column
-from service.work import LAST, UNCHECKED
 
 FEATURES = [Column("a"), Column("b")]
 floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -64,42 +62,6 @@ def test_any_bytes_are_a_frame_or_refused(content: bytes) -> None:
         frame = frames.read(content, nobody)
         assert (frame.lengths > 0).all()
         assert len(frame.inputs(FEATURES, nobody)) == frame.lengths.sum()
-
-
-SPOILT = {
-    "good": lambda content: content,
-    "cut": lambda content: content[:-1],
-    "longer": lambda content: content + b"x",
-    "no head": lambda content: content[:23],
-    "one step less": lambda content: content[:-8],
-    "no step": lambda content: content[:12] + bytes(4) + content[16:24],
-    "not a number": lambda content: content[:-4] + struct.pack("<f", math.nan),
-    "infinite": lambda content: content[:-8] + struct.pack("<ff", -math.inf, 1),
-}
-
-
-@given(
-    st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1) | st.just(2**64 - 1), sequences),
-    st.sampled_from([*SPOILT]),
-)
-def test_a_frame_of_one_session_is_read_by_the_short_way_as_by_the_long_one_which_names_what_is_wrong(
-    item: tuple[int, int, list[list[float]]], spoilt: str
-) -> None:
-    content = SPOILT[spoilt](packed(7, [item]))
-    _, _, channel, length, step = frames.LONE.unpack_from(content.ljust(frames.LONE.size, b"x"))
-    short = frames.lone_inputs(content, length, len(FEATURES))
-    if spoilt != "good":
-        assert short is None
-        with pytest.raises((InvalidInput, InvalidRequest)):
-            frames.read(content, nobody).inputs(FEATURES, nobody)
-        return
-    frame = frames.read(content, nobody)
-    long = frame.inputs(FEATURES, nobody)
-    assert short is not None
-    assert (short.tobytes(), short.shape, length) == (long.tobytes(), long.shape, frame.steps)
-    assert [channel] == frames.numbers(frame.channels)
-    assert (step if step >= UNCHECKED else LAST) == frame.asked[0]
-    assert frames.lone_answer(content, 9 + length, short[:, :1]) == frame.answer(np.array([9]), long[:, :1])
 
 
 @given(items, st.data())

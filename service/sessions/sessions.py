@@ -3,16 +3,16 @@
 How a session stands is in the columns of its row. It knows ids and an injected clock; not models, calls or sockets.
 """
 
+from __future__ import annotations
+
 import secrets
 import time
 from asyncio import Future
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from service.engine.replay import Answers, Budget
-from service.engine.table import Table
 from service.errors import (
     CarouselError,
     Overloaded,
@@ -21,7 +21,11 @@ from service.errors import (
     SessionNotFound,
     StateMismatch,
 )
-from service.models.model import Index
+
+if TYPE_CHECKING:
+    from service.models.model import Index
+    from service.sessions.replay import Answers, Budget
+    from service.sessions.table import Table
 
 _ROWS = 2**32  # more than a table has
 _BIRTHS = 2**31 - 1  # counted, then from 1 again

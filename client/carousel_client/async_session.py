@@ -1,0 +1,206 @@
+"""A session for asyncio: every step names its number, so that it can be sent again and is applied once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from carousel_client.answers import SessionObject
+from carousel_client.errors import CarouselError, SessionExists, SessionExpired, SessionNotFound, StateMismatch
+from carousel_client.retry import Exchange, route
+from carousel_client.sequences import S, encode, to_json
+from carousel_client.transport import PerProcess, Request
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def in_turn(
+    call: Callable[Concatenate[AsyncSession, P], Awaitable[T]],
+) -> Callable[Concatenate[AsyncSession, P], Coroutine[Any, Any, T]]:
+    """The call, behind the calls of the session that began before it."""
+
+    @wraps(call)
+    async def method(self: AsyncSession, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        async with self._turn():
+            return await call(self, *args, **kwargs)
+
+    return method
+
+
+class Closing:
+    """What `async with` closes at its end."""
+
+    async def close(self) -> None:
+        """Close it."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        with suppress(*[CarouselError] if error else []):  # the error of the block says more
+            await self.close()
+
+
+class AsyncSession(Closing):
+    """One live sequence; the service holds its hidden state.
+
+    `async with` opens it. The end of the block deletes a session whose id the client made, in the process that made it;
+    one with an id of the caller stays, to be resumed by that id. Calls of several tasks run one at a time, in order.
+
+    `id`, `model`, `version`; `created`: whether opening created the session or, False, resumed it; `next_step`: how
+    many steps it has taken, None before it is open. It moves only with an answer: after a failure the same inputs may
+    be sent again, since the service replays a call that it applied.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        model: str,  # empty: that of the existing session
+        id: str | None = None,
+        version: str | None = None,
+        *,
+        ttl_seconds: float | None = None,
+        history: Any = None,
+    ) -> None:
+        self._exchange = exchange
+        self._policy = exchange.policy
+        self._asked = (model, version)
+        self._ttl_seconds = ttl_seconds
+        self._history: list[Any] = [] if history is None else encode(history).steps
+        self._owner = os.getpid() if id is None else None  # the process whose `with` block ends the session
+        self._turn = PerProcess(asyncio.Lock)
+        self.id = uuid.uuid4().hex if id is None else id
+        self.model = model
+        self.version = version
+        self.next_step: int | None = None
+        self.created = False
+
+    @in_turn
+    async def open(self, *, timeout: float | None = None) -> None:
+        """Create the session, or resume the one with that id at its step; do nothing if it is open.
+
+        Resuming runs no `history` and changes no TTL; `created` tells which it was. Raises StateMismatch if the
+        session has another model or version.
+        """
+        await self._open(self._policy.deadline(timeout))
+
+    @in_turn
+    async def resume(self, *, timeout: float | None = None) -> None:
+        """Go on at the step that the service has. Raises SessionNotFound, SessionExpired, StateMismatch."""
+        self._keep(await self._find(self._policy.deadline(timeout)), created=False)
+
+    async def step(self, inputs: S, *, timeout: float | None = None) -> S:
+        """Advance the session by all steps of `inputs`, or by none if an error is raised.
+
+        `inputs`: an array [T, F], a list of lists or dicts, or one step. The outputs [T, K] have the same style.
+        `timeout`: seconds for the whole call. Opens the session if it is not open. The call names its step, so a lost
+        answer is asked for again and the steps are applied once. After ConnectionFailed it is safe to send the same
+        inputs again. Raises StepConflict if another client moved the session, InvalidInput, SessionExpired.
+        """
+        outputs, self.next_step = await self._step(inputs, timeout)
+        return outputs
+
+    @in_turn
+    async def _step(self, inputs: S, timeout: float | None) -> tuple[S, int]:
+        """The outputs, and the next step: it counts when the caller has the outputs, and not if it was interrupted."""
+        deadline = self._policy.deadline(timeout)
+        encoded = encode(inputs)
+        await self._open(deadline)
+        body = to_json({"inputs": encoded.steps, "step": self.next_step})
+        answer = await self._exchange(Request("POST", self._route("steps"), body, replayable=True), deadline)
+        return answer.stepped(encoded, self.next_step or 0)
+
+    @in_turn
+    async def fork(self, id: str | None = None, *, timeout: float | None = None) -> AsyncSession:
+        """A new session with a copy of this one's state, step and TTL. Raises SessionExists if `id` is taken."""
+        deadline = self._policy.deadline(timeout)
+        copy = AsyncSession(self._exchange, "", id)
+        request = Request("POST", self._route("fork"), to_json({"id": copy.id}), replayable=True)
+        try:
+            answer = await self._exchange(request, deadline)
+            copy._keep(answer.session(copy.id, model=self.model or None, version=self.version), created=True)
+        except SessionExists as error:
+            if id is not None or not error.uncertain:
+                raise
+            copy._keep(await copy._find(deadline), created=True)  # only we know the id: it is our copy
+        return copy
+
+    @in_turn
+    async def state(self, *, timeout: float | None = None) -> bytes:
+        """The state as bytes, for `restore` on this service or another one."""
+        request = Request("GET", self._route("state"), replayable=True)
+        return (await self._exchange(request, self._policy.deadline(timeout))).state()
+
+    @in_turn
+    async def delete(self, *, timeout: float | None = None) -> None:
+        """Delete the session. Raises SessionNotFound if there was none."""
+        await self._delete(self._policy.deadline(timeout))
+
+    @in_turn
+    async def close(self) -> None:
+        """Delete the session if the client made its id, in this process. A session with an id of the caller stays."""
+        if self._owner == os.getpid() and self.next_step is not None:
+            with suppress(SessionNotFound, SessionExpired):
+                await self._delete(self._policy.deadline(None))
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} of {self.model}/{self.version} at step {self.next_step}>"
+
+    def _route(self, *names: str) -> str:
+        return route("sessions", self.id, *names)
+
+    async def _open(self, deadline: float) -> None:
+        if self.next_step is not None:
+            return
+        model, version = self._asked
+        wanted = {"id": self.id, "ttl_seconds": self._ttl_seconds, "history": self._history or None}
+        body = to_json({key: value for key, value in wanted.items() if value is not None})
+        request = Request("POST", route("models", model, "sessions", version=version), body, replayable=True)
+        steps = len(self._history)
+        try:
+            answer = await self._exchange(request, deadline)
+            self._keep(answer.session(self.id, model=model, version=version, step=steps), created=True)
+        except SessionExists as error:
+            if self._owner is not None and not error.uncertain:
+                raise
+            found = await self._find(deadline)
+            fresh = error.uncertain and found.step == steps  # as our own lost attempt left it
+            if self._owner is not None and not fresh:
+                raise
+            self._keep(found, created=fresh)
+
+    async def _restore(self, state: bytes, deadline: float) -> None:
+        """Create the session from `state`, or replace its state. Not sent again once it may have been applied."""
+        answer = await self._exchange(Request("PUT", self._route("state"), state), deadline)
+        self._keep(answer.session(self.id), created=False)
+
+    async def _delete(self, deadline: float) -> None:
+        try:
+            (await self._exchange(Request("DELETE", self._route(), replayable=True), deadline)).deleted()
+        except SessionNotFound as error:
+            if not error.uncertain:  # else an attempt without an answer deleted it
+                raise
+        self._owner = None
+
+    async def _find(self, deadline: float) -> SessionObject:
+        found = (await self._exchange(Request("GET", self._route(), replayable=True), deadline)).session(self.id)
+        model, version = self._asked
+        if model not in {"", found.model} or version not in {None, found.version}:
+            raise StateMismatch(
+                f"session {self.id} is of {found.model}/{found.version}, not {model}/{version or 'any'}"
+            )
+        return found
+
+    def _keep(self, session: SessionObject, *, created: bool) -> None:
+        self.model, self.version, self.next_step = session.model, session.version, session.step
+        self.created = created

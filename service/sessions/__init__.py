@@ -1,0 +1,1 @@
+"""Sessions: their states and columns, kept answers, ids and lifetimes, and states as bytes."""
