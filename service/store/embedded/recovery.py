@@ -42,11 +42,11 @@ class Replayed(NamedTuple):
 class Recovery:
     """Reads a store once. `records` are the sessions by number, `calls` those behind them by the model's digest."""
 
-    def __init__(self, records: Records, folder: Path) -> None:
+    def __init__(self, records: Records, files: Iterable[Path]) -> None:
         self.records: dict[int, Record] = {}
         self.calls: dict[bytes, list[Call]] = defaultdict(list)
         self.ended: list[Ended] = []  # expired, or harmed: to be told to the records
-        self.damaged: list[Path] = []  # files of the journal that have to be kept
+        self.damaged: set[Path] = set()  # files of the journal
         self.position, self.alive = 0, records.alive
         self._touched: dict[int, float] = {}
         self._zeros: dict[bytes, bytes] = {}
@@ -59,7 +59,7 @@ class Recovery:
         for record in list(self.records.values()):
             if record.tail:
                 self._read_entries(memoryview(record.tail), f"the record of session {record.id!r}")
-        for path in journal.files(folder):
+        for path in files:
             self._read_file(path, records.store)
 
     def close(self) -> None:
@@ -114,7 +114,7 @@ class Recovery:
         if reason is not None:
             _log.error("%s: %s; of its entries those of this store are taken", path.name, reason)
         if not self._read_entries(content[journal.HEAD :], path.name) or reason is not None:
-            self.damaged.append(path)
+            self.damaged.add(path)
 
     def _read_entries(self, content: memoryview, name: str) -> bool:
         """Take entries → whether all of them were whole."""

@@ -41,7 +41,9 @@ class Durable(Serving):
         if digest:
             await self.store.recover(self.engine)
         await self.store.recovered(self._absent)
-        await until(lambda: self.store._rounds > 0 and not self.store._old)  # what was recovered is written
+        await until(
+            lambda: self.store._upkeep.rounds > 0 and not self.store._upkeep.old
+        )  # what was recovered is written
         self.start()
         return self
 
@@ -52,7 +54,7 @@ class Durable(Serving):
             task.cancel()
         await asyncio.wait([self.loop, *self.store._tasks])
         await self.store._journal.close()
-        self.store._background.shutdown()
+        self.store._upkeep.close()
         self.store._records.close()
         self.store._lock.release()
 
@@ -63,7 +65,7 @@ class Durable(Serving):
 
     async def round(self) -> None:
         """Write the records that are behind."""
-        await self.store._round(0.0)
+        await self.store._upkeep.round(0.0)
 
     def _absent(self, name: str, version: str) -> Engine:
         fitness, refusal = Fitness(False, 0.0, 1, 0.0), VersionNotFound(f"{name}/{version} is not there")

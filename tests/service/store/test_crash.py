@@ -236,11 +236,11 @@ async def test_a_touch_without_a_step_is_there(begin: Begin, wall: FakeClock) ->
     one = await begin()
     a = one.open("a")
     told = await one.step(a, 1)
-    one.store._note_touched()
+    one.store.note_touched()
     for clock in (one.clock, wall):
         clock.advance(TTL / 2)
     assert await one.step(a, 1, step=0) == told  # a replay
-    one.store._note_touched()
+    one.store.note_touched()
     await one.crash()
     two = await begin()
     assert two.sessions.seconds_left(two.sessions.get("a")) == pytest.approx(TTL, abs=1)

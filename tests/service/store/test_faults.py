@@ -11,6 +11,7 @@ import pytest
 from service.errors import StoreUnavailable
 from service.store.embedded import journal
 from service.store.embedded.journal import files
+from tests.fakes import until
 from tests.service.store.serving import Begin
 
 
@@ -80,6 +81,18 @@ async def test_with_sync_answers_come_in_order_and_are_there(begin: Begin) -> No
     two = await begin()
     assert two.sessions.find("a") is None
     assert await two.state(two.sessions.get("b")) == (1, 4.0)
+
+
+async def test_a_round_waits_for_what_is_written_and_not_told_yet(begin: Begin) -> None:
+    one = await begin(sync=True)
+    for count in range(20):
+        opening = one.lifecycle.open(str(count), 60.0)
+        await until(lambda: one.store._journal._writing is None)
+        await one.round()
+        await opening
+    await one.crash()
+    two = await begin()
+    assert [str(count) for count in range(20) if two.sessions.find(str(count)) is None] == []
 
 
 async def test_a_large_entry_is_written_by_the_thread_and_small_ones_stay_behind_it(begin: Begin) -> None:
