@@ -9,6 +9,7 @@ import os
 import struct
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from xxhash import xxh3_64_digest
@@ -63,6 +64,14 @@ class Journal:
         self._go_on()
         return answer
 
+    def _put(self, entry: bytes) -> None:
+        try:
+            self._open().write(entry)
+        except CarouselError as error:
+            self._failed(error)
+            raise
+        self._failed(None)
+
     def rotate(self) -> list[Path]:
         """Let entries from now on go to another file → those that have the ones since the last time."""
         self._file, paths, self._paths = None, self._paths, []
@@ -102,23 +111,26 @@ class Journal:
         batch = list(self._waiting)
         self._waiting.clear()
         entries, answers = b"".join([entry for entry, _ in batch]), [answer for _, answer in batch]
-        self._writing = asyncio.get_running_loop().run_in_executor(self._thread, self._put, entries)
+        loop = asyncio.get_running_loop()
+        try:
+            file = self._open()  # here, so that the thread shares nothing with the loop
+        except StoreUnavailable as error:
+            loop.call_soon(self._written, answers, error)
+            return
+        self._writing = loop.run_in_executor(self._thread, partial(file.write, entries, sync=self._sync))
         self._writing.add_done_callback(lambda done: self._written(answers, done.exception()))
 
-    def _put(self, entries: bytes) -> None:
-        try:
-            self._open().write(entries, sync=self._sync)
-        except CarouselError as error:
-            if not self._failing:
-                _log.error("%s", error)
-            self._failing = True
-            raise
-        if self._failing:
+    def _failed(self, error: BaseException | None) -> None:
+        """Log the first of many failures, and that they are over."""
+        if error is not None and not self._failing:
+            _log.error("%s", error)
+        if error is None and self._failing:
             _log.warning("the session store can be written again")
-        self._failing = False
+        self._failing = error is not None
 
     def _written(self, answers: "list[asyncio.Future[Conflicts]]", error: BaseException | None) -> None:
         self._writing = None
+        self._failed(error)
         for answer in answers:
             if error is None:
                 answer.set_result(_NONE)

@@ -120,7 +120,7 @@ class EmbeddedStore:
         self._clock = Clock(self._monotonic, self._wall, self._recovery.alive)
         self._journal = Journal(self._path, self._records.store, first, sync=self._sync)
         self._upkeep = Upkeep(self._journal, self._records, self._clock)
-        self._upkeep.old, self._upkeep.damaged = files, self._recovery.damaged
+        self._upkeep.old, self._upkeep.damaged, self._upkeep.position = files, self._recovery.damaged, first
         self._recovery.expire(self._clock.seconds())
         self._kinds = self._recovery.kinds()
         self._upkeep.ended += self._recovery.ended

@@ -36,7 +36,7 @@ class Upkeep:
         self.ended: list[Ended] = []  # not in the records yet
         self.old: list[Path] = []  # files of the journal that are still needed
         self.damaged: set[Path] = set()  # of them: to be kept under another name
-        self.position = 0  # of the newest entry that is written
+        self.position = 0  # of the newest entry that is written, of this process or one before
         self.rounds = 0
 
     async def run(self, replay_seconds: float) -> None:
