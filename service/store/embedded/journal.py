@@ -83,11 +83,6 @@ class Journal:
             await asyncio.wait([self._writing])
         await asyncio.sleep(0)  # what is written is told in the next turn of the loop
 
-    def flush(self) -> None:
-        """Make durable what is written so far. For a thread."""
-        if (file := self._file) is not None:
-            file.sync()
-
     async def close(self) -> None:
         """Write what waits."""
         while self._writing is not None:
@@ -143,7 +138,7 @@ class _File:
     """One file of the journal. Invariant: what lies before `_end` is whole entries; a broken one is not written."""
 
     def __init__(self, path: Path, head: bytes) -> None:
-        self.broken, self._end, self._dirty, self._named = False, 0, False, False
+        self.broken, self._end, self._named = False, 0, False
         self.path = path
         try:
             self._number = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -165,21 +160,18 @@ class _File:
             written = os.write(self._number, content)
             while written < len(content):
                 written += os.write(self._number, memoryview(content)[written:])
-            self._dirty = True
             if sync:
                 self.broken = True  # after a failed sync nobody knows what of the file is on the disk
-                self.sync()
+                self._sync()
                 self.broken = False
         except OSError as error:
             self._cut(error)
             raise _unavailable(error) from error
         self._end += len(content)
 
-    def sync(self) -> None:
+    def _sync(self) -> None:
         """Make durable what is written, and the name of the file."""
-        if self._dirty:
-            self._dirty = False
-            os.fdatasync(self._number)
+        os.fdatasync(self._number)
         if not self._named:
             self._named = True
             folder = os.open(self.path.parent, os.O_RDONLY)

@@ -192,18 +192,11 @@ class EmbeddedStore:
 
     async def _look(self) -> None:
         """Write what no call writes: sessions that were touched, and that the system's clock was set."""
-        flushed = 0
         while True:
             await asyncio.sleep(_LOOK)
             self.note_touched()
             if self._clock.jumped():
                 self._note(b"", b"", bytes(8))
-            if not self._sync and self._upkeep.position != flushed:
-                flushed = self._upkeep.position
-                try:
-                    await self._upkeep.blocking(self._journal.flush)
-                except OSError as error:
-                    _log.error("the journal cannot be synced: %s", error)
 
     def note_touched(self) -> None:
         """Write the sessions whose idle clocks were restarted without a call: a retry, say."""

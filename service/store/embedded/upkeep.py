@@ -92,8 +92,11 @@ class Upkeep:
         if self.rounds % _TIDY == 0:
             await self.blocking(self._records.tidy, self._clock.seconds())
         while self.old:
-            path = self.old.pop(0)
-            if path in self.damaged:
-                path.rename(path.with_suffix(".damaged"))
-            else:
-                path.unlink(missing_ok=True)
+            await self.blocking(self._remove, self.old[0])
+            del self.old[0]
+
+    def _remove(self, path: Path) -> None:
+        if path in self.damaged:
+            path.rename(path.with_suffix(".damaged"))
+        else:
+            path.unlink(missing_ok=True)
