@@ -114,7 +114,7 @@ class Story:
     def comes_of(self, id: str, asked: list[int], named: int | None) -> Any:
         """What a call comes to that was accepted; it may be applied now."""
         truth = self.truths[id]
-        if named not in (None, truth.step):  # work before it will fail, and it knows nothing of that
+        if named not in (None, truth.step):  # a call before it will fail, which the client does not know
             return StepConflict
         if {NAN, REFUSED} & set(asked):
             return (NonFiniteOutput, InvalidInput)
