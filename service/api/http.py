@@ -29,7 +29,7 @@ class Http(GuardedHttp):
 
     def __init__(self, guard: Guard, **how: Any) -> None:
         super().__init__(guard, **how)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True, lenient_chunked_length=True)  # see `check`
+        self.parser = self._new_parser()
         self._later, self._at = b"", 0  # bytes for a later turn, and where they begin
         self._head = HeadSize()
         self._running: RequestResponseCycle | None = None  # that is to answer next
@@ -125,6 +125,11 @@ class Http(GuardedHttp):
                 self._refuse(InvalidRequest("HTTP/0.9 is not served"))
             return
 
+    def _new_parser(self) -> Any:
+        parser = httptools.HttpRequestParser(self)
+        parser.set_dangerous_leniencies(lenient_data_after_close=True, lenient_chunked_length=True)  # see `check`
+        return parser
+
     def _upgrade(self, rest: bytes) -> bytes:
         """Hand the connection over to the stream → b"", or the request without its offer (RFC 9110, 7.8), to parse."""
         lines = [(name, value) for name, value in self.headers if name != b"upgrade"]
@@ -141,6 +146,7 @@ class Http(GuardedHttp):
             return b""
         version = self.parser.get_http_version().encode()
         first = b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, version)
+        self.parser = self._new_parser()  # the old one takes no more data after a last request
         return first + b"".join(b"%b: %b\r\n" % line for line in lines) + b"\r\n" + rest
 
     def on_message_begin(self) -> None:

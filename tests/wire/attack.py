@@ -180,6 +180,7 @@ AIMED: dict[str, Callable[[World, Random], Request]] = {
     "not_streamable": _with(["open"], _set(path="/v1/models/bidirectional/sessions")),
     "state_mismatch": _damaged,
     "payload_too_large": _with(_BODIES, mutate.large),
+    "head_too_large": _with(ROUTES[:14], mutate.long_head),
     "deadline_exceeded": _late,
     "session_expired": _idle,
     "overloaded": _with(["open"], _set(body={})),

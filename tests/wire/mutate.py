@@ -213,6 +213,11 @@ def http(request: Request, rng: Random) -> None:
     request.closes = True
 
 
+def long_head(request: Request, rng: Random) -> None:
+    """Too many header lines, or too many bytes in them."""
+    request.headers += rng.choice([["A: 1"] * 101, ["A: " + "x" * 70_000], ["A: " + "x" * 7_000] * 10])
+
+
 def encoding(request: Request, rng: Random) -> None:
     request.headers.append(f"Content-Encoding: {rng.choice(ENCODINGS)}")
 

@@ -12,6 +12,9 @@ UNPROVOKED = {
     "shutting_down": "the server is not draining; tests/wire/test_shutdown.py",
     "engine_failed": "no request kills an engine, as the fuzzer shows; tests/service/",
     "internal": "a defect of ours; the fuzzer shows that it meets none",
+    "too_slow": "every request is sent at once; tests/service/api/test_guard.py",
+    "store_unavailable": "the store is memory; tests/service/engine/",
+    "commit_unknown": "so it is; tests/service/engine/",
 }
 
 

@@ -130,6 +130,19 @@ async def test_an_offer_to_upgrade_is_ignored(line: Line, offer: str, body: byte
     assert not line.wire.closed
 
 
+@pytest.mark.parametrize(
+    "last",
+    [
+        request(connection="close, Upgrade", upgrade="h2c"),
+        request(connection="Upgrade", upgrade="h2c").replace(b"HTTP/1.1", b"HTTP/1.0"),
+    ],
+)
+async def test_an_offer_to_upgrade_in_a_last_request_is_ignored_too(line: Line, last: bytes) -> None:
+    line.send(last)
+    assert (await line.answer())[2] == b"by ASGI"
+    assert line.wire.closed
+
+
 async def test_a_client_that_waits_to_be_told_to_go_on_is_told(line: Line) -> None:
     whole = request(expect="100-continue")
     line.send(whole[:-3])
