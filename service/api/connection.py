@@ -95,7 +95,8 @@ class HttpConnection(Http):
         if self._request is None:
             return super().eof_received()
         self._half_closed = not self._request.missing
-        self._probe()
+        if self._half_closed:
+            self._probe()
         return self._half_closed
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -5,7 +5,7 @@ Every error names the place at fault, `inputs[17][2]: not a number`.
 
 from array import array
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -40,6 +40,21 @@ class Named(NamedTuple):
     def size(self) -> int:
         """Count of numbers, as of an array."""
         return self.outputs.size
+
+
+class Split(NamedTuple):
+    """Outputs [ΣT, K] of several sequences, each to be written in the style of its inputs."""
+
+    outputs: Array
+    lengths: list[int]
+    names: list[str]
+    objects: list[bool]  # by sequence: the style is objects, with these names
+
+    def parts(self) -> list[Array | Named]:
+        """The outputs of each sequence."""
+        ends = accumulate(self.lengths)
+        each = [self.outputs[end - length : end] for end, length in zip(ends, self.lengths, strict=True)]
+        return [Named(self.names, one) if named else one for one, named in zip(each, self.objects, strict=True)]
 
 
 class Sequenced(NamedTuple):

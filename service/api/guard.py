@@ -60,6 +60,7 @@ class Guard:
         self._most_held, self._most_unread = settings.max_unfinished_bytes, settings.max_unread_bytes
         self._connections: dict[Guarded, None] = {}
         self._held = self._unread = self._refused = self._cut = 0
+        _log.info("at most %d connections", self.most)
 
     def __repr__(self) -> str:
         return f"<Guard {len(self._connections)} of {self.most} connections, {self._held} B unfinished>"

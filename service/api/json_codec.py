@@ -14,7 +14,7 @@ import orjson
 from simdjson import Array as List
 from simdjson import Object, Parser
 
-from service.api.fields import Array, Named, Steps, steps
+from service.api.fields import Array, Named, Split, Steps, steps
 from service.errors import InvalidRequest, PayloadTooLarge
 
 MOST = 2**16  # sequences or items of a call
@@ -124,6 +124,8 @@ def _other(value: Any) -> Any:
     """
     if isinstance(value, np.ndarray):
         return np.ascontiguousarray(value)
+    if isinstance(value, Split):
+        return value.parts()
     if not isinstance(value, Named):
         raise TypeError(type(value).__name__)
     numbers = dump(value.outputs.ravel())[1:-1].split(b",")
