@@ -57,6 +57,9 @@ class Feature(Column):
     lag: NotRequired[Lag]
     mask_of: NotRequired[str]  # 1 where that feature has a gap, else 0
     calendar: NotRequired[Literal["hour", "weekday", "month"]]
+    zone: NotRequired[str]  # in which the calendar is read; else off the time as it is written
+    offsets: NotRequired[bool]  # with `zone`: times need an offset
+    range: NotRequired[list[float]]  # a number outside counts as the nearest of these
     codes: NotRequired[list[int]]  # of a category
     labels: NotRequired[list[str]]  # the words that its codes stand for, where they stand for words
 

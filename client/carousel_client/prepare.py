@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeAlias, overload
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,7 @@ class Rules:
             tuple(feature["name"] for feature in features),
             at,
             {one["name"]: dict(zip(one["labels"], one["codes"], strict=True)) for one in measured if "labels" in one},
-            {at[one["name"]]: CALENDAR[one["calendar"]] for one in measured if "calendar" in one},
+            {at[one["name"]]: _clock(one) for one in measured if "calendar" in one},
             np.array(["missing" in one and one["missing"]["rule"] == "hold" for one in measured], np.bool_),
             np.array(
                 [one["missing"].get("value", 0) if "missing" in one else math.nan for one in measured], np.float32
@@ -99,7 +100,10 @@ class Preparation:
     @overload
     def row(self, values: Sequence[float | str | None], time: datetime | None = None) -> list[float]: ...
     def row(self, values: Any, time: datetime | None = None) -> Any:
-        """Complete one row. `time`, as it is written, fills the calendar features that the row does not give.
+        """Complete one row. `time` fills the calendar features that the row does not give.
+
+        It counts as it is written. If the model names a `zone`, a time with an offset is converted into it; a time
+        without one counts as written, and is refused if the model was trained with offsets.
 
         Raises InvalidInput, which names the feature, for a gap without a rule, an unknown name or what is no number.
         """
@@ -196,6 +200,26 @@ def _number(name: str, value: Any) -> np.float32:
     if np.isinf(number):
         raise InvalidInput(f"{name} is no finite float32")
     return number
+
+
+def _clock(feature: Feature) -> Clock:
+    """Return how a calendar feature is read off a time: as written, or in the zone of the feature."""
+    read, name = CALENDAR[feature["calendar"]], feature.get("zone")
+    if name is None:
+        return read
+    try:
+        zone = ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise InvalidInput(f"{feature['name']} needs the time zone {name!r}: install the package tzdata") from error
+
+    def read_there(time: datetime) -> int:
+        if time.utcoffset() is not None:
+            return read(time.astimezone(zone))
+        if feature.get("offsets"):
+            raise InvalidInput(f"{time} has no offset; {feature['name']} is read in {name}: give an aware datetime")
+        return read(time)
+
+    return read_there
 
 
 def _check(feature: Feature, measured: Mapping[str, Feature]) -> None:

@@ -138,6 +138,7 @@ class Recurrent(Network):
         layers: int = 1,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        forget_bias: float = 0.0,
     ) -> None:
         super().__init__(encoder, head, dropout)
         self.cell, self.streamable = cell, not bidirectional
@@ -150,6 +151,9 @@ class Recurrent(Network):
             dropout=dropout if layers > 1 else 0.0,
             bidirectional=bidirectional,
         )
+        for name, value in self.recurrent.named_parameters():
+            if cell == "lstm" and name.startswith("bias_ih"):  # [4H], gates in the order i, f, g, o
+                value.data[hidden : 2 * hidden] += forget_bias
 
     @property
     def state_shapes(self) -> dict[str, tuple[int, ...]]:

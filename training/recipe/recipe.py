@@ -48,6 +48,7 @@ class Network(Value):
     layers: PositiveInt = 1
     dropout: Fraction = 0.0
     bidirectional: bool = False
+    forget_bias: float = 0.0  # added to an LSTM's forget gate at the start; 1: it begins open (Jozefowicz et al. 2015)
     table_width: PositiveInt = 8  # width of the embedding of a category
     limit: Annotated[float, Field(gt=0)] = 3.0  # standardised numbers are clipped to ±limit
 
@@ -55,6 +56,8 @@ class Network(Value):
     def _fits(self) -> Self:
         if self.bidirectional and self.cell != "lstm":
             raise ValueError("bidirectional is for cell = 'lstm'")
+        if self.forget_bias and self.cell != "lstm":
+            raise ValueError("forget_bias is for cell = 'lstm'")
         return self
 
 
