@@ -1,4 +1,4 @@
-"""Does an open forget gate help an LSTM to remember? Right answers on `recall`, by forget bias, learning rate and seed."""
+"""Compare forget biases on the recipe `recall`: right answers by bias, learning rate and seed."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from study.long_lag import RATES, score
+from study.long_lag import LAGS, RATES, score
 from study.results import Results
 from training.recipe.recipe import Recipe
 
@@ -17,13 +17,15 @@ SEEDS = (0, 1, 2)  # of the network and of the strings
 
 
 def compare(recipe: Recipe, folder: Path, say: Callable[[str], None]) -> Results:
-    """Train an LSTM with every bias, seed and rate; scores are in `folder`/forget-bias.json, and a later call goes on."""
+    """Train an LSTM with every bias, seed and rate; scores are in `folder`/forget-bias.json."""
     settings = {"recipe": recipe.model_dump(mode="json", exclude={"folder"}), "rates": RATES}
     results = Results(folder / "forget-bias.json", settings)
     for seed, bias, rate in product(SEEDS, BIASES, RATES):
-        own = recipe.changed(network={"forget_bias": bias}, data={"seed": seed}, training={"learning_rate": rate})
+        own = recipe.changed(
+            network={"forget_bias": bias}, data={"lag": LAGS[-1], "seed": seed}, training={"learning_rate": rate}
+        )
         name = key(bias, seed, rate)
-        one = results.find(name, partial(score, own, recipe.data.lag, seed, folder))
+        one = results.find(name, partial(score, own, LAGS[-1], seed, folder))
         say(f"{name}: {one['validation']:.1%} right on the validation part")
     return results
 

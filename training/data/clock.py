@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -25,9 +26,10 @@ def wall_clock(table: Table, what: str) -> tuple[NDArray[np.datetime64], bool]:
         TableError: there is no time column of dates; or, with `data.zone`, only some of the times have an offset.
 
     """
-    moments = times(table, table.time) if table.time else np.zeros(0)
+    moments: NDArray[Any] = times(table, table.time) if table.time else np.zeros(0)
     if table.time is None or not np.issubdtype(moments.dtype, np.datetime64):
         raise table.error(f"the calendar feature {what!r} needs a time column of dates; name it as data.time")
+    moments = moments.astype("datetime64[us]")
     aware = _aware(column(table, table.time))
     if table.zone is None:
         return times(_without_offsets(table, table.time), table.time), bool(aware.any())

@@ -145,8 +145,8 @@ def float32(table: Table, name: str, values: Doubles) -> Floats:
     )
     if lost > ROUNDING * spread:
         raise table.error(
-            f"{name} varies by {spread:.3g} around {np.nanmean(values):.10g}: too little for float32, which models take; "
-            "subtract a constant from the column, or use the differences of its rows"
+            f"{name} varies by {spread:.3g} around {np.nanmean(values):.10g}, which float32 cannot tell, and "
+            "models take and give float32; subtract a constant from the column, or use the differences of its rows"
         )
     return narrow
 

@@ -28,6 +28,8 @@ FIGURES = {
     "coverage": "truths inside the band",
     "accuracy": "accuracy",
     "f1": "F1",
+    "roc_auc": "ROC AUC",
+    "pr_auc": "PR AUC",
     "nll": "nats a step",
 }
 IN_UNITS = ("mae", "rmse", "capped_rmse")  # of the target

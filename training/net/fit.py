@@ -49,10 +49,15 @@ class Learner(LightningModule):
         self.learnt: list[tuple[Tensor, int]] = []
 
     def loss(self, batch: Batch, state: State) -> tuple[Tensor, State]:
-        """Return the loss of a batch from `state`, and the state after it."""
-        h, after = self.network.hidden_values(batch.x, batch.lengths, state)
+        """Return the loss of a batch from `state`, and the state after it, which is right with `carry` only.
+
+        Else padding is run like steps: its answers do not count, and packed sequences take four times as long.
+        """
+        ends = self.how.carry or not self.network.streamable
+        lengths = batch.lengths if ends else torch.full_like(batch.lengths, batch.x.shape[1])
+        h, after = self.network.hidden_values(batch.x, lengths, state)
         with torch.autocast(h.device.type, enabled=False):  # full precision for the loss
-            return self.network.head.loss(h.float(), batch.answers), after
+            return self.network.head.loss(h.float(), self.network.wanted(batch.x, batch.answers)), after
 
     def advance(self, batch: Batch) -> Tensor:
         """Return the loss of a batch from the states of its lanes, and update these."""

@@ -65,6 +65,7 @@ class Network(nn.Module):
 
     cell: str
     streamable = True  # whether a step depends on earlier steps only
+    added: Sequence[int] = ()  # input column that is added to each of the K outputs: the head learns the difference
 
     def __init__(self, encoder: Encoder, head: Head, dropout: float) -> None:
         super().__init__()
@@ -89,7 +90,12 @@ class Network(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
         """Advance each row of x by its own length."""
         h, next_state = self.hidden_values(x, lengths, state)
-        return self.head(h), next_state
+        y = self.head(h)
+        return y + x[..., self.added] if self.added else y, next_state
+
+    def wanted(self, x: Tensor, answers: Tensor) -> Tensor:
+        """Return what the head has to give [B,T,M]: the answers, or their differences from the `added` columns."""
+        return answers - x[..., self.added].detach() if self.added else answers
 
     @torch.no_grad()
     def run(self, x: Floats, lengths: Lengths, state: Mapping[str, Floats] | None = None) -> tuple[Floats, States]:

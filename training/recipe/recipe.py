@@ -4,6 +4,7 @@ Checks which keys fit together. Does not know the file it comes from (`read`), t
 """
 
 from datetime import date, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -113,6 +114,12 @@ class Recipe(Value):
                 raise ValueError(f"two features are named {name!r}; rename or remove one")
             if name in self.task.targets and 0 in self.task.horizons:
                 raise ValueError(f"{name!r} is a target at horizon 0 and a feature: the input would contain the answer")
+        if getattr(self.task, "residual", False):
+            for name in self.task.targets:
+                if not any(one.kind == "number" and fnmatchcase(name, one.name) for one in self.features):
+                    raise ValueError(
+                        f"task.residual adds to the last value of {name!r}, which is no number feature; add it"
+                    )
         if self.training.carry and self.network.bidirectional:
             raise ValueError("carry and bidirectional exclude each other: there is no state to carry")
         return self

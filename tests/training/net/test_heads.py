@@ -12,7 +12,7 @@ SCALING = Scaling(np.array([50.0, 10.0]), np.array([20.0, 3.0]))
 HEADS: dict[str, tuple[Callable[[], Head], list[float]]] = {
     "values": (lambda: Values(4, SCALING), [45.0, 12.0]),
     "band": (lambda: Band(4, SCALING, (0.1, 0.5, 0.9)), [45.0, 12.0]),
-    "classes": (lambda: Classes(4, 3), [2.0]),
+    "classes": (lambda: Classes(4, np.ones(3)), [2.0]),
     "labels": (lambda: Labels(4, np.array([0.5, 0.1])), [1.0, 0.0]),
 }
 
@@ -70,7 +70,7 @@ def test_quantiles_never_cross_and_are_judged_by_the_pinball_loss() -> None:
 
 
 def test_probabilities_are_ready_to_use_and_their_loss_is_in_nats() -> None:
-    classes, labels = Classes(4, 3), Labels(4, np.array([0.5, 0.1]))
+    classes, labels = Classes(4, np.ones(3)), Labels(4, np.array([0.5, 0.1]))
     torch.testing.assert_close(classes(hidden()).sum(-1), torch.ones(2, 5))
     torch.testing.assert_close(classes.loss(hidden(), answers([2.0])), -classes(hidden())[..., 2].log().mean())
     truth = answers([1.0, 0.0])
