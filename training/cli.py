@@ -28,7 +28,10 @@ def _errors_shown() -> Iterator[None]:
         yield
     except TrainingError as error:
         typer.echo(f"{error}", err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted; nothing was written after it", err=True)
+        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -45,27 +48,49 @@ def fit(
     precision: Annotated[
         Literal["32-true", "bf16-mixed"] | None, typer.Option(help="bf16-mixed on a GPU that has it, else 32-true.")
     ] = None,
+    feedforward: Annotated[bool, typer.Option(help="Compare with a feedforward network of the same size too.")] = False,
+    require_better: Annotated[
+        bool, typer.Option(help="Exit with 3 unless the model is better than the best baseline.")
+    ] = False,
 ) -> None:
     """Train a recipe, export it, verify the file and print how good it is on unseen data."""
     from rich.console import Console
 
-    from training.file.card import comparison_table
+    from training.file.card import comparison_tables
     from training.file.contract import read_metadata
     from training.net.hardware import Hardware, is_first
     from training.recipe.read import read_recipe
-    from training.train import RUNS, train
+    from training.runs import folder_of
+    from training.train import train
 
     hardware = Hardware(accelerator, devices, precision)
     task = read_recipe(recipe)
-    path = train(task, models, str(version), seed, given=recipe, resume=resume, hardware=hardware)
+    path = train(
+        task, models, str(version), seed, given=recipe, resume=resume, feedforward=feedforward, hardware=hardware
+    )
     if not is_first():
         return
-    console = Console()
-    console.print(comparison_table(read_metadata(path)))
+    console, metadata = Console(), read_metadata(path)
+    console.print(*comparison_tables(metadata), sep="\n")
     size = f"{path.stat().st_size / 1000:.0f} kB"
     console.print(f"Wrote {path} ({size}) and {path.with_name('card.md')}", soft_wrap=True)
-    if (report := RUNS / task.name / str(version) / "report.html").exists():
+    if (report := folder_of(task, str(version), seed) / "report.html").exists():
         console.print(f"How it learnt and how far to trust it: {report}", soft_wrap=True)
+    verdict = metadata["verdict"]
+    console.print(verdict["sentence"], style="bold green" if verdict["better"] else "bold red", soft_wrap=True)
+    if require_better and not verdict["better"]:
+        raise typer.Exit(3)
+
+
+@app.command(name="runs")
+@_errors_shown()
+def list_runs(folder: Annotated[Path, typer.Argument(help="Folder of the runs.")] = Path("runs")) -> None:
+    """List finished runs side by side; those of a recipe by their figure on the validation part, best first."""
+    from rich.console import Console
+
+    from training.runs import listing
+
+    Console().print(listing(folder))
 
 
 @app.command()
@@ -117,7 +142,7 @@ def gradients(
     """
     from study.gradients import gradients, picture
     from training.recipe.read import read_recipe
-    from training.train import RUNS
+    from training.runs import RUNS
 
     task = read_recipe(recipe)
     _make_folder(output)
@@ -135,7 +160,7 @@ def long_lag(*, seed: Seed = 0, output: Picture = Path("long-lag.png")) -> None:
     """
     from study.long_lag import chosen, compare, picture
     from training.recipe.read import read_recipe
-    from training.train import RUNS
+    from training.runs import RUNS
 
     task = read_recipe("recall")
     _make_folder(output)

@@ -31,6 +31,10 @@ class Description:
     metrics: Mapping[str, float]
     streamable: bool = True  # false: bidirectional
     memory_horizon: int | None = None  # steps; None for a streamable file: larger than could be measured
+    verdict: Mapping[str, Any] | None = None  # better or not than the best baseline: `better`, `figure`, `sentence`
+    outside: Mapping[str, float] | None = None  # share of the test part in which a feature is clipped or unknown
+    fitted: Mapping[str, Any] | None = None  # what `evaluate` needs of the training part: `mean`, `std`, `prior`
+    recipe_toml: str | None = None  # the recipe as `fit` reads it
 
     def metadata(self) -> dict[str, Any]:
         """Return the JSON object that the file carries under `carousel`."""

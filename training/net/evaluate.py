@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -75,9 +76,23 @@ def scores(run: Run, task: Task, streams: list[Unseen]) -> dict[str, Figures]:
     return measured
 
 
-def flat(measured: dict[str, Figures]) -> Figures:
-    """Return scores with the keys `NAME_METRIC` of the metadata, rounded."""
-    return {f"{name}_{figure}": round(value, 5) for name, own in measured.items() for figure, value in own.items()}
+def flat(measured: dict[str, Figures], part: str = "test") -> Figures:
+    """Return the finite scores of a part with the keys of the metadata (see `key`), rounded."""
+    return {
+        key(part, name, figure): round(value, 5)
+        for name, own in measured.items()
+        for figure, value in own.items()
+        if isfinite(value)
+    }
+
+
+def key(part: str, name: str, figure: str) -> str:
+    """Return the key of a metric in the metadata: PART_FIGURE for the model itself (`test`), BASELINE_FIGURE for
+    another forecast on the test part, validation_BASELINE_FIGURE for it on the validation part.
+    """
+    if name == "test":
+        return f"{part}_{figure}"
+    return f"{name}_{figure}" if part == "test" else f"{part}_{name}_{figure}"
 
 
 def streamed(run: Run, one: Unseen) -> Floats:

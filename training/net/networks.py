@@ -51,6 +51,16 @@ class Encoder(nn.Module):
         """Return the codes [n] of the index-th category, in the order of its table."""
         return self.get_buffer(f"codes{index}")
 
+    def range(self, column: int) -> tuple[float, float] | None:
+        """Return the numbers of an input column that are not clipped; None for a category. Of a constant column only
+        its value is inside.
+        """
+        if column not in self.numbers:
+            return None
+        mean, scale = (float(part[self.numbers.index(column)]) for part in (self.mean, self.scale))
+        reach = self.limit / scale if scale else 0.0
+        return mean - reach, mean + reach
+
     def forward(self, x: Tensor) -> Tensor:
         """Return [B,T,E] for [B,T,F]."""
         parts = [((x[..., self.numbers] - self.mean) * self.scale).clamp(-self.limit, self.limit)]
