@@ -3,7 +3,7 @@
 Heavy modules are imported inside the commands, so that `--help` answers at once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
@@ -14,6 +14,7 @@ import typer
 from training.errors import TrainingError
 
 GivenRecipe = Annotated[str, typer.Argument(help="A recipe's file, or the name of a shipped one.")]
+GivenTable = Annotated[Path, typer.Argument(help="A table with the columns that the model was trained on.")]
 Models = Annotated[Path, typer.Option(help="Model repository.")]
 Picture = Annotated[Path, typer.Option("--output", "-o", help="Where to write the picture.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same networks.")]
@@ -77,9 +78,64 @@ def fit(
     if (report := folder_of(task, str(version), seed) / "report.html").exists():
         console.print(f"How it learnt and how far to trust it: {report}", soft_wrap=True)
     verdict = metadata["verdict"]
-    console.print(verdict["sentence"], style="bold green" if verdict["better"] else "bold red", soft_wrap=True)
+    style = "bold green" if verdict["better"] else "bold red"
+    console.print(verdict["sentence"], style=style, soft_wrap=True, markup=False, highlight=False)
     if require_better and not verdict["better"]:
         raise typer.Exit(3)
+
+
+@app.command()
+@_errors_shown()
+def predict(
+    model: Annotated[Path, typer.Argument(help="A model.onnx that `fit` wrote.")],
+    table: GivenTable,
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet file to write.")] = Path("out.csv"),
+) -> None:
+    """Write the outputs of every row of a table: what a server streams, offline."""
+    from training.apply import Applied
+    from training.data.outside import flag
+
+    _make_folder(output)
+    applied = Applied.of(model, table)
+    with _steps_shown(sum(map(len, applied.rows))) as told:
+        frame = applied.predict(told)
+    frame.write_parquet(output) if output.suffix == ".parquet" else frame.write_csv(output)
+    typer.echo(f"Wrote {output}: {len(frame)} rows")
+    if (sentence := flag(applied.outside)) is not None:
+        typer.echo(sentence)
+
+
+@app.command()
+@_errors_shown()
+def evaluate(model: Annotated[Path, typer.Argument(help="A model.onnx that `fit` wrote.")], table: GivenTable) -> None:
+    """Print how good a model is on a table, beside its baselines: streamed as a server does, offline."""
+    from rich.console import Console
+
+    from training.apply import Applied
+    from training.data.outside import flag
+    from training.file.card import comparison_tables
+    from training.file.verdict import Verdict
+    from training.net.evaluate import flat
+
+    applied = Applied.of(model, table)
+    with _steps_shown(sum(map(len, applied.rows))) as told:
+        found = applied.evaluate(told)
+    console, metadata = Console(), applied.metadata | {"metrics": flat(found, "given"), "recipe": applied.table.name}
+    console.print(*comparison_tables(metadata), sep="\n")
+    verdict = Verdict.of(applied.recipe.task, {"given": found}, metadata["outputs"])
+    for line in filter(None, (flag(applied.outside), verdict.sentence)):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+@contextmanager
+def _steps_shown(total: int) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar over steps; yield the function that advances it."""
+    from rich.progress import Progress
+
+    with Progress(transient=True) as bar:
+        task = bar.add_task("steps", total=total)
+        yield lambda steps: bar.advance(task, steps)
 
 
 @app.command(name="runs")

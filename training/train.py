@@ -74,7 +74,7 @@ def train(
         metrics=flat(measured["validation"], "validation") | flat(measured["test"]),
         streamable=network.streamable,
         memory_horizon=_spared("the memory horizon", lambda: memory_horizon(network, data.test), None),
-        verdict=asdict(Verdict.of(recipe.task, measured, task.outputs)),
+        verdict=asdict(Verdict.of(recipe.task, measured, [asdict(one) for one in task.outputs])),
         outside=outside(features, rows(data.test)),
         fitted={"prior": task.prior.tolist()} | {key: value.tolist() for key, value in data.answers._asdict().items()},
         recipe_toml=to_toml(recipe),

@@ -92,7 +92,7 @@ def load(recipe: Recipe) -> Dataset:
     learnt = np.concatenate([piece.rows.index[piece.first : piece.stop] for piece in parts.training])
     columns = encode(table, recipe, learnt)
     last = getattr(recipe.task, "learnt", "every") == "last"
-    completed = {id(one): _sequence(table, columns, one, last) for one in found}
+    completed = {id(one): complete_sequence(table, columns, one, last=last) for one in found}
 
     def stretches(pieces: Iterable[Piece]) -> tuple[Stretch, ...]:
         return tuple(Stretch(completed[id(one.rows)], one.first, one.stop, horizons) for one in pieces)
@@ -136,7 +136,7 @@ def _input_scaling(features: Iterable[Feature], training: Iterable[Stretch]) -> 
     return Scaling(np.where(raw, 0.0, scaling.mean), np.where(raw, 1.0, scaling.std))
 
 
-def _sequence(table: Table, columns: Columns, rows: Rows, last: bool) -> Sequence:
+def complete_sequence(table: Table, columns: Columns, rows: Rows, *, last: bool = False) -> Sequence:
     """Return a sequence with its inputs complete; `last`: only its last row has an answer."""
     raw = columns.raw[rows.index]
     try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 import numpy as np
+import polars as pl
 
 from training.arrays import Doubles, Floats, Integers
 from training.data.clock import wall_clock
@@ -66,6 +67,34 @@ def encode(table: Table, recipe: Recipe, training: Integers) -> Columns:
     _check_lags(table, features)
     targets, answers = zip(*_targets(table, recipe.task, features, training), strict=True)
     return Columns(tuple(features), np.stack(raw, axis=1), tuple(targets), np.stack(answers, axis=1))
+
+
+def encode_known(table: Table, features: Sequence[Feature], task: Task | None) -> Columns:
+    """Encode every row for a network that has learnt already: words that it does not know get an unknown code.
+
+    Without a task there are no answers.
+    """
+    raw = np.stack([_known(table, one) for one in features if one.measured], axis=1)
+    found = [] if task is None else list(_targets(table, task, features, np.zeros(0, np.int64)))
+    answers = np.stack([values for _, values in found], axis=1) if found else np.empty((len(raw), 0), np.float32)
+    return Columns(tuple(features), raw, tuple(target for target, _ in found), answers)
+
+
+def _known(table: Table, one: Feature) -> Floats:
+    """Return the values [N] of a measured feature of a file."""
+    if one.calendar is not None:
+        now, codes = calendar(table, one.calendar)
+        if one.offsets and not now.offsets:
+            raise table.error(
+                f"{table.time} has no offsets, and {one.name} is read in {one.zone}; write times with them"
+            )
+        return codes
+    if not one.codes:
+        return numbers(table, one.name).astype(np.float32)
+    known, unknown = one.labels or tuple(str(code) for code in one.codes), float(min(one.codes) - 1)
+    text = words(table, one.name)
+    found = text.replace_strict(known, one.codes, default=unknown, return_dtype=pl.Float64).set(text.is_null(), None)
+    return np.asarray(found.fill_null(float("nan")), np.float32)
 
 
 def matching(table: Table, name: str) -> list[str]:
@@ -143,7 +172,7 @@ def float32(table: Table, name: str, values: Doubles) -> Floats:
         if known.any()
         else (0.0, 0.0)
     )
-    if lost > ROUNDING * spread:
+    if lost > ROUNDING * spread and np.unique(values[known]).size > 1:
         raise table.error(
             f"{name} varies by {spread:.3g} around {np.nanmean(values):.10g}, which float32 cannot tell, and "
             "models take and give float32; subtract a constant from the column, or use the differences of its rows"

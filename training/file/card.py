@@ -34,7 +34,7 @@ FIGURES = {
     "pr_auc": "PR AUC",
     "nll": "nats a step",
 }
-PARTS = ("validation", "test")
+PARTS = ("validation", "test", "given")  # the last is a table of `evaluate`
 IN_UNITS = ("mae", "rmse", "capped_rmse")  # of the target
 Metadata = Mapping[str, Any]
 Comparison = tuple[list[str], list[list[str]]]  # head, rows

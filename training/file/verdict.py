@@ -1,6 +1,6 @@
 """Verdict of a fit: is the network better than the best forecast that needs none? One sentence, with figures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -26,18 +26,19 @@ class Verdict:
     sentence: str
 
     @classmethod
-    def of(cls, section: Any, parts: Mapping[str, Scores], outputs: tuple[Any, ...]) -> "Verdict":
-        """Judge the scores of the validation and the test part by the main figure of the recipe's `[task]`."""
+    def of(cls, section: Any, parts: Mapping[str, Scores], outputs: Sequence[Mapping[str, Any]]) -> "Verdict":
+        """Judge scores by the main figure of the recipe's `[task]`; the best baseline is that of the first part."""
         main = main_figure(section)
         values = {part: {name: _value(main, own) for name, own in scores.items()} for part, scores in parts.items()}
-        rivals = {name: value for name, value in values["validation"].items() if name not in OWN and isfinite(value)}
+        first = next(iter(values.values()))
+        rivals = {name: value for name, value in first.items() if name not in OWN and isfinite(value)}
         if not rivals or not all(isfinite(own["test"]) for own in values.values()):
             return cls(None, main, "Not judged: a part has no answers, or there is no baseline to compare with.")
         sign = -1 if main in HIGHER else 1
         best = min(rivals, key=lambda name: sign * rivals[name])
         wins = {part: sign * (own[best] - own["test"]) > 0 for part, own in values.items()}
         pairs = (f"{own['test']:.4g} against {own[best]:.4g} on the {part} part" for part, own in values.items())
-        label = figure_label(main, {"outputs": [{"unit": outputs[0].unit}]})
+        label = figure_label(main, {"outputs": outputs})
         rival, figures = f"the best baseline, {LABELS[best]}", f"{label} {', '.join(pairs)}."
         if all(wins.values()):
             return cls(True, main, f"Better than {rival}: {figures}")

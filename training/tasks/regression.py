@@ -74,8 +74,10 @@ class RegressionTask(Task):
         names = [feature.name for feature in self.data.features]
         now = np.arange(stretch.steps.start, stretch.steps.stop)[:, None]  # [N, 1]
         if not all(target.name in names for target in self.data.targets):
-            step = np.minimum(np.arange(len(now)), len(self._step_means) - 1)
-            by_step = {} if self.section.judged == "every" else {"step": self._step_means[step]}
+            by_step = {}
+            if self.section.judged == "last" and self.data.training:
+                step = np.minimum(np.arange(len(now)), len(self._step_means) - 1)
+                by_step = {"step": self._step_means[step]}
             return super().baselines(stretch) | by_step
         values = stretch.sequence.inputs[:, [names.index(target.name) for target in self.data.targets]]  # [T, C]
         back = {"persistence": np.broadcast_to(now, (len(now), len(self.data.horizons)))}
