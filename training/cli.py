@@ -1,42 +1,25 @@
-"""`carousel-train`: the command line. The only module that shows errors to users.
+"""`carousel-train`: the command line.
 
 Heavy modules are imported inside the commands, so that `--help` answers at once.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Literal
 
 import typer
 
+from study import commands
 from training.errors import TrainingError
-
-GivenRecipe = Annotated[str, typer.Argument(help="A recipe's file, or the name of a shipped one.")]
-GivenTable = Annotated[Path, typer.Argument(help="A table with the columns that the model was trained on.")]
-Models = Annotated[Path, typer.Option(help="Model repository.")]
-Picture = Annotated[Path, typer.Option("--output", "-o", help="Where to write the picture.")]
-Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same networks.")]
+from training.terminal import GivenRecipe, GivenTable, Models, errors_shown, make_folder, steps_shown
 
 app = typer.Typer(help="Train a recurrent network and export it as one verified ONNX file.", no_args_is_help=True)
-
-
-@contextmanager
-def _errors_shown() -> Iterator[None]:
-    """Print errors that the user can fix without a traceback, and exit with 1."""
-    try:
-        yield
-    except TrainingError as error:
-        typer.echo(f"{error}", err=True)
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        typer.echo("interrupted; nothing was written after it", err=True)
-        raise typer.Exit(130) from None
+for study in (commands.gates, commands.gradients, commands.long_lag, commands.forget_bias):
+    app.command()(study)
 
 
 @app.command()
-@_errors_shown()
+@errors_shown()
 def fit(
     recipe: GivenRecipe,
     *,
@@ -85,7 +68,7 @@ def fit(
 
 
 @app.command()
-@_errors_shown()
+@errors_shown()
 def predict(
     model: Annotated[Path, typer.Argument(help="A model.onnx that `fit` wrote.")],
     table: GivenTable,
@@ -96,9 +79,9 @@ def predict(
     from training.apply import Applied
     from training.data.outside import flag
 
-    _make_folder(output)
+    make_folder(output)
     applied = Applied.of(model, table)
-    with _steps_shown(sum(map(len, applied.rows))) as told:
+    with steps_shown(sum(map(len, applied.rows))) as told:
         frame = applied.predict(told)
     frame.write_parquet(output) if output.suffix == ".parquet" else frame.write_csv(output)
     typer.echo(f"Wrote {output}: {len(frame)} rows")
@@ -107,7 +90,7 @@ def predict(
 
 
 @app.command()
-@_errors_shown()
+@errors_shown()
 def evaluate(model: Annotated[Path, typer.Argument(help="A model.onnx that `fit` wrote.")], table: GivenTable) -> None:
     """Print how good a model is on a table, beside its baselines: streamed as a server does, offline."""
     from rich.console import Console
@@ -119,7 +102,7 @@ def evaluate(model: Annotated[Path, typer.Argument(help="A model.onnx that `fit`
     from training.net.evaluate import flat
 
     applied = Applied.of(model, table)
-    with _steps_shown(sum(map(len, applied.rows))) as told:
+    with steps_shown(sum(map(len, applied.rows))) as told:
         found = applied.evaluate(told)
     console, metadata = Console(), applied.metadata | {"metrics": flat(found, "given"), "recipe": applied.table.name}
     console.print(*comparison_tables(metadata), sep="\n")
@@ -128,18 +111,8 @@ def evaluate(model: Annotated[Path, typer.Argument(help="A model.onnx that `fit`
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
-@contextmanager
-def _steps_shown(total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar over steps; yield the function that advances it."""
-    from rich.progress import Progress
-
-    with Progress(transient=True) as bar:
-        task = bar.add_task("steps", total=total)
-        yield lambda steps: bar.advance(task, steps)
-
-
 @app.command(name="runs")
-@_errors_shown()
+@errors_shown()
 def list_runs(folder: Annotated[Path, typer.Argument(help="Folder of the runs.")] = Path("runs")) -> None:
     """List finished runs side by side; those of a recipe by their figure on the validation part, best first."""
     from rich.console import Console
@@ -150,7 +123,7 @@ def list_runs(folder: Annotated[Path, typer.Argument(help="Folder of the runs.")
 
 
 @app.command()
-@_errors_shown()
+@errors_shown()
 def init(
     table: Annotated[Path, typer.Argument(help="A CSV or Parquet file with a header.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the recipe.")] = Path("recipe.toml"),
@@ -161,72 +134,13 @@ def init(
     text = draft(table, output)
     if output.exists():
         raise TrainingError(f"{output} exists; remove it, or name another file by --output")
-    _make_folder(output)
+    make_folder(output)
     output.write_text(text, encoding="utf-8")
     typer.echo(f"Wrote {output}: read it, then run: carousel-train fit {quote(str(output))}")
 
 
 @app.command()
-@_errors_shown()
-def gates(
-    recipe: GivenRecipe,
-    *,
-    models: Models = Path("models"),
-    version: Annotated[int, typer.Option(min=1, help="Version of the model.")] = 1,
-    sequence: Annotated[int, typer.Option(min=0, help="Which sequence of the test part, from 0.")] = 0,
-    start: Annotated[int, typer.Option(min=0, help="The first of its steps to draw.")] = 0,
-    steps: Annotated[int, typer.Option(min=2, help="How many of its steps; the default is a week of hours.")] = 168,
-    output: Picture = Path("gates.png"),
-) -> None:
-    """Draw the gates, candidate and cell of a trained LSTM over a sequence of unseen data."""
-    from study.gates import draw
-    from training.recipe.read import read_recipe
-
-    _make_folder(output)
-    draw(read_recipe(recipe), models, str(version), output, sequence=sequence, start=start, steps=steps)
-    typer.echo(f"Wrote {output}")
-
-
-@app.command()
-@_errors_shown()
-def gradients(
-    recipe: GivenRecipe = "metro-traffic", *, seed: Seed = 0, output: Picture = Path("gradients.png")
-) -> None:
-    """Train Elman, GRU and LSTM on a recipe, and draw how far back the gradient of a loss reaches in each.
-
-    The numbers lie beside the picture as JSON. Run again, it goes on where it was interrupted.
-    """
-    from study.gradients import gradients, picture
-    from training.recipe.read import read_recipe
-    from training.runs import RUNS
-
-    task = read_recipe(recipe)
-    _make_folder(output)
-    results = gradients(task, RUNS / task.name / "gradients", typer.echo, seed=seed)
-    picture(results.found, task.title or task.name).savefig(output, format="png")
-    typer.echo(f"Wrote {output} and {results.copy(output.with_suffix('.json'))}")
-
-
-@app.command()
-@_errors_shown()
-def long_lag(*, seed: Seed = 0, output: Picture = Path("long-lag.png")) -> None:
-    """Train every cell to recall a symbol after 5 to 100 steps, and draw how often each is right.
-
-    The numbers lie beside the picture as JSON. Run again, it goes on where it was interrupted.
-    """
-    from study.long_lag import chosen, compare, picture
-    from training.recipe.read import read_recipe
-    from training.runs import RUNS
-
-    task = read_recipe("recall")
-    _make_folder(output)
-    results = compare(task, RUNS / task.name / "long-lag", typer.echo, seed=seed)
-    picture(chosen(results.found.values())).savefig(output, format="png")
-    typer.echo(f"Wrote {output} and {results.copy(output.with_suffix('.json'))}")
-
-
-@app.command()
-@_errors_shown()
+@errors_shown()
 def quantise(
     recipe: GivenRecipe,
     *,
@@ -248,13 +162,3 @@ def quantise(
     card = path.with_name("card.md")
     Console().print(Markdown(card.read_text(encoding="utf-8").rpartition("## Quantised")[2]))
     typer.echo(f"Wrote {path} and {card}")
-
-
-def _make_folder(output: Path) -> None:
-    """Create the folder of an output file; fail before a long computation if that is impossible."""
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(f"--output {output}: {error.strerror}: {output.parent}; name another folder") from None
-    if output.is_dir():
-        raise TrainingError(f"--output {output}: is a folder; name a file in it")

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias, overload
 from zoneinfo import ZoneInfo
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from carousel_client.calls import Feature, ModelDescription
 from carousel_client.errors import InvalidInput
@@ -76,6 +76,13 @@ class Rules:
         return pool[self.source], np.concatenate([past[1:], filled[None]])
 
 
+class Row(dict[str, float]):
+    """A complete row by feature name, in the model's order: also an array [F], as a stream's channel takes it."""
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:  # NumPy's protocol
+        return np.array(list(self.values()), dtype or np.float32)
+
+
 class Preparation:
     """What a stream's rows go through before they are sent: `Preparation(client.model(name))`, one for each stream.
 
@@ -85,7 +92,7 @@ class Preparation:
 
     A row holds the measured features, those that are neither lags nor masks: a dict by name, or a list or array in the
     model's order; a missing key, None or NaN is a gap, and a category's word stands for its code. Answers have all
-    features, in the same style.
+    features, in the same style; a session and a channel of a stream take each of them.
     """
 
     def __init__(self, description: ModelDescription) -> None:
@@ -96,7 +103,7 @@ class Preparation:
     @overload
     def row(self, values: NDArray[Any], time: datetime | None = None) -> Array: ...
     @overload
-    def row(self, values: Mapping[str, float | str | None], time: datetime | None = None) -> dict[str, float]: ...
+    def row(self, values: Mapping[str, float | str | None], time: datetime | None = None) -> Row: ...
     @overload
     def row(self, values: Sequence[float | str | None], time: datetime | None = None) -> list[float]: ...
     def row(self, values: Any, time: datetime | None = None) -> Any:
@@ -117,7 +124,7 @@ class Preparation:
     @overload
     def rows(
         self, values: Sequence[Mapping[str, float | str | None]], times: Sequence[datetime] | None = None
-    ) -> list[dict[str, float]]: ...
+    ) -> list[Row]: ...
     @overload
     def rows(
         self, values: Sequence[Sequence[float | str | None]], times: Sequence[datetime] | None = None
@@ -180,7 +187,7 @@ class Preparation:
         if isinstance(values, np.ndarray):
             return row
         listed: list[float] = row.tolist()
-        return dict(zip(self._rules.features, listed, strict=True)) if isinstance(values, Mapping) else listed
+        return Row(zip(self._rules.features, listed, strict=True)) if isinstance(values, Mapping) else listed
 
 
 def _is_list(values: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The clock of the calendar features: the time that a wall clock shows, as written or in the zone of the recipe."""
+"""Calendar features, and the clock that they are read off: the time as written, or in the zone of the recipe."""
 
 from dataclasses import replace
 from datetime import UTC
@@ -9,11 +9,26 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from training.arrays import Floats
 from training.data.columns import column, times
+from training.data.feature import Feature
 from training.data.sources import Table
 
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+CODES = {"hour": tuple(range(24)), "weekday": tuple(range(7)), "month": tuple(range(1, 13))}
 OFFSET = r"^(.*\d:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?:\s*[AaPp]\.?[Mm]\.?)?)\s*(?:[Zz]|UTC|GMT|[+-]\d{2}(?::?\d{2}){0,2})$"
 EPOCH = r"^(\d{9,10}(\.\d+)?|\d{13}|\d{16}|\d{19})$"  # seconds, milli-, micro- or nanoseconds: a moment, in UTC
+
+
+def calendar(table: Table, one: str) -> tuple[Feature, Floats]:
+    """Return hour (0–23), weekday (0–6 from Monday) or month (1–12), and its codes [N] off the wall clock."""
+    clock, offsets = wall_clock(table, one)
+    unit = {"hour": "h", "weekday": "D", "month": "M"}[one]
+    count = clock.astype(f"datetime64[{unit}]").astype(np.int64)  # since 1970-01-01, a Thursday
+    codes = {"hour": count % 24, "weekday": (count + 3) % 7, "month": count % 12 + 1}[one].astype(np.float32)
+    labels = WEEKDAYS if one == "weekday" else ()
+    aware = (offsets or None) if table.zone else None
+    return Feature(one, "code", CODES[one], labels, calendar=one, zone=table.zone, offsets=aware), codes
 
 
 def wall_clock(table: Table, what: str) -> tuple[NDArray[np.datetime64], bool]:

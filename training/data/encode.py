@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from training.arrays import Doubles, Floats, Integers
-from training.data.clock import wall_clock
+from training.data.clock import calendar
 from training.data.columns import Vocabulary, numbers, words
 from training.data.feature import Feature, Lag, Missing
 from training.data.sources import Table
@@ -19,8 +19,6 @@ from training.recipe import features as section
 from training.recipe.recipe import Recipe
 from training.recipe.task import Classification, Multilabel, NextSymbol, Task
 
-WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-CODES = {"hour": tuple(range(24)), "weekday": tuple(range(7)), "month": tuple(range(1, 13))}
 ROUNDING = 0.01  # largest deviation of float32's rounding errors, in deviations of the column
 LISTED = "list it in `labels`; if the training part never shows it, it counts as unknown"
 CLASSED = "list it in task.labels, or move the split so that the training part shows it"
@@ -145,17 +143,6 @@ def _category(table: Table, one: section.Category, training: Integers) -> tuple[
     missing = _missing(one, None if constant is None else float(known.codes[known.words.index(constant)]))
     feature = Feature(one.name, "code", known.codes, known.labels, missing=missing)
     return feature, known.encode(table, one.name, known.codes, fix=LISTED)
-
-
-def calendar(table: Table, one: str) -> tuple[Feature, Floats]:
-    """Return hour (0–23), weekday (0–6 from Monday) or month (1–12), and its codes [N] off the wall clock."""
-    clock, offsets = wall_clock(table, one)
-    unit = {"hour": "h", "weekday": "D", "month": "M"}[one]
-    count = clock.astype(f"datetime64[{unit}]").astype(np.int64)  # since 1970-01-01, a Thursday
-    codes = {"hour": count % 24, "weekday": (count + 3) % 7, "month": count % 12 + 1}[one].astype(np.float32)
-    labels = WEEKDAYS if one == "weekday" else ()
-    aware = (offsets or None) if table.zone else None
-    return Feature(one, "code", CODES[one], labels, calendar=one, zone=table.zone, offsets=aware), codes
 
 
 def float32(table: Table, name: str, values: Doubles) -> Floats:

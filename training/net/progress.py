@@ -75,7 +75,7 @@ class Ending(Callback):
         """Print the reason."""
         if not isfinite(float(trainer.callback_metrics.get("validation_loss", 0.0))):
             self.reason = f"the validation loss is no finite number any more; {LOWER}"
-        elif self.early.stopped_epoch and not self.reason:
+        elif self.early.stopped_epoch and not self.reason and trainer.current_epoch < (trainer.max_epochs or 0):
             self.reason = f"the validation loss has not fallen for {self.early.patience} epochs"
         if self.reason and trainer.is_global_zero:
             self.console.print(f"Stopped after epoch {trainer.current_epoch}: {self.reason}.", soft_wrap=True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from carousel_client import InvalidInput, Preparation
-from training.data.encode import calendar
+from training.data.clock import calendar
 from training.data.sources import Table, TableFile
 from training.errors import TableError
 
