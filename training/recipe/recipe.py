@@ -116,7 +116,9 @@ class Recipe(Value):
                 raise ValueError(f"{name!r} is a target at horizon 0 and a feature: the input would contain the answer")
         if getattr(self.task, "residual", False):
             for name in self.task.targets:
-                if not any(one.kind == "number" and fnmatchcase(name, one.name) for one in self.features):
+                if not any(
+                    one.kind == "number" and fnmatchcase(name, one.name.replace("[", "[[]")) for one in self.features
+                ):
                     raise ValueError(
                         f"task.residual adds to the last value of {name!r}, which is no number feature; add it"
                     )
