@@ -44,16 +44,9 @@ Waits = Callable[[], Awaitable[Any]]
 class Streams:
     """All open sockets, and what they share."""
 
-    def __init__(
-        self,
-        repository: Repository,
-        sessions: Sessions,
-        settings: Settings,
-        pool: JsonPool,
-        browsers: Browsers | None = None,
-    ) -> None:
+    def __init__(self, repository: Repository, sessions: Sessions, settings: Settings, pool: JsonPool) -> None:
         self._repository, self._sessions, self._settings = repository, sessions, settings
-        self.pool, self.turn, self._browsers = pool, Turn(), browsers or Browsers(settings)
+        self.pool, self.turn, self._browsers = pool, Turn(), Browsers(settings)
         self._open: set[Stream] = set()
         self._closed = asyncio.Event()  # one of them was
         self._draining = False

@@ -21,8 +21,9 @@ from service.errors import CarouselError, CommitUnknown, StoreUnavailable
 from service.store.store import Advanced, Change, Conflicts, Opened, Store
 
 if TYPE_CHECKING:
-    from service.engine.calls import Calls, Failure
+    from service.engine.calls import Calls
     from service.engine.engine import Engine
+    from service.engine.failures import Failure
     from service.engine.scheduler import Scheduler
     from service.models.model import Array, Index, State
 
@@ -82,7 +83,7 @@ class Commits:
         if len(predicts) < len(finished):
             self._commit_steps([one for one in finished if one.call.commits])
         if failures:
-            self._calls.fail(failures)
+            self._calls.failures.fail(failures)
         self._engine.counters.answering.add(time.perf_counter() - begin)
 
     def operate(self, operation: Operation) -> None:
@@ -184,7 +185,7 @@ class Commits:
         self._write([one for one in finished if one.call.commits])
         over = [one.call for one in finished if self._calls.done(one.call, len(one.rows))]
         if failures:
-            self._calls.fail(failures)
+            self._calls.failures.fail(failures)
         self._calls.release(call for call in over if not call.before)
 
     def _write(self, finished: list[Finished]) -> None:
