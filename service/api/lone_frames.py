@@ -40,15 +40,20 @@ class Turn:
         self._frames: list[tuple[Stream, bytes]] = []
         self._engines: set[Engine] = set()  # that may have one step and nothing else to run
         self._ends = False  # its end is scheduled
+        self._came = 0  # frames of this turn
+        self._lonely = True  # the last turn that brought any brought one: the next frame waits for no other
 
     def add(self, stream: Stream, content: bytes) -> bool:
-        """Take a frame at the end of the turn, if it is of one session and short → whether it is."""
+        """Take a frame, at the end of the turn at the latest, if it is of one session and short → whether it is."""
         if content[4:8] != _ONE or not _HEAD < len(content) <= _LONGEST:
             return False
         self._frames.append((stream, content))
         stream.ahead = True
+        self._came += 1
         if not self._ends:
             self._end_soon()
+            if self._lonely:
+                self._serve()
         return True
 
     def run_soon(self, engine: Engine) -> None:
@@ -60,6 +65,11 @@ class Turn:
     def flush(self) -> None:
         """Take the frames that have come so far: of each session the first, then the second of those that have one …"""
         frames, self._frames = self._frames, []
+        if len(frames) == 1:
+            [(stream, content)] = frames
+            stream.ahead = False
+            stream.take(content)
+            return
         rounds: list[dict[tuple[Engine, int], _Group]] = []  # groups by engine and size
         counts: dict[tuple[Engine, int], int] = {}  # frames of a session, by its row
         now = frames[0][0].channels.now() if frames else 0.0
@@ -94,6 +104,11 @@ class Turn:
 
     def _end(self) -> None:
         self._ends = False
+        if self._came:
+            self._lonely, self._came = self._came == 1, 0
+        self._serve()
+
+    def _serve(self) -> None:
         self.flush()
         engines, self._engines = self._engines, set()
         for engine in engines:

@@ -32,3 +32,28 @@ def test_fit_trains_and_says_how_good_it_is_and_what_it_wrote(tmp_path: Path, mo
     card = Path("models/tiny/1/card.md").read_text(encoding="utf-8")
     assert card.startswith("# tiny\n")
     assert "`carousel-train fit tiny.toml --version 1 --seed 0`" in card
+    assert "validation part" in result.output
+    assert "the best baseline, persistence" in result.output
+
+
+def test_require_better_makes_the_verdict_the_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables.recipe(tmp_path)  # one epoch learns nothing
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["fit", "tiny.toml", "--require-better"])
+    assert result.exit_code == 3, result.output
+    assert "Do not serve this: it is not better than" in result.output
+    listed = CliRunner().invoke(app, ["runs"])
+    assert "tiny" in listed.output
+
+
+def test_predict_and_evaluate_take_a_file_and_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables.recipe(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    CliRunner().invoke(app, ["fit", "tiny.toml"])
+    model = "models/tiny/1/model.onnx"
+    result = CliRunner().invoke(app, ["predict", model, "tiny.csv", "-o", "new/out.csv"])
+    assert result.exit_code == 0, result.output
+    assert len(Path("new/out.csv").read_text().splitlines()) == len(Path("tiny.csv").read_text().splitlines())
+    result = CliRunner().invoke(app, ["evaluate", model, "tiny.csv"])
+    assert result.exit_code == 0, result.output
+    assert "given part" in result.output

@@ -10,6 +10,7 @@ import numpy as np
 from training.arrays import Doubles
 from training.data.sources import Table, TableFile
 from training.recipe.guess import Guess, guess, pauses_between_rows, sequence_column, time_column
+from training.recipe.persistence import persists
 from training.templates import render
 
 LABEL = re.compile(r"label|class|state|status|activity|target|fault|phase|mode")
@@ -50,6 +51,7 @@ def draft(path: Path, output: Path) -> str:
         calendar=_calendar(columns, pauses),
         kind=kind,
         target=target,
+        residual=kind == "regression" and persists(table, target.name, sequence),
         split="sequence" if enough else "time",
         window=_window(table, sequence),
     )

@@ -21,7 +21,7 @@ def drafted(folder: Path, table: str) -> dict[str, Any]:
 def test_one_series_is_split_by_time_and_forecasts_the_number_that_sounds_like_it(tmp_path: Path) -> None:
     told = drafted(tmp_path, tables.csv(tables.hours(400), list(range(400)), [1, 2] * 200, header="when,load,x"))
     assert told["data"] == {"path": "t.csv", "time": "when"}
-    assert told["task"] == {"kind": "regression", "targets": ["load"], "horizons": [1]}
+    assert told["task"] == {"kind": "regression", "targets": ["load"], "horizons": [1], "residual": True}
     assert told["split"]["by"] == "time"
     assert told["training"]["window"] == 20
     assert [one["name"] for one in told["features"]] == ["load", "x", "hour", "weekday"]

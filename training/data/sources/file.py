@@ -5,12 +5,15 @@ import gzip
 import hashlib
 import io
 import zlib
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+from zoneinfo import available_timezones
 
 import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
+from pydantic import AfterValidator
 
 from training.arrays import Integers
 from training.data.sources.table import Table
@@ -19,6 +22,13 @@ from training.value import Value
 
 EMPTY = ["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "#N/A"]  # spellings of an empty cell
 SEPARATORS = ",;\t|"
+
+
+def _known_zone(name: str) -> str:
+    if name not in (known := available_timezones()):
+        near = ", ".join(get_close_matches(name, known)) or "UTC, Europe/Paris, America/New_York"
+        raise ValueError(f"there is no time zone {name!r}; did you mean {near}?")
+    return name
 
 
 class TableFile(Value):
@@ -33,6 +43,7 @@ class TableFile(Value):
     separator: str | None = None  # default: the one most frequent in the header
     decimal: Literal[".", ","] = "."
     day_first: bool | None = None  # whether 05/01/2024 is in January; default: what other rows prove
+    zone: Annotated[str, AfterValidator(_known_zone)] | None = None  # of the calendar features; default: as written
 
     def read(self, folder: Path) -> Table:
         """Read the file. CSV columns stay text, so that errors can quote the cell."""
@@ -48,7 +59,7 @@ class TableFile(Value):
             raise TableError(f"{path.name}: {error}") from None
         if frame.is_empty():
             raise TableError(f"{path.name}: it has no rows")
-        settings = self.model_dump(include={"time", "sequence", "part", "gap", "decimal", "day_first"})
+        settings = self.model_dump(include={"time", "sequence", "part", "gap", "decimal", "day_first", "zone"})
         return Table(frame, path.name, hashlib.sha256(content).hexdigest(), lines=lines, **settings)
 
     def _text(self, content: bytes) -> tuple[pl.DataFrame, Integers]:

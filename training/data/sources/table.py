@@ -22,6 +22,7 @@ class Table:
     lines: Integers | None = None  # line of each row in a text file; None: places are row numbers from 0
     decimal: str = "."  # decimal separator of numbers that are still text
     day_first: bool | None = None  # whether 05/01 is in January; None: what other rows prove
+    zone: str | None = None  # of the calendar features, such as "Europe/Paris"; None: times as they are written
 
     def place(self, row: int) -> str:
         """Return where a row is: "line 7" or "row 5"."""
