@@ -135,7 +135,7 @@ class _Group:
         words = np.frombuffer(b"".join(self.contents), U4).reshape(-1, size // 4)
         inputs = np.ascontiguousarray(words[:, 6:]).view(F4)
         if not (every(words[:, 3] == steps) and every(np.isfinite(inputs))):
-            return self._take_each()
+            return self._submit_good((words[:, 3] == steps) & np.isfinite(inputs).all(axis=1))
         asked = np.ascontiguousarray(words[:, 4:6]).view(I8)[:, 0]
         if asked.min() < 0:
             asked = named(asked)
@@ -150,6 +150,18 @@ class _Group:
         for stream in self.streams:
             stream.outbox.count(self._size)
         return True
+
+    def _submit_good(self, good: NDArray[np.bool_]) -> bool:
+        """Take the frames at fault by themselves, so that they are told what is wrong, and submit the others."""
+        others = _Group(self.engine)
+        for stream, content, row, fine in zip(self.streams, self.contents, self.rows, good.tolist(), strict=True):
+            if fine:
+                others.streams.append(stream)
+                others.contents.append(content)
+                others.rows.append(row)
+            else:
+                stream.take(content)
+        return bool(others.rows) and others.submit()
 
     def _take_each(self) -> bool:
         for stream, content in zip(self.streams, self.contents, strict=True):
