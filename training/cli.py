@@ -125,17 +125,33 @@ def list_runs(folder: Annotated[Path, typer.Argument(help="Folder of the runs.")
 @app.command()
 @errors_shown()
 def init(
-    table: Annotated[Path, typer.Argument(help="A CSV or Parquet file with a header.")],
+    table: Annotated[Path, typer.Argument(help="A CSV, Parquet or Excel file with a header.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the recipe.")] = Path("recipe.toml"),
+    *,
+    target: Annotated[str | None, typer.Option(help="The column to predict.")] = None,
+    time: Annotated[list[str] | None, typer.Option(help="The time; repeat it for several columns; or: none.")] = None,
+    sequence: Annotated[list[str] | None, typer.Option(help="What tells sequences apart; repeat it likewise.")] = None,
+    time_format: Annotated[str | None, typer.Option(help="How the time is written: %d/%m/%y %H:%M, epoch ms.")] = None,
+    decimal: Annotated[Literal[".", ","] | None, typer.Option(help="The decimal mark.")] = None,
+    separator: Annotated[str | None, typer.Option(help="What separates columns.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of the text, such as cp1252.")] = None,
+    sheet: Annotated[str | None, typer.Option(help="Of an Excel file.")] = None,
 ) -> None:
-    """Write a first recipe by looking at a table; read it, then fit it."""
-    from training.recipe.draft import draft
+    """Write a first recipe by looking at a table, and print what was understood; read it, then fit it."""
+    from rich.console import Console
 
-    text = draft(table, output)
+    from training.recipe.draft import Given, draft
+    from training.recipe.notes import as_table
+
     if output.exists():
         raise TrainingError(f"{output} exists; remove it, or name another file by --output")
+    settings = {"time_format": time_format, "decimal": decimal, "separator": separator}
+    settings |= {"encoding": encoding, "sheet": sheet}
+    told = {key: value for key, value in settings.items() if value is not None}
+    drafted = draft(table, output, Given(tuple(time or ()), tuple(sequence or ()), target, told))
     make_folder(output)
-    output.write_text(text, encoding="utf-8")
+    output.write_text(drafted.text, encoding="utf-8")
+    Console().print(as_table(drafted.notes))
     typer.echo(f"Wrote {output}: read it, then run: carousel-train fit {quote(str(output))}")
 
 

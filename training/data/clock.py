@@ -1,6 +1,5 @@
 """Calendar features, and the clock that they are read off: the time as written, or in the zone of the recipe."""
 
-from dataclasses import replace
 from datetime import UTC
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -47,7 +46,7 @@ def wall_clock(table: Table, what: str) -> tuple[NDArray[np.datetime64], bool]:
     moments = moments.astype("datetime64[us]")
     aware = _aware(column(table, table.time))
     if table.zone is None:
-        return times(_without_offsets(table, table.time), table.time), bool(aware.any())
+        return times(table, table.time, wall=True), bool(aware.any())
     if aware.any() and not aware.all():
         row = int((~aware).arg_true()[0])
         raise table.error(f"{table.time} has no offset here, and has one elsewhere; data.zone cannot tell", row=row)
@@ -60,15 +59,6 @@ def _aware(written: pl.Series) -> pl.Series:
         return written.str.contains(OFFSET) | written.str.contains(EPOCH)
     local = written.dtype == pl.Date or (isinstance(written.dtype, pl.Datetime) and written.dtype.time_zone is None)
     return pl.Series([not local] * len(written), dtype=pl.Boolean)
-
-
-def _without_offsets(table: Table, name: str) -> Table:
-    written = table.frame[name]
-    if written.dtype == pl.String:
-        written = written.str.replace(OFFSET, "$1")
-    elif isinstance(written.dtype, pl.Datetime):
-        written = written.dt.replace_time_zone(None)
-    return replace(table, frame=table.frame.with_columns(written))
 
 
 def _in_zone(moments: NDArray[np.datetime64], zone: str) -> NDArray[np.datetime64]:

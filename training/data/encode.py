@@ -20,7 +20,8 @@ from training.recipe.recipe import Recipe
 from training.recipe.task import Classification, Multilabel, NextSymbol, Task
 
 ROUNDING = 0.01  # largest deviation of float32's rounding errors, in deviations of the column
-LISTED = "list it in `labels`; if the training part never shows it, it counts as unknown"
+OFTEN = 5  # times that the training part has a word, for a category with `unknown = true` to learn it
+LISTED = "list it in `labels`, or set unknown = true: what the training part never shows counts as unknown"
 CLASSED = "list it in task.labels, or move the split so that the training part shows it"
 
 
@@ -62,7 +63,7 @@ def encode(table: Table, recipe: Recipe, training: Integers) -> Columns:
         if missing is not None and missing.column is not None:
             features.append(Feature(missing.column, mask_of=feature.name, scale=False))
         raw.append(values)
-    _check_lags(table, features)
+    _check(table, features)
     targets, answers = zip(*_targets(table, recipe.task, features, training), strict=True)
     return Columns(tuple(features), np.stack(raw, axis=1), tuple(targets), np.stack(answers, axis=1))
 
@@ -97,7 +98,7 @@ def _known(table: Table, one: Feature) -> Floats:
 
 def matching(table: Table, name: str) -> list[str]:
     """Return the columns that a name with `*` matches; a name without it stands for itself."""
-    if "*" not in name:
+    if "*" not in name or name in table.frame.columns:
         return [name]
     found = [column for column in table.frame.columns if fnmatchcase(column, name.replace("[", "[[]"))]
     if not found:
@@ -135,14 +136,17 @@ def _category(table: Table, one: section.Category, training: Integers) -> tuple[
     constant = str(one.missing.constant) if isinstance(one.missing, section.Word) else None
     seen = words(table, one.name).gather(training)
     seen = seen if constant is None else seen.fill_null(constant)
-    known = Vocabulary(one.labels) if one.labels else Vocabulary.learnt(seen)
+    often = OFTEN if one.unknown else 1
+    known = Vocabulary(one.labels) if one.labels else Vocabulary.learnt(seen, often=often)
     if not known.codes:
-        raise table.error(f"{one.name} is empty in the whole training part; remove the feature")
+        rare = f"has no word {OFTEN} times" if seen.drop_nulls().len() else "is empty"
+        raise table.error(f"{one.name} {rare} in the whole training part; remove the feature")
     if constant is not None and constant not in known.words:
         raise table.error(f"{one.name} has {constant!r} for its gaps, which is not among its labels; list it")
     missing = _missing(one, None if constant is None else float(known.codes[known.words.index(constant)]))
     feature = Feature(one.name, "code", known.codes, known.labels, missing=missing)
-    return feature, known.encode(table, one.name, known.codes, fix=LISTED)
+    unknown = min(known.codes) - 1 if one.unknown else None  # its row of the table is zero: training learns the rest
+    return feature, known.encode(table, one.name, known.codes, fix=LISTED, unknown=unknown)
 
 
 def float32(table: Table, name: str, values: Doubles) -> Floats:
@@ -185,7 +189,12 @@ def _substitute(table: Table, feature: Feature, values: Floats) -> float:
     return float(np.float32(np.nanmean(values, dtype=np.float64)))
 
 
-def _check_lags(table: Table, features: Sequence[Feature]) -> None:
+def _check(table: Table, features: Sequence[Feature]) -> None:
+    """Refuse two features of one name, and a lag of what is no number among the features."""
+    names = [feature.name for feature in features]
+    if twins := {name for name in names if names.count(name) > 1}:
+        name = min(twins)
+        raise table.error(f"two features are {name!r}; rename one (a mask is named NAME_missing)")
     measured = [feature.name for feature in features if feature.measured and not feature.codes]
     for feature in features:
         if feature.lag is not None and feature.lag.of not in measured:
