@@ -153,15 +153,17 @@ class Calls:
         if self._releasing:
             return  # an operation that begins below ends at once, maybe; a thousand of them are no thousand frames deep
         self._releasing = True
-        while self._over:
-            for entry in self.order.release(self._over.popleft()):
-                if entry.told:
-                    self._over.append(entry)
-                elif isinstance(entry, Operation):
-                    self._operate(entry)
-                elif isinstance(entry, Call):
-                    self._schedule(entry)
-        self._releasing = False
+        try:
+            while self._over:
+                for entry in self.order.release(self._over.popleft()):
+                    if entry.told:
+                        self._over.append(entry)
+                    elif isinstance(entry, Operation):
+                        self._operate(entry)
+                    elif isinstance(entry, Call):
+                        self._schedule(entry)
+        finally:
+            self._releasing = False
 
     def acted(self, operation: Operation, error: CarouselError | None) -> None:
         """An operation whose turn it was is committed, or it failed."""

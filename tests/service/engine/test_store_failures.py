@@ -126,7 +126,7 @@ async def test_a_defect_after_a_late_commit_kills_the_engine_and_every_client_is
     store.held = True
     calls = [it.step(session, 1), it.step(session, 1, 2)]
     await waits(it, store)
-    monkeypatch.setattr(it.engine.answers, "keep", lambda *_: 1 / 0)
+    monkeypatch.setattr(it.engine.answers, "keep_one", lambda *_: 1 / 0)
     store.release()
     assert [type(one) for one in await outcomes(*calls)] == [EngineFailed] * 2
     assert isinstance(it.engine.admission.dead, ZeroDivisionError)
