@@ -87,7 +87,7 @@ class Guarded:
         policy = _DOCS if path.startswith(("/docs", "/static")) else _NOTHING
 
         async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] == "http.response.start" and scope["method"] in _SAFE:  # what a browser may show
                 headers = MutableHeaders(scope=message)
                 for name, value in (*_HEADERS.items(), ("content-security-policy", policy)):
                     headers[name] = value

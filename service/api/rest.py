@@ -139,9 +139,12 @@ class Rest:
     async def _blob(self, request: Request) -> bytes:
         """A body that is not larger than the states of all models here."""
         largest = _HEADER + max((engine.table.row_bytes for engine in self._repository.engines()), default=0)
+        most = self._settings.max_body_bytes
         try:
-            return await body.read(request, min(self._settings.max_body_bytes, largest))
+            return await body.read(request, min(most, largest))
         except PayloadTooLarge as error:
+            if largest >= most or int(request.headers.get("content-length", 0)) > most:
+                raise
             raise StateMismatch(f"no state of a model here has over {largest} bytes") from error
 
     async def _object(self, request: Request) -> dict[str, Any]:
