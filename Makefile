@@ -1,11 +1,11 @@
-# make demo | demo-reber | results | test | check | serve | smoke URL=… | bench | chaos — each sets up what it needs in .venv
+# make demo | demo-reber | results | test | soak | check | serve | smoke URL=… | bench | chaos — each sets up what it needs in .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 URL ?= http://127.0.0.1:8000
 
-.PHONY: demo demo-reber results test check format serve smoke bench chaos openapi clean
+.PHONY: demo demo-reber results test soak check format serve smoke bench chaos openapi clean
 
 demo: $(READY)  ## train, export, serve, stream six unseen months, print the table, draw the picture
 	$(BIN)/python -m demo.metro_traffic
@@ -18,6 +18,10 @@ results: $(READY)  ## measure what is missing of docs/results.md, with CAROUSEL_
 
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest
+
+soak: $(READY)  ## the oracles of the engine, at length: thousands of stories of calls, stores and failures
+	$(BIN)/python -m pytest tests/service/engine/test_orders.py tests/service/engine/test_refusals.py \
+		--hypothesis-profile=soak --timeout=0
 
 check: $(READY)  ## format, lint, types, arrows
 	$(BIN)/ruff format --check .

@@ -124,6 +124,10 @@ class EngineFailed(CarouselError, code="engine_failed", status=503):
     """The engine died; nothing of the call was applied."""
 
 
+class Forbidden(CarouselError, code="forbidden", status=403):
+    """The Host or the Origin of a request is not allowed."""
+
+
 class StoreUnavailable(CarouselError, code="store_unavailable", status=503):
     """The store cannot be written now; nothing was applied."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from starlette.routing import Match
 
 from service import __version__
 from service.api import body, openapi
+from service.api.browser import Browsers, Guarded
 from service.api.edge import Edge, Named
 from service.api.guard import Guard
 from service.api.json_calls import JsonCalls
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
 _SWEEP_SECONDS, _SWEPT = 0.01, 200  # so a million sessions are looked at within a minute, and nobody feels it
 
+_LAME_DUCK_SECONDS = 2.0  # a balancer looks about once a second
 _LAST_SECONDS = 1.0  # for the answers to what was ended when the time to drain was over
 
 _log = logging.getLogger("carousel.main")
@@ -60,13 +63,14 @@ class Carousel:
         self.store = _store(settings, self._sessions)
         self._repository = Repository(settings.models, self._start_engine)
         self._pool = JsonPool(settings.max_queue_bytes, settings.max_queue_rows)
+        self.browsers, self.guard = Browsers(settings), Guard(settings)
         self.streams = Streams(self._repository, self._sessions, settings, self._pool)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._draining = self._recovered = False
+        self._leaving = self._draining = self._recovered = False
         self.app = _application(self._lifespan)
         self.edge, calls = Edge(), JsonCalls(self._repository, self._sessions, settings, self._pool)
-        self.lane = JsonLane(calls, self._sessions, self.edge, settings.max_body_bytes)
-        self.asgi, self.guard = Named(self.app, self.edge), Guard(settings)
+        self.lane = JsonLane(calls, self._sessions, self.edge, settings.max_body_bytes, self.browsers.serves)
+        self.asgi = Named(Guarded(self.app, self.browsers), self.edge)
         rest = Rest(self._repository, self._sessions, settings, calls, self._pool)
         ops = Ops(self._unready, Metrics(self._repository, self._sessions, self.edge, self.guard))
         self.app.include_router(rest.router())
@@ -74,7 +78,13 @@ class Carousel:
         openapi.install(self.app)
 
     async def drain(self) -> None:
-        """Refuse new work, answer what was accepted, close the streams; after `drain_seconds` refuse the rest."""
+        """Stop without losing an answer, in two steps.
+
+        For `lame_duck_seconds` readiness is red and calls are served, so that balancers look elsewhere. Then new calls
+        are refused, accepted ones answered and streams closed; after `drain_seconds` more the rest is refused.
+        """
+        self._leaving = True
+        await asyncio.sleep(self._lame_duck_seconds())
         self._draining = True
         self.store.ends()
         self.streams.stop()  # before the gates close: a frame that is read is accepted
@@ -92,9 +102,13 @@ class Carousel:
             await asyncio.wait([done], timeout=_LAST_SECONDS)
 
     def _unready(self) -> str | None:
-        if self._draining:
+        if self._leaving:
             return "shutting down"
         return self._repository.unready() or (None if self._recovered else "sessions are being recovered")
+
+    def _lame_duck_seconds(self) -> float:
+        given = self._settings.lame_duck_seconds
+        return given if given is not None else 0.0 if sys.stdin.isatty() else _LAME_DUCK_SECONDS
 
     async def _start_engine(self, model: OnnxModel, fitness: Fitness, name: str, version: str) -> Engine:
         engine = self._engine(model, fitness, name, version, digest=model.description.digest)

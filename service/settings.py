@@ -1,11 +1,12 @@
 """One frozen Settings, read once from CAROUSEL_* variables and passed down; nothing else reads the environment."""
 
 import os
+import re
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _PREFIX = "CAROUSEL_"
 _NOT_OURS = {"CAROUSEL_DATA"}  # where training finds data sets that may not be shipped
@@ -22,6 +23,9 @@ class Settings(BaseSettings):
     models: Path = Path("models")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
 
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()  # names that are served beside addresses; comma-separated
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()  # of pages that may call; comma-separated
+    state_key: SecretStr | None = None  # ID:SECRET, comma-separated: the first seals states, all open them
     max_body_bytes: int = Field(default=64 * 2**20, ge=1)
     max_connections: int | None = Field(default=None, ge=1)  # else as many as there are descriptors for
     head_seconds: float = Field(default=10, gt=0)  # from the connection to a whole head
@@ -42,7 +46,21 @@ class Settings(BaseSettings):
     store_path: Path | None = None  # else `sessions` beside the folder of models
     store_sync: bool = False  # answers wait until the disk has them
     store_replay_seconds: float = Field(default=10, gt=0, le=3600)
+    lame_duck_seconds: float | None = Field(default=None, ge=0)  # not ready, but serving; else 2, on a terminal 0
     drain_seconds: float = Field(default=30, gt=0)
+
+    @field_validator("allowed_hosts", "allowed_origins", mode="before")
+    @classmethod
+    def _listed(cls, given: object) -> object:
+        return tuple(one.strip() for one in given.split(",") if one.strip()) if isinstance(given, str) else given
+
+    @field_validator("state_key")
+    @classmethod
+    def _keyed(cls, given: SecretStr | None) -> SecretStr | None:
+        for one in given.get_secret_value().split(",") if given is not None else ():
+            if not re.fullmatch(r"[A-Za-z0-9._-]{1,32}:.{16,}", one):
+                raise ValueError("state_key: not ID:SECRET, with an id of 1-32 characters and a secret of 16 or more")
+        return given
 
     @model_validator(mode="after")
     def _default_within_maximum(self) -> Self:

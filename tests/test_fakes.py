@@ -5,7 +5,18 @@ import asyncio
 import numpy as np
 import pytest
 
-from tests.fakes import FakeClock, RunningSum, column, sums, until
+from service.errors import StoreUnavailable
+from service.store.store import Advanced, Opened, Replaced
+from tests.fakes import FakeClock, FakeStore, RunningSum, column, sums, until
+
+
+class Home:
+    """Where the rows of these changes are."""
+
+    name, version = "model", "1"
+
+
+HOME = Home()
 
 
 def run(model: RunningSum, *rows: list[float], before: list[float]) -> tuple[list[list[float]], list[float]]:
@@ -66,6 +77,45 @@ async def test_of_held_runs_so_many_end_as_are_released() -> None:
         await until(lambda: sum(answer.done() for answer in answers) == released)  # noqa: B023  # awaited at once
     model.release()
     assert await asyncio.gather(*answers) == [([[1]], [1])] * 3
+
+
+def opened(row: int) -> Opened:
+    return Opened(row, f"session {row}", 60.0, 0, None)
+
+
+async def test_a_store_commits_at_once_or_holds_commits_until_they_are_released_in_order() -> None:
+    store = FakeStore()
+    assert store.commit(HOME, [opened(1)]) is None
+    store.held = True
+    first, second = store.commit(HOME, [opened(2)]), store.commit(HOME, [opened(3)])
+    assert first is not None and second is not None
+    assert (len(store), len(store.commits), [first.done(), second.done()]) == (2, 3, [False, False])
+    store.release(1)
+    assert (len(store), [first.done(), second.done()]) == (1, [True, False])
+    store.release(error=ValueError())
+    assert (await first, type(second.exception())) == ({}, ValueError)
+    assert store.written == [([opened(1)], {}), ([opened(2)], {})]
+
+
+async def test_a_store_refuses_rows_and_raises_when_told_to() -> None:
+    store, refusal = FakeStore(), StoreUnavailable()
+    store.conflicts = {2: refusal}
+    rows, one = np.array([1, 2]), np.ones(2, np.int64)
+    commit = store.commit(HOME, [Advanced(rows, one, one, column(1, 2), column(1, 2), None)])
+    assert commit is not None
+    assert await commit == {2: refusal}
+    store.error = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        store.commit(HOME, [opened(3)])
+    assert len(store.commits) == len(store.written) == 1
+
+
+async def test_a_store_finds_arrays_that_were_written_again_while_their_commit_waited() -> None:
+    store, state = FakeStore(held=True), column(1)
+    store.commit(HOME, [Replaced(1, 5, {"sum": state})])
+    state[:] = 2
+    with pytest.raises(AssertionError):
+        store.release()
 
 
 def test_the_clock_moves_only_when_told_to() -> None:

@@ -1,38 +1,25 @@
-"""`carousel-train`: the command line. The only module that shows errors to users.
+"""`carousel-train`: the command line.
 
 Heavy modules are imported inside the commands, so that `--help` answers at once.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Literal
 
 import typer
 
+from study import commands
 from training.errors import TrainingError
-
-GivenRecipe = Annotated[str, typer.Argument(help="A recipe's file, or the name of a shipped one.")]
-Models = Annotated[Path, typer.Option(help="Model repository.")]
-Picture = Annotated[Path, typer.Option("--output", "-o", help="Where to write the picture.")]
-Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same networks.")]
+from training.terminal import GivenRecipe, GivenTable, Models, errors_shown, make_folder, steps_shown
 
 app = typer.Typer(help="Train a recurrent network and export it as one verified ONNX file.", no_args_is_help=True)
-
-
-@contextmanager
-def _errors_shown() -> Iterator[None]:
-    """Print errors that the user can fix without a traceback, and exit with 1."""
-    try:
-        yield
-    except TrainingError as error:
-        typer.echo(f"{error}", err=True)
-        raise typer.Exit(1) from None
+for study in (commands.gates, commands.gradients, commands.long_lag, commands.forget_bias):
+    app.command()(study)
 
 
 @app.command()
-@_errors_shown()
+@errors_shown()
 def fit(
     recipe: GivenRecipe,
     *,
@@ -45,107 +32,131 @@ def fit(
     precision: Annotated[
         Literal["32-true", "bf16-mixed"] | None, typer.Option(help="bf16-mixed on a GPU that has it, else 32-true.")
     ] = None,
+    feedforward: Annotated[bool, typer.Option(help="Compare with a feedforward network of the same size too.")] = False,
+    require_better: Annotated[
+        bool, typer.Option(help="Exit with 3 unless the model is better than the best baseline.")
+    ] = False,
 ) -> None:
     """Train a recipe, export it, verify the file and print how good it is on unseen data."""
     from rich.console import Console
 
-    from training.file.card import comparison_table
+    from training.file.card import comparison_tables
     from training.file.contract import read_metadata
     from training.net.hardware import Hardware, is_first
     from training.recipe.read import read_recipe
-    from training.train import RUNS, train
+    from training.runs import folder_of
+    from training.train import train
 
     hardware = Hardware(accelerator, devices, precision)
     task = read_recipe(recipe)
-    path = train(task, models, str(version), seed, given=recipe, resume=resume, hardware=hardware)
+    path = train(
+        task, models, str(version), seed, given=recipe, resume=resume, feedforward=feedforward, hardware=hardware
+    )
     if not is_first():
         return
-    console = Console()
-    console.print(comparison_table(read_metadata(path)))
+    console, metadata = Console(), read_metadata(path)
+    console.print(*comparison_tables(metadata), sep="\n")
     size = f"{path.stat().st_size / 1000:.0f} kB"
     console.print(f"Wrote {path} ({size}) and {path.with_name('card.md')}", soft_wrap=True)
-    if (report := RUNS / task.name / str(version) / "report.html").exists():
+    if (report := folder_of(task, str(version), seed) / "report.html").exists():
         console.print(f"How it learnt and how far to trust it: {report}", soft_wrap=True)
+    verdict = metadata["verdict"]
+    style = "bold green" if verdict["better"] else "bold red"
+    console.print(verdict["sentence"], style=style, soft_wrap=True, markup=False, highlight=False)
+    if require_better and not verdict["better"]:
+        raise typer.Exit(3)
 
 
 @app.command()
-@_errors_shown()
-def init(
-    table: Annotated[Path, typer.Argument(help="A CSV or Parquet file with a header.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the recipe.")] = Path("recipe.toml"),
+@errors_shown()
+def predict(
+    model: Annotated[Path, typer.Argument(help="A model.onnx that `fit` wrote.")],
+    table: GivenTable,
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet file to write.")] = Path("out.csv"),
 ) -> None:
-    """Write a first recipe by looking at a table; read it, then fit it."""
-    from training.recipe.draft import draft
+    """Write the outputs of every row of a table: what a server streams, offline."""
+    from training.apply import Applied
+    from training.data.outside import flag
 
-    text = draft(table, output)
+    make_folder(output)
+    applied = Applied.of(model, table)
+    with steps_shown(sum(map(len, applied.rows))) as told:
+        frame = applied.predict(told)
+    frame.write_parquet(output) if output.suffix == ".parquet" else frame.write_csv(output)
+    typer.echo(f"Wrote {output}: {len(frame)} rows")
+    if (sentence := flag(applied.outside)) is not None:
+        typer.echo(sentence)
+
+
+@app.command()
+@errors_shown()
+def evaluate(model: Annotated[Path, typer.Argument(help="A model.onnx that `fit` wrote.")], table: GivenTable) -> None:
+    """Print how good a model is on a table, beside its baselines: streamed as a server does, offline."""
+    from rich.console import Console
+
+    from training.apply import Applied
+    from training.data.outside import flag
+    from training.file.card import comparison_tables
+    from training.file.verdict import Verdict
+    from training.net.evaluate import flat
+
+    applied = Applied.of(model, table)
+    with steps_shown(sum(map(len, applied.rows))) as told:
+        found = applied.evaluate(told)
+    console, metadata = Console(), applied.metadata | {"metrics": flat(found, "given"), "recipe": applied.table.name}
+    console.print(*comparison_tables(metadata), sep="\n")
+    verdict = Verdict.of(applied.recipe.task, {"given": found}, metadata["outputs"])
+    for line in filter(None, (flag(applied.outside), verdict.sentence)):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+@app.command(name="runs")
+@errors_shown()
+def list_runs(folder: Annotated[Path, typer.Argument(help="Folder of the runs.")] = Path("runs")) -> None:
+    """List finished runs side by side; those of a recipe by their figure on the validation part, best first."""
+    from rich.console import Console
+
+    from training.runs import listing
+
+    Console().print(listing(folder))
+
+
+@app.command()
+@errors_shown()
+def init(
+    table: Annotated[Path, typer.Argument(help="A CSV, Parquet or Excel file with a header.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the recipe.")] = Path("recipe.toml"),
+    *,
+    target: Annotated[str | None, typer.Option(help="The column to predict.")] = None,
+    time: Annotated[list[str] | None, typer.Option(help="The time; repeat it for several columns; or: none.")] = None,
+    sequence: Annotated[list[str] | None, typer.Option(help="What tells sequences apart; repeat it likewise.")] = None,
+    time_format: Annotated[str | None, typer.Option(help="How the time is written: %d/%m/%y %H:%M, epoch ms.")] = None,
+    decimal: Annotated[Literal[".", ","] | None, typer.Option(help="The decimal mark.")] = None,
+    separator: Annotated[str | None, typer.Option(help="What separates columns.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of the text, such as cp1252.")] = None,
+    sheet: Annotated[str | None, typer.Option(help="Of an Excel file.")] = None,
+) -> None:
+    """Write a first recipe by looking at a table, and print what was understood; read it, then fit it."""
+    from rich.console import Console
+
+    from training.recipe.draft import Given, draft
+    from training.recipe.notes import as_table
+
     if output.exists():
         raise TrainingError(f"{output} exists; remove it, or name another file by --output")
-    _make_folder(output)
-    output.write_text(text, encoding="utf-8")
+    settings = {"time_format": time_format, "decimal": decimal, "separator": separator}
+    settings |= {"encoding": encoding, "sheet": sheet}
+    told = {key: value for key, value in settings.items() if value is not None}
+    drafted = draft(table, output, Given(tuple(time or ()), tuple(sequence or ()), target, told))
+    make_folder(output)
+    output.write_text(drafted.text, encoding="utf-8")
+    Console().print(as_table(drafted.notes))
     typer.echo(f"Wrote {output}: read it, then run: carousel-train fit {quote(str(output))}")
 
 
 @app.command()
-@_errors_shown()
-def gates(
-    recipe: GivenRecipe,
-    *,
-    models: Models = Path("models"),
-    version: Annotated[int, typer.Option(min=1, help="Version of the model.")] = 1,
-    sequence: Annotated[int, typer.Option(min=0, help="Which sequence of the test part, from 0.")] = 0,
-    start: Annotated[int, typer.Option(min=0, help="The first of its steps to draw.")] = 0,
-    steps: Annotated[int, typer.Option(min=2, help="How many of its steps; the default is a week of hours.")] = 168,
-    output: Picture = Path("gates.png"),
-) -> None:
-    """Draw the gates, candidate and cell of a trained LSTM over a sequence of unseen data."""
-    from study.gates import draw
-    from training.recipe.read import read_recipe
-
-    _make_folder(output)
-    draw(read_recipe(recipe), models, str(version), output, sequence=sequence, start=start, steps=steps)
-    typer.echo(f"Wrote {output}")
-
-
-@app.command()
-@_errors_shown()
-def gradients(
-    recipe: GivenRecipe = "metro-traffic", *, seed: Seed = 0, output: Picture = Path("gradients.png")
-) -> None:
-    """Train Elman, GRU and LSTM on a recipe, and draw how far back the gradient of a loss reaches in each.
-
-    The numbers lie beside the picture as JSON. Run again, it goes on where it was interrupted.
-    """
-    from study.gradients import gradients, picture
-    from training.recipe.read import read_recipe
-    from training.train import RUNS
-
-    task = read_recipe(recipe)
-    _make_folder(output)
-    results = gradients(task, RUNS / task.name / "gradients", typer.echo, seed=seed)
-    picture(results.found, task.title or task.name).savefig(output, format="png")
-    typer.echo(f"Wrote {output} and {results.copy(output.with_suffix('.json'))}")
-
-
-@app.command()
-@_errors_shown()
-def long_lag(*, seed: Seed = 0, output: Picture = Path("long-lag.png")) -> None:
-    """Train every cell to recall a symbol after 5 to 100 steps, and draw how often each is right.
-
-    The numbers lie beside the picture as JSON. Run again, it goes on where it was interrupted.
-    """
-    from study.long_lag import chosen, compare, picture
-    from training.recipe.read import read_recipe
-    from training.train import RUNS
-
-    task = read_recipe("recall")
-    _make_folder(output)
-    results = compare(task, RUNS / task.name / "long-lag", typer.echo, seed=seed)
-    picture(chosen(results.found.values())).savefig(output, format="png")
-    typer.echo(f"Wrote {output} and {results.copy(output.with_suffix('.json'))}")
-
-
-@app.command()
-@_errors_shown()
+@errors_shown()
 def quantise(
     recipe: GivenRecipe,
     *,
@@ -167,13 +178,3 @@ def quantise(
     card = path.with_name("card.md")
     Console().print(Markdown(card.read_text(encoding="utf-8").rpartition("## Quantised")[2]))
     typer.echo(f"Wrote {path} and {card}")
-
-
-def _make_folder(output: Path) -> None:
-    """Create the folder of an output file; fail before a long computation if that is impossible."""
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(f"--output {output}: {error.strerror}: {output.parent}; name another folder") from None
-    if output.is_dir():
-        raise TrainingError(f"--output {output}: is a folder; name a file in it")

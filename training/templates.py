@@ -14,6 +14,11 @@ def paragraphs(text: str) -> list[Markup]:
     return [Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(part)))) for part in parts if part]
 
 
+def toml(value: object) -> str:
+    """Return texts, numbers, booleans or lists as TOML, which writes them like JSON but for one character."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
+
+
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
     autoescape=select_autoescape(("html.j2",)),
@@ -23,7 +28,7 @@ _ENVIRONMENT = Environment(
     keep_trailing_newline=True,
 )
 _ENVIRONMENT.filters["paragraphs"] = paragraphs
-_ENVIRONMENT.filters["quoted"] = lambda text: json.dumps(text, ensure_ascii=False)  # JSON and TOML strings are alike
+_ENVIRONMENT.filters["toml"] = toml
 _ENVIRONMENT.filters["one_line"] = lambda text: " ".join(text.split())
 
 

@@ -1,26 +1,33 @@
 """Run a recipe from its data to a verified model file, its card and its report."""
 
-import json
 import traceback
 import warnings
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from shlex import quote
+from typing import TypeVar
 
 from training.data.dataset import Dataset, load, rows
+from training.data.outside import outside
 from training.errors import RecipeError
 from training.file.card import write_card
 from training.file.contract import Description, read_metadata
 from training.file.export import export
+from training.file.verdict import Verdict
 from training.net.evaluate import flat, scores, unseen
 from training.net.hardware import PLAIN, Hardware, is_first
 from training.net.learn import learn
 from training.net.memory_horizon import memory_horizon
+from training.net.networks import Network
 from training.recipe.recipe import Recipe
+from training.recipe.write import to_toml
 from training.report.fitted import Fitted
 from training.report.report import write_report
-from training.tasks import task_of
+from training.runs import RUNS, begin, end, folder_of
+from training.tasks import Figures, Task, task_of
 
-RUNS = Path("runs")
+T = TypeVar("T")
 
 
 def train(
@@ -32,58 +39,88 @@ def train(
     given: str = "",
     runs: Path = RUNS,
     resume: bool = False,
+    feedforward: bool = False,
     hardware: Hardware = PLAIN,
 ) -> Path:
     """Train, verify, and write NAME/`version`/{model.onnx,card.md} under `models`; return the model's path.
 
     Report, curves and checkpoints are written to `runs`. `given` is how the user named the recipe, for the command on
-    the card. Of several processes, only the first exports.
+    the card. `feedforward` trains a feedforward network of the same size too, as a baseline. Of several processes, only
+    the first exports.
 
     Raises:
         TrainingError: the recipe, the data or the exported file is not valid.
 
     """
     data = load(recipe)
-    folder = runs / recipe.name / version
-    _note_run(recipe, data, seed, folder, resume)
+    task, folder = task_of(recipe, data), folder_of(recipe, version, seed, runs)
+    _check_names(recipe, data, task)
+    if is_first():
+        begin(folder, recipe, data, seed, resume)
     network = learn(recipe, data, seed, folder, resume=resume, hardware=hardware)
+    others = {"feedforward": _feedforward(recipe, data, seed, folder, hardware)} if feedforward else {}
     path = models / recipe.name / version / "model.onnx"
     if not is_first():
         return path
-    task, streams = task_of(recipe, data), unseen(recipe, data, data.test)
+    measured = {part: _scores(recipe, data, part, network, others) for part in ("validation", "test")}
+    features = [replace(one, range=network.encoder.range(j)) for j, one in enumerate(data.features)]
     description = Description(
         task=recipe.task.kind,
         recipe=recipe.name,
         cell=network.cell,
-        features=data.features,
+        features=tuple(features),
         outputs=task.outputs,
         data_sha256=data.sha256,
-        metrics=flat(scores(network.run, task, streams)),
+        metrics=flat(measured["validation"], "validation") | flat(measured["test"]),
         streamable=network.streamable,
-        memory_horizon=memory_horizon(network, data.test),
+        memory_horizon=_spared("the memory horizon", lambda: memory_horizon(network, data.test), None),
+        verdict=asdict(Verdict.of(recipe.task, measured, [asdict(one) for one in task.outputs])),
+        outside=outside(features, rows(data.test)),
+        fitted={"prior": task.prior.tolist()} | {key: value.tolist() for key, value in data.answers._asdict().items()},
+        recipe_toml=to_toml(recipe),
     )
     export(network, description, rows(data.validation), path)
-    command = hardware.command(f"carousel-train fit {quote(given or recipe.name)} --version {version} --seed {seed}")
-    write_card(path, recipe, command)
-    _report(folder, Fitted(recipe, data, network, streams, read_metadata(path), command))
+    options = " --feedforward" if feedforward else ""
+    command = f"carousel-train fit {quote(given or recipe.name)} --version {version} --seed {seed}{options}"
+    metadata = read_metadata(path)
+    end(folder, metadata)
+    write_card(path, recipe, command := hardware.command(command))
+    fit = Fitted(recipe, data, network, unseen(recipe, data, data.test), metadata, command)
+    _spared("the report", lambda: write_report(folder, fit), None)
     return path
 
 
-def _report(folder: Path, fit: Fitted) -> None:
-    """Write the report. An error in it becomes a warning, because the model is already written."""
+def _scores(
+    recipe: Recipe, data: Dataset, part: str, network: Network, others: dict[str, Network]
+) -> dict[str, Figures]:
+    """Return the scores of a part; those of other networks as baselines."""
+    task, streams = task_of(recipe, data), unseen(recipe, data, getattr(data, part))
+    own = scores(network.run, task, streams)
+    return own | {name: scores(other.run, task, streams)["test"] for name, other in others.items()}
+
+
+def _feedforward(recipe: Recipe, data: Dataset, seed: int, folder: Path, hardware: Hardware) -> Network:
+    """Train a feedforward network of the same size on the same windows."""
+    plain = recipe.changed(network={"cell": "feedforward", "bidirectional": False}, training={"carry": False})
+    return learn(plain, data, seed, folder / "feedforward", hardware=hardware)
+
+
+def _check_names(recipe: Recipe, data: Dataset, task: Task) -> None:
+    """Refuse names that a server would refuse: two inputs or two outputs with the same one."""
+    for what, names in (
+        ("inputs", [one.name for one in data.features]),
+        ("outputs", [one.name for one in task.outputs]),
+    ):
+        for name in names:
+            if names.count(name) > 1:
+                hint = "; missing = 'mask' adds NAME_missing: rename that column" if name.endswith("_missing") else ""
+                raise RecipeError(f"{recipe.name}: two {what} are named {name!r}{hint}; rename or remove one")
+
+
+def _spared(what: str, measure: Callable[[], T], otherwise: T) -> T:
+    """Return a side measurement; an error in it becomes a warning, because the training is finished."""
     try:
-        write_report(folder, fit)
+        return measure()
     except Exception:
-        warnings.warn(f"the model is written, its report is not:\n{traceback.format_exc()}", stacklevel=3)
-
-
-def _note_run(recipe: Recipe, data: Dataset, seed: int, folder: Path, resume: bool) -> None:
-    """Write recipe, data hash and seed to recipe.json; refuse to resume a run that began with others."""
-    if not is_first():
-        return
-    note = folder / "recipe.json"
-    now = {"seed": seed, "data": data.sha256, "recipe": recipe.model_dump(mode="json", exclude={"folder"})}
-    if resume and note.exists() and json.loads(note.read_text(encoding="utf-8")) != now:
-        raise RecipeError(f"{folder} was begun with another recipe, data or seed; fit it without --resume")
-    folder.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(now, indent=1), encoding="utf-8")
+        warnings.warn(f"{what} is missing, the model is not:\n{traceback.format_exc()}", stacklevel=3)
+        return otherwise

@@ -53,6 +53,9 @@ class Feature(Column):
     lag: NotRequired[Lag]
     mask_of: NotRequired[str]  # 1 where that feature is missing, else 0
     calendar: NotRequired[str]  # hour, weekday or month
+    zone: NotRequired[str]  # in which the calendar is read; without it, of the time as it is written
+    offsets: NotRequired[bool]  # with `zone`: times need an offset
+    range: NotRequired[list[float]]  # a number outside counts as the nearest of these
     codes: NotRequired[list[int]]  # of a category
     labels: NotRequired[list[str]]  # one for each code, where the category has words
 

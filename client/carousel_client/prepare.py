@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeAlias, overload
+from zoneinfo import ZoneInfo
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from carousel_client.descriptions import Feature, ModelDescription
 from carousel_client.errors import InvalidInput
@@ -54,7 +55,7 @@ class Rules:
             tuple(feature["name"] for feature in features),
             at,
             {one["name"]: dict(zip(one["labels"], one["codes"], strict=True)) for one in measured if "labels" in one},
-            {at[one["name"]]: CALENDAR[one["calendar"]] for one in measured if "calendar" in one},
+            {at[one["name"]]: _clock(one) for one in measured if "calendar" in one},
             np.array(["missing" in one and one["missing"]["rule"] == "hold" for one in measured], np.bool_),
             np.array(
                 [one["missing"].get("value", 0) if "missing" in one else math.nan for one in measured], np.float32
@@ -75,6 +76,13 @@ class Rules:
         return pool[self.source], np.concatenate([past[1:], filled[None]])
 
 
+class Row(dict[str, float]):
+    """A complete row by feature name, in the model's order: also an array [F], as a stream's channel takes it."""
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:  # NumPy's protocol
+        return np.array(list(self.values()), dtype or np.float32)
+
+
 class Preparation:
     """What a stream's rows go through before they are sent: `Preparation(client.model(name))`, one for each stream.
 
@@ -84,7 +92,7 @@ class Preparation:
 
     A row holds the measured features, those that are neither lags nor masks: a dict by name, or a list or array in the
     model's order; a missing key, None or NaN is a gap, and a category's word stands for its code. Answers have all
-    features, in the same style.
+    features, in the same style; a session and a channel of a stream take each of them.
     """
 
     def __init__(self, description: ModelDescription) -> None:
@@ -95,11 +103,14 @@ class Preparation:
     @overload
     def row(self, values: NDArray[Any], time: datetime | None = None) -> Array: ...
     @overload
-    def row(self, values: Mapping[str, float | str | None], time: datetime | None = None) -> dict[str, float]: ...
+    def row(self, values: Mapping[str, float | str | None], time: datetime | None = None) -> Row: ...
     @overload
     def row(self, values: Sequence[float | str | None], time: datetime | None = None) -> list[float]: ...
     def row(self, values: Any, time: datetime | None = None) -> Any:
-        """Complete one row. `time`, as it is written, fills the calendar features that the row does not give.
+        """Complete one row. `time` fills the calendar features that the row does not give.
+
+        It counts as it is written. If the model names a `zone`, a time with an offset is converted into it; a time
+        without one counts as written, and is refused if the model was trained with offsets.
 
         Raises InvalidInput, which names the feature, for a gap without a rule, an unknown name or what is no number.
         """
@@ -113,7 +124,7 @@ class Preparation:
     @overload
     def rows(
         self, values: Sequence[Mapping[str, float | str | None]], times: Sequence[datetime] | None = None
-    ) -> list[dict[str, float]]: ...
+    ) -> list[Row]: ...
     @overload
     def rows(
         self, values: Sequence[Sequence[float | str | None]], times: Sequence[datetime] | None = None
@@ -176,7 +187,7 @@ class Preparation:
         if isinstance(values, np.ndarray):
             return row
         listed: list[float] = row.tolist()
-        return dict(zip(self._rules.features, listed, strict=True)) if isinstance(values, Mapping) else listed
+        return Row(zip(self._rules.features, listed, strict=True)) if isinstance(values, Mapping) else listed
 
 
 def _is_list(values: Any) -> bool:
@@ -196,6 +207,26 @@ def _number(name: str, value: Any) -> np.float32:
     if np.isinf(number):
         raise InvalidInput(f"{name} is no finite float32")
     return number
+
+
+def _clock(feature: Feature) -> Clock:
+    """Return how a calendar feature is read off a time: as written, or in the zone of the feature."""
+    read, name = CALENDAR[feature["calendar"]], feature.get("zone")
+    if name is None:
+        return read
+    try:
+        zone = ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise InvalidInput(f"{feature['name']} needs the time zone {name!r}: install the package tzdata") from error
+
+    def read_there(time: datetime) -> int:
+        if time.utcoffset() is not None:
+            return read(time.astimezone(zone))
+        if feature.get("offsets"):
+            raise InvalidInput(f"{time} has no offset; {feature['name']} is read in {name}: give an aware datetime")
+        return read(time)
+
+    return read_there
 
 
 def _check(feature: Feature, measured: Mapping[str, Feature]) -> None:

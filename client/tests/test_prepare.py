@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -214,3 +215,13 @@ def test_a_model_whose_rules_cannot_be_followed_is_refused_at_once(told: Any, wo
 
 def test_it_shows_what_it_prepares() -> None:
     assert repr(preparation()) == "<Preparation for m/1: 4 measured of 7 features, memory 2>"
+
+
+def test_a_row_by_name_is_also_an_array_in_the_models_order_as_a_channel_takes_it() -> None:
+    prepare = preparation()
+    row = prepare.row({"plain": 4, "held": 1, "constant": 2, "marked": 3})
+    assert np.asarray(row).tolist() == list(row.values())
+    assert np.asarray(row).dtype == np.float32
+    block = prepare.rows([{"plain": 4}, {"plain": 5}])
+    assert np.asarray(block).shape == (2, 7)
+    assert json.loads(json.dumps(row)) == row

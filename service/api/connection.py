@@ -6,6 +6,7 @@ Invariant: while a request of the lane is not answered, the bytes behind it are 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.responses import Response
@@ -27,6 +28,7 @@ class Lane(Protocol):
     """Where load requests go."""
 
     most: int  # bytes of a body
+    serves: Callable[[bytes], bool]  # requests with this Host
 
     def early(self, request: Request) -> None:
         """The head is there, not yet the body: refuse the request if there is no room."""
@@ -56,7 +58,7 @@ class HttpConnection(Http):
         request, new = self._request, False
         if request is None:
             head = None if self._parses or self._owes() or self.flow.write_paused else read(data, at)
-            if head is None or head.length > self._lane.most:
+            if head is None or head.length > self._lane.most or not self._lane.serves(head.headers[b"host"]):
                 super()._receive(data, at)
                 return
             request, new, at = Request(self, head), True, head.end

@@ -42,6 +42,13 @@ class Named(NamedTuple):
         return self.outputs.size
 
 
+class Packed(NamedTuple):
+    """Many sequences without a fault whose first steps are alike, one behind the other."""
+
+    steps: Steps
+    lengths: list[int]
+
+
 class Split(NamedTuple):
     """Outputs [ΣT, K] of several sequences, each to be written in the style of its inputs."""
 
@@ -83,6 +90,15 @@ def sequence(given: Steps, features: "Sequence[Column]", place: str) -> Sequence
     if fault:
         raise InvalidInput(place + fault)
     return Sequenced(inputs, objects=isinstance(first, tuple))
+
+
+def pack(given: list[Steps]) -> list[Steps] | list[Packed]:
+    """One `Packed` in place of sequences, where that can be."""
+    firsts = {one.first for one in given}
+    if len(firsts) != 1 or None in firsts or any(one.fault for one in given):
+        return given
+    inputs = np.concatenate([one.inputs for one in given])
+    return [Packed(Steps(inputs, given[0].first), [len(one.inputs) for one in given])]
 
 
 def _in_model_order(inputs: Array, given: tuple[str, ...], names: tuple[str, ...], place: str) -> Array:

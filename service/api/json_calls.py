@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from service.api import body, views
-from service.api.fields import Sequenced, Split, fields, sequence
+from service.api.fields import Packed, Split, fields, sequence
 from service.api.json_pool import MANY as MANY_NUMBERS
 from service.api.json_pool import JsonPool
 from service.api.many import Many
@@ -25,13 +24,12 @@ from service.errors import CarouselError, InvalidInput, ModelNotFound, SessionEx
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
-    from service.models.model import Column
+    from service.models.model import Array, Column
     from service.models.repository import Repository
     from service.sessions.sessions import Sessions
     from service.settings import Settings
 
 _SMALL = 4096  # bytes; a body of so many is parsed in no time
-_AT_ONCE = 500  # sequences that are checked before others are served: 1 ms
 _LIST = 10  # numbers that are written in the time that a list more takes
 _INPUTS, _STEP = {"inputs": object}, {"step": int}
 _log = logging.getLogger("carousel.request")
@@ -117,31 +115,41 @@ class JsonCalls:
         engine, served = self._repository.ready(asked.name, asked.version)
         if not known["sequences"]:
             raise InvalidInput("sequences: empty")
-        checked, columns = _checked(known["sequences"], served.description.features), served.description.outputs
-        if len(known["sequences"]) <= _AT_ONCE:
-            self._run(asked, engine, [*checked], columns, deadline)
-        else:
-            self._then(asked, _by_and_by(checked), lambda given: self._run(asked, engine, given, columns, deadline))
+        features, columns = served.description.features, served.description.outputs
+        run = partial(self._run, asked, engine, columns=columns, deadline=deadline)
+        packed = known["sequences"][0]
+        if isinstance(packed, Packed):
+            one = sequence(packed.steps, features, "sequences[0]")
+            run(one.inputs, lengths=packed.lengths, objects=[one.objects] * len(packed.lengths))
+            return
+        given = [sequence(one, features, f"sequences[{index}]") for index, one in enumerate(known["sequences"])]
+        inputs = [one.inputs for one in given]
+        joined = inputs[0] if len(given) == 1 else np.concatenate(inputs)
+        run(joined, lengths=[len(one) for one in inputs], objects=[one.objects for one in given])
 
     def _run(
-        self, asked: Asked, engine: Engine, given: list[Sequenced], columns: Sequence[Column], deadline: Deadline | None
+        self,
+        asked: Asked,
+        engine: Engine,
+        inputs: Array,
+        *,
+        lengths: list[int],
+        objects: list[bool],
+        columns: Sequence[Column],
+        deadline: Deadline | None,
     ) -> None:
-        """Submit a predict of sequences that are checked."""
-        inputs = [one.inputs for one in given]
-        lengths = [len(one) for one in inputs]
+        """Submit a predict of sequences that lie one behind the other, each to be answered in its style."""
 
         def encode(call: Call) -> None:
-            objects, names = [one.objects for one in given], [column.name for column in columns]
-            outputs = Split(call.outputs, lengths, names, objects)
+            outputs = Split(call.outputs, lengths, [column.name for column in columns], objects)
             told = {"model": asked.name, "version": engine.version, "outputs": outputs}
-            self._tell(asked, told, call.outputs.size + _LIST * len(given))
+            self._tell(asked, told, call.outputs.size + _LIST * len(lengths))
 
         if asked.left:
             asked.answer(Response(status_code=LEFT))
             return
-        rows, named = np.zeros(len(given), np.int64), np.array([UNCHECKED] * len(given))
-        joined = inputs[0] if len(given) == 1 else np.concatenate(inputs)
-        call = Call(rows, np.array(lengths), named, joined, self._ended(asked, encode), deadline)
+        rows, named = np.zeros(len(lengths), np.int64), np.array([UNCHECKED] * len(lengths))
+        call = Call(rows, np.array(lengths), named, inputs, self._ended(asked, encode), deadline)
         asked.abandon = lambda: engine.abandon(call)
         self._submit(engine, call)
 
@@ -207,17 +215,3 @@ class JsonCalls:
             _log.error("%s %s", asked.route, asked.name, exc_info=error)
             error = CarouselError()
         asked.answer(body.problem(error))
-
-
-def _checked(given: list[Any], features: Sequence[Column]) -> Iterator[Sequenced]:
-    for index, one in enumerate(given):
-        yield sequence(one, features, f"sequences[{index}]")
-
-
-async def _by_and_by(sequences: Iterator[Sequenced]) -> list[Sequenced]:
-    """All of them, while others are served."""
-    checked: list[Sequenced] = []
-    while some := [*islice(sequences, _AT_ONCE)]:
-        checked += some
-        await asyncio.sleep(0)
-    return checked

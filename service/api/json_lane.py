@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -43,8 +44,10 @@ class _Singles:
 class JsonLane:
     """Serves the requests that connections read themselves: see `connection.Lane`."""
 
-    def __init__(self, calls: JsonCalls, sessions: Sessions, edge: Edge, most: int) -> None:
-        self._calls, self._sessions, self._edge, self.most = calls, sessions, edge, most
+    def __init__(
+        self, calls: JsonCalls, sessions: Sessions, edge: Edge, most: int, serves: Callable[[bytes], bool]
+    ) -> None:
+        self._calls, self._sessions, self._edge, self.most, self.serves = calls, sessions, edge, most, serves
         self._waiting: list[Request] = []
         self._came = 0  # in this turn
         self._lonely = True  # one came in the last turn that brought any: the next one waits for no other

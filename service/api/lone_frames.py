@@ -40,15 +40,20 @@ class Turn:
         self._frames: list[tuple[Stream, bytes]] = []
         self._engines: set[Engine] = set()  # that may have one step and nothing else to run
         self._ends = False  # its end is scheduled
+        self._came = 0  # frames of this turn
+        self._lonely = True  # the last turn that brought any brought one: the next frame waits for no other
 
     def add(self, stream: Stream, content: bytes) -> bool:
-        """Take a frame at the end of the turn, if it is of one session and short → whether it is."""
+        """Take a frame, at the end of the turn at the latest, if it is of one session and short → whether it is."""
         if content[4:8] != _ONE or not _HEAD < len(content) <= _LONGEST:
             return False
         self._frames.append((stream, content))
         stream.ahead = True
+        self._came += 1
         if not self._ends:
             self._end_soon()
+            if self._lonely:
+                self._serve()
         return True
 
     def run_soon(self, engine: Engine) -> None:
@@ -60,6 +65,11 @@ class Turn:
     def flush(self) -> None:
         """Take the frames that have come so far: of each session the first, then the second of those that have one …"""
         frames, self._frames = self._frames, []
+        if len(frames) == 1:
+            [(stream, content)] = frames
+            stream.ahead = False
+            stream.take(content)
+            return
         rounds: list[dict[tuple[Engine, int], _Group]] = []  # groups by engine and size
         counts: dict[tuple[Engine, int], int] = {}  # frames of a session, by its row
         now = frames[0][0].channels.now() if frames else 0.0
@@ -94,6 +104,11 @@ class Turn:
 
     def _end(self) -> None:
         self._ends = False
+        if self._came:
+            self._lonely, self._came = self._came == 1, 0
+        self._serve()
+
+    def _serve(self) -> None:
         self.flush()
         engines, self._engines = self._engines, set()
         for engine in engines:
@@ -120,7 +135,7 @@ class _Group:
         words = np.frombuffer(b"".join(self.contents), U4).reshape(-1, size // 4)
         inputs = np.ascontiguousarray(words[:, 6:]).view(F4)
         if not (every(words[:, 3] == steps) and every(np.isfinite(inputs))):
-            return self._take_each()
+            return self._submit_good((words[:, 3] == steps) & np.isfinite(inputs).all(axis=1))
         asked = np.ascontiguousarray(words[:, 4:6]).view(I8)[:, 0]
         if asked.min() < 0:
             asked = named(asked)
@@ -135,6 +150,18 @@ class _Group:
         for stream in self.streams:
             stream.outbox.count(self._size)
         return True
+
+    def _submit_good(self, good: NDArray[np.bool_]) -> bool:
+        """Take the frames at fault by themselves, so that they are told what is wrong, and submit the others."""
+        others = _Group(self.engine)
+        for stream, content, row, fine in zip(self.streams, self.contents, self.rows, good.tolist(), strict=True):
+            if fine:
+                others.streams.append(stream)
+                others.contents.append(content)
+                others.rows.append(row)
+            else:
+                stream.take(content)
+        return bool(others.rows) and others.submit()
 
     def _take_each(self) -> bool:
         for stream, content in zip(self.streams, self.contents, strict=True):

@@ -22,7 +22,9 @@ _FIRST = re.compile(rb"POST (/v1/(?:sessions/([\w.:@-]++)|models/([\w.:@-]++))/(
 _LINES = re.compile(rb"(?:[\w-]++: [ -~]*+\r\n)*+")
 _LINE = re.compile(rb"([\w-]++): ([ -~]*+)\r\n")
 _LENGTH = re.compile(rb"[0-9]{1,9}")
-_OTHERWISE = frozenset((b"content-encoding", b"expect", b"transfer-encoding", b"upgrade"))  # these change what follows
+_OTHERWISE = frozenset(  # what changes how a request is read, or comes from a browser
+    (b"content-encoding", b"expect", b"origin", b"sec-fetch-site", b"transfer-encoding", b"upgrade")
+)
 _KEEP_ALIVE = b"keep-alive"
 _LONGEST = 2048  # bytes of a head that is read here: `_read` remembers so many of them
 _REMEMBERED = 1024  # heads of one client differ in little but the length of the body

@@ -12,9 +12,9 @@ from service.api.fields import fields, sequence
 from service.api.openapi import described
 from service.api.request import MANY, PREDICT, STEPS
 from service.engine.lifecycle import vacant
-from service.errors import SessionExists, StateMismatch
+from service.errors import PayloadTooLarge, SessionExists, StateMismatch
 from service.models.repository import NAME, Repository
-from service.sessions.snapshot import Snapshot, decode
+from service.sessions.snapshot import Seals, Snapshot, decode
 
 if TYPE_CHECKING:
     from service.api.json_calls import JsonCalls
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from service.models.model import OnnxModel
     from service.sessions.sessions import Session, Sessions
     from service.settings import Settings
+
+_HEADER = 2**16  # bytes that a state as bytes has at most beside its numbers
 
 
 class Rest:
@@ -33,6 +35,7 @@ class Rest:
     ) -> None:
         self._repository, self._sessions, self._settings = repository, sessions, settings
         self._calls, self._pool = calls, pool
+        self._seals = Seals(settings.state_key.get_secret_value() if settings.state_key else "")
 
     def router(self) -> APIRouter:
         """All routes of `/v1` but the stream."""
@@ -112,12 +115,12 @@ class Rest:
         session = self._sessions.get(id)
         engine, served = self._of(session)
         step, state = await engine.lifecycle.read(session)
-        blob = Snapshot(session.model, session.version, served.description.digest, step, state).encode()
+        blob = Snapshot(session.model, session.version, served.description.digest, step, state).encode(self._seals)
         return Response(blob, media_type="application/octet-stream")
 
     async def write_state(self, request: Request, id: str) -> Response:
         """Create a session from such bytes, or replace its state, once the accepted work is done."""
-        snapshot = decode(await body.read(request, self._settings.max_body_bytes))
+        snapshot = decode(await self._blob(request), self._seals)
         if not NAME.fullmatch(id):
             raise views.bad_name("id", id)
         engine = self._fitting(snapshot)
@@ -132,6 +135,17 @@ class Rest:
         session = self._sessions.get(id)
         session.belongs(snapshot.model, snapshot.version)
         return body.answer(await engine.lifecycle.replace(session, snapshot.step, snapshot.state, self._told))
+
+    async def _blob(self, request: Request) -> bytes:
+        """A body that is not larger than the states of all models here."""
+        largest = _HEADER + max((engine.table.row_bytes for engine in self._repository.engines()), default=0)
+        most = self._settings.max_body_bytes
+        try:
+            return await body.read(request, min(most, largest))
+        except PayloadTooLarge as error:
+            if largest >= most or int(request.headers.get("content-length", 0)) > most:
+                raise
+            raise StateMismatch(f"no state of a model here has over {largest} bytes") from error
 
     async def _object(self, request: Request) -> dict[str, Any]:
         return await self._pool.parse(await body.read(request, self._settings.max_body_bytes))

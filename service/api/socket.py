@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from service.api.handshake import Handshake, refused
@@ -42,6 +42,7 @@ class Socket(asyncio.BufferedProtocol):
         self, serve: Callable[[Socket], None], edge: Edge, guard: Guard, most: int, *, server_state: Any, **how: Any
     ) -> None:
         self._serve, self._edge, self._guard, self._most = serve, edge, guard, most  # bytes of a message
+        self.headers: Mapping[bytes, bytes] = {}  # of the handshake, by name in small letters
         self._connections: set[object] = server_state.connections  # which uvicorn shuts down at its end
         self._messages: Messages | None = None  # None: what comes is dropped
         self.ws: Any = None  # where they are sent
@@ -126,7 +127,8 @@ class Socket(asyncio.BufferedProtocol):
         self.ws = None  # it refers to this
 
     def _open(self, handshake: Handshake) -> None:
-        request_id = self._edge.name(handshake.headers)
+        self.headers = handshake.headers
+        request_id = self._edge.name(self.headers)
         try:
             self.transport.write(handshake.accepted(request_id))
         except CarouselError as error:

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from service.api.browser import Browsers
 from service.api.channels import Channels
 from service.api.control import Asked, Control, echo
 from service.api.frames import View, failure, id_of, numbers, read
@@ -45,7 +46,7 @@ class Streams:
 
     def __init__(self, repository: Repository, sessions: Sessions, settings: Settings, pool: JsonPool) -> None:
         self._repository, self._sessions, self._settings = repository, sessions, settings
-        self.pool, self.turn = pool, Turn()
+        self.pool, self.turn, self._browsers = pool, Turn(), Browsers(settings)
         self._open: set[Stream] = set()
         self._closed = asyncio.Event()  # one of them was
         self._draining = False
@@ -57,6 +58,7 @@ class Streams:
         """Serve a socket until it is lost or the server drains."""
         channels = Channels(self._sessions)
         stream = Stream(self, socket, channels, Control(self._repository, self._sessions, self._settings, channels))
+        stream.refusal = self._browsers.refusal(socket.headers, unsafe=True)
         self._open.add(stream)
         if self._draining:
             stream.stop()
@@ -96,6 +98,7 @@ class Stream:
         self._pump: asyncio.Task[None] | None = None  # takes the backlog
         self._taken = 0  # frames, since others had a turn
         self._stopped = self._failed = False
+        self.refusal: CarouselError | None = None  # of every frame: a page can read it, and no refused handshake
         self.ahead = False  # frames of this socket are in the turn
         socket.attach(self._receive, self.outbox.writable, self.stop)
 
@@ -130,7 +133,12 @@ class Stream:
 
     def _receive(self, frame: bytes | str) -> None:
         if self._pump is None:
-            if isinstance(frame, bytes) and self.outbox.in_flight <= IN_FLIGHT and self._turn.add(self, frame):
+            if (
+                self.refusal is None
+                and isinstance(frame, bytes)
+                and self.outbox.in_flight <= IN_FLIGHT
+                and self._turn.add(self, frame)
+            ):
                 return
             if self.ahead:
                 self._turn.flush()
@@ -169,6 +177,9 @@ class Stream:
             return self.outbox.landed
         told: View = {"id": id_of(frame) if isinstance(frame, bytes) else None}
         try:
+            if self.refusal is not None:
+                told.update(echo(parse(frame)) if isinstance(frame, str) and len(frame) <= LARGE else {})
+                raise self.refusal
             return self._take_binary(frame, told) if isinstance(frame, bytes) else self._take_text(frame, told)
         except CarouselError as error:
             self.outbox.count(0)

@@ -37,7 +37,7 @@ class Acceptance:
         fits = call.asked == call.starts
         if not every(fits):
             fits |= call.asked == UNCHECKED
-        if call.tags is not None:
+        if call.tags is not None and len(call.rows) > 1:
             self._accept_merged(call, fits)
         elif every(fits):
             self._calls.admit(call)

@@ -16,6 +16,7 @@ import numpy as np
 
 from service.engine.call import Call, Deadline, Entry, Operation, Places, Repeat
 from service.engine.deadlines import Deadlines
+from service.engine.failures import Failures
 from service.engine.order import Order
 from service.errors import CarouselError, DeadlineExceeded
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from service.engine.scheduler import Scheduler
     from service.models.model import Index
     from service.sessions.table import Table
-
-Failure = tuple[Call, int, CarouselError]  # a row of a call, and why it is not applied
 
 _log = logging.getLogger("carousel.engine")
 
@@ -48,6 +47,7 @@ class Calls:
         self._over: deque[Entry] = deque()  # told, and to give up their places
         self._releasing = False
         self.order = Order(table)
+        self.failures = Failures(self.order, done=self.done, tell=self.tell, release=self.release)
         self.deadlines = Deadlines(clock, self._expire)
         self.ready = asyncio.Event()  # the scheduler has something to run
         self.freed = asyncio.Event()  # something that was accepted has left
@@ -125,22 +125,6 @@ class Calls:
         else:
             self.done(call, len(places))
 
-    def fail(self, failures: Iterable[Failure]) -> None:
-        """End rows unapplied, and with each the later calls on its session that named a step; or a predict whole."""
-        rows: list[Failure] = []
-        first: dict[int, tuple[Call, int]] = {}  # by session: the first of its calls that failed, and the row there
-        for call, index, error in failures:
-            if call.told or index in call.errors:
-                continue
-            call.errors[index] = error
-            rows.append((call, index, error))
-            row = call.rows.item(index)
-            if call.commits and (row not in first or call.serial < first[row][0].serial):
-                first[row] = call, index
-        for row, (call, index) in first.items():
-            rows += self._misfits(call, row, call.starts.item(index))
-        self._end(rows)
-
     def tell(self, call: Call) -> None:
         """Tell a call that has ended, and the retries that waited for it."""
         call.told = True
@@ -169,15 +153,17 @@ class Calls:
         if self._releasing:
             return  # an operation that begins below ends at once, maybe; a thousand of them are no thousand frames deep
         self._releasing = True
-        while self._over:
-            for entry in self.order.release(self._over.popleft()):
-                if entry.told:
-                    self._over.append(entry)
-                elif isinstance(entry, Operation):
-                    self._operate(entry)
-                elif isinstance(entry, Call):
-                    self._schedule(entry)
-        self._releasing = False
+        try:
+            while self._over:
+                for entry in self.order.release(self._over.popleft()):
+                    if entry.told:
+                        self._over.append(entry)
+                    elif isinstance(entry, Operation):
+                        self._operate(entry)
+                    elif isinstance(entry, Call):
+                        self._schedule(entry)
+        finally:
+            self._releasing = False
 
     def acted(self, operation: Operation, error: CarouselError | None) -> None:
         """An operation whose turn it was is committed, or it failed."""
@@ -194,7 +180,7 @@ class Calls:
             operation.answer.exception()  # the client may have left
             if operation.step_after is not None:
                 row = operation.rows.item(0)
-                self._end(self._misfits(operation, row, self._table.step.item(row)))
+                self.failures.end(self.failures.behind(operation, row, self._table.step.item(row)))
         self.freed.set()
         self.release([operation])
 
@@ -229,35 +215,6 @@ class Calls:
         rows: list[int] = np.flatnonzero(self._table.step[call.where] == call.starts).tolist()
         return rows
 
-    def _misfits(self, entry: Entry, row: int, ahead: int) -> list[Failure]:
-        """Number what waits on a session behind an entry that was not applied anew → rows of calls that do not fit."""
-        rows: list[Failure] = []
-        for misfit in self.order.unapplied(entry, row, ahead):
-            if misfit.retries:
-                self._fail_repeats(misfit.call, misfit.place, misfit.error)
-            else:
-                misfit.call.errors[misfit.place] = misfit.error
-                rows.append((misfit.call, misfit.place, misfit.error))
-        return rows
-
-    def _end(self, rows: list[Failure]) -> None:
-        """End rows unapplied. All is numbered anew before: a client that is told may call again."""
-        for call, index, error in rows:
-            self._fail_repeats(call, index, error)
-            if call.commits:
-                self.done(call, 1)
-            elif not call.told:
-                self.tell(call)
-        self.release(call for call, _, _ in rows if call.told and not call.before)
-
-    def _fail_repeats(self, call: Call, index: int, error: CarouselError) -> None:
-        """The retries that wait for a row end unapplied."""
-        failed = [repeat for repeat in call.repeats if repeat.place == index]
-        call.repeats = [repeat for repeat in call.repeats if repeat.place != index]
-        for repeat in failed:
-            repeat.call.errors[repeat.row] = error
-            self.done(repeat.call, 1)
-
     def _repeat(self, call: Call, repeat: Repeat) -> None:
         """Answer a retry as the call that it waited for was answered."""
         retry, index = repeat.call, repeat.row
@@ -274,7 +231,9 @@ class Calls:
         """A deadline has passed before any of its calls began."""
         if not deadline.taken:  # the clock is not asked: some loops run timers half a millisecond early
             deadline.taken = True
-            self.fail((call, index, DeadlineExceeded()) for call in deadline.calls for index in range(len(call.rows)))
+            self.failures.fail(
+                (call, index, DeadlineExceeded()) for call in deadline.calls for index in range(len(call.rows))
+            )
 
 
 def _ignore(call: Call) -> None:

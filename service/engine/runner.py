@@ -144,6 +144,8 @@ class Runner:
 
     def _state(self, batch: list[Piece]) -> State:
         """The states from which the rows go on, [B, …]."""
+        if len(batch) > 1 and all(piece.state is None for piece in batch):
+            return self._table.gather(np.concatenate([piece.call.rows[piece.places] for piece in batch]))
         parts = [piece.state or self._table.gather(piece.call.rows[piece.places]) for piece in batch]
         return parts[0] if len(parts) == 1 else {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
@@ -159,9 +161,9 @@ class Runner:
         if self._in_a_thread(*inputs.shape[:2]):
             outputs, after = await asyncio.to_thread(self._ask, inputs, told, state)
         else:
+            cpu = time.thread_time()  # not wall time: a busy machine is no slow model
             outputs, after = self._ask(inputs, told, state)
-            took = time.perf_counter() - begin
-            self._always_in_a_thread = took > max(_IN_A_THREAD, _FAR_OFF * estimate)
+            self._always_in_a_thread = time.thread_time() - cpu > max(_IN_A_THREAD, _FAR_OFF * estimate)
         count = len(lengths)
         self._counters.tick(count, int(lengths.sum()), inputs.shape[1], time.perf_counter() - begin)
         if lack > 0:

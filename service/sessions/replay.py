@@ -116,6 +116,17 @@ class Answers:
             for row in self._long.keys() & set(rows.tolist()):
                 self._forget_older(row, int(self._table.answers[row]))
 
+    def keep_one(self, row: int, start: int, digest: Digests, outputs: Array) -> None:
+        """Keep an answer of one step of one row, as `keep` does with arrays: digest [2], outputs [1, K]."""
+        if not self._places or row >= self._capacity or row in self._long:
+            self.keep(np.array([row]), np.array([start]), digest[None], outputs)
+            return
+        number = self._table.answers.item(row)
+        at = number % self._places * self._capacity + row
+        one, other = digest.tolist()
+        self._key[at], self._output[at] = (one ^ start + 1, other), outputs[0]
+        self._table.answers[row] = number + 1
+
     def keep_long(self, rows: Index, starts: Index, digests: Digests, outputs: Sequence[Array]) -> None:
         """Keep answers [T, K] of different rows one by one; where the budget is exceeded the oldest are dropped."""
         if self._capacity < self._table.capacity:

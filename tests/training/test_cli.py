@@ -32,3 +32,51 @@ def test_fit_trains_and_says_how_good_it_is_and_what_it_wrote(tmp_path: Path, mo
     card = Path("models/tiny/1/card.md").read_text(encoding="utf-8")
     assert card.startswith("# tiny\n")
     assert "`carousel-train fit tiny.toml --version 1 --seed 0`" in card
+    assert "validation part" in result.output
+    assert "the best baseline, persistence" in result.output
+
+
+def test_require_better_makes_the_verdict_the_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables.recipe(tmp_path)  # one epoch learns nothing
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["fit", "tiny.toml", "--require-better"])
+    assert result.exit_code == 3, result.output
+    assert "Do not serve this: it is not better than" in result.output
+    listed = CliRunner().invoke(app, ["runs"])
+    assert "tiny" in listed.output
+
+
+def test_predict_and_evaluate_take_a_file_and_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables.recipe(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    CliRunner().invoke(app, ["fit", "tiny.toml"])
+    model = "models/tiny/1/model.onnx"
+    result = CliRunner().invoke(app, ["predict", model, "tiny.csv", "-o", "new/out.csv"])
+    assert result.exit_code == 0, result.output
+    assert len(Path("new/out.csv").read_text().splitlines()) == len(Path("tiny.csv").read_text().splitlines())
+    result = CliRunner().invoke(app, ["evaluate", model, "tiny.csv"])
+    assert result.exit_code == 0, result.output
+    assert "given part" in result.output
+
+
+def test_init_prints_what_it_understood_of_each_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = zip(range(120), tables.hours(120), (i * i % 17 for i in range(120)), strict=True)
+    Path("t.csv").write_text("nr,time,x\n" + "\n".join(f"{nr},{time},{x}" for nr, time, x in rows), encoding="utf-8")
+    result = CliRunner().invoke(app, ["init", "t.csv", "--time", "time", "--target", "x"])
+    assert result.exit_code == 0, result.output
+    lines = [" ".join(line.split()) for line in result.output.splitlines()]
+    assert "time time dates in order" in lines
+    assert "x target regression; given" in lines
+    assert "nr left out it counts the rows" in lines
+
+
+def test_init_refuses_what_it_cannot_decide_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("t.csv").write_text(
+        "d,x\n" + "\n".join(f"{day:02}/05/2024,{day * 7 % 5}" for day in range(1, 13)), encoding="utf-8"
+    )
+    result = CliRunner().invoke(app, ["init", "t.csv"])
+    assert result.exit_code == 1
+    assert "day first or month first" in result.output
+    assert not Path("recipe.toml").exists()

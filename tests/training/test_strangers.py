@@ -13,7 +13,11 @@ from typer.testing import CliRunner
 
 from carousel_client import Client, Preparation
 from tests.wire.server import Server
+from training.apply import Applied
 from training.cli import app
+from training.data.clock import wall_clock
+from training.data.columns import numbers, words
+from training.data.sequences import Rows
 from training.file.contract import read_metadata
 from training.file.verify import Exported
 
@@ -144,6 +148,50 @@ def test_a_strangers_table_becomes_a_model_that_answers_a_stream_with_gaps(
     expected, _ = run(whole, np.array([len(rows)], np.int32), state)
     assert np.isfinite(served).all()
     np.testing.assert_array_equal(served, expected[0])
+
+
+def rows_as_measured(applied: Applied, rows: Rows) -> list[dict[str, float | str | None]]:
+    """The measured features of a sequence as a caller has them: numbers, words, None in a gap."""
+    measured = [one for one in applied.features if one.measured and one.calendar is None]
+    columns = {one.name: (words if one.labels else numbers)(applied.table, one.name) for one in measured}
+    at = {name: [values[int(row)] for row in rows.index] for name, values in columns.items()}
+    return [
+        {
+            name: None if isinstance(value, float) and np.isnan(value) else value
+            for name, value in zip(at, row, strict=True)
+        }
+        for row in zip(*at.values(), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("name", ["hourly", "runs", "nasty"])
+def test_what_is_predicted_offline_is_what_is_served_bit_for_bit(models: Path, client: Client, name: str) -> None:
+    applied = Applied.of(models / f"{name}-data/1/model.onnx", models.parent / f"{name} data.csv")
+    described = client.model(f"{name}-data")
+    frame = applied.predict()
+    outputs = [one["name"] for one in described["outputs"]]
+    offline = frame.select(frame.columns[-len(outputs) :]).to_numpy()
+    clock = wall_clock(applied.table, "hour")[0].tolist() if name != "runs" else None
+    for rows in applied.rows[:6]:
+        prepare = Preparation(described)
+        served = []
+        with client.session(f"{name}-data") as stream:
+            for index, row in zip(rows.index[:100], rows_as_measured(applied, rows), strict=False):
+                served.append(stream.step(prepare.row(row, None if clock is None else clock[index])))
+        expected = np.array([[answer[output] for output in outputs] for answer in served], np.float32)
+        np.testing.assert_array_equal(offline[rows.index[:100]], expected)
+
+
+def test_evaluate_judges_what_is_predicted(models: Path) -> None:
+    applied = Applied.of(models / "hourly-data/1/model.onnx", models.parent / "hourly data.csv")
+    frame, found = applied.predict(), applied.evaluate()
+    truth = numbers(applied.table, "temperature")[1:]
+    forecast = frame[frame.columns[-1]].to_numpy()[:-1].astype(np.float64)
+    assert found["test"]["mae"] == pytest.approx(np.abs(forecast - truth.astype(np.float32)).mean(), rel=1e-12)
+    assert found["persistence"]["mae"] == pytest.approx(
+        np.abs(np.diff(numbers(applied.table, "temperature"))).mean(), rel=1e-5
+    )
+    assert set(applied.evaluate()) == {"test", "state_dropped", "persistence"}
 
 
 def test_the_nasty_table_was_read_as_it_was_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

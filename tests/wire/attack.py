@@ -181,6 +181,7 @@ AIMED: dict[str, Callable[[World, Random], Request]] = {
     "state_mismatch": _damaged,
     "payload_too_large": _with(_BODIES, mutate.large),
     "head_too_large": _with(ROUTES[:14], mutate.long_head),
+    "forbidden": _with(_BODIES, mutate.foreign),
     "deadline_exceeded": _late,
     "session_expired": _idle,
     "overloaded": _with(["open"], _set(body={})),

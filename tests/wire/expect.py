@@ -23,7 +23,7 @@ STATUS = {
     **{"session_expired": 410, "session_exists": 409, "step_conflict": 409, "invalid_input": 422},
     **{"non_finite_output": 422, "not_streamable": 422, "state_mismatch": 422, "payload_too_large": 413},
     **{"overloaded": 503, "too_many_channels": 503, "deadline_exceeded": 504, "shutting_down": 503},
-    **{"engine_failed": 503, "internal": 500, "head_too_large": 431, "too_slow": 408},
+    **{"engine_failed": 503, "forbidden": 403, "internal": 500, "head_too_large": 431, "too_slow": 408},
     **{"store_unavailable": 503, "commit_unknown": 504},
 }  # the table of WIRE, written once more: not the service's own
 

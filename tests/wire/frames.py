@@ -33,14 +33,15 @@ class Frames:
         await self._writer.drain()
 
     async def hear(self) -> tuple[int, bytes]:
-        """Kind and payload of the next frame; a close frame has its code in the first two bytes."""
+        """Kind and payload of the next frame but pings; a close frame has its code in the first two bytes."""
         async with asyncio.timeout(PATIENCE):
             first, size = await self._reader.readexactly(2)
             if size == 126:
                 (size,) = struct.unpack(">H", await self._reader.readexactly(2))
             elif size == 127:
                 (size,) = struct.unpack(">Q", await self._reader.readexactly(8))
-            return first & 15, await self._reader.readexactly(size)
+            kind, payload = first & 15, await self._reader.readexactly(size)
+            return (kind, payload) if kind != PING else await self.hear()
 
     def hang_up(self) -> None:
         self._writer.close()

@@ -218,6 +218,11 @@ def long_head(request: Request, rng: Random) -> None:
     request.headers += rng.choice([["A: 1"] * 101, ["A: " + "x" * 70_000], ["A: " + "x" * 7_000] * 10])
 
 
+def foreign(request: Request, rng: Random) -> None:
+    """A page of another origin, or a name that was pointed here."""
+    request.headers.append(rng.choice(["Origin: https://evil.example", "Origin: null", "Sec-Fetch-Site: cross-site"]))
+
+
 def encoding(request: Request, rng: Random) -> None:
     request.headers.append(f"Content-Encoding: {rng.choice(ENCODINGS)}")
 

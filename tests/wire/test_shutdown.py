@@ -187,3 +187,13 @@ def test_what_is_not_drained_in_time_is_refused_and_the_streams_still_close_with
         refused(predict.result(), "shutting_down")
     assert ([one["error"]["code"] for one in told], code) == (["shutting_down"], 1001)
     assert server.process.wait(timeout=10) == 0
+
+
+def test_calls_are_served_while_readiness_is_red_before_the_drain(launch: Callable[..., Server], name: str) -> None:
+    server = launch(lame_duck_seconds=3).wait_until_ready()
+    server.terminate()
+    until(lambda: server.answers("/health/ready").status_code == 503, what="readiness to be red")  # type: ignore[union-attr]
+    with httpx.Client(base_url=server.url, timeout=10) as client:
+        done(client.post("/v1/models/lstm/sessions", json={"id": name}), 201)
+        assert done(client.post(f"/v1/sessions/{name}/steps", json={"inputs": [[1, 2, 3]]}))["step"] == 1
+    assert server.process.wait(timeout=30) == 0

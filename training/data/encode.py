@@ -8,18 +8,20 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 import numpy as np
+import polars as pl
 
-from training.arrays import Floats, Integers
-from training.data.columns import Vocabulary, numbers, times, words
+from training.arrays import Doubles, Floats, Integers
+from training.data.clock import calendar
+from training.data.columns import Vocabulary, numbers, words
 from training.data.feature import Feature, Lag, Missing
 from training.data.sources import Table
 from training.recipe import features as section
 from training.recipe.recipe import Recipe
 from training.recipe.task import Classification, Multilabel, NextSymbol, Task
 
-WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-CODES = {"hour": tuple(range(24)), "weekday": tuple(range(7)), "month": tuple(range(1, 13))}
-LISTED = "list it in `labels`; if the training part never shows it, it counts as unknown"
+ROUNDING = 0.01  # largest deviation of float32's rounding errors, in deviations of the column
+OFTEN = 5  # times that the training part has a word, for a category with `unknown = true` to learn it
+LISTED = "list it in `labels`, or set unknown = true: what the training part never shows counts as unknown"
 CLASSED = "list it in task.labels, or move the split so that the training part shows it"
 
 
@@ -61,14 +63,42 @@ def encode(table: Table, recipe: Recipe, training: Integers) -> Columns:
         if missing is not None and missing.column is not None:
             features.append(Feature(missing.column, mask_of=feature.name, scale=False))
         raw.append(values)
-    _check_lags(table, features)
+    _check(table, features)
     targets, answers = zip(*_targets(table, recipe.task, features, training), strict=True)
     return Columns(tuple(features), np.stack(raw, axis=1), tuple(targets), np.stack(answers, axis=1))
 
 
+def encode_known(table: Table, features: Sequence[Feature], task: Task | None) -> Columns:
+    """Encode every row for a network that has learnt already: words that it does not know get an unknown code.
+
+    Without a task there are no answers.
+    """
+    raw = np.stack([_known(table, one) for one in features if one.measured], axis=1)
+    found = [] if task is None else list(_targets(table, task, features, np.zeros(0, np.int64)))
+    answers = np.stack([values for _, values in found], axis=1) if found else np.empty((len(raw), 0), np.float32)
+    return Columns(tuple(features), raw, tuple(target for target, _ in found), answers)
+
+
+def _known(table: Table, one: Feature) -> Floats:
+    """Return the values [N] of a measured feature of a file."""
+    if one.calendar is not None:
+        now, codes = calendar(table, one.calendar)
+        if one.offsets and not now.offsets:
+            raise table.error(
+                f"{table.time} has no offsets, and {one.name} is read in {one.zone}; write times with them"
+            )
+        return codes
+    if not one.codes:
+        return numbers(table, one.name).astype(np.float32)
+    known, unknown = one.labels or tuple(str(code) for code in one.codes), float(min(one.codes) - 1)
+    text = words(table, one.name)
+    found = text.replace_strict(known, one.codes, default=unknown, return_dtype=pl.Float64).set(text.is_null(), None)
+    return np.asarray(found.fill_null(float("nan")), np.float32)
+
+
 def matching(table: Table, name: str) -> list[str]:
     """Return the columns that a name with `*` matches; a name without it stands for itself."""
-    if "*" not in name:
+    if "*" not in name or name in table.frame.columns:
         return [name]
     found = [column for column in table.frame.columns if fnmatchcase(column, name.replace("[", "[[]"))]
     if not found:
@@ -94,11 +124,10 @@ def _measured(
 ) -> tuple[Feature, Floats]:
     """Return a measured feature and its values [N]; `encode` completes its rule for gaps."""
     if isinstance(one, section.Calendar):
-        labels = WEEKDAYS if one.name == "weekday" else ()
-        return Feature(one.name, "code", CODES[one.name], labels, calendar=one.name), calendar(table, one.name)
+        return calendar(table, one.name)
     if isinstance(one, section.Number):
         missing = _missing(one, one.missing.constant if isinstance(one.missing, section.Constant) else None)
-        values = numbers(table, one.name).astype(np.float32)
+        values = float32(table, one.name, numbers(table, one.name))
         return Feature(one.name, one.unit, missing=missing, scale=one.scale), values
     return _category(table, one, training)
 
@@ -107,24 +136,39 @@ def _category(table: Table, one: section.Category, training: Integers) -> tuple[
     constant = str(one.missing.constant) if isinstance(one.missing, section.Word) else None
     seen = words(table, one.name).gather(training)
     seen = seen if constant is None else seen.fill_null(constant)
-    known = Vocabulary(one.labels) if one.labels else Vocabulary.learnt(seen)
+    often = OFTEN if one.unknown else 1
+    known = Vocabulary(one.labels) if one.labels else Vocabulary.learnt(seen, often=often)
     if not known.codes:
-        raise table.error(f"{one.name} is empty in the whole training part; remove the feature")
+        rare = f"has no word {OFTEN} times" if seen.drop_nulls().len() else "is empty"
+        raise table.error(f"{one.name} {rare} in the whole training part; remove the feature")
     if constant is not None and constant not in known.words:
         raise table.error(f"{one.name} has {constant!r} for its gaps, which is not among its labels; list it")
     missing = _missing(one, None if constant is None else float(known.codes[known.words.index(constant)]))
     feature = Feature(one.name, "code", known.codes, known.labels, missing=missing)
-    return feature, known.encode(table, one.name, known.codes, fix=LISTED)
+    unknown = min(known.codes) - 1 if one.unknown else None  # its row of the table is zero: training learns the rest
+    return feature, known.encode(table, one.name, known.codes, fix=LISTED, unknown=unknown)
 
 
-def calendar(table: Table, name: str) -> Floats:
-    """Return codes [N] of the time column: hour 0–23, weekday 0–6 from Monday, month 1–12."""
-    clock = times(table, table.time) if table.time else np.zeros(0)
-    if not np.issubdtype(clock.dtype, np.datetime64):
-        raise table.error(f"the calendar feature {name!r} needs a time column of dates; name it as data.time")
-    unit = {"hour": "h", "weekday": "D", "month": "M"}[name]
-    count = clock.astype(f"datetime64[{unit}]").astype(np.int64)  # since 1970-01-01, a Thursday
-    return {"hour": count % 24, "weekday": (count + 3) % 7, "month": count % 12 + 1}[name].astype(np.float32)
+def float32(table: Table, name: str, values: Doubles) -> Floats:
+    """Return numbers [N] as float32, which a model's file takes.
+
+    Raises:
+        TableError: float32 cannot tell them apart: the rounding errors exceed 1 % of their deviation.
+
+    """
+    narrow = values.astype(np.float32)
+    known = ~np.isnan(values)
+    lost, spread = (
+        (float(np.std(one[known], dtype=np.float64)) for one in (values - narrow, values))
+        if known.any()
+        else (0.0, 0.0)
+    )
+    if lost > ROUNDING * spread and np.unique(values[known]).size > 1:
+        raise table.error(
+            f"{name} varies by {spread:.3g} around {np.nanmean(values):.10g}, which float32 cannot tell, and "
+            "models take and give float32; subtract a constant from the column, or use the differences of its rows"
+        )
+    return narrow
 
 
 def _missing(one: section.Number | section.Category, constant: float | None) -> Missing | None:
@@ -145,7 +189,12 @@ def _substitute(table: Table, feature: Feature, values: Floats) -> float:
     return float(np.float32(np.nanmean(values, dtype=np.float64)))
 
 
-def _check_lags(table: Table, features: Sequence[Feature]) -> None:
+def _check(table: Table, features: Sequence[Feature]) -> None:
+    """Refuse two features of one name, and a lag of what is no number among the features."""
+    names = [feature.name for feature in features]
+    if twins := {name for name in names if names.count(name) > 1}:
+        name = min(twins)
+        raise table.error(f"two features are {name!r}; rename one (a mask is named NAME_missing)")
     measured = [feature.name for feature in features if feature.measured and not feature.codes]
     for feature in features:
         if feature.lag is not None and feature.lag.of not in measured:
@@ -162,7 +211,7 @@ def _targets(
             known = _classes(table, task, features, training)
             yield Target(name, classes=known.words), known.encode(table, name, range(len(known.words)), fix=CLASSED)
             continue
-        values = numbers(table, name).astype(np.float32)
+        values = float32(table, name, numbers(table, name))
         if isinstance(task, Multilabel) and (wrong := ~np.isin(values, (0, 1)) & ~np.isnan(values)).any():
             raise table.error(f"{name} is no label: it is neither 0 nor 1", row=int(np.argmax(wrong)))
         yield Target(name, None if isinstance(task, Multilabel) else task.unit or units.get(name)), values

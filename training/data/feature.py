@@ -33,11 +33,14 @@ class Feature:
     codes: tuple[int, ...] = ()
     labels: tuple[str, ...] = ()  # meaning of each code
     calendar: str | None = None  # hour, weekday or month: computed from the time of the row
+    zone: str | None = None  # of the calendar; None: the time as it is written
+    offsets: bool | None = None  # True: with `zone`, training's times had offsets, so a time without one is refused
     missing: Missing | None = None
     lag: Lag | None = None
     mask_of: str | None = None  # 1 where that feature has a gap
     initial: float | None = None  # held or lagged value before the first row
     scale: bool = True  # whether it is standardised inside the file
+    range: tuple[float, float] | None = None  # a number outside counts as the nearest of these
 
     @property
     def measured(self) -> bool:

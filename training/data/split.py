@@ -81,8 +81,9 @@ def _boundary(table: Table, clock: NDArray[Any], given: float | date, after: flo
 
 
 def _by_sequence(table: Table, rows: Sequence[Rows], how: BySequence) -> Parts:
-    part_of = {one.id: one.part for one in rows}
-    free = [id for id, part in part_of.items() if part is None]
+    part_of: dict[str, str | None] = {one.id: None for one in rows}
+    unassigned = {None} if "validation" in {one.part for one in rows} else {None, "training"}
+    free = list(dict.fromkeys(one.id for one in rows if one.part in unassigned))
     drawn = [free[i] for i in np.random.default_rng(how.seed).permutation(len(free))]
     for name, given in (("validation", how.validation), ("test", how.test)):
         if isinstance(given, tuple):
@@ -97,7 +98,7 @@ def _by_sequence(table: Table, rows: Sequence[Rows], how: BySequence) -> Parts:
         drawn = [id for id in drawn if id not in chosen]
     parts = Parts([], [], [])
     for one in rows:
-        parts[PARTS.index(part_of[one.id] or "training")].append(Piece(one, 0, len(one)))
+        parts[PARTS.index(part_of[one.id] or one.part or "training")].append(Piece(one, 0, len(one)))
     return parts
 
 

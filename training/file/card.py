@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from training.file.contract import read_metadata
+from training.net.evaluate import key
 from training.recipe.recipe import Notes, Recipe
 from training.templates import render
 
@@ -16,6 +17,7 @@ LABELS = {
     "state_dropped": "this model, state dropped at every step",
     "persistence": "persistence (the value of the step before)",
     "season": "the value one season before",
+    "feedforward": "a feedforward network of the same size",
     "prior": "the training part on average, whatever is sent",
     "step": "the training part on average at the same step",
 }
@@ -28,8 +30,11 @@ FIGURES = {
     "coverage": "truths inside the band",
     "accuracy": "accuracy",
     "f1": "F1",
+    "roc_auc": "ROC AUC",
+    "pr_auc": "PR AUC",
     "nll": "nats a step",
 }
+PARTS = ("validation", "test", "given")  # the last is a table of `evaluate`
 IN_UNITS = ("mae", "rmse", "capped_rmse")  # of the target
 Metadata = Mapping[str, Any]
 Comparison = tuple[list[str], list[list[str]]]  # head, rows
@@ -41,34 +46,39 @@ def figure_label(figure: str, metadata: Metadata) -> str:
     return FIGURES.get(figure, figure).format(unit=f", {unit}" if unit else "")
 
 
-def comparison(metadata: Metadata) -> Comparison:
-    """Return the metrics of model and baselines, one column per metric; without common metrics, `by_output`."""
+def comparison(metadata: Metadata, part: str = "test") -> Comparison:
+    """Return the metrics of model and baselines on a part; without common metrics, `by_output`."""
     metrics = metadata["metrics"]
-    figures = [figure for figure in FIGURES if f"test_{figure}" in metrics]
+    figures = [figure for figure in FIGURES if key(part, "test", figure) in metrics]
     if not figures:
-        return by_output(metadata)
+        return by_output(metadata, part)
     rows = [
-        [label, *(_number(figure, metrics.get(f"{name}_{figure}")) for figure in figures)]
+        [label, *(_number(figure, metrics.get(key(part, name, figure))) for figure in figures)]
         for name, label in LABELS.items()
-        if any(f"{name}_{figure}" in metrics for figure in figures)
+        if any(key(part, name, figure) in metrics for figure in figures)
     ]
-    return ["forecast", *(figure_label(figure, metadata) for figure in figures)], rows
+    return [f"{part} part", *(figure_label(figure, metadata) for figure in figures)], rows
 
 
-def by_output(metadata: Metadata) -> Comparison:
+def by_output(metadata: Metadata, part: str = "test") -> Comparison:
     """Return the mean absolute error of each output, one column for the model and each baseline."""
     metrics, outputs = metadata["metrics"], metadata["outputs"]
-    names = [name for name in LABELS if f"{name}_{outputs[0]['name']}_mae" in metrics]
-    head = ["MAE", *("this model" if name == "test" else name.replace("_", " ") for name in names)]
+    names = [name for name in LABELS if key(part, name, f"{outputs[0]['name']}_mae") in metrics]
+    head = [f"{part} part, MAE", *("this model" if name == "test" else name.replace("_", " ") for name in names)]
     rows = [
         [
             ", ".join(filter(None, (one["name"], one.get("unit")))),
-            *(_number("mae", metrics[f"{name}_{one['name']}_mae"]) for name in names),
+            *(_number("mae", metrics.get(key(part, name, f"{one['name']}_mae"))) for name in names),
         ]
         for one in outputs
         if names
     ]
     return head, rows
+
+
+def comparisons(metadata: Metadata) -> list[Comparison]:
+    """Return the comparisons of the validation part and the test part, without empty ones."""
+    return [one for part in PARTS if (one := comparison(metadata, part))[1]]
 
 
 def _number(figure: str, value: float | None) -> str:
@@ -79,15 +89,16 @@ def _number(figure: str, value: float | None) -> str:
     return f"{value:.4g}" if abs(value) < 100 else f"{value:.0f}"
 
 
-def comparison_table(metadata: Metadata) -> Table:
-    """Return the comparison for the terminal."""
-    (first, *figures), rows = comparison(metadata)
-    table = Table(first, title=f"{metadata['recipe']} on unseen data")
-    for figure in figures:
-        table.add_column(figure, justify="right")
-    for row in rows:
-        table.add_row(*row)
-    return table
+def comparison_tables(metadata: Metadata) -> list[Table]:
+    """Return the comparisons for the terminal."""
+    tables = []
+    for (first, *figures), rows in comparisons(metadata):
+        tables.append(table := Table(f"{metadata['recipe']}, {first}"))
+        for figure in figures:
+            table.add_column(figure, justify="right")
+        for row in rows:
+            table.add_row(*row)
+    return tables
 
 
 def write_card(model: Path, recipe: Recipe, command: str, quantised: Metadata | None = None) -> None:
@@ -98,14 +109,12 @@ def write_card(model: Path, recipe: Recipe, command: str, quantised: Metadata | 
 
 def card(metadata: Metadata, title: str, notes: Notes, command: str, quantised: Metadata | None = None) -> str:
     """Return the card as Markdown; sections without text are left out."""
-    head, rows = comparison(metadata)
     return render(
         "file/card.md.j2",
         title=title,
         notes=notes,
         metadata=metadata,
-        head=head,
-        rows=rows,
+        tables=comparisons(metadata),
         command=command,
         versions=versions(metadata),
         quantised=quantised,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from pydantic import TypeAdapter
 
 from training.data.feature import Feature
 from training.errors import RecipeError
@@ -31,6 +32,10 @@ class Description:
     metrics: Mapping[str, float]
     streamable: bool = True  # false: bidirectional
     memory_horizon: int | None = None  # steps; None for a streamable file: larger than could be measured
+    verdict: Mapping[str, Any] | None = None  # better or not than the best baseline: `better`, `figure`, `sentence`
+    outside: Mapping[str, float] | None = None  # share of the test part in which a feature is clipped or unknown
+    fitted: Mapping[str, Any] | None = None  # what `evaluate` needs of the training part: `mean`, `std`, `prior`
+    recipe_toml: str | None = None  # the recipe as `fit` reads it
 
     def metadata(self) -> dict[str, Any]:
         """Return the JSON object that the file carries under `carousel`."""
@@ -48,6 +53,11 @@ class Description:
         return (
             told | memory | {"versions": {"python": platform.python_version()} | {one: version(one) for one in TOOLS}}
         )
+
+
+def feature_of(told: Mapping[str, Any], categories: Mapping[str, Any]) -> Feature:
+    """Return a feature of the metadata of a file, whose `categories` has its codes."""
+    return TypeAdapter(Feature).validate_python(dict(told) | categories.get(told["name"], {}))
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

@@ -59,7 +59,10 @@ def build(network: Network, description: Description) -> onnx.ModelProto:
     elif isinstance(network, Feedforward):
         for linear in network.linears:
             z = graph.add("Relu", [_linear(graph, linear, z)])
-    _head(graph, network.head, z)
+    _head(graph, network.head, z, "head" if network.added else "output")
+    if network.added:
+        last = graph.add("Gather", ["input", graph.weight([*network.added])], axis=2)  # [B, T, K]
+        graph.add("Add", ["head", last], ["output"])
 
     def floats(name: str, *shape: str | int) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])
@@ -125,16 +128,16 @@ def _linear(graph: Graph, linear: nn.Linear, z: str) -> str:
     return graph.add("Add", [product, graph.weight(linear.bias.detach())])
 
 
-def _head(graph: Graph, head: Head, h: str) -> None:
+def _head(graph: Graph, head: Head, h: str, output: str) -> None:
     z = _linear(graph, head.linear, h)
     if isinstance(head, Values):
         z = _ordered(graph, head, z) if isinstance(head, Band) else z
         z = graph.add("Mul", [z, graph.weight(head.std)])
-        graph.add("Add", [z, graph.weight(head.mean)], ["output"])
+        graph.add("Add", [z, graph.weight(head.mean)], [output])
     elif isinstance(head, Classes):
-        graph.add("Softmax", [z], ["output"], axis=-1)
+        graph.add("Softmax", [z], [output], axis=-1)
     else:
-        graph.add("Sigmoid", [z], ["output"])
+        graph.add("Sigmoid", [z], [output])
 
 
 def _ordered(graph: Graph, head: Band, x: str) -> str:

@@ -17,6 +17,7 @@ from training.errors import VerificationError
 from training.net.networks import Network
 
 TOLERANCE = 1e-5  # torch = ONNX Runtime: outputs in standard deviations, states relative to max(1, |state|)
+ROUNDINGS = 2 / TOLERANCE  # an output may differ by two roundings of its last bit
 LENGTHS = (5, 1, 97, 16, 64, 2, 33, 8, 40)  # ragged; 9 rows are no multiple of a vector width
 MIN_BATCH = {"rnn": 2}  # ONNX Runtime sums a lone row of a plain RNN in another order
 PADDING = -1e6  # behind the end of shorter rows: reading it changes results visibly
@@ -115,7 +116,8 @@ def _torch_equals_runtime(
 ) -> None:
     y, last = network.run(x, lengths, start)
     inside = np.arange(x.shape[1]) < lengths[:, None]  # [B, T]; outputs behind a row's length are undefined
-    errors = {"output": np.where(inside[..., None], (exported[0] - y) / network.head.std.numpy(), 0)}
+    unit = np.maximum(network.head.std.numpy(), ROUNDINGS * np.spacing(np.abs(y)))  # large numbers have coarse float32
+    errors = {"output": np.where(inside[..., None], (exported[0] - y) / unit, 0)}
     errors |= {
         f"next_state.{name}": (exported[1][name] - value) / np.maximum(1, np.abs(value)) for name, value in last.items()
     }

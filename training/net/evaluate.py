@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -38,9 +39,9 @@ def warm_up(recipe: Recipe) -> int | None:
     return recipe.training.window if recipe.split.warm_up is None else recipe.split.warm_up
 
 
-def unseen(recipe: Recipe, data: Dataset, stretches: Iterable[Stretch]) -> list[Unseen]:
-    """Return stretches of the validation or test part for streaming."""
-    task, found = task_of(recipe, data), []
+def unseen(recipe: Recipe, data: Dataset, stretches: Iterable[Stretch], task: Task | None = None) -> list[Unseen]:
+    """Return stretches of the validation or test part for streaming; the baselines are those of the task."""
+    task, found = task or task_of(recipe, data), []
     for stretch in stretches:
         sequence, own = stretch.sequence, stretch.steps
         later = np.minimum(np.arange(own.start, own.stop) + stretch.horizons[0], len(sequence.times) - 1)
@@ -59,14 +60,18 @@ def unseen(recipe: Recipe, data: Dataset, stretches: Iterable[Stretch]) -> list[
 
 
 @one_thread()
-def scores(run: Run, task: Task, streams: list[Unseen]) -> dict[str, Figures]:
-    """Return the metrics of a model (`test`), of it with its state dropped, if it has one, and of each baseline."""
+def scores(run: Run, task: Task, streams: list[Unseen], outputs: list[Floats] | None = None) -> dict[str, Figures]:
+    """Return the metrics of a model (`test`), of it with its state dropped, if it has one, and of each baseline.
+
+    `outputs` of the streams [N, K] are those of the model; by default they are computed.
+    """
     answers = np.concatenate([task.judged(one.answers) for one in streams])
 
     def of(forecast: Callable[[Unseen], Floats]) -> Figures:
         return task.figures(np.concatenate([forecast(one) for one in streams]), answers)
 
-    measured = {"test": of(lambda one: streamed(run, one))}
+    own = outputs or [streamed(run, one) for one in streams]
+    measured = {"test": task.figures(np.concatenate(own), answers)}
     _, state = run(streams[0].inputs[:1, None], np.ones(1, np.int32))
     if state:
         measured["state_dropped"] = of(lambda one: state_dropped(run, one))
@@ -75,9 +80,23 @@ def scores(run: Run, task: Task, streams: list[Unseen]) -> dict[str, Figures]:
     return measured
 
 
-def flat(measured: dict[str, Figures]) -> Figures:
-    """Return scores with the keys `NAME_METRIC` of the metadata, rounded."""
-    return {f"{name}_{figure}": round(value, 5) for name, own in measured.items() for figure, value in own.items()}
+def flat(measured: dict[str, Figures], part: str = "test") -> Figures:
+    """Return the finite scores of a part with the keys of the metadata (see `key`), rounded."""
+    return {
+        key(part, name, figure): round(value, 5)
+        for name, own in measured.items()
+        for figure, value in own.items()
+        if isfinite(value)
+    }
+
+
+def key(part: str, name: str, figure: str) -> str:
+    """Return the key of a metric in the metadata: PART_FIGURE for the model itself (`test`), BASELINE_FIGURE for
+    another forecast on the test part, validation_BASELINE_FIGURE for it on the validation part.
+    """
+    if name == "test":
+        return f"{part}_{figure}"
+    return f"{name}_{figure}" if part == "test" else f"{part}_{name}_{figure}"
 
 
 def streamed(run: Run, one: Unseen) -> Floats:

@@ -9,21 +9,23 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from signal import SIGINT, SIGTERM
 from typing import Any
 
 import torch
 from lightning import LightningModule, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 from torch.utils.data import DataLoader
 
 from training.data.batches import Batch, share
-from training.errors import TrainingError
+from training.errors import Interrupted, TrainingError
 from training.net.hardware import PLAIN, Hardware, is_first, one_thread
 from training.net.networks import Network, State
-from training.net.progress import Curves, ProgressLine
+from training.net.progress import LOWER, Curves, Ending, ProgressLine
 from training.recipe.recipe import Training
 
 HINTS = (
@@ -49,10 +51,15 @@ class Learner(LightningModule):
         self.learnt: list[tuple[Tensor, int]] = []
 
     def loss(self, batch: Batch, state: State) -> tuple[Tensor, State]:
-        """Return the loss of a batch from `state`, and the state after it."""
-        h, after = self.network.hidden_values(batch.x, batch.lengths, state)
+        """Return the loss of a batch from `state`, and the state after it, which is right with `carry` only.
+
+        Else padding is run like steps: its answers do not count, and packed sequences take four times as long.
+        """
+        ends = self.how.carry or not self.network.streamable
+        lengths = batch.lengths if ends else torch.full_like(batch.lengths, batch.x.shape[1])
+        h, after = self.network.hidden_values(batch.x, lengths, state)
         with torch.autocast(h.device.type, enabled=False):  # full precision for the loss
-            return self.network.head.loss(h.float(), batch.answers), after
+            return self.network.head.loss(h.float(), self.network.wanted(batch.x, batch.answers)), after
 
     def advance(self, batch: Batch) -> Tensor:
         """Return the loss of a batch from the states of its lanes, and update these."""
@@ -131,7 +138,8 @@ def fit(
     share the folder.
 
     Raises:
-        TrainingError: the hardware does not exist, or more processes than rows in a batch.
+        TrainingError: the hardware does not exist, more processes than rows in a batch, a broken checkpoint, no
+            finite loss, or `Interrupted`.
 
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -149,17 +157,34 @@ def fit(
             max_epochs=how.epochs,
             gradient_clip_val=how.clip,
             logger=False,
-            callbacks=[stop, Curves(folder), ProgressLine(), best, every],
+            callbacks=[stop, Curves(folder), ProgressLine(), best, every, Ending(stop)],
             num_sanity_val_steps=0,
             enable_progress_bar=False,  # replaced by ProgressLine
             enable_model_summary=False,
         )
         if trainer.world_size > how.batch:
             raise TrainingError(f"training.batch is {how.batch}, too few for {trainer.world_size} processes to share")
-        trainer.fit(learner, training, validation, ckpt_path=last if resume and last.exists() else None)
+        start = _checked(last) if resume and last.exists() else None
+        try:
+            trainer.fit(learner, training, validation, ckpt_path=start)
+        except SystemExit as end:  # Lightning turns signals into it, SIGTERM into one with exit code 0
+            signal = SIGTERM if isinstance(end, SIGTERMException) else SIGINT
+            raise Interrupted(signal, f"in epoch {trainer.current_epoch + 1}") from None
+        if best.best_model_score is None or not best.best_model_score.isfinite():
+            raise TrainingError(f"the validation loss is no finite number from epoch 1 on; {LOWER}")
         checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     learner.load_state_dict(checkpoint["state_dict"])
     return learner.network.cpu().eval()
+
+
+def _checked(last: Path) -> Path:
+    """Return the path of a checkpoint that can be read."""
+    try:
+        torch.load(last, map_location="cpu", weights_only=True)
+    except Exception as error:  # of zip, pickle or torch, by where it is broken
+        first = str(error).partition("\n")[0]
+        raise TrainingError(f"{last}: the checkpoint is broken ({first}); fit again without --resume") from None
+    return last
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 `file.export` builds each head node by node.
 """
 
+from collections.abc import Callable
 from math import inf
 
 import numpy as np
@@ -32,14 +33,24 @@ class Head(nn.Module):
         raise NotImplementedError
 
 
+LOSSES: dict[str, Callable[[Tensor], Tensor]] = {  # of an error
+    "mse": torch.square,
+    "mae": torch.abs,
+    "huber": lambda error: functional.huber_loss(error, torch.zeros_like(error), reduction="none"),
+}
+
+
 class Values(Head):
-    """Numbers in the target's unit. Loss: squared error in standard deviations."""
+    """Numbers in the target's unit. Loss: of the error in standard deviations, or in the unit if not `scaled`."""
 
     mean: Tensor
 
-    def __init__(self, hidden: int, scaling: Scaling, cap: float | None = None) -> None:
+    def __init__(
+        self, hidden: int, scaling: Scaling, cap: float | None = None, *, loss: str = "mse", scaled: bool = True
+    ) -> None:
         super().__init__(hidden, len(scaling.mean))
         self.cap = inf if cap is None else cap  # answers are clipped to it
+        self.error_loss, self.scaled = LOSSES[loss], scaled
         std = torch.tensor(scaling.std, dtype=torch.float32)
         self.register_buffer("mean", torch.tensor(scaling.mean, dtype=torch.float32))
         self.register_buffer("std", torch.where(std > 0, std, 1.0))
@@ -50,9 +61,10 @@ class Values(Head):
         return y
 
     def loss(self, h: Tensor, answers: Tensor) -> Tensor:
-        """Return the mean squared error."""
-        error = (self(h) - answers.clamp(max=self.cap)) / self.std
-        return _mean(error[~answers.isnan()].square())
+        """Return the mean loss of the errors."""
+        error = self(h) - answers.clamp(max=self.cap)
+        error = error / self.std if self.scaled else error
+        return _mean(self.error_loss(error[~answers.isnan()]))
 
 
 class Band(Values):
@@ -96,9 +108,12 @@ class Band(Values):
 class Classes(Head):
     """Probability of each class; answers are indices of classes. Loss: cross-entropy."""
 
-    def __init__(self, hidden: int, classes: int) -> None:
-        super().__init__(hidden, classes)
-        self.register_buffer("std", torch.ones(classes))
+    weights: Tensor  # [K] of the classes in the loss
+
+    def __init__(self, hidden: int, weights: NDArray[np.floating]) -> None:
+        super().__init__(hidden, len(weights))
+        self.register_buffer("std", torch.ones(len(weights)))
+        self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32))
 
     def forward(self, h: Tensor) -> Tensor:
         """Return the softmax over the classes."""
@@ -106,9 +121,9 @@ class Classes(Head):
         return y
 
     def loss(self, h: Tensor, answers: Tensor) -> Tensor:
-        """Return the mean cross-entropy, in nats."""
-        counts = ~answers[..., 0].isnan()
-        return _mean(functional.cross_entropy(self.linear(h)[counts], answers[..., 0][counts].long(), reduction="none"))
+        """Return the mean weighted cross-entropy, in nats."""
+        logits, truth = self.linear(h)[counts := ~answers[..., 0].isnan()], answers[..., 0][counts].long()
+        return _mean(functional.cross_entropy(logits, truth, self.weights, reduction="none"))
 
 
 class Labels(Head):

@@ -37,7 +37,12 @@ def build(recipe: Recipe, data: Dataset) -> Network:
     """Return the untrained network of a recipe."""
     size = recipe.network
     encoder = Encoder(data.features, data.inputs, table_width=size.table_width, limit=size.limit)
-    head = task_of(recipe, data).head(size.hidden * (1 + size.bidirectional))
+    task = task_of(recipe, data)
+    head = task.head(size.hidden * (1 + size.bidirectional))
+    network: Network
     if size.cell == "feedforward":
-        return Feedforward(encoder, head, hidden=size.hidden, layers=size.layers, dropout=size.dropout)
-    return Recurrent(encoder, head, **size.model_dump(exclude={"table_width", "limit"}))
+        network = Feedforward(encoder, head, hidden=size.hidden, layers=size.layers, dropout=size.dropout)
+    else:
+        network = Recurrent(encoder, head, **size.model_dump(exclude={"table_width", "limit"}))
+    network.added = task.added
+    return network

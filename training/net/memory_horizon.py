@@ -83,7 +83,8 @@ def _norms(network: Network, batch: Batch) -> dict[str, Tensor]:
     steps = _stepped(network, batch.x)
     h = torch.cat([step.h for step in steps], dim=1)  # [B, T, H]
     ends = enumerate((batch.lengths - 1).tolist())
-    loss = torch.stack([network.head.loss(h[row, t, None], batch.answers[row, t, None]) for row, t in ends]).sum()
+    wanted = network.wanted(batch.x, batch.answers)
+    loss = torch.stack([network.head.loss(h[row, t, None], wanted[row, t, None]) for row, t in ends]).sum()
     parts = [part for step in steps for part in (step.z, step.h, *step.state.values())]
     found = torch.autograd.grad(loss, parts, allow_unused=True, materialize_grads=True)
     # In double: squares of vanished gradients would be zero.

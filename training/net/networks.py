@@ -51,6 +51,16 @@ class Encoder(nn.Module):
         """Return the codes [n] of the index-th category, in the order of its table."""
         return self.get_buffer(f"codes{index}")
 
+    def range(self, column: int) -> tuple[float, float] | None:
+        """Return the numbers of an input column that are not clipped; None for a category. Of a constant column only
+        its value is inside.
+        """
+        if column not in self.numbers:
+            return None
+        mean, scale = (float(part[self.numbers.index(column)]) for part in (self.mean, self.scale))
+        reach = self.limit / scale if scale else 0.0
+        return mean - reach, mean + reach
+
     def forward(self, x: Tensor) -> Tensor:
         """Return [B,T,E] for [B,T,F]."""
         parts = [((x[..., self.numbers] - self.mean) * self.scale).clamp(-self.limit, self.limit)]
@@ -65,6 +75,7 @@ class Network(nn.Module):
 
     cell: str
     streamable = True  # whether a step depends on earlier steps only
+    added: Sequence[int] = ()  # input column that is added to each of the K outputs: the head learns the difference
 
     def __init__(self, encoder: Encoder, head: Head, dropout: float) -> None:
         super().__init__()
@@ -89,7 +100,12 @@ class Network(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
         """Advance each row of x by its own length."""
         h, next_state = self.hidden_values(x, lengths, state)
-        return self.head(h), next_state
+        y = self.head(h)
+        return y + x[..., self.added] if self.added else y, next_state
+
+    def wanted(self, x: Tensor, answers: Tensor) -> Tensor:
+        """Return what the head has to give [B,T,M]: the answers, or their differences from the `added` columns."""
+        return answers - x[..., self.added].detach() if self.added else answers
 
     @torch.no_grad()
     def run(self, x: Floats, lengths: Lengths, state: Mapping[str, Floats] | None = None) -> tuple[Floats, States]:
@@ -138,6 +154,7 @@ class Recurrent(Network):
         layers: int = 1,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        forget_bias: float = 0.0,
     ) -> None:
         super().__init__(encoder, head, dropout)
         self.cell, self.streamable = cell, not bidirectional
@@ -150,6 +167,9 @@ class Recurrent(Network):
             dropout=dropout if layers > 1 else 0.0,
             bidirectional=bidirectional,
         )
+        for name, value in self.recurrent.named_parameters():
+            if cell == "lstm" and name.startswith("bias_ih"):  # [4H], gates in the order i, f, g, o
+                value.data[hidden : 2 * hidden] += forget_bias
 
     @property
     def state_shapes(self) -> dict[str, tuple[int, ...]]:

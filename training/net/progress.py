@@ -1,4 +1,4 @@
-"""Callbacks that report a training run: a progress line in the terminal, and the losses of each epoch in a file."""
+"""Callbacks that report a training run: a progress line, why it ended early, and the losses of each epoch in a file."""
 
 import json
 from math import isfinite
@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+
+STILL = 3  # epochs with the same losses, after which a training stops
+LOWER = "lower training.learning_rate, or look for huge values in the data"
 
 
 class ProgressLine(Callback):
@@ -49,6 +52,33 @@ def _losses(trainer: Trainer) -> str:
     seen = trainer.callback_metrics
     pairs = (("train", "train_loss"), ("validation", "validation_loss"))
     return "  ".join(f"{word} {float(seen[key]):.4g}" for word, key in pairs if key in seen)
+
+
+class Ending(Callback):
+    """Stop when the losses do not move, and tell why a training ended before its last epoch."""
+
+    def __init__(self, early: EarlyStopping, console: Console | None = None) -> None:
+        self.early, self.console = early, console or Console()
+        self.losses: list[tuple[float, ...]] = []
+        self.reason = ""
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop if the last epochs had the same losses to the last bit."""
+        self.losses.append(tuple(float(value) for value in trainer.callback_metrics.values()))
+        if len(self.losses) >= STILL and len(set(self.losses[-STILL:])) == 1:
+            self.reason = (
+                f"the losses have not moved for {STILL} epochs; look at the learning rate, features and target"
+            )
+            trainer.should_stop = True
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the reason."""
+        if not isfinite(float(trainer.callback_metrics.get("validation_loss", 0.0))):
+            self.reason = f"the validation loss is no finite number any more; {LOWER}"
+        elif self.early.stopped_epoch and not self.reason and trainer.current_epoch < (trainer.max_epochs or 0):
+            self.reason = f"the validation loss has not fallen for {self.early.patience} epochs"
+        if self.reason and trainer.is_global_zero:
+            self.console.print(f"Stopped after epoch {trainer.current_epoch}: {self.reason}.", soft_wrap=True)
 
 
 class Curves(Callback):

@@ -1,80 +1,194 @@
-"""`carousel-train init`: draft a recipe for a table. Comments mark guesses; `fit` accepts the draft as it is."""
+"""`carousel-train init`: draft a recipe that `fit` takes as it is, and say why each column of a table is what it is."""
 
 import re
-from dataclasses import replace
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from os.path import relpath
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
+from pydantic import ValidationError
 
-from training.arrays import Doubles
+from training.arrays import Doubles, Integers
+from training.data.dataset import load
+from training.data.dates import readings
+from training.data.sequences import Rows, sequences
 from training.data.sources import Table, TableFile
-from training.recipe.guess import Guess, guess, pauses_between_rows, sequence_column, time_column
+from training.data.sources.file import EMPTY
+from training.data.split import split
+from training.errors import TableError
+from training.recipe.guess import BINARY, Guess, guesses, part_column, without_counters
+from training.recipe.marks import gap_spellings, marks
+from training.recipe.names import LABEL, MEASURE, STATE, named
+from training.recipe.notes import Note, column_notes, order_notes
+from training.recipe.order import order
+from training.recipe.persistence import persists
+from training.recipe.read import recipe_of
+from training.recipe.recipe import BySequence, ByTime
 from training.templates import render
 
-LABEL = re.compile(r"label|class|state|status|activity|target|fault|phase|mode")
-MEASURE = re.compile(r"target|value|load|volume|demand|price|count|power|sales|energy|consumption|usage|wh\b|^y$")
 DAY = 86400.0  # seconds
 LONG = 10  # a pause of so many usual pauses is a gap
 ENOUGH = 10  # sequences, for a split by whole sequences
 WHOLE = 300  # longest sequence, in steps, that is not cut into windows
+LONGEST_NAME = 100  # of a model
 
 
-def draft(path: Path, output: Path) -> str:
+@dataclass(frozen=True)
+class Given:
+    """What the user says instead of having it guessed; empty: guess."""
+
+    time: tuple[str, ...] = ()
+    sequence: tuple[str, ...] = ()
+    target: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)  # other keys of `[data]`
+
+
+class Draft(NamedTuple):
+    """A recipe, and why it is so."""
+
+    text: str
+    notes: list[Note]
+
+
+def draft(path: Path, output: Path, given: Given | None = None) -> Draft:
     """Return a recipe for the table at `path`; its `data.path` is relative to the folder of `output`.
 
     Raises:
-        TableError: the file is not a table, or has no column to predict.
+        TableError: the file is not a table, has no column to predict, or can be understood in two ways.
 
     """
-    table, source = _read(path, output)
-    time = time_column(table)
-    if time is None and (dated := time_column(replace(table, day_first=True))) is not None:
-        table, time = replace(table, day_first=True), dated
-    sequence = sequence_column(table, time)
-    columns = [guess(table, name) for name in table.frame.columns if name not in (time, sequence)]
-    kind, target = _target(table, columns)
-    pauses = pauses_between_rows(table, time, sequence)
+    given = given or Given()
+    table, keys = _read(path, given)
+    how = order(table, given.time, given.sequence)
+    part = part_column(table)
+    keys = (
+        {"path": relpath(path.resolve(), output.resolve().parent)}
+        | keys
+        | how.data()
+        | ({"part": part} if part else {})
+    )
+    table = TableFile.model_validate(keys | {"path": path.name}).read(path.parent)
+    rows, short = _rows(table)
+    keys |= {"shortest": 2} if short else {}
+    by, shares, training = _split(replace(table, shortest=2), rows)
+    leave = {*how.time, *how.sequence, table.time, table.sequence, part}
+    columns = guesses(table, how, training, {name for name in leave if name})
+    kind, target, why = _target(table, columns, given.target)
+    columns = without_counters(columns, target, hidden=kind == "classification")
+    pauses = _pauses(rows)
     usual = float(np.median(pauses)) if len(pauses) else 0.0
-    enough = sequence is not None and table.frame[sequence].n_unique() >= ENOUGH
-    return render(
+    keys |= {"gap": f"{max(round(LONG * usual), 1)}s"} if usual and pauses.max() > LONG * usual else {}
+    text = render(
         "recipe/draft.toml.j2",
-        name=re.sub(r"[^A-Za-z0-9_-]+", "-", path.name.split(".")[0]).strip("-_") or "model",
-        source=source,
-        day_first=table.day_first,
-        time=time,
-        sequence=sequence,
-        gap=max(round(LONG * usual), 1) if usual and pauses.max() > LONG * usual else None,
+        name=re.sub(r"[^A-Za-z0-9_-]+", "-", path.name.split(".")[0]).strip("-_")[:LONGEST_NAME] or "model",
+        data=keys,
         usual=usual,
         columns=columns,
         calendar=_calendar(columns, pauses),
         kind=kind,
         target=target,
-        split="sequence" if enough else "time",
-        window=_window(table, sequence),
+        residual=kind == "regression" and persists(table, target.name, table.sequence),
+        split=by,
+        shares=shares,
+        window=_window(rows),
     )
+    load(recipe_of(text, output.name, output.resolve().parent))
+    return Draft(text, [*order_notes(table, how, rows, keys), *column_notes(columns, kind, target, why)])
 
 
-def _read(path: Path, output: Path) -> tuple[Table, dict[str, str]]:
-    """Read the table, with decimal commas if that makes more columns numeric; return it with its keys of `[data]`."""
-    source = {"path": relpath(path.resolve(), output.resolve().parent)}
-    table = TableFile(path=Path(path.name)).read(path.parent)
-    comma = TableFile(path=Path(path.name), decimal=",").read(path.parent)
-    numeric = [sum(guess(one, name).seems == "numbers" for name in one.frame.columns) for one in (table, comma)]
-    return (comma, source | {"decimal": ","}) if numeric[1] > numeric[0] else (table, source)
+def _read(path: Path, given: Given) -> tuple[Table, dict[str, Any]]:
+    """Read the table; return it with the keys of `[data]` that say how its cells are written."""
+    keys = dict(given.settings)
+    decimal = keys.pop("decimal", None)
+
+    def read(**more: Any) -> Table:
+        try:
+            return TableFile.model_validate({"path": path.name} | keys | more).read(path.parent)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            option = "--" + str(fault["loc"][0]).replace("_", "-")
+            raise TableError(f"{option}: {fault['msg'].removeprefix('Value error, ')}") from None
+
+    table = read()
+    if all(re.match(r"-?\d+([.,]\d+)?$", name) or readings(pl.Series([name])) for name in table.frame.columns):
+        raise TableError(f"{path.name}: its first line holds values; write a line of column names above it")
+    if gaps := gap_spellings(table):
+        cells = read(empty=()).frame
+        used = {word for values in cells.get_columns() if values.dtype == pl.String for word in values.unique()}
+        keys["empty"] = [*gaps, *(word for word in EMPTY[1:] if word in used)]
+        table = read()
+    keys |= marks(table, decimal)
+    return read(), keys
 
 
-def _target(table: Table, columns: list[Guess]) -> tuple[str, Guess]:
-    """Guess task and target: classify a column named like a label, else forecast a number, else the next word."""
-    labels = [one for one in columns if LABEL.search(one.name.lower()) and one.words]
-    measures = [one for one in columns if one.seems == "numbers"]
-    named = [one for one in measures if MEASURE.search(one.name.lower())]
-    symbols = [one for one in columns if one.seems == "words"]
-    for kind, candidates in (("classification", labels), ("regression", named or measures), ("next-symbol", symbols)):
+def _rows(table: Table) -> tuple[list[Rows], bool]:
+    """Return the sequences, and whether some are too short to be learnt from."""
+    rows = sequences(replace(table, shortest=2), 2)
+    if not rows:
+        raise table.error("no sequence has two rows with different times; there is nothing to learn from")
+    every = 1 if table.sequence is None else table.frame[table.sequence].n_unique()
+    return rows, every > len({one.id for one in rows})
+
+
+def _split(table: Table, rows: Sequence[Rows]) -> tuple[str, tuple[float, float], Integers]:
+    """Return how to split, the shares of validation and test part, and the rows [n] of the training part."""
+    parts, count = {one.part for one in rows}, len({one.id for one in rows})
+    shares = (0.0 if "validation" in parts else 0.15, 0.0 if "test" in parts else 0.15)
+    ways = (ByTime(by="time"), BySequence(by="sequence", validation=shares[0], test=shares[1]))
+    for how in ways[::-1] if count >= ENOUGH or parts != {None} else ways[: 2 if count > 2 else 1]:
+        with suppress(TableError):  # if there is no way, `load` raises it again, unless there is nothing to learn from
+            pieces = split(table, rows, how, 1).training
+            return how.by, shares, np.concatenate([piece.rows.index[piece.first : piece.stop] for piece in pieces])
+    return "time", shares, np.arange(len(table.frame))
+
+
+def _target(table: Table, columns: list[Guess], given: str | None) -> tuple[str, Guess, str]:
+    """Return task, target and why: named like a label or a measure, else the last number, else the next word."""
+    usable = [one for one in columns if one.seems != "nothing"]
+    if given is not None:
+        table.column(given)
+        one = next((one for one in columns if one.name == given), Guess(given, "nothing", reason="it orders the rows"))
+        if one.seems == "nothing":
+            raise table.error(f"--target {given}: {one.reason}")
+        alone = len(usable) == 1 and one.seems == "words"
+        return "next-symbol" if alone else _kind(one), one, "given"
+    usable = [one for one in usable if not one.fixed] or usable
+    labels, states = ([one for one in usable if one.words and named(how, one.name)] for how in (LABEL, STATE))
+    numbers = [one for one in usable if one.seems == "numbers"]
+    measures = [one for one in numbers if not one.counts] or numbers
+    likely = [one for one in measures if named(MEASURE, one.name)]
+    ways = (
+        (labels, "named like a label"),
+        (likely, "named like a measure"),
+        (states, "named like a state"),
+        (measures, "the last column of numbers"),
+        (usable, "the last column of words"),
+    )
+    for candidates, reason in ways:
         if candidates:
-            return kind, candidates[-1]
+            one = candidates[-1]
+            others = ", ".join(other.name for other in usable if other is not one)
+            why = f"a guess: {reason}" + (f"; --target takes another: {others}" if others else "")
+            return "next-symbol" if candidates is usable else _kind(one), one, why
     reasons = "; ".join(f"{one.name}: {one.reason}" for one in columns)
     raise table.error(f"there is nothing to learn from ({reasons})")
+
+
+def _kind(target: Guess) -> str:
+    """Return the kind of task for a target."""
+    label = bool(target.words) and any(named(how, target.name) for how in (LABEL, STATE))
+    return "classification" if label or target.seems == "words" or target.words == BINARY else "regression"
+
+
+def _pauses(rows: Sequence[Rows]) -> Doubles:
+    """Return the pauses in seconds between rows of the same sequence; empty without dates."""
+    if not np.issubdtype(rows[0].times.dtype, np.datetime64):
+        return np.zeros(0)
+    return np.concatenate([np.diff(one.times) for one in rows]).astype(np.int64) / 1e6
 
 
 def _calendar(columns: list[Guess], pauses: Doubles) -> list[str]:
@@ -89,7 +203,7 @@ def _calendar(columns: list[Guess], pauses: Doubles) -> list[str]:
     return [name for name, does in varies.items() if does and name not in taken]
 
 
-def _window(table: Table, sequence: str | None) -> int | None:
+def _window(rows: Sequence[Rows]) -> int | None:
     """Return a window of a 20th of the longest sequence, 16 to 168 steps; None: short sequences are taken whole."""
-    longest = len(table.frame) if sequence is None else max(table.frame[sequence].value_counts()["count"])
+    longest = max(len(one) for one in rows)
     return min(max(longest // 20, 16), 168) if longest > WHOLE else None

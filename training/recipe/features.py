@@ -39,6 +39,7 @@ class Category(Value):
     name: str
     labels: tuple[str, ...] = ()  # default: those of the training part
     missing: Rule | Word | None = None
+    unknown: bool = False  # true: words that are rare in training, or not in `labels`, count as one unknown word
 
 
 class Calendar(Value):

@@ -1,104 +1,130 @@
-"""Guess what the columns of a table are: times, sequence ids, numbers, words. Used by `draft` only."""
+"""Guess what the columns of a table are that are neither time nor sequence. Used by `draft` only."""
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
-from training.arrays import Doubles
+from training.arrays import Integers
 from training.data import columns
+from training.data.dates import readings
+from training.data.sequences import PART_NAMES, PARTS
 from training.data.sources import Table
 from training.errors import TableError
+from training.recipe.names import CALENDAR, COUNTER, IDENTITY, MEASURE, TIME, named
+from training.recipe.sequence import ticks
+from training.recipe.times import Order
 
-IDENTITY = re.compile(
-    r"(^|[^a-z])(id|ids|unit|engine|machine|device|sensor|patient|subject|session|series|run|trip)($|[^a-z])"
-)
 FEW = 50  # most words of a category
 RARE = 0.95  # a column that is empty more often is left out
+BINARY = ("0", "1")
 
 
 @dataclass(frozen=True)
 class Guess:
-    """Content of one column: `numbers`, `words`, or `nothing` with the reason to leave it out."""
+    """Content of one column: `numbers`, `words`, or `nothing`; and why."""
 
     name: str
     seems: str
     words: tuple[str, ...] = ()  # the different values, if they are few words or whole numbers
     reason: str = ""
+    counts: bool = False  # it rises by 1 from row to row, but is not named like a counter
+    fixed: bool = False  # it never changes within a sequence, or is named like an id or a calendar field: no target
 
 
-def guess(table: Table, name: str) -> Guess:
-    """Guess the content of a column."""
+def guesses(table: Table, how: Order, training: Integers, leave: set[str]) -> list[Guess]:
+    """Guess the content of each column that is not in `leave`; `training` are the rows of the training part."""
+    found = [_guess(table, name, how, training) for name in table.frame.columns if name not in leave]
+    return [replace(one, fixed=one.seems != "nothing" and _is_fixed(table, one.name)) for one in found]
+
+
+def without_counters(columns: list[Guess], target: Guess, hidden: bool) -> list[Guess]:
+    """Leave out the columns that seem to count the rows, unless nothing else can be a feature.
+
+    `hidden`: the target is no feature.
+    """
+    others = [one for one in columns if one.seems != "nothing" and not one.counts and not (hidden and one is target)]
+    return [replace(one, seems="nothing", reason=COUNTS) if others and one.counts and one is not target else one
+            for one in columns]  # fmt: skip
+
+
+COUNTS = "it counts the rows"
+
+
+def part_column(table: Table) -> str | None:
+    """Return the column that says of each row in which part it is."""
+    for name in table.frame.columns:
+        values = table.frame[name]
+        if values.dtype in (pl.String, pl.Categorical, pl.Enum):
+            known = {PART_NAMES.get(word, word) for word in values.cast(pl.String).unique().drop_nulls()}
+            if len(known) > 1 and "training" in known and known <= set(PARTS):
+                return name
+    return None
+
+
+def _guess(table: Table, name: str, how: Order, training: Integers) -> Guess:
     try:
         values = columns.column(table, name)
     except TableError as error:
-        return Guess(name, "nothing", reason=str(error))
-    seen = values.drop_nulls()
+        return Guess(name, "nothing", reason=str(error).removeprefix(f"{table.name}: "))
+    seen, learnt = values.drop_nulls(), values.gather(training).drop_nulls()
+    if not len(learnt):
+        return Guess(name, "nothing", reason="it is empty in the whole training part")
     if len(seen) <= (1 - RARE) * len(values):
         return Guess(name, "nothing", reason="it is nearly always empty")
-    if seen.n_unique() == 1:
-        return Guess(name, "nothing", reason=f"it is always {seen[0]}")
+    if learnt.n_unique() == 1:
+        where = "" if seen.n_unique() == 1 else " in the training part"
+        return Guess(name, "nothing", reason=f"it is always {learnt[0]}{where}")
+    if values.dtype.is_temporal() or (values.dtype == pl.String and readings(seen)):
+        return Guess(
+            name, "nothing", reason="it holds dates" + (f"; {' + '.join(how.time)} is the time" * bool(how.time))
+        )
+    return _content(table, name, how, values)
+
+
+def _is_fixed(table: Table, name: str) -> bool:
+    """Return whether a column is unlikely to be asked for."""
+    if named(IDENTITY, name) or named(CALENDAR, name):
+        return True
+    if table.sequence is None:
+        return False
+    pairs = table.frame.select(table.sequence, pl.col(name).alias("\0")).unique(["\0", table.sequence]).height
+    return bool(pairs == table.frame[table.sequence].n_unique())
+
+
+def _content(table: Table, name: str, how: Order, values: pl.Series) -> Guess:
+    """Guess whether a column that varies is numbers or words."""
     known = columns.Vocabulary.learnt(columns.words(table, name))
     try:
-        columns.numbers(table, name)
+        number = columns.numbers(table, name)
     except TableError as error:
         fault = str(error).split(", which")[0].removeprefix(f"{table.name}: ")
     else:
+        if _counts(table, name, by_name=True):
+            return Guess(name, "nothing", reason=COUNTS)
+        if _tells_time(name, number, how):
+            return Guess(name, "nothing", reason=f"it tells the time again, which is {' + '.join(how.time)}")
         few = not known.labels and len(known.words) <= FEW
-        return Guess(name, "numbers", known.words if few else ())
-    if len(known.words) <= min(FEW, len(seen) // 2):
-        return Guess(name, "words", known.words)
+        return Guess(
+            name, "numbers", known.words if few else (), "it holds numbers", _counts(table, name, by_name=False)
+        )
+    if len(known.words) <= min(FEW, len(values.drop_nulls()) // 2):
+        return Guess(name, "words", known.words, f"it holds {len(known.words)} different words")
     return Guess(name, "nothing", reason=f"it has {len(known.words)} different words ({fault})")
 
 
-def time_column(table: Table) -> str | None:
-    """Return the first column of dates; else a mostly rising column of numbers with a name like time or cycle."""
-    numeric = None
-    for name in table.frame.columns:
-        try:
-            clock = columns.times(table, name)
-        except TableError:
-            continue
-        if np.issubdtype(clock.dtype, np.datetime64):
-            return name
-        rises = (np.diff(clock) >= 0).mean() > 0.5
-        if numeric is None and rises and re.search(r"time|date|cycle|step|tick|epoch", name.lower()):
-            numeric = name
-    return numeric
+def _counts(table: Table, name: str, *, by_name: bool) -> bool:
+    """Return whether a column counts the rows: up or down by 1, and either named so or from 0 or 1."""
+    number = columns.numbers(table, name)
+    steps = np.diff(number)
+    if np.isnan(number).any() or not len(steps) or abs(steps[0]) != 1 or (steps != steps[0]).any():
+        return False
+    return named(COUNTER, name) if by_name else number.min() in (0, 1) and not named(MEASURE, name)
 
 
-def sequence_column(table: Table, time: str | None) -> str | None:
-    """Return the column that separates the sequences: within each of its values, the times rise.
-
-    None if the times rise over the whole table. Of several columns, prefer one named like an id, then the one with the
-    fewest values.
-    """
-    clock = columns.times(table, time) if time else None
-    if clock is not None and bool((clock[1:] > clock[:-1]).all()):
-        return None
-    found = []
-    for name in table.frame.columns:
-        values = columns.words(table, name)
-        count = values.n_unique()
-        if name == time or values.has_nulls() or not 1 < count <= len(values) // 2:
-            continue
-        identity = bool(IDENTITY.search(name.lower()))
-        if identity if clock is None else bool((_pauses(values, clock) > 0).all()):
-            found.append((not identity, count, name))
-    return min(found)[2] if found else None
-
-
-def pauses_between_rows(table: Table, time: str | None, sequence: str | None) -> Doubles:
-    """Return the pauses in seconds between rows of the same sequence; empty without dates."""
-    clock = columns.times(table, time) if time else np.zeros(0)
-    if not np.issubdtype(clock.dtype, np.datetime64):
-        return np.zeros(0)
-    ids = columns.words(table, sequence) if sequence else pl.repeat("", len(clock), eager=True)
-    return _pauses(ids, clock).to_numpy() / 1e6
-
-
-def _pauses(ids: pl.Series, clock: columns.Times) -> pl.Series:
-    """Return the differences of times within each id; dates in microseconds."""
-    ticks = clock.astype(np.int64) if np.issubdtype(clock.dtype, np.datetime64) else clock
-    return pl.DataFrame({"id": ids, "t": ticks}).select(pl.col("t").diff().over("id")).to_series().drop_nulls()
+def _tells_time(name: str, number: columns.Times, how: Order) -> bool:
+    """Return whether a column named like a time rises in proportion to the time."""
+    if how.clock is None or not named(TIME, name) or np.isnan(number).any():
+        return False
+    a, b = np.diff(number), np.diff(ticks(how.clock)).astype(np.float64)
+    return bool(a.any()) and bool(np.allclose(a * b[0], b * a[0], rtol=1e-3))

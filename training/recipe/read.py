@@ -25,19 +25,32 @@ def read_recipe(which: str | Path) -> Recipe:
     """
     path = _locate(Path(which))
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        return recipe_of(path.read_text(encoding="utf-8-sig"), path.name, path.parent)
+    except (UnicodeDecodeError, OSError) as error:
         raise RecipeError(f"{path.name}: {error}") from None
+
+
+def recipe_of(text: str, name: str, folder: Path) -> Recipe:
+    """Return the recipe of a text; `name` is used in messages, and paths are relative to `folder`.
+
+    Raises:
+        RecipeError: the text is not TOML, or not a valid recipe.
+
+    """
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{name}: {error}") from None
     if "folder" in content:
-        raise RecipeError(f"{path.name}: folder: unknown key; remove it")
+        raise RecipeError(f"{name}: folder: unknown key; remove it")
     for section, key, default in DEFAULTS:
         for table in _tables(content.get(section)):
             table.setdefault(key, default)
-    content["folder"] = path.parent
+    content["folder"] = folder
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        raise RecipeError("\n".join(f"{path.name}: {line}" for line in _messages(error, content))) from None
+        raise RecipeError("\n".join(f"{name}: {line}" for line in _messages(error, content))) from None
 
 
 def shipped() -> list[str]:

@@ -4,6 +4,7 @@ Checks which keys fit together. Does not know the file it comes from (`read`), t
 """
 
 from datetime import date, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -48,6 +49,7 @@ class Network(Value):
     layers: PositiveInt = 1
     dropout: Fraction = 0.0
     bidirectional: bool = False
+    forget_bias: float = 0.0  # added to an LSTM's forget gate at the start; 1: it begins open (Jozefowicz et al. 2015)
     table_width: PositiveInt = 8  # width of the embedding of a category
     limit: Annotated[float, Field(gt=0)] = 3.0  # standardised numbers are clipped to ±limit
 
@@ -55,6 +57,8 @@ class Network(Value):
     def _fits(self) -> Self:
         if self.bidirectional and self.cell != "lstm":
             raise ValueError("bidirectional is for cell = 'lstm'")
+        if self.forget_bias and self.cell != "lstm":
+            raise ValueError("forget_bias is for cell = 'lstm'")
         return self
 
 
@@ -110,6 +114,14 @@ class Recipe(Value):
                 raise ValueError(f"two features are named {name!r}; rename or remove one")
             if name in self.task.targets and 0 in self.task.horizons:
                 raise ValueError(f"{name!r} is a target at horizon 0 and a feature: the input would contain the answer")
+        if getattr(self.task, "residual", False):
+            for name in self.task.targets:
+                if not any(
+                    one.kind == "number" and fnmatchcase(name, one.name.replace("[", "[[]")) for one in self.features
+                ):
+                    raise ValueError(
+                        f"task.residual adds to the last value of {name!r}, which is no number feature; add it"
+                    )
         if self.training.carry and self.network.bidirectional:
             raise ValueError("carry and bidirectional exclude each other: there is no state to carry")
         return self

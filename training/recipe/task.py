@@ -1,11 +1,13 @@
 """`[task]` of a recipe: what is predicted. Outputs and metrics of each kind are in `training.tasks`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from training.value import Value
 
+Steps = Literal["every", "last"]
+Weight = Annotated[float, Field(gt=0)]
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 Horizons = Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
 
@@ -19,7 +21,17 @@ class Regression(Value):
     unit: str | None = None
     season: PositiveInt | None = None  # steps; adds the baseline "value one season before"
     cap: float | None = None  # training clips answers to it; metrics are reported with and without it
-    judged: Literal["every", "last"] = "every"  # which steps of a sequence the metrics count
+    residual: bool = False  # forecast = last value + what the network adds; the targets are features then
+    loss: Literal["mse", "mae", "huber"] = "mse"
+    scale: bool = True  # false: the loss is in the target's unit, not in its deviations
+    learnt: Steps = "every"  # which steps of a sequence have an answer; "last" is a label of the whole sequence
+    judged: Steps = "every"  # which steps of a sequence the metrics count
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.residual and (self.cap is not None or 0 in self.horizons):
+            raise ValueError("residual is for forecasts: horizons of at least 1, and no cap")
+        return self
 
 
 class Quantiles(Value):
@@ -55,6 +67,9 @@ class Classification(_OneTarget, _OneHorizon):
 
     kind: Literal["classification"]
     labels: tuple[str, ...] = ()  # default: those of the training part
+    weights: Literal["balanced"] | dict[str, Weight] | None = None  # of the classes in the loss; default: 1
+    learnt: Steps = "every"  # as for a regression
+    judged: Steps = "every"
 
 
 class Multilabel(_OneHorizon):

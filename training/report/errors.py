@@ -11,6 +11,7 @@ from training.file.card import LABELS
 from training.recipe.recipe import BySequence
 from training.report.fitted import Fitted, some
 from training.report.section import COLOURS, GREY, INK, MODEL, Section, drawn, logarithmic, panels
+from training.runs import kept_epoch
 from training.tasks import ClassesTask, LabelsTask, QuantilesTask
 from training.tasks.task import mean
 
@@ -24,11 +25,10 @@ LOSSES = {
 
 def learning_curves(fit: Fitted, curves: list[dict[str, float]]) -> Section:
     """Show the losses of each epoch."""
-    validation = np.array([one["validation_loss"] for one in curves])
-    kept = int(np.argmin(np.where(np.isnan(validation), np.inf, validation)))
+    kept = kept_epoch(curves)
     text = (
         f"Of {len(curves)} epochs the network of epoch {curves[kept]['epoch']:.0f} is kept: "
-        f"its loss on the validation part is the lowest, {validation[kept]:.4g}."
+        f"its loss on the validation part is the lowest, {curves[kept]['validation_loss']:.4g}."
     )
     return Section("How it learnt", text, figure=_curves(curves, kept, LOSSES.get(fit.recipe.task.kind, "nats a step")))
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from training.file.card import by_output, comparison, versions
+from training.file.card import by_output, comparisons, versions
 from training.net.hardware import one_thread
 from training.net.memory_horizon import SHARE, Reach, ends, reach
+from training.recipe.write import to_toml
 from training.report.calibration import calibration, confusion
 from training.report.errors import along_sequence, by_horizon, learning_curves
 from training.report.fitted import Fitted
@@ -26,10 +27,12 @@ def write_report(folder: Path, fit: Fitted) -> Path:
     path, notes = folder / "report.html", fit.recipe.notes
     path.unlink(missing_ok=True)  # of an earlier run
     curves = json.loads((folder / "curves.json").read_text(encoding="utf-8"))
-    whole, each = comparison(fit.metadata), by_output(fit.metadata)
-    dump = fit.recipe.model_dump_json(indent=1, exclude={"folder", "notes"}, exclude_unset=True)
+    tables, each = comparisons(fit.metadata), by_output(fit.metadata)
+    judged = fit.metadata.get("verdict", {}).get("sentence", "")
     sections = [
-        Section("On unseen data", notes.split, [whole, each] if each[1] and each != whole else [whole]),
+        Section(
+            "On unseen data", f"{judged}\n\n{notes.split}", tables if each in tables or not each[1] else [*tables, each]
+        ),
         learning_curves(fit, curves),
         forecast(fit),
         by_horizon(fit),
@@ -39,7 +42,7 @@ def write_report(folder: Path, fit: Fitted) -> Path:
         _memory(fit),
         Section("Data and licence", notes.data) if notes.data.strip() else None,
         Section("Made by", facts=_facts(fit)),
-        Section("Recipe", verbatim=dump),
+        Section("Recipe", verbatim=to_toml(fit.recipe)),
     ]
     title, shown = fit.recipe.title or fit.recipe.name, [one for one in sections if one is not None]
     html = render("report/report.html.j2", title=title, lead=notes.summary, sections=shown)
@@ -78,11 +81,16 @@ def _gradient(figure: Figure, found: Reach) -> None:
 
 def _facts(fit: Fitted) -> dict[str, str]:
     """Return what is needed to train the model again."""
-    size = fit.recipe.network
+    size, outside = fit.recipe.network, fit.metadata.get("outside", {})
     both = "bidirectional " if size.bidirectional else ""
     weights = sum(one.numel() for one in fit.network.parameters())
     return {
         "command": fit.command,
+        "clock of the calendar": getattr(fit.recipe.data, "zone", None) or "as times are written",
+        "inputs clipped or unknown in the test part": ", ".join(
+            f"{name} {share:.2%}" for name, share in outside.items()
+        )
+        or "none",
         "data sha256": fit.metadata["data_sha256"],
         "network": f"{both}{size.cell}, {size.layers} × {size.hidden} hidden values, {weights:,} weights",
         "versions": versions(fit.metadata),

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.arrays import Doubles, Floats, Integers
-from training.data.dataset import Dataset, Stretch
+from training.data.dataset import Dataset, Stretch, fit_scaling
 from training.net.heads import Head, Values
 from training.tasks.task import Figures, Output, Task, mean
 
@@ -20,8 +20,24 @@ class RegressionTask(Task):
         return number_outputs(self.data)
 
     def head(self, hidden: int) -> Head:
-        """Return a head in the targets' units."""
-        return Values(hidden, self.data.answers, self.section.cap)
+        """Return a head in the targets' units; of their changes, with `residual`."""
+        how = self.section
+        scaling = fit_scaling(self._changes()) if how.residual else self.data.answers
+        return Values(hidden, scaling, how.cap, loss=how.loss, scaled=how.scale)
+
+    @property
+    def added(self) -> tuple[int, ...]:
+        """The column of each output's target among the inputs, with `residual`."""
+        if not self.section.residual:
+            return ()
+        names = [feature.name for feature in self.data.features]
+        return tuple(names.index(target.name) for target in self.data.targets for _ in self.data.horizons)
+
+    def _changes(self) -> Floats:
+        """Return the answers [n, K] of the training part, each less the last value of its target."""
+        return np.concatenate(
+            [one.answers() - one.sequence.inputs[one.steps][:, self.added] for one in self.data.training]
+        )
 
     def errors(self, outputs: Floats, answers: Floats) -> Doubles:
         """Return absolute errors in the targets' units."""
@@ -29,27 +45,25 @@ class RegressionTask(Task):
         return error.reshape(len(error), -1, len(self.data.horizons))
 
     def figures(self, outputs: Floats, answers: Floats) -> Figures:
-        """Return `mse_z` and `mae` over all outputs of one unit; with several outputs also `NAME_mse_z`, `NAME_mae`.
+        """Return `mse_z`, `mae`, `rmse` over all outputs of one unit; with several also `NAME_mse_z`, `NAME_mae`.
 
-        With a cap also `rmse` and `capped_rmse`: the latter clips the answers to the cap.
+        With a cap also `capped_rmse`, which clips the answers to the cap.
         """
         error = outputs.astype(np.float64) - answers
         z = error / np.where(self.data.answers.std > 0, self.data.answers.std, 1.0)
         figures: Figures = {}
         if len({target.unit for target in self.data.targets}) == 1:
-            figures = {"mse_z": mean(z**2, None), "mae": mean(np.abs(error), None)}
+            figures = {
+                "mse_z": mean(z**2, None),
+                "mae": mean(np.abs(error), None),
+                "rmse": np.sqrt(mean(error**2, None)),
+            }
         for k, output in enumerate(self.outputs if len(self.outputs) > 1 else ()):
             figures |= {f"{output.name}_mse_z": mean(z[:, k] ** 2), f"{output.name}_mae": mean(np.abs(error[:, k]))}
         if self.section.cap is not None:
             capped = outputs.astype(np.float64) - self._capped(answers)
-            figures |= {"rmse": np.sqrt(mean(error**2, None)), "capped_rmse": np.sqrt(mean(capped**2, None))}
+            figures["capped_rmse"] = np.sqrt(mean(capped**2, None))
         return {name: float(value) for name, value in figures.items()}
-
-    def judged(self, answers: Floats) -> Floats:
-        """Return every answer, or with `judged = "last"` those of the last step."""
-        if self.section.judged == "every":
-            return answers
-        return np.where(np.arange(len(answers))[:, None] == len(answers) - 1, answers, np.float32(np.nan))
 
     def baselines(self, stretch: Stretch) -> dict[str, Floats]:
         """Return `persistence` and `season` where the targets are features, else `prior`.
@@ -60,8 +74,10 @@ class RegressionTask(Task):
         names = [feature.name for feature in self.data.features]
         now = np.arange(stretch.steps.start, stretch.steps.stop)[:, None]  # [N, 1]
         if not all(target.name in names for target in self.data.targets):
-            step = np.minimum(np.arange(len(now)), len(self._step_means) - 1)
-            by_step = {} if self.section.judged == "every" else {"step": self._step_means[step]}
+            by_step = {}
+            if self.section.judged == "last" and self.data.training:
+                step = np.minimum(np.arange(len(now)), len(self._step_means) - 1)
+                by_step = {"step": self._step_means[step]}
             return super().baselines(stretch) | by_step
         values = stretch.sequence.inputs[:, [names.index(target.name) for target in self.data.targets]]  # [T, C]
         back = {"persistence": np.broadcast_to(now, (len(now), len(self.data.horizons)))}

@@ -49,14 +49,23 @@ class Task(ABC):
     def figures(self, outputs: Floats, answers: Floats) -> Figures:
         """Return the metrics by name."""
 
+    @property
+    def added(self) -> tuple[int, ...]:
+        """The input column that is added to each of the K outputs; empty: none."""
+        return ()
+
     @cached_property
     @abstractmethod
     def prior(self) -> NDArray[np.floating]:
         """The best constant output [K], from the answers of the training part."""
 
     def judged(self, answers: Floats) -> Floats:
-        """Return answers [N, M] of one sequence, NaN where the metrics leave them out."""
-        return answers
+        """Return answers [N, M] of one sequence, NaN where the metrics leave them out: all but the last step's with
+        `judged = "last"`.
+        """
+        if getattr(self.section, "judged", "every") == "every":
+            return answers
+        return np.where(np.arange(len(answers))[:, None] == len(answers) - 1, answers, np.float32(np.nan))
 
     def baselines(self, stretch: Stretch) -> dict[str, Floats]:
         """Return outputs [N, K] for the steps of a stretch that need no network, by name."""

@@ -63,6 +63,11 @@ class Lane:
 
     most = MOST
 
+    @staticmethod
+    def serves(host: bytes) -> bool:
+        """Every name."""
+        return True
+
     def __init__(self) -> None:
         self.turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.asked: list[Request] = []

@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import orjson
@@ -19,6 +19,8 @@ from tests.wire.binary import UNCHECKED, Item, answer, request
 
 class FakeSocket:
     """What a stream sees of a connection, and what it did to it."""
+
+    headers: ClassVar[dict[bytes, bytes]] = {}  # of a client that is no browser
 
     def __init__(self) -> None:
         self.answers: list[bytes] = []

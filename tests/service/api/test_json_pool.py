@@ -59,14 +59,25 @@ async def test_a_small_text_starts_no_worker_and_is_parsed_at_once(pool: JsonPoo
         {"inputs": [{"a": 1, "b": step} for step in range(20_000)]},
         {"inputs": [{"a": 1, "b": step} for step in range(20_000)] + [{"b": 1}]},
         {"items": [{"session": str(index), "inputs": [[1, 2]]} for index in range(5_000)], "open": True},
+        {"sequences": [[[1, 2]]] * 400 + [[[1, True]]] + [[[1, 2]]] * 40_000},
         {"history": [[1]] * 40_000, "x": [[0]] * 40_000},
     ],
-    ids=["steps", "predict", "objects", "a fault", "items", "an unknown key"],
+    ids=["steps", "predict", "objects", "a fault", "items", "many sequences, one at fault", "an unknown key"],
 )
 async def test_the_worker_parses_like_this_process(pool: JsonPool, content: Any) -> None:
     text = json.dumps(content).encode()
     assert plain(await pool.parse(text)) == plain(json_codec.parse(text))
     assert workers()
+
+
+@pytest.mark.parametrize("step", [[1, 2], {"a": 1, "b": 2}])
+async def test_many_good_sequences_come_back_as_one(pool: JsonPool, step: Any) -> None:
+    text = json.dumps({"sequences": [[step], [step, step]] * 1_000}).encode()
+    [packed] = (await pool.parse(text))["sequences"]
+    here = json_codec.parse(text)["sequences"]
+    assert packed.lengths == [1, 2] * 1_000
+    assert packed.steps.first == here[0].first
+    assert packed.steps.inputs.tolist() == [[1, 2]] * 3_000
 
 
 @pytest.mark.parametrize("text", [LARGE[:-1], b"[" + LARGE + b"]", LARGE.replace(b"step", b"\xff")])

@@ -81,6 +81,17 @@ async def test_a_frame_at_fault_harms_none_that_came_with_it(serve: Serve, bad: 
     assert (await answered(lines[1], 2))[1] == {1: (1, [4])}, "its state has not moved"
 
 
+async def test_the_others_of_a_turn_run_together_though_one_is_not_finite(serve: Serve) -> None:
+    it = serve()
+    sockets = Sockets(it)
+    lines = [sockets.open(f"s{index}") for index in range(8)]
+    for index, line in enumerate(lines):
+        line.take(frame(index, (1, [NAN if index == 3 else 1])))
+    for index, line in enumerate(lines):
+        assert await answered(line, 1) == {index: "invalid_input" if index == 3 else {1: (1, [1])}}
+    assert it.model.batches == [[1] * 7]
+
+
 async def test_a_repeated_frame_gets_the_kept_answer(serve: Serve) -> None:
     sockets = Sockets(serve())
     lines = [sockets.open(id) for id in "ab"]

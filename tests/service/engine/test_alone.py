@@ -89,7 +89,7 @@ async def test_an_engine_that_dies_on_the_short_path_tells_so(serve: Serve, monk
     it = serve()
     await asyncio.sleep(0)
     answer = it.step(it.open(), 1)
-    monkeypatch.setattr(it.engine.answers, "keep", lambda *_: 1 / 0)
+    monkeypatch.setattr(it.engine.answers, "keep_one", lambda *_: 1 / 0)
     it.engine.run_now()
     assert answer.done()
     assert [type(error) for error in await outcomes(answer)] == [EngineFailed]

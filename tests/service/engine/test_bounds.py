@@ -1,4 +1,4 @@
-"""What one caller may ask for without harm to the others, and whose answer a retry gets."""
+"""What one client may ask for without harm to others, and which answer a retry gets."""
 
 import pytest
 
@@ -22,7 +22,7 @@ async def test_a_retry_after_a_replaced_state_gets_the_answer_that_followed_it(s
     assert await outcomes(it.step(session, 5, step=0)) == [[105]]
 
 
-async def test_a_patient_retry_outlives_the_deadline_of_the_call_that_it_repeats(serve: Serve) -> None:
+async def test_a_retry_without_a_deadline_outlives_the_deadline_of_the_call_that_it_repeats(serve: Serve) -> None:
     it = serve(started=False)
     session = it.open()
     first = it.step(session, 1, step=0, deadline=it.clock() + 1)
@@ -32,7 +32,7 @@ async def test_a_patient_retry_outlives_the_deadline_of_the_call_that_it_repeats
     assert await outcomes(first, retry) == [[1], [1]]
 
 
-async def test_the_calls_of_one_call_share_its_deadline(serve: Serve) -> None:
+async def test_the_calls_of_one_request_share_its_deadline(serve: Serve) -> None:
     it = serve(started=False)
     session, other = it.open(), it.open("t")
     late = Deadline(it.clock() + 1)

@@ -1,4 +1,4 @@
-"""Predicts, batches, deadlines and admission: what every work shares, whoever asked."""
+"""Predicts, batches, deadlines, admission and counts."""
 
 import asyncio
 import gc
@@ -71,7 +71,7 @@ async def test_an_abandoned_predict_is_dropped_and_its_row_freed(serve: Serve) -
     assert it.engine.statistics().refused == {}
 
 
-async def test_who_remembers_rows_is_told_when_a_session_is_lost_and_not_by_a_long_call(serve: Serve) -> None:
+async def test_a_session_that_ends_makes_a_new_generation_of_rows_and_a_long_call_does_not(serve: Serve) -> None:
     it = serve(chunk=2)
     session, other = it.open(), it.open("t")
     before = it.engine.table.generation
@@ -82,7 +82,7 @@ async def test_who_remembers_rows_is_told_when_a_session_is_lost_and_not_by_a_lo
 
 
 @pytest.mark.parametrize("others", [0, 1])
-async def test_a_predict_that_is_abandoned_while_the_model_refuses_it_hurts_nobody(serve: Serve, others: int) -> None:
+async def test_a_predict_that_is_abandoned_while_the_model_refuses_it_harms_no_other(serve: Serve, others: int) -> None:
     it = serve(RunningSum(raises_on=REFUSED), in_a_thread=True, started=False)
     session = it.open()
     answers = [it.step(session, 1) for _ in range(others)]
@@ -216,7 +216,7 @@ async def test_a_draining_engine_ends_what_it_accepted_and_takes_nothing_more(se
     assert outputs(await answer) == [1]
 
 
-async def test_who_is_refused_may_wait_until_something_has_left(serve: Serve) -> None:
+async def test_a_client_that_is_refused_may_wait_until_something_has_left(serve: Serve) -> None:
     it = serve(started=False, most_rows=1)
     session = it.open()
 

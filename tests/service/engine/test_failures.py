@@ -1,4 +1,4 @@
-"""A bad row poisons nobody; a dead engine keeps nobody waiting."""
+"""A bad row harms no other; a dead engine leaves no client waiting."""
 
 import asyncio
 
@@ -46,7 +46,7 @@ async def test_nan_in_a_row_fails_that_row_alone(serve: Serve) -> None:
     assert await it.state(bad) == (0, 0)
 
 
-async def test_who_leaves_while_his_values_are_refused_by_themselves_leaves_once(serve: Serve) -> None:
+async def test_a_client_that_leaves_while_its_values_run_by_themselves_leaves_once(serve: Serve) -> None:
     it = serve(RunningSum(raises_on=13), in_a_thread=True)
     it.model.hold()
     bad, good = it.predict([13]), it.predict([1])
@@ -59,7 +59,7 @@ async def test_who_leaves_while_his_values_are_refused_by_themselves_leaves_once
     assert await good == [[1]]
 
 
-async def test_a_model_that_fails_on_zeros_too_kills_the_engine_and_every_waiter_is_told(serve: Serve) -> None:
+async def test_a_model_that_fails_on_zeros_too_kills_the_engine_and_every_client_is_told(serve: Serve) -> None:
     it = serve(started=False, chunk=2)
     session, other = it.open(), it.open("other")
     waiting = [
@@ -105,7 +105,7 @@ async def test_a_dead_engine_refuses_what_comes(serve: Serve) -> None:
     assert not it.engine.statistics().alive
 
 
-async def test_who_waits_for_room_is_told_that_the_engine_died(serve: Serve) -> None:
+async def test_a_client_that_waits_for_room_is_told_that_the_engine_died(serve: Serve) -> None:
     it = serve(in_a_thread=True, most_rows=1)
     session = it.open()
     it.model.hold()
@@ -124,7 +124,7 @@ async def test_who_waits_for_room_is_told_that_the_engine_died(serve: Serve) -> 
             await one
 
 
-async def test_a_delete_that_died_with_the_engine_holds_nobody_up_and_deleted_nothing(serve: Serve) -> None:
+async def test_a_delete_that_died_with_the_engine_holds_nothing_up_and_deleted_nothing(serve: Serve) -> None:
     it = serve(started=False)
     session = it.open()
     ending = [it.step(session, 1), it.lifecycle.delete(session)]

@@ -103,7 +103,7 @@ async def test_what_fails_in_a_frame_fails_alone(serve: Serve) -> None:
     assert answered(await last) == [[10], [5], [12]]
 
 
-async def test_who_repeats_a_row_that_fails_is_told_the_same(serve: Serve) -> None:
+async def test_a_frame_that_repeats_a_row_that_fails_is_told_the_same(serve: Serve) -> None:
     it = serve(RunningSum(nan_on=13), started=False)
     sessions = many(it, 2)
     rows: list[Item] = [(sessions[0], [13], 0), (sessions[1], [2], 0)]

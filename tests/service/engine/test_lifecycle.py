@@ -35,7 +35,7 @@ async def test_a_session_opens_after_its_history_ran(serve: Serve) -> None:
         await it.step(session, 1, 2, 3, 4, 5, step=0)  # no answer is kept of a history
 
 
-async def test_a_history_runs_although_its_caller_left(serve: Serve) -> None:
+async def test_a_history_runs_although_its_client_left(serve: Serve) -> None:
     it = serve(chunk=2)
     opening = asyncio.ensure_future(it.lifecycle.open_warm("s", TTL, column(1, 2, 3)))
     await until(lambda: len(it.model.batches) == 1)
@@ -56,7 +56,7 @@ async def test_a_history_that_fails_leaves_no_session(serve: Serve) -> None:
     assert it.sessions.statistics().opened == 1
 
 
-async def test_a_fork_carries_on_from_a_copy_taken_after_the_accepted_work(serve: Serve) -> None:
+async def test_a_fork_carries_on_from_a_copy_taken_after_the_accepted_calls(serve: Serve) -> None:
     it = serve(started=False, chunk=2)
     session = it.open()
     calls = [it.step(session, 1, 2, 3), it.lifecycle.fork(session, "copy"), it.step(session, 4)]
@@ -87,7 +87,7 @@ async def test_a_fork_to_a_taken_id_is_refused(serve: Serve) -> None:
     it.nothing_leaks()
 
 
-async def test_a_delete_takes_its_turn_but_nobody_finds_the_session_any_more(serve: Serve) -> None:
+async def test_a_delete_takes_its_turn_but_the_session_is_not_found_any_more(serve: Serve) -> None:
     it = serve(started=False)
     session = it.open()
     answer, deleted = it.step(session, 1), it.lifecycle.delete(session)
@@ -143,7 +143,7 @@ async def test_a_session_that_opens_while_a_history_fails_keeps_the_order_of_its
     assert await outcomes(*calls) == [sums(*[1] * 9), [10]]
 
 
-async def test_a_state_is_read_after_the_work_accepted_before_and_before_what_comes_later(serve: Serve) -> None:
+async def test_a_state_is_read_after_the_calls_accepted_before_and_before_what_comes_later(serve: Serve) -> None:
     it = serve(started=False)
     session = it.open()
     first, reading, second = it.step(session, 1), it.lifecycle.read(session), it.step(session, 2)
@@ -169,7 +169,9 @@ async def test_a_replaced_session_goes_on_from_the_given_step_and_forgets_its_an
         await it.step(session, 1, step=0)
 
 
-async def test_who_replaces_or_forks_is_told_how_it_stood_even_if_a_delete_comes_right_behind(serve: Serve) -> None:
+async def test_a_replace_and_a_fork_tell_how_the_session_stood_even_if_a_delete_comes_right_behind(
+    serve: Serve,
+) -> None:
     it = serve(started=False)
     session = it.open()
 
@@ -185,7 +187,7 @@ async def test_who_replaces_or_forks_is_told_how_it_stood_even_if_a_delete_comes
     await deleted
 
 
-async def test_a_replaced_session_keeps_its_new_step_when_work_before_it_failed(serve: Serve) -> None:
+async def test_a_replaced_session_keeps_its_new_step_when_a_call_before_it_failed(serve: Serve) -> None:
     it = serve(RunningSum(nan_on=13), started=False)
     session = it.open()
     calls = [

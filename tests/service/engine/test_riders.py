@@ -36,7 +36,7 @@ async def test_sessions_with_fewer_waiting_steps_are_padded_while_that_is_not_th
     assert lone.model.batches == [[3, 1, 1, 1], [1]]
 
 
-async def test_no_tick_has_more_rounds_than_a_chunk_has_steps(serve: Serve) -> None:
+async def test_no_tick_has_more_steps_of_a_session_than_a_chunk(serve: Serve) -> None:
     it = serve(started=False, chunk=2)
     session = it.open()
     calls = [it.step(session, 1) for _ in range(5)]
@@ -45,7 +45,7 @@ async def test_no_tick_has_more_rounds_than_a_chunk_has_steps(serve: Serve) -> N
     assert it.model.batches == [[2], [2], [1]]
 
 
-async def test_rounds_of_a_lone_session_have_the_company_that_their_model_needs(serve: Serve) -> None:
+async def test_riders_of_a_lone_session_run_with_the_rows_that_their_model_needs(serve: Serve) -> None:
     it = serve(started=False, fitness=Fitness(True, 0.0, 2, seconds_per_step=0.0))
     session = it.open()
     calls = [it.step(session, value) for value in (1, 2, 3)]
@@ -54,7 +54,7 @@ async def test_rounds_of_a_lone_session_have_the_company_that_their_model_needs(
     assert it.model.batches == [[3, 3]]
 
 
-async def test_longer_calls_and_turns_end_the_rounds(serve: Serve) -> None:
+async def test_nothing_rides_behind_longer_calls_and_operations(serve: Serve) -> None:
     it = serve(started=False)
     one, other = many(it, 2)
     calls = [it.step(one, 1), it.step(one, 2), it.step(one, 3, 4), it.step(one, 5)]
@@ -86,7 +86,7 @@ async def test_a_step_that_fails_among_others_leaves_those_before_it_applied(
     assert [await it.state(session) for session in (bad, good)] == [(2, 5), (3, 6)]
 
 
-async def test_rounds_run_on_after_a_failure_though_the_queue_is_never_empty(serve: Serve) -> None:
+async def test_steps_ride_again_after_a_failure_though_calls_always_wait(serve: Serve) -> None:
     it = serve(RunningSum(nan_on=13), started=False, batch=2)
     sessions = many(it, 4)
     calls = [it.step(sessions[0], 13), *[it.step(session, 1) for _ in range(4) for session in sessions]]
@@ -97,7 +97,7 @@ async def test_rounds_run_on_after_a_failure_though_the_queue_is_never_empty(ser
     assert sum(map(sum, others)) == 15  # each of the others ran once
 
 
-async def test_a_deadline_that_passes_before_a_work_is_a_head_refuses_it(serve: Serve) -> None:
+async def test_a_call_whose_deadline_passes_while_it_waits_does_not_ride(serve: Serve) -> None:
     it = serve(started=False)
     sessions = many(it, 2)
     first = it.frame(*((session, [1], 0) for session in sessions))
@@ -109,7 +109,7 @@ async def test_a_deadline_that_passes_before_a_work_is_a_head_refuses_it(serve: 
     assert await it.state(sessions[0]) == (1, 1)
 
 
-async def test_what_is_aborted_while_its_rounds_run_is_not_applied(serve: Serve) -> None:
+async def test_what_is_aborted_while_it_runs_with_riders_is_not_applied(serve: Serve) -> None:
     it = serve(in_a_thread=True)
     it.model.hold()
     sessions = many(it, 2)
@@ -129,6 +129,6 @@ async def test_nothing_runs_behind_a_predict(serve: Serve) -> None:
     steps = [it.step(session, 1), it.step(session, 2)]
     it.start()
     await outcomes(*steps)
-    predicts = [it.predict([value]) for value in (3, 4)]  # their works have the indices of the steps
+    predicts = [it.predict([value]) for value in (3, 4)]
     assert [await one for one in predicts] == [[[3]], [[4]]]
     assert it.model.batches == [[2], [1, 1]]

@@ -66,7 +66,7 @@ async def test_the_retry_of_a_running_call_waits_for_it_and_runs_nothing(serve: 
     assert it.model.batches == [[2]]
 
 
-async def test_who_retries_and_leaves_takes_nothing_from_the_first_caller(serve: Serve) -> None:
+async def test_a_retry_whose_client_leaves_takes_nothing_from_the_first_call(serve: Serve) -> None:
     it = serve(started=False)
     session = it.open()
 

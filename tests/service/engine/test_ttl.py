@@ -39,7 +39,7 @@ async def test_reading_does_not_restart_the_idle_clock_and_neither_does_a_refuse
     assert it.sessions.seconds_left(session) == 1
 
 
-async def test_queued_work_holds_the_idle_clock(serve: Serve) -> None:
+async def test_a_waiting_call_holds_the_idle_clock(serve: Serve) -> None:
     it = serve(started=False)
     session = it.open()
     answer = it.step(session, 1)

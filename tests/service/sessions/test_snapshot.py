@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from service.errors import StateMismatch
-from service.sessions.snapshot import Snapshot, decode
+from service.sessions.snapshot import Seals, Snapshot, decode
 
 HEADER: dict[str, Any] = {"model": "m", "version": "1", "digest": "d", "step": 3, "state": {"h": [2]}}
 WRONG_SHAPES = [None, [3], [1], [-2], ["2"], [2.0], [2**63], [2**32, 2**32], [-1, -2], [True, 2], [[2]]]
@@ -40,7 +40,7 @@ def sealed(header: object, content: bytes = bytes(8)) -> bytes:
 
 @given(snapshots)
 def test_what_is_encoded_is_decoded_bit_for_bit(snapshot: Snapshot) -> None:
-    read = decode(snapshot.encode())
+    read = decode(snapshot.encode(Seals()), Seals())
     assert (read.model, read.version, read.digest, read.step) == (
         *(snapshot.model, snapshot.version, snapshot.digest, snapshot.step),
     )
@@ -50,36 +50,36 @@ def test_what_is_encoded_is_decoded_bit_for_bit(snapshot: Snapshot) -> None:
 
 
 def test_a_decoded_state_can_be_written_to() -> None:
-    decode(sealed(HEADER)).state["h"][:] = 1
+    decode(sealed(HEADER), Seals()).state["h"][:] = 1
 
 
 @given(snapshots, st.data())
 def test_any_changed_byte_is_refused(snapshot: Snapshot, data: st.DataObject) -> None:
-    blob = bytearray(snapshot.encode())
+    blob = bytearray(snapshot.encode(Seals()))
     blob[data.draw(st.integers(0, len(blob) - 1))] ^= data.draw(st.integers(1, 255))
     with pytest.raises(StateMismatch):
-        decode(bytes(blob))
+        decode(bytes(blob), Seals())
 
 
 @given(snapshots, st.data())
 def test_any_cut_or_longer_blob_is_refused(snapshot: Snapshot, data: st.DataObject) -> None:
-    blob = snapshot.encode()
+    blob = snapshot.encode(Seals())
     for other in (blob[: data.draw(st.integers(0, len(blob) - 1))], blob + data.draw(st.binary(min_size=1))):
         with pytest.raises(StateMismatch):
-            decode(other)
+            decode(other, Seals())
 
 
 def test_the_sealed_sample_of_these_tests_is_good() -> None:
-    assert decode(sealed(HEADER)).state["h"].tolist() == [[0, 0]]
+    assert decode(sealed(HEADER), Seals()).state["h"].tolist() == [[0, 0]]
 
 
 @pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in WRONG.items() for value in values])
 def test_a_sealed_blob_that_this_service_would_not_write_is_refused(key: str, value: Any) -> None:
     with pytest.raises(StateMismatch):
-        decode(sealed(HEADER | {key: value}))
+        decode(sealed(HEADER | {key: value}), Seals())
 
 
 @pytest.mark.parametrize("header", [None, [], "x", {}, *({key: 1} for key in HEADER)], ids=str)
 def test_a_sealed_blob_without_its_header_is_refused(header: object) -> None:
     with pytest.raises(StateMismatch):
-        decode(sealed(header))
+        decode(sealed(header), Seals())

@@ -1,3 +1,6 @@
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
 import numpy as np
 import polars as pl
 import pytest
@@ -99,3 +102,59 @@ def test_what_is_no_time_is_an_error_that_names_the_line(wrong: str | None, comp
 
 def test_a_time_may_be_a_count() -> None:
     np.testing.assert_array_equal(times(table("1", "2"), "x"), [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("written", "settings", "meant"),
+    [
+        (["1,520", "987", "1,234,567.5"], {"thousands": ","}, [1520, 987, 1234567.5]),
+        (["1.520", "987", "0,5"], {"thousands": ".", "decimal": ","}, [1520, 987, 0.5]),
+        (["1 520", "1\u00a0520", "1\u202f520,5"], {"thousands": " ", "decimal": ","}, [1520, 1520, 1520.5]),
+        (["1'520", "1’520"], {"thousands": "'"}, [1520, 1520]),
+        (["12,34,567"], {"thousands": ","}, [1234567]),
+    ],
+)
+def test_marks_of_thousands_are_removed(written: list[str], settings: dict[str, str], meant: list[float]) -> None:
+    np.testing.assert_array_equal(numbers(table(*written, **settings), "x"), meant)
+
+
+@pytest.mark.parametrize("wrong", ["1,52", "1,5200", ",520", "1,520,5"])
+def test_a_mark_of_thousands_in_another_place_is_an_error(wrong: str) -> None:
+    with pytest.raises(TableError, match="is no finite number"):
+        numbers(table(wrong, thousands=","), "x")
+
+
+@pytest.mark.parametrize(
+    ("written", "how"),
+    [
+        ("31.01.24 13h30", "%d.%m.%y %Hh%M"),
+        ("1706707800", "epoch s"),
+        ("1706707800000000000", "epoch ns"),
+        (202401311330, "%Y%m%d%H%M"),
+    ],
+)
+def test_a_time_may_be_written_in_a_format_of_its_own(written: object, how: str) -> None:
+    found = hours(written, time="x", time_format=how)  # type: ignore[arg-type]
+    assert found[0].startswith("2024-01-31T13:")
+
+
+def test_a_time_in_another_format_is_an_error_that_names_the_line() -> None:
+    with pytest.raises(TableError, match=r"line 3: x is 'soon', which is not written as data\.time_format = '%Y' says"):
+        times(table("2024", "soon", time="x", time_format="%Y"), "x")
+
+
+@pytest.mark.parametrize(
+    ("written", "settings"),
+    [
+        ("2024-01-31T13:30+02:00", {}),
+        ("2024-01-31 13:30:00-05", {}),
+        ("20240131T133000+0100", {}),
+        ("2024-01-31T13:30+01:00[Europe/Paris]", {}),
+        ("31.01.24 13h30 +0100", {"time": "x", "time_format": "%d.%m.%y %Hh%M %z"}),
+        (datetime(2024, 1, 31, 13, 30, tzinfo=ZoneInfo("Europe/Paris")), {}),
+    ],
+)
+def test_a_wall_clock_is_the_time_as_it_is_written(written: object, settings: dict[str, str]) -> None:
+    found = times(table(written, **settings), "x", wall=True)
+    assert str(found[0]).startswith("2024-01-31T13:30")
+    assert not str(times(table(written, **settings), "x")[0]).startswith("2024-01-31T13:30")

@@ -126,3 +126,39 @@ def test_a_calendar_without_dates_is_an_error_that_names_the_fix(tmp_path: Path)
         TableError, match=r"the calendar feature 'hour' needs a time column of dates; name it as data\.time"
     ):
         tables.data(tmp_path, text)
+
+
+def test_all_unknown_words_are_named_at_once(tmp_path: Path) -> None:
+    feature = one(kind='"category"', name='"mode"')
+    late = [*MODE[:-3], "off", "lost", "off"]
+    with pytest.raises(TableError, match=r"line 19: mode is 'off', and in other rows 'lost', .* unknown = true"):
+        data(tmp_path, feature, late, header="mode")
+
+
+def test_rare_words_count_as_one_unknown_word_if_the_recipe_wants_it(tmp_path: Path) -> None:
+    feature = one(kind='"category"', name='"mode"', unknown="true")
+    mode = ["rare", *MODE[1:-1], "new"]
+    result = data(tmp_path, feature, mode, header="mode")
+    assert result.features[1].labels == ("busy", "idle")
+    column = result.training[0].sequence.inputs[:, 1]
+    assert (column[:3].tolist(), column[-1]) == ([-1, 0, 1], -1)
+    listed = one(kind='"category"', name='"mode"', labels='["idle"]', unknown="true")
+    assert data(tmp_path, listed, mode, header="mode").training[0].sequence.inputs[:3, 1].tolist() == [-1, -1, 0]
+
+
+def test_a_name_with_a_star_that_is_a_column_is_that_column(tmp_path: Path) -> None:
+    result = data(tmp_path, one(name='"co2*"') + "\n\n" + one(name='"co2"'), LOAD, LOAD, header="co2*,co2")
+    assert [feature.name for feature in result.features] == ["x", "co2*", "co2"]
+
+
+def test_a_mask_that_is_named_like_another_feature_is_an_error(tmp_path: Path) -> None:
+    features = one(name='"a"', missing='"mask"') + "\n\n" + one(name='"a_missing"')
+    with pytest.raises(TableError, match="two features are 'a_missing'; rename one"):
+        data(tmp_path, features, LOAD, LOAD, header="a,a_missing")
+
+
+def test_codes_written_as_fractions_are_those_codes(tmp_path: Path) -> None:
+    feature = one(kind='"category"', name='"mode"', labels='["1.0", "2", "5.0"]', missing='"hold"')
+    result = data(tmp_path, feature, ["1.0", None, *["2.0", "5.0"] * 9], header="mode")
+    assert result.features[1].codes == (1, 2, 5)
+    assert result.training[0].sequence.inputs[:4, 1].tolist() == [1, 1, 2, 5]

@@ -63,3 +63,24 @@ def test_a_sequence_shorter_than_the_horizon_is_an_error_that_names_it() -> None
 def test_what_a_table_cannot_be_arranged_by_is_an_error(broken: Table, complaint: str) -> None:
     with pytest.raises(TableError, match=complaint):
         sequences(broken, 1)
+
+
+def test_a_table_with_the_newest_rows_first_is_turned_round() -> None:
+    rows = sequences(table([6, 2, 5, 1], ["b", "a", "b", "a"]), 1)
+    assert [(one.id, one.index.tolist(), one.times.tolist()) for one in rows] == [
+        ("b", [2, 0], [5, 6]),
+        ("a", [3, 1], [1, 2]),
+    ]
+
+
+def test_rows_that_repeat_a_time_and_short_sequences_are_left_out_if_the_table_says_so() -> None:
+    (rows,) = sequences(table([1, 2, 2, 1, 3], repeats="first"), 1)
+    assert rows.index.tolist() == [0, 1, 4]
+    short = table([1, 2, 1], ["a", "a", "b"], shortest=2)  # type: ignore[arg-type]
+    assert [one.id for one in sequences(short, 2)] == ["a"]
+
+
+def test_a_sequence_is_cut_where_its_part_changes() -> None:
+    frame = pl.DataFrame({"t": [1, 2, 3, 4], "p": ["train", "train", "val", None]})
+    rows = sequences(Table(frame, "t.csv", "", time="t", part="p"), 1)
+    assert [(one.part, one.index.tolist()) for one in rows] == [("training", [0, 1]), ("validation", [2]), (None, [3])]

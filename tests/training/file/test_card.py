@@ -1,7 +1,7 @@
 import pytest
 from rich.console import Console
 
-from training.file.card import card, comparison_table
+from training.file.card import card, comparison_tables
 from training.recipe.recipe import Notes
 
 METADATA = {
@@ -16,7 +16,14 @@ METADATA = {
     "categories": {"kind": {"codes": [1, 3]}},
     "outputs": [{"name": "load", "unit": "kW"}],
     "data_sha256": "0" * 64,
-    "metrics": {"test_mse_z": 0.25, "test_mae": 7.0, "persistence_mse_z": 0.5, "persistence_mae": 250.4},
+    "metrics": {
+        "validation_mse_z": 0.2,
+        "validation_persistence_mse_z": 0.6,
+        "test_mse_z": 0.25,
+        "test_mae": 7.0,
+        "persistence_mse_z": 0.5,
+        "persistence_mae": 250.4,
+    },
     "versions": {"torch": "2"},
 }
 
@@ -24,9 +31,10 @@ METADATA = {
 def test_the_table_sets_the_model_beside_what_it_is_compared_with() -> None:
     console = Console(width=100)
     with console.capture() as shown:
-        console.print(comparison_table(METADATA))
+        console.print(*comparison_tables(METADATA))
     text = shown.get()
     assert "MAE, kW" in text
+    assert text.index("load, validation part") < text.index("load, test part")
     assert "persistence (the value of the step before)" in text
     assert "state dropped" not in text  # nothing was measured of it
 

@@ -178,7 +178,7 @@ def test_an_unknown_code_fails_no_batch_and_poisons_nobody(code: float) -> None:
 HEADS = {
     "values": lambda width: Values(width, Scaling(np.array([50.0, 10.0]), np.array([20.0, 3.0]))),
     "band": lambda width: Band(width, Scaling(np.array([50.0, 10.0]), np.array([20.0, 3.0])), (0.1, 0.5, 0.9)),
-    "classes": lambda width: Classes(width, 5),
+    "classes": lambda width: Classes(width, np.ones(5)),
     "labels": lambda width: Labels(width, np.linspace(0.01, 0.9, 11)),
 }
 
@@ -204,7 +204,7 @@ def test_every_cell_and_head_passes_and_has_the_states_of_the_contract(
 def test_a_network_of_codes_alone_has_no_numbers_to_scale(tmp_path: Path) -> None:
     feature = Feature("symbol", codes=(0, 1, 2))
     encoder = Encoder([feature], Scaling(np.zeros(1), np.ones(1)), table_width=2, limit=3.0)
-    network = Recurrent(encoder, Classes(4, 3), cell="gru", hidden=4)
+    network = Recurrent(encoder, Classes(4, np.ones(3)), cell="gru", hidden=4)
     sample = np.arange(40, dtype=np.float32)[:, None] % 3  # shorter than what is checked: it is repeated
     outputs = tuple(Output(name) for name in "abc")
     description = Description("next-symbol", "codes", "gru", (feature,), outputs, "0" * 64, {})

@@ -1,3 +1,5 @@
+import re
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,8 @@ import torch
 from tests.training import tiny
 from training.data.batches import Window, carried, collate, in_order, shuffled, streams
 from training.data.dataset import Sequence, Stretch
+from training.errors import Interrupted as Halted
+from training.errors import TrainingError
 from training.net.fit import Learner, fit
 from training.net.networks import Network
 from training.recipe.recipe import Training
@@ -118,3 +122,56 @@ def test_carried_windows_are_to_the_loss_what_the_whole_series_is() -> None:
 def test_a_batch_without_an_answer_teaches_nothing() -> None:
     (one,) = task(1, 0)
     assert loss(tiny.network(), [Window(one.x, np.full_like(one.answers, np.nan))]) == 0
+
+
+def test_a_loss_that_is_no_number_ends_a_fit_in_words(tmp_path: Path) -> None:
+    nothing = [one._replace(answers=np.full_like(one.answers, 3e38)) for one in task(8, 0)]
+    batches = shuffled(nothing, 4), in_order(nothing, 4)
+    with pytest.raises(
+        TrainingError, match=r"the validation loss is no finite number from epoch 1 on; lower training\.l"
+    ):
+        fit(tiny.network, *batches, how=Training(epochs=3), seed=0, folder=tmp_path)
+
+
+def test_a_loss_that_does_not_move_ends_a_fit_early_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    how = Training(epochs=50, patience=50, learning_rate=1e-30)
+    batches = shuffled(task(4, 0), 4), in_order(task(4, 1000), 4)
+    fit(tiny.network, *batches, how=how, seed=0, folder=tmp_path)
+    assert re.search(r"Stopped after epoch \d: the losses have not moved for 3 epochs", capsys.readouterr().out)
+
+
+def test_a_broken_checkpoint_is_told_in_words(tmp_path: Path) -> None:
+    run(tmp_path, 1)
+    last = tmp_path / "last.ckpt"
+    for content in (last.read_bytes()[:1000], b"", b"no checkpoint"):
+        last.write_bytes(content)
+        with pytest.raises(TrainingError, match=r"last\.ckpt: the checkpoint is broken .* fit again without --resume"):
+            run(tmp_path, 2, resume=True)
+
+
+class Signal(Fuse):
+    """Windows that send a signal to this process when so many were taken."""
+
+    def __init__(self, windows: list[Window], left: int, number: int) -> None:
+        super().__init__(windows, left)
+        self.number = number
+
+    def __getitem__(self, index):
+        self.left -= 1
+        if self.left == 0:
+            signal.raise_signal(self.number)
+        return list.__getitem__(self, index)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_fit_with_its_own_exit_code_and_the_way_to_go_on(tmp_path: Path, number: int) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+    try:
+        with pytest.raises(Halted, match=r"in epoch 2, without a model; .* --resume") as caught:
+            run(tmp_path, 3, training=Signal(task(64, 0), 90, number))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert caught.value.exit_code == 128 + number
+    assert same(run(tmp_path, 3, resume=True), run(tmp_path / "whole", 3))

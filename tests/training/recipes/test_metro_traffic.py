@@ -6,8 +6,8 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from training.data.clock import WEEKDAYS
 from training.data.dataset import Dataset, load
-from training.data.encode import WEEKDAYS
 from training.file.contract import read_metadata
 from training.file.verify import Exported
 from training.net.evaluate import Unseen, unseen

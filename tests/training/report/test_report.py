@@ -127,7 +127,7 @@ def test_it_says_what_made_it_and_which_epoch_is_kept(tmp_path: Path) -> None:
     assert f"the lowest, {best['validation_loss']:.4g}." in text
     assert "carousel-train fit tiny --version 1 --seed 0" in text
     assert json.loads((tmp_path / "runs/tiny/1/recipe.json").read_text(encoding="utf-8"))["data"] in text
-    assert '"hidden": 4' in text
+    assert "hidden = 4" in text
 
 
 def test_equal_fits_leave_equal_pages(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_equal_fits_leave_equal_pages(tmp_path: Path) -> None:
 
 def test_a_report_that_cannot_be_written_is_told_and_costs_no_model(tmp_path: Path) -> None:
     (tmp_path / "runs/tiny/1/report.html").mkdir(parents=True)
-    with pytest.warns(UserWarning, match=r"the model is written, its report is not:\n(.|\n)*report\.html"):
+    with pytest.warns(UserWarning, match=r"the report is missing, the model is not:\n(.|\n)*report\.html"):
         path = train(tables.recipe(tmp_path), tmp_path / "models", runs=tmp_path / "runs")
     assert path.exists()
     assert path.with_name("card.md").exists()

@@ -30,7 +30,15 @@ def test_errors_are_z_scored_and_in_the_targets_unit_and_gaps_do_not_count(tmp_p
     several.data.answers.std[:] = 2, 4
     figures = several.figures(floats([3, 1], [9, 9]), floats([1, 5], [np.nan, 9]))
     assert figures == pytest.approx(
-        {"mse_z": 2 / 3, "mae": 2.0, "x_h1_mse_z": 1, "x_h1_mae": 2, "x_h2_mse_z": 0.5, "x_h2_mae": 2}
+        {
+            "mse_z": 2 / 3,
+            "mae": 2.0,
+            "rmse": (20 / 3) ** 0.5,
+            "x_h1_mse_z": 1,
+            "x_h1_mae": 2,
+            "x_h2_mse_z": 0.5,
+            "x_h2_mae": 2,
+        }
     )
 
 

@@ -1,0 +1,94 @@
+"""The commands of the studies; `carousel-train` has them.
+
+Heavy modules are imported inside the commands, so that `--help` answers at once.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training.terminal import GivenRecipe, Models, errors_shown, make_folder
+
+Picture = Annotated[Path, typer.Option("--output", "-o", help="Where to write the picture.")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same networks.")]
+
+
+@errors_shown()
+def gates(
+    recipe: GivenRecipe,
+    *,
+    models: Models = Path("models"),
+    version: Annotated[int, typer.Option(min=1, help="Version of the model.")] = 1,
+    sequence: Annotated[int, typer.Option(min=0, help="Which sequence of the test part, from 0.")] = 0,
+    start: Annotated[int, typer.Option(min=0, help="The first of its steps to draw.")] = 0,
+    steps: Annotated[int, typer.Option(min=2, help="How many of its steps; the default is a week of hours.")] = 168,
+    output: Picture = Path("gates.png"),
+) -> None:
+    """Draw the gates, candidate and cell of a trained LSTM over a sequence of unseen data."""
+    from study.gates import draw
+    from training.recipe.read import read_recipe
+
+    make_folder(output)
+    draw(read_recipe(recipe), models, str(version), output, sequence=sequence, start=start, steps=steps)
+    typer.echo(f"Wrote {output}")
+
+
+@errors_shown()
+def gradients(
+    recipe: GivenRecipe = "metro-traffic", *, seed: Seed = 0, output: Picture = Path("gradients.png")
+) -> None:
+    """Train Elman, GRU and LSTM on a recipe, and draw how far back the gradient of a loss reaches in each.
+
+    The numbers lie beside the picture as JSON. Run again, it goes on where it was interrupted.
+    """
+    from study.gradients import gradients, picture
+    from training.recipe.read import read_recipe
+    from training.runs import RUNS
+
+    task = read_recipe(recipe)
+    make_folder(output)
+    results = gradients(task, RUNS / task.name / "gradients", typer.echo, seed=seed)
+    picture(results.found, task.title or task.name).savefig(output, format="png")
+    typer.echo(f"Wrote {output} and {results.copy(output.with_suffix('.json'))}")
+
+
+@errors_shown()
+def long_lag(*, seed: Seed = 0, output: Picture = Path("long-lag.png")) -> None:
+    """Train every cell to recall a symbol after 5 to 100 steps, and draw how often each is right.
+
+    The numbers lie beside the picture as JSON. Run again, it goes on where it was interrupted.
+    """
+    from study.long_lag import chosen, compare, picture
+    from training.recipe.read import read_recipe
+    from training.runs import RUNS
+
+    task = read_recipe("recall")
+    make_folder(output)
+    results = compare(task, RUNS / task.name / "long-lag", typer.echo, seed=seed)
+    picture(chosen(results.found.values())).savefig(output, format="png")
+    typer.echo(f"Wrote {output} and {results.copy(output.with_suffix('.json'))}")
+
+
+@errors_shown()
+def forget_bias(
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the numbers.")] = Path(
+        "forget-bias.json"
+    ),
+) -> None:
+    """Train LSTMs to recall a symbol after 100 steps, with forget biases of 0 and 1, and print how often each is right.
+
+    Run again, it goes on where it was interrupted.
+    """
+    from rich.console import Console
+
+    from study.forget_bias import compare, table
+    from training.recipe.read import read_recipe
+    from training.runs import RUNS
+
+    task = read_recipe("recall")
+    make_folder(output)
+    results = compare(task, RUNS / task.name / "forget-bias", typer.echo)
+    Console().print(table(results.found))
+    typer.echo(f"Wrote {results.copy(output)}")

@@ -1,0 +1,96 @@
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.training.recipe.drafts import drafted, features, hours, loaded, table, told, value
+from training.errors import TableError
+from training.recipe.draft import Draft
+
+
+def task(made: Draft) -> dict[str, Any]:
+    return dict(tomllib.loads(made.text)["task"])
+
+
+def test_columns_that_count_the_rows_or_tell_the_time_again_are_left_out_and_said(tmp_path: Path) -> None:
+    rows = [(i, i + 5, i + 1, t, int(t.timestamp() * 1000), value(i)) for i, t in enumerate(hours())]
+    made = drafted(tmp_path, table(",Unnamed: 0,nr,time,epoch_ms,load", rows))
+    assert features(made) == ["load", "hour"]
+    left = {note.column: note.why for note in made.notes if note.role == "left out"}
+    assert left == {
+        **dict.fromkeys(("column 1", "Unnamed: 0", "nr"), "it counts the rows"),
+        "epoch_ms": "it tells the time again, which is time",
+    }
+
+
+def test_a_column_that_is_empty_or_constant_in_the_training_part_is_left_out(tmp_path: Path) -> None:
+    rows = [(t, value(i), value(i) if i > 105 else "", i // 110) for i, t in enumerate(hours())]
+    made = drafted(tmp_path, table("time,load,co2,flag", rows))
+    assert features(made) == ["load", "hour"]
+    assert {note.why for note in made.notes if note.role == "left out"} == {
+        "it is empty in the whole training part",
+        "it is always 0 in the training part",
+    }
+
+
+@pytest.mark.parametrize("words", [("train", "val", "test"), ("training", "validation", "test")])
+def test_a_column_of_parts_is_the_split(words: tuple[str, ...], tmp_path: Path) -> None:
+    rows = [(t, value(i), words[(i >= 80) + (i >= 100)]) for i, t in enumerate(hours())]
+    made = drafted(tmp_path, table("time,load,fold", rows))
+    assert told(made)["part"] == "fold"
+    data = loaded(tmp_path)
+    assert [len(part[0].sequence.times) for part in (data.training, data.validation, data.test)] == [80, 20, 20]
+
+
+@pytest.mark.parametrize("values", [(0, 1), (0.0, 1.0)])
+def test_a_target_of_0_and_1_is_a_classification(values: tuple[float, float], tmp_path: Path) -> None:
+    text = table("time,x,occupied", [(t, value(i), values[value(i) > 110]) for i, t in enumerate(hours())])
+    assert task(drafted(tmp_path, text, target="occupied"))["labels"] == ["0", "1"]
+    assert task(drafted(tmp_path, text.replace("occupied", "y")))["kind"] == "classification"
+
+
+def test_the_target_is_told_with_the_other_candidates_and_may_be_given(tmp_path: Path) -> None:
+    text = table("time,a,load,b", [(t, value(i), value(2 * i), value(3 * i)) for i, t in enumerate(hours())])
+    made = drafted(tmp_path, text)
+    (note,) = [note for note in made.notes if note.role == "target"]
+    assert (note.column, note.why) == (
+        "load",
+        "regression; a guess: named like a measure; --target takes another: a, b",
+    )
+    assert task(drafted(tmp_path, text, target="b"))["targets"] == ["b"]
+    with pytest.raises(TableError, match="no column 'lod'; did you mean 'load'"):
+        drafted(tmp_path, text, target="lod")
+    with pytest.raises(TableError, match="--target time: it orders the rows"):
+        drafted(tmp_path, text, target="time")
+
+
+def test_a_state_is_an_input_where_something_is_measured(tmp_path: Path) -> None:
+    made = drafted(tmp_path, table("mode,y", [(f"{i // 40 + 1}.0" if i % 7 else "", value(i)) for i in range(120)]))
+    assert features(made) == ["mode", "y"]
+
+
+@pytest.mark.parametrize("name", ['a "q"', "co2*", "b[x]?", "#", "é µ", "\x7f", "kind = 1", "a\nb", "😀", "\\"])
+def test_a_column_of_any_name_becomes_a_feature(name: str, tmp_path: Path) -> None:
+    quoted = '"' + name.replace('"', '""') + '"'
+    made = drafted(tmp_path, table(f"time,{quoted},load", [(t, value(i), value(2 * i)) for i, t in enumerate(hours())]))
+    assert features(made) == [name, "load", "hour"]
+
+
+def test_the_model_is_named_after_the_file_however_long(tmp_path: Path) -> None:
+    made = drafted(tmp_path, table("y", [(value(i),) for i in range(60)]), f"-{'ü x' * 50}.csv")
+    assert tomllib.loads(made.text)["name"].startswith("x-x-x")
+
+
+def test_another_column_of_dates_is_no_number(tmp_path: Path) -> None:
+    rows = [(t, t - timedelta(days=i * 7 % 30), value(i)) for i, t in enumerate(hours())]
+    made = drafted(tmp_path, table("time,served,load", rows))
+    assert features(made) == ["load", "hour"]
+
+
+def test_a_file_without_names_stops_it(tmp_path: Path) -> None:
+    for rows in ([(i, value(i)) for i in range(60)], [(t, value(i)) for i, t in enumerate(hours())]):
+        header, *rest = (",".join(map(str, row)) for row in rows)
+        with pytest.raises(TableError, match="its first line holds values; write a line of column names above it"):
+            drafted(tmp_path, "\n".join([header, *rest]))

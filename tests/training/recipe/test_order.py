@@ -1,0 +1,122 @@
+from datetime import date, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.training.recipe.drafts import START, drafted, features, first, hours, loaded, series, table, told, value
+from training.errors import TableError
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M+01:00", "%Y-%m-%d %H:%M:%S+00", "%d.%m.%y %H:%M", "%d/%m/%y %H:%M"),
+        *("%m/%d/%y %H:%M", "%y-%m-%d %H:%M", "%y/%m/%d %H:%M", "%d/%m/%Y %I:%M:%S %p", "%b %d, %Y %H:%M", "%s"),
+        *("%d-%b-%y %H:%M", "%Y%m%d%H%M", "%s000", "%s000000", "%s000000000"),
+    ],
+)
+def test_times_are_found_and_read_as_they_are_written(written: str, tmp_path: Path) -> None:
+    drafted(tmp_path, series(written.replace(",", "")))
+    times = loaded(tmp_path).training[0].sequence.times.tolist()
+    assert [one.year for one in times[:2]] == [2024, 2024]
+    assert {later - earlier for earlier, later in pairwise(times)} == {timedelta(hours=1)}
+
+
+@pytest.mark.parametrize(("written", "day_first"), [("%d/%m/%Y %H:%M", True), ("%m/%d/%Y %H:%M", False)])
+def test_dates_that_other_rows_do_not_prove_are_read_so_that_rows_are_evenly_apart(
+    written: str, day_first: bool, tmp_path: Path
+) -> None:
+    assert told(drafted(tmp_path, series(written, start=datetime(2024, 3, 1)))) == {
+        "time": "when",
+        "day_first": day_first,
+    }
+
+
+@pytest.mark.parametrize("written", ["%d/%m/%Y", "%m/%d/%Y"])
+def test_months_are_evenly_apart_too(written: str, tmp_path: Path) -> None:
+    months = [date(2000 + i // 12, i % 12 + 1, 1) for i in range(60)]
+    made = drafted(tmp_path, table("month,x", [(f"{one:{written}}", value(i)) for i, one in enumerate(months)]))
+    assert told(made)["day_first"] is (written == "%d/%m/%Y")
+
+
+def test_dates_of_which_two_readings_are_even_stop_it_and_a_format_decides(tmp_path: Path) -> None:
+    days = [date(2024, 5, 1) + timedelta(days=i) for i in range(12)]
+    text = table("d,x", [(f"{one:%d/%m/%Y}", value(i)) for i, one in enumerate(days)])
+    with pytest.raises(TableError, match=r"can be read day first or month first, and both .* --time-format"):
+        drafted(tmp_path, text)
+    made = drafted(tmp_path, text, settings={"time_format": "%d/%m/%Y"})
+    assert told(made) == {"time": "d", "time_format": "%d/%m/%Y"}
+
+
+@pytest.mark.parametrize(
+    ("header", "cells"),
+    [
+        ("date,time", "%Y-%m-%d,%H:%M"),
+        ("date,hour", "%d/%m/%Y,%H"),
+        ("year,month,day,hour", "%Y,%m,%d,%H"),
+        ("Year,Month,Day", "%Y,%m,%d"),
+    ],
+)
+def test_a_time_in_several_columns_is_one(header: str, cells: str, tmp_path: Path) -> None:
+    step = timedelta(hours=1) if "%H" in cells else timedelta(days=1)
+    rows = [(*f"{START + i * step:{cells}}".split(","), value(i)) for i in range(120)]
+    made = drafted(tmp_path, table(header + ",load", rows))
+    assert told(made)["time"] == header.split(",")
+    times = loaded(tmp_path).training[0].sequence.times.tolist()
+    assert times[1] - times[0] == step
+
+
+def test_hours_from_1_to_24_end_at_midnight(tmp_path: Path) -> None:
+    rows = [(f"{time:%Y-%m-%d}", time.hour + 1, value(i)) for i, time in enumerate(hours())]
+    drafted(tmp_path, table("date,hour,load", rows))
+    assert loaded(tmp_path).training[0].sequence.times.tolist()[23] == datetime(2024, 1, 14)
+
+
+@pytest.mark.parametrize("written", ["%Y-%m-%d %H:%M", "%s", "%d.%m.%y %H:%M"])
+def test_a_table_with_the_newest_row_first_is_turned_round(written: str, tmp_path: Path) -> None:
+    header, *rows = series(written).splitlines()
+    made = drafted(tmp_path, "\n".join([header, *reversed(rows)]))
+    assert "gap" not in told(made)
+    assert first(tmp_path, "load") == pytest.approx(value(0))
+    assert any("newest first" in note.why for note in made.notes)
+
+
+def test_a_doubled_row_or_hour_is_left_out_and_said(tmp_path: Path) -> None:
+    clock = hours()
+    doubled = [*clock[:50], clock[49], *clock[50:]]
+    summer_ends = [*clock[:50], *(time - timedelta(hours=1) for time in clock[50:])]
+    for times in (doubled, summer_ends):
+        made = drafted(tmp_path, table("time,load,level", [(time, value(i), i % 7) for i, time in enumerate(times)]))
+        assert told(made) == {"time": "time", "repeats": "first"}
+        assert any("1 rows, the first in line 52" in note.why for note in made.notes)
+
+
+@pytest.mark.parametrize(
+    ("rows", "complaint"),
+    [
+        ([(date(1950 + i * 37 % 50, 1 + i % 12, 1), value(i)) for i in range(60)], "d holds dates that neither rise"),
+        (
+            [("soon" if i == 5 else time, value(i)) for i, time in enumerate(hours())],
+            "line 7: d is 'soon', which",
+        ),
+        ([("" if i == 5 else time, value(i)) for i, time in enumerate(hours())], "line 7: d is empty"),
+        ([(f"{1749 + i // 12}-{i % 12 + 1:02}", value(i)) for i in range(60)], "d holds dates from 1749"),
+    ],
+)
+def test_dates_that_do_not_explain_the_rows_stop_it_and_an_option_decides(
+    rows: list[tuple[object, ...]], complaint: str, tmp_path: Path
+) -> None:
+    with pytest.raises(TableError, match=f"{complaint}.*--time"):
+        drafted(tmp_path, table("d,x", rows))
+    assert "time" not in told(drafted(tmp_path, table("d,x", rows), time=("none",)))
+
+
+def test_of_two_times_the_one_that_says_the_same_is_left_out_and_another_stops_it(tmp_path: Path) -> None:
+    hour = timedelta(hours=1)
+    made = drafted(tmp_path, table("start,end,load", [(t, t + hour, value(i)) for i, t in enumerate(hours())]))
+    assert features(made) == ["load", "hour"]
+    uneven = [(t, t + hour + timedelta(minutes=i * i % 50), value(i)) for i, t in enumerate(hours())]
+    with pytest.raises(TableError, match="start and end are both times in order; say which by --time"):
+        drafted(tmp_path, table("start,end,load", uneven))
+    assert told(drafted(tmp_path, table("start,end,load", uneven), time=("end",))) == {"time": "end"}

@@ -1,0 +1,68 @@
+"""Calendar features, and the clock that they are read off: the time as written, or in the zone of the recipe."""
+
+from datetime import UTC
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from training.arrays import Floats
+from training.data.columns import column, times
+from training.data.feature import Feature
+from training.data.sources import Table
+
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+CODES = {"hour": tuple(range(24)), "weekday": tuple(range(7)), "month": tuple(range(1, 13))}
+OFFSET = r"^(.*\d:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?:\s*[AaPp]\.?[Mm]\.?)?)\s*(?:[Zz]|UTC|GMT|[+-]\d{2}(?::?\d{2}){0,2})$"
+EPOCH = r"^(\d{9,10}(\.\d+)?|\d{13}|\d{16}|\d{19})$"  # seconds, milli-, micro- or nanoseconds: a moment, in UTC
+
+
+def calendar(table: Table, one: str) -> tuple[Feature, Floats]:
+    """Return hour (0–23), weekday (0–6 from Monday) or month (1–12), and its codes [N] off the wall clock."""
+    clock, offsets = wall_clock(table, one)
+    unit = {"hour": "h", "weekday": "D", "month": "M"}[one]
+    count = clock.astype(f"datetime64[{unit}]").astype(np.int64)  # since 1970-01-01, a Thursday
+    codes = {"hour": count % 24, "weekday": (count + 3) % 7, "month": count % 12 + 1}[one].astype(np.float32)
+    labels = WEEKDAYS if one == "weekday" else ()
+    aware = (offsets or None) if table.zone else None
+    return Feature(one, "code", CODES[one], labels, calendar=one, zone=table.zone, offsets=aware), codes
+
+
+def wall_clock(table: Table, what: str) -> tuple[NDArray[np.datetime64], bool]:
+    """Return the wall clock [N] of the rows, and whether their times have offsets; `what` needs it, for errors.
+
+    Without `data.zone` it is the time as it is written. With it, a time with an offset is converted into the zone, and
+    one without is a time of the zone.
+
+    Raises:
+        TableError: there is no time column of dates; or, with `data.zone`, only some of the times have an offset.
+
+    """
+    moments: NDArray[Any] = times(table, table.time) if table.time else np.zeros(0)
+    if table.time is None or not np.issubdtype(moments.dtype, np.datetime64):
+        raise table.error(f"the calendar feature {what!r} needs a time column of dates; name it as data.time")
+    moments = moments.astype("datetime64[us]")
+    aware = _aware(column(table, table.time))
+    if table.zone is None:
+        return times(table, table.time, wall=True), bool(aware.any())
+    if aware.any() and not aware.all():
+        row = int((~aware).arg_true()[0])
+        raise table.error(f"{table.time} has no offset here, and has one elsewhere; data.zone cannot tell", row=row)
+    return (_in_zone(moments, table.zone) if aware.any() else moments), bool(aware.any())
+
+
+def _aware(written: pl.Series) -> pl.Series:
+    """Return which times name a moment, not only what a clock showed."""
+    if written.dtype == pl.String:
+        return written.str.contains(OFFSET) | written.str.contains(EPOCH)
+    local = written.dtype == pl.Date or (isinstance(written.dtype, pl.Datetime) and written.dtype.time_zone is None)
+    return pl.Series([not local] * len(written), dtype=pl.Boolean)
+
+
+def _in_zone(moments: NDArray[np.datetime64], zone: str) -> NDArray[np.datetime64]:
+    """Return moments in UTC as a clock of the zone shows them, by the same rules as the client's `Preparation`."""
+    there = ZoneInfo(zone)
+    local = [one.replace(tzinfo=UTC).astimezone(there).replace(tzinfo=None) for one in moments.tolist()]
+    return np.array(local, "datetime64[us]")
