@@ -22,7 +22,7 @@ from tests.graphs import write
 FIT = Fitness(True, 0.0, 1, 0.0)
 
 
-def start(model: OnnxModel, fitness: Fitness, name: str, version: str) -> Engine:
+async def start(model: OnnxModel, fitness: Fitness, name: str, version: str) -> Engine:
     sessions = Sessions(Budget(each=1, most_bytes=1), most=1, most_bytes=1)
     return Engine(model, fitness, sessions, MemoryStore(), Bounds(1, 1), name=name, version=version)
 
@@ -74,10 +74,10 @@ async def test_a_version_is_unavailable_for_the_reason_that_its_file_gave(tmp_pa
 async def test_an_engine_that_cannot_be_made_leaves_the_others_served(tmp_path: Path) -> None:
     repository(tmp_path, "a/1", "b/1")
 
-    def choosy(model: OnnxModel, fitness: Fitness, name: str, version: str) -> Engine:
+    async def choosy(model: OnnxModel, fitness: Fitness, name: str, version: str) -> Engine:
         if name == "a":
             raise MemoryError("too big")
-        return start(model, fitness, name, version)
+        return await start(model, fitness, name, version)
 
     found = Repository(tmp_path, choosy)
     await found.load(load)
