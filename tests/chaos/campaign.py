@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from service.sessions.snapshot import decode
+from service.sessions.snapshot import Seals, decode
 from tests import graphs
 from tests.chaos.lives import Lives
 from tests.chaos.reference import Network, Reference, Sums, same
@@ -121,11 +121,11 @@ class Campaign:
         for _ in range(2):
             with httpx.Client(base_url=self._server.url, timeout=20) as http:
                 for stream in (stream for client in self._clients for stream in client.streams):
-                    blob = decode(http.get(f"/v1/sessions/{stream.id}/state").content)
+                    blob = decode(http.get(f"/v1/sessions/{stream.id}/state").content, Seals())
                     if blob.step != stream.step or not same(blob.state, stream.state):
                         raise Violation(f"{stream.id} stands at {blob}, not {stream}")
                 for id, stands in self._lives.alive.items():
-                    blob = decode(http.get(f"/v1/sessions/{id}/state").content)
+                    blob = decode(http.get(f"/v1/sessions/{id}/state").content, Seals())
                     if (blob.step, float(blob.state["sum"][0, 0])) != stands:
                         raise Violation(f"{id}: {blob}, not {stands}")
                 for id in self._lives.dead:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import httpx
 import numpy as np
 
-from service.sessions.snapshot import decode
+from service.sessions.snapshot import Seals, decode
 from tests.chaos.streams import Figures, Violation
 
 _LATER = (503, 504)
@@ -66,7 +66,7 @@ class Lives:
         self.alive[id] = self.alive[other]
 
     async def _look(self, id: str) -> None:
-        blob = decode((await self._ask("GET", f"/v1/sessions/{id}/state", 200)).content)
+        blob = decode((await self._ask("GET", f"/v1/sessions/{id}/state", 200)).content, Seals())
         if (blob.step, float(blob.state["sum"][0, 0])) != self.alive[id]:
             raise Violation(f"{id}: {blob}, not {self.alive[id]}")
         if self.dead:
