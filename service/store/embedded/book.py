@@ -3,21 +3,25 @@
 It turns changes into entries and rows into records. It knows the engine's table; not files.
 """
 
+from __future__ import annotations
+
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from service.engine.engine import Engine
-from service.models.model import Array, Index
 from service.sessions.replay import LongAnswer
 from service.store.embedded import entries
 from service.store.embedded.entries import Numbers, flat
 from service.store.embedded.records import Ended, Record
 from service.store.store import Advanced, Change, Deleted, Opened
+
+if TYPE_CHECKING:
+    from service.engine.engine import Engine
+    from service.models.model import Array, Index
 
 IN_RECORD = 1  # position of a session that is as its record has it since before this process
 _LONG = struct.Struct("<IQQQI")  # back, start, digest, time steps

@@ -4,16 +4,19 @@ Layout, little-endian: head | body | tail. Head and tail are the same bytes behi
 sessions | checksum), so that damage to one place leaves the sessions known that it concerns. Pure.
 """
 
+from __future__ import annotations
+
 import math
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
-from service.models.model import Array, Index, State
+if TYPE_CHECKING:
+    from service.models.model import Array, Index, State
 
 Numbers: TypeAlias = NDArray[np.uint64]  # of sessions: none is ever used twice
 

@@ -3,6 +3,8 @@
 It knows files and their faults; not what entries say.
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import os
@@ -11,11 +13,14 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xxhash import xxh3_64_digest
 
 from service.errors import CarouselError, CommitUnknown, StoreUnavailable
-from service.store.store import Conflicts
+
+if TYPE_CHECKING:
+    from service.store.store import Conflicts
 
 _HEAD = struct.Struct("<8sI16sQ")  # mark, format, store, number in the order of all files
 _MARK, _FORMAT = b"CRSLJRNL", 1
@@ -48,7 +53,7 @@ class Journal:
         self._position += 1
         return self._position
 
-    def append(self, entry: bytes) -> "asyncio.Future[Conflicts] | None":
+    def append(self, entry: bytes) -> asyncio.Future[Conflicts] | None:
         """Write an entry; None: it is written.
 
         Raises, or the future raises:
@@ -91,7 +96,7 @@ class Journal:
         self._thread.shutdown()
         self._file = None
 
-    def _open(self) -> "_File":
+    def _open(self) -> _File:
         if self._file is None or self._file.broken:
             self._opened += 1
             head = _HEAD.pack(_MARK, _FORMAT, self._store, self._opened)
@@ -123,7 +128,7 @@ class Journal:
             _log.warning("the session store can be written again")
         self._failing = error is not None
 
-    def _written(self, answers: "list[asyncio.Future[Conflicts]]", error: BaseException | None) -> None:
+    def _written(self, answers: list[asyncio.Future[Conflicts]], error: BaseException | None) -> None:
         self._writing = None
         self._failed(error)
         for answer in answers:

@@ -1,15 +1,20 @@
 """Recovered sessions are given back to the table of their engine."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from service.models.model import Index
-from service.sessions.sessions import Sessions
 from service.store.embedded.book import IN_RECORD, Book, unpack
 from service.store.embedded.entries import shaped
-from service.store.embedded.recovery import Replayed
+
+if TYPE_CHECKING:
+    from service.models.model import Index
+    from service.sessions.sessions import Sessions
+    from service.store.embedded.recovery import Replayed
 
 _SLICE = 2_000  # sessions in one turn of the loop: 10 ms
 

@@ -3,25 +3,29 @@
 It knows records, entries and models; not engines or the loop.
 """
 
+from __future__ import annotations
+
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from service.models.fitness import Fitness
-from service.models.model import Array, Index, Model
 from service.sessions.replay import Digester
 from service.store.embedded import entries, journal
 from service.store.embedded.book import Kind
 from service.store.embedded.entries import Entry, Written, width_of
 from service.store.embedded.records import Ended, Record, Records, decode
 from service.store.embedded.rerun import Call, Calls, Kept
+
+if TYPE_CHECKING:
+    from service.models.fitness import Fitness
+    from service.models.model import Array, Index, Model
 
 _log = logging.getLogger("carousel.store")
 

@@ -3,17 +3,21 @@
 The bits are those of the first time, since a row does not depend on its company, nor a sequence on how it was cut.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from service.engine.call import Digests
-from service.models.fitness import Fitness
-from service.models.model import Array, Index, Model
-from service.sessions.replay import Digester
 from service.store.embedded.entries import Written, flat, shaped
-from service.store.embedded.records import Record
+
+if TYPE_CHECKING:
+    from service.engine.call import Digests
+    from service.models.fitness import Fitness
+    from service.models.model import Array, Index, Model
+    from service.sessions.replay import Digester
+    from service.store.embedded.records import Record
 
 _NONE: Index = np.empty(0, np.int64)
 

@@ -3,19 +3,19 @@
 Everything but `start` is called on the loop's thread. It wires journal, records, books and recovery.
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import orjson
 
-from service.engine.engine import Engine
 from service.errors import CarouselError
-from service.sessions.sessions import Session, Sessions
 from service.store.embedded import entries, journal
 from service.store.embedded.book import IN_RECORD, Book, Kind
 from service.store.embedded.clock import Clock
@@ -27,7 +27,11 @@ from service.store.embedded.records import Record, Records
 from service.store.embedded.recovery import Recovery
 from service.store.embedded.rerun import Calls
 from service.store.embedded.upkeep import Upkeep
-from service.store.store import Change, Conflicts
+
+if TYPE_CHECKING:
+    from service.engine.engine import Engine
+    from service.sessions.sessions import Session, Sessions
+    from service.store.store import Change, Conflicts
 
 _LOOK = 0.5  # seconds between looks for touched sessions and jumps of the clock
 _EPOCH = 44  # bits that count sessions and entries of one process
@@ -57,7 +61,7 @@ class EmbeddedStore:
 
     # Commits.
 
-    def commit(self, home: object, changes: Sequence[Change]) -> "asyncio.Future[Conflicts] | None":
+    def commit(self, home: object, changes: Sequence[Change]) -> asyncio.Future[Conflicts] | None:
         """See Store."""
         book = self._books[home]
         body, numbers = book.entry(changes)
@@ -71,7 +75,7 @@ class EmbeddedStore:
             self._committed(book, changes, position)
             return None
 
-        def done(written: "asyncio.Future[Conflicts]") -> None:
+        def done(written: asyncio.Future[Conflicts]) -> None:
             if written.exception() is None:
                 self._committed(book, changes, position)
             else:
@@ -93,7 +97,7 @@ class EmbeddedStore:
         self._upkeep.position = position
         self._upkeep.ended += book.committed(changes, position)
 
-    def _append(self, body: bytes, numbers: bytes, position: int, model: bytes) -> "asyncio.Future[Conflicts] | None":
+    def _append(self, body: bytes, numbers: bytes, position: int, model: bytes) -> asyncio.Future[Conflicts] | None:
         stamp = Stamp(position, self._clock.seconds(), self._clock.wall(), model)
         return self._journal.append(entries.entry(body, numbers, stamp, self._key))
 
