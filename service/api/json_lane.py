@@ -105,13 +105,12 @@ class JsonLane:
                 request.id = self._edge.id(request.headers)
             plain = request.route is STEPS and len(request.content) <= _PLAIN and body.TIMEOUT not in request.headers
             (singles if plain else others).append(request)
-        engines = self._submit(singles, others) if singles else ()
+        if singles:
+            self._submit(singles, others)
         for request in others:
             self._calls.serve(request)
-        for engine in engines:
-            engine.run_now()
 
-    def _submit(self, requests: list[Request], others: list[Request]) -> list[Engine]:
+    def _submit(self, requests: list[Request], others: list[Request]) -> None:
         """Submit single steps together; what is not plain joins the others, which are served one by one."""
         groups: dict[Engine, _Singles] = {}
         get = self._sessions.get
@@ -135,9 +134,10 @@ class JsonLane:
             group.rows[session.row] = None
             group.numbers.append(found[0])
             group.asked.append(found[1])
-        return [engine for engine, group in groups.items() if self._submitted(engine, group, others)]
+        for engine, group in groups.items():
+            self._submit_group(engine, group, others)
 
-    def _submitted(self, engine: Engine, group: _Singles, others: list[Request]) -> bool:
+    def _submit_group(self, engine: Engine, group: _Singles, others: list[Request]) -> None:
         """Submit single steps of one engine as one call. Those that it cannot take join the others."""
         room = engine.admission.room()
         others.extend(group.requests[room:])
@@ -145,15 +145,16 @@ class JsonLane:
         inputs = rows(group.numbers[:room], engine.model.features) if requests else None
         if inputs is None:
             others.extend(requests)
-            return False
+            return
         table_rows, asked = np.array([*group.rows][:room]), np.array(group.asked[:room])
         lengths = np.ones(len(inputs), np.int64)
+        call = Call(table_rows, lengths, asked, inputs, self._ended, tags=requests)
+        if len(requests) == 1 and engine.run_alone(call):
+            return
         try:
-            engine.submit(Call(table_rows, lengths, asked, inputs, self._ended, tags=requests))
+            engine.submit(call)
         except CarouselError:
             others.extend(requests)
-            return False
-        return True
 
     def _ended(self, call: Call) -> None:
         requests = cast("list[Request]", call.tags)

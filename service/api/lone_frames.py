@@ -38,8 +38,6 @@ class Turn:
 
     def __init__(self) -> None:
         self._frames: list[tuple[Stream, bytes]] = []
-        self._engines: set[Engine] = set()  # that may have one step and nothing else to run
-        self._ends = False  # its end is scheduled
         self._came = 0  # frames of this turn
         self._lonely = True  # the last turn that brought any brought one: the next frame waits for no other
 
@@ -50,17 +48,11 @@ class Turn:
         self._frames.append((stream, content))
         stream.ahead = True
         self._came += 1
-        if not self._ends:
-            self._end_soon()
+        if self._came == 1:
+            asyncio.get_running_loop().call_soon(self._end)
             if self._lonely:
-                self._serve()
+                self.flush()
         return True
-
-    def run_soon(self, engine: Engine) -> None:
-        """Let an engine run at the end of the turn, if one step is all that it has."""
-        self._engines.add(engine)
-        if not self._ends:
-            self._end_soon()
 
     def flush(self) -> None:
         """Take the frames that have come so far: of each session the first, then the second of those that have one …"""
@@ -92,27 +84,14 @@ class Turn:
             group.rows.append(row)
         for group in chain.from_iterable(groups.values() for groups in rounds):
             try:
-                if group.submit():
-                    self._engines.add(group.engine)
+                group.submit()
             except Exception as error:
                 for stream in group.streams:
                     stream.fail(error)
 
-    def _end_soon(self) -> None:
-        self._ends = True
-        asyncio.get_running_loop().call_soon(self._end)
-
     def _end(self) -> None:
-        self._ends = False
-        if self._came:
-            self._lonely, self._came = self._came == 1, 0
-        self._serve()
-
-    def _serve(self) -> None:
+        self._lonely, self._came = self._came == 1, 0
         self.flush()
-        engines, self._engines = self._engines, set()
-        for engine in engines:
-            engine.run_now()
 
 
 class _Group:
@@ -126,16 +105,18 @@ class _Group:
         self._words: NDArray[np.uint32]  # [N, size / 4] of the frames
         self._size = 0  # bytes that each of them has in flight
 
-    def submit(self) -> bool:
-        """Submit the frames as one call. Where that cannot be, each is taken by itself → whether it could."""
+    def submit(self) -> None:
+        """Submit the frames as one call. Where that cannot be, each is taken by itself."""
         size, model = len(self.contents[0]), self.engine.model
         steps, rest = divmod(size - _HEAD, 4 * model.features)
         if rest or not steps or any([stream.waits for stream in self.streams]):  # noqa: C419  # a list is faster
-            return self._take_each()
+            self._take_each()
+            return
         words = np.frombuffer(b"".join(self.contents), U4).reshape(-1, size // 4)
         inputs = np.ascontiguousarray(words[:, 6:]).view(F4)
         if not (every(words[:, 3] == steps) and every(np.isfinite(inputs))):
-            return self._submit_good((words[:, 3] == steps) & np.isfinite(inputs).all(axis=1))
+            self._submit_good((words[:, 3] == steps) & np.isfinite(inputs).all(axis=1))
+            return
         asked = np.ascontiguousarray(words[:, 4:6]).view(I8)[:, 0]
         if asked.min() < 0:
             asked = named(asked)
@@ -145,13 +126,13 @@ class _Group:
         try:
             self.engine.submit(call)
         except CarouselError:
-            return self._take_each()
+            self._take_each()
+            return
         self._size = size + 4 * steps * model.outputs
         for stream in self.streams:
             stream.outbox.count(self._size)
-        return True
 
-    def _submit_good(self, good: NDArray[np.bool_]) -> bool:
+    def _submit_good(self, good: NDArray[np.bool_]) -> None:
         """Take the frames at fault by themselves, so that they are told what is wrong, and submit the others."""
         others = _Group(self.engine)
         for stream, content, row, fine in zip(self.streams, self.contents, self.rows, good.tolist(), strict=True):
@@ -161,12 +142,12 @@ class _Group:
                 others.rows.append(row)
             else:
                 stream.take(content)
-        return bool(others.rows) and others.submit()
+        if others.rows:
+            others.submit()
 
-    def _take_each(self) -> bool:
+    def _take_each(self) -> None:
         for stream, content in zip(self.streams, self.contents, strict=True):
             stream.take(content)
-        return False
 
     def _ended(self, part: Call) -> None:
         """Answer the frames of some sessions, [n]."""

@@ -205,7 +205,11 @@ class Stream:
             else:
                 self.outbox.answer(frame.answer(call.starts, call.outputs), size)
 
-        return self._submit((Call(rows, frame.lengths, frame.asked, inputs, ended), size, engine))
+        call = Call(rows, frame.lengths, frame.asked, inputs, ended)
+        if frame.steps == 1 and engine.run_alone(call):
+            self.outbox.count(size)
+            return None
+        return self._submit((call, size, engine))
 
     def _take_text(self, text: str, told: View) -> Waits | None:
         if len(text) > LARGE:
@@ -238,8 +242,6 @@ class Stream:
             engine.admission.refuse(error)
             raise
         self.outbox.count(size)
-        if len(call.inputs) == 1:
-            self._turn.run_soon(engine)
         return None
 
     def _tell_when_done(self, told: View, operation: Future[Any]) -> None:

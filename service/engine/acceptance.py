@@ -45,6 +45,17 @@ class Acceptance:
         else:
             self._accept_with_repeats(call, fits)
 
+    def alone(self, call: Call) -> bool:
+        """Whether a call is one plain step that is the next one of its session, on which nothing waits."""
+        if len(call.inputs) != 1 or call.deadline is not None or not (call.commits and call.kept):
+            return False
+        row, asked = call.rows.item(0), call.asked.item(0)
+        if self._table.last.item(row) or asked not in (UNCHECKED, self._table.ahead.item(row)):
+            return False
+        call.starts = self._table.ahead[call.where].copy()
+        call.digests = self._digester.of(call.inputs, call.lengths)
+        return True
+
     def _accept_merged(self, call: Call, fits: Flags) -> None:
         """Accept the rows of a merged call, apart where they wait for different calls or do not fit."""
         before = self._table.last[call.where]

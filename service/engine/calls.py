@@ -72,15 +72,21 @@ class Calls:
         call.arrived = self._clock()
         if call.deadline is not None:
             self.deadlines.add(call, call.deadline)
-        if not call.commits:
+        if not call.commits or self._place(call):
             self._schedule(call)
-            return
+
+    def enter(self, call: Call) -> None:
+        """Admit a call that has run already, and wait for its commit."""
+        self.admit(call)
+        self._place(call)
+
+    def _place(self, call: Call) -> bool:
+        """Put a call into the order → whether it is its turn."""
         table, where = self._table, call.where
         table.ahead[where] = call.starts + call.lengths
         table.waiting[where] += 1
         self.touch(where)
-        if self.order.add(call):
-            self._schedule(call)
+        return self.order.add(call)
 
     def operate(self, operation: Operation) -> None:
         """Let an operation act when it is its turn."""

@@ -9,6 +9,7 @@ import logging
 import time
 from asyncio import Future
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -58,6 +59,23 @@ class Commits:
             self._calls.failures.fail(failures)
         self._engine.counters.answering.add(time.perf_counter() - begin)
 
+    def finish_alone(self, call: Call, state: State) -> None:
+        """Commit a step that has run before it was begun, since nothing else was there; then as `finish`."""
+        begin = time.perf_counter()
+        one = Finished(call, ALL, call.rows, call.starts, call.lengths, call.outputs, state)
+        try:
+            pending = self._store.commit(self._engine, [one.change()])
+        except Exception as error:
+            self._calls.failures.fail([(call, 0, _refusal(error))])
+            return
+        if pending is None:
+            self._write_one(one)
+            self._calls.done(call, 1)
+            self._engine.counters.answering.add(time.perf_counter() - begin)
+        else:
+            self._calls.enter(call)
+            self._follow(pending, [call], partial(self._settle, [one]))
+
     def operate(self, operation: Operation) -> None:
         """Commit what an operation changes, then let it act."""
         changes = operation.changes() if operation.changes is not None else ()
@@ -78,12 +96,14 @@ class Commits:
         self._calls.abort(lambda entry: CommitUnknown() if entry in self._pending else error)
 
     def _commit_steps(self, finished: list[Finished]) -> None:
-        def committed(result: Conflicts | CarouselError) -> None:
-            if isinstance(result, CarouselError):
-                result = {row: result for one in finished for row in one.rows.tolist()}
-            self._apply(finished, result)
+        changes, calls = [one.change() for one in finished], [one.call for one in finished]
+        self._commit(changes, calls, partial(self._settle, finished))
 
-        self._commit([one.change() for one in finished], [one.call for one in finished], committed)
+    def _settle(self, finished: list[Finished], result: Conflicts | CarouselError) -> None:
+        """A commit of steps is done: with conflicts, or with the error of all of them."""
+        if isinstance(result, CarouselError):
+            result = {row: result for one in finished for row in one.rows.tolist()}
+        self._apply(finished, result)
 
     def _commit(
         self,
@@ -99,7 +119,16 @@ class Commits:
             return
         if pending is None:
             then(_NONE)
-            return
+        else:
+            self._follow(pending, entries, then)
+
+    def _follow(
+        self,
+        pending: Future[Conflicts],
+        entries: Sequence[Entry],
+        then: Callable[[Conflicts | CarouselError], None],
+    ) -> None:
+        """Go on when a commit of entries is done."""
 
         def done(future: Future[Conflicts]) -> None:
             self._pending.difference_update(entries)
@@ -162,9 +191,6 @@ class Commits:
 
     def _write(self, finished: list[Finished]) -> None:
         """Write steps, states and kept answers of sessions, as few times as their order allows."""
-        if len(finished) == 1 and len(finished[0].rows) == 1 and finished[0].call.each == 1 and finished[0].call.kept:
-            self._write_one(finished[0])
-            return
         table, states = self._table, [(one, one.state) for one in finished if one.state is not None]
         kept = [one for one in finished if one.call.kept]
         for depth in range(1 + max((one.depth for one in kept), default=-1)):
@@ -178,6 +204,7 @@ class Commits:
     def _write_one(self, one: Finished) -> None:
         """Write a step of one session: plain numbers take a fifth of the time of arrays of one row."""
         table, row, start = self._table, one.rows.item(0), one.starts.item(0)
+        table.ahead[row] = start + 1
         self._answers.keep_one(row, start, one.digests()[0], one.outputs)
         for name, array in (one.state or {}).items():
             table.state[name][row] = array[0]

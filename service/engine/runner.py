@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from service.models.model import Array, Index, Lengths, Model, State
 
 _IN_A_THREAD = 0.008  # seconds a run may hold the loop; the hop takes 4 % of one of 6 ms (`bench --only frames-32`)
-_FAR_OFF = 10  # a run of so many times its estimate moves the model to the thread for good
+_FAR_OFF = 10  # times its estimate: the runs behind a run of so many go to the thread, until one is as estimated
+_ONE_STEP: Lengths = np.ones(1, np.int32)
 _NAN = "the model answered NaN or Inf; the state did not move"
 
 _log = logging.getLogger("carousel.runner")
@@ -55,7 +56,8 @@ class Runner:
 
     def __init__(self, model: Model, fitness: Fitness, table: Table, counters: Counters, *, chunk: int) -> None:
         self._model, self._fitness, self._table, self._counters = model, fitness, table, counters
-        self._chunk, self._always_in_a_thread = chunk, False
+        self._chunk = chunk
+        self._is_slow = False  # the last run took far longer than its estimate: the next one leaves the loop free
 
     async def run(self, batch: list[Piece], riders: list[list[Call]]) -> Outcome:
         """Advance each row of a batch by at most a chunk, and by the steps of its riders.
@@ -80,24 +82,21 @@ class Runner:
         whole = Advance(batch[0], lengths, outputs, state, good, riders[0])
         return Outcome([whole] if len(batch) == 1 else _split(whole, batch, riders))
 
-    def run_alone(self, piece: Piece) -> Outcome | None:
-        """Advance the session of a piece by its one step, on the loop and without copies.
+    def run_alone(self, row: int, inputs: Array) -> tuple[Array, State] | None:
+        """Run one step [1, F] of a session, on the loop and without copies → outputs [1, K] and state [1, …].
 
-        None: it has to go the usual way; nothing was applied.
+        None: it has to go the usual way.
         """
         if self._fitness.min_batch > 1 or self._in_a_thread(1, 1):
             return None
-        row, lengths = piece.call.rows.item(0), np.ones(1, np.int32)
         state = {name: array[row : row + 1] for name, array in self._table.state.items()}
         begin = time.perf_counter()
         try:
-            outputs, after = self._ask(piece.call.inputs[None], lengths, state)
+            outputs, after = self._ask(inputs[None], _ONE_STEP, state)
         except Exception:
             return None  # `run` finds out what is wrong
         self._counters.tick(1, 1, 1, time.perf_counter() - begin)
-        if not _finite(outputs, after):
-            return None
-        return Outcome([Advance(piece, lengths.astype(np.int64), outputs, after, None)])
+        return (outputs[0], after) if _finite(outputs, after) else None
 
     async def _row_by_row(self, batch: list[Piece]) -> Outcome:
         """Run each row by itself; all of them before any is applied."""
@@ -156,22 +155,28 @@ class Runner:
             repeated = np.resize(np.arange(len(told)), len(told) + lack)
             inputs, told = inputs[repeated], told[repeated]
             state = {name: array[repeated] for name, array in state.items()}
-        begin = time.perf_counter()
-        estimate = self._fitness.seconds(*inputs.shape[:2])
         if self._in_a_thread(*inputs.shape[:2]):
-            outputs, after = await asyncio.to_thread(self._ask, inputs, told, state)
+            outputs, after, seconds, cpu = await asyncio.to_thread(self._timed, inputs, told, state)
         else:
-            cpu = time.thread_time()  # not wall time: a busy machine is no slow model
+            begin = time.perf_counter()
             outputs, after = self._ask(inputs, told, state)
-            self._always_in_a_thread = time.thread_time() - cpu > max(_IN_A_THREAD, _FAR_OFF * estimate)
+            seconds = cpu = time.perf_counter() - begin
+        estimate = self._fitness.seconds(*inputs.shape[:2])
+        self._is_slow = cpu > max(_IN_A_THREAD, _FAR_OFF * estimate)
         count = len(lengths)
-        self._counters.tick(count, int(lengths.sum()), inputs.shape[1], time.perf_counter() - begin)
+        self._counters.tick(count, int(lengths.sum()), inputs.shape[1], seconds)
         if lack > 0:
             return outputs[:count], {name: array[:count] for name, array in after.items()}
         return outputs, after
 
     def _in_a_thread(self, rows: int, steps: int) -> bool:
-        return self._always_in_a_thread or self._fitness.seconds(rows, steps) > _IN_A_THREAD
+        return self._is_slow or self._fitness.seconds(rows, steps) > _IN_A_THREAD
+
+    def _timed(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State, float, float]:
+        """Run the model in a thread → also seconds, and CPU seconds: on a busy machine a model is not slow."""
+        begin, cpu = time.perf_counter(), time.thread_time()
+        outputs, after = self._ask(inputs, lengths, state)
+        return outputs, after, time.perf_counter() - begin, time.thread_time() - cpu
 
     def _ask(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State]:
         """Run the model; an answer of another shape is a failure before anything of it is applied."""

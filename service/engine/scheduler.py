@@ -77,16 +77,6 @@ class Scheduler:
         length = (min(piece.left, self._policy.chunk) - 1).bit_length()
         (self._longer.setdefault(length, Ready()) if length else self._single).add(piece)
 
-    def lone(self) -> Piece | None:
-        """The piece that is all there is, if it is a plain single step of one session: it leaves the queue."""
-        if self._single.count != 1 or self._longer:
-            return None
-        [piece] = self._single.take(1)
-        if _whole(piece) is not None and piece.call.deadline is None and piece.call.kept:
-            return piece
-        self._single.add(piece)
-        return None
-
     def clear(self) -> None:
         """Forget all pieces."""
         self._single = Ready()

@@ -99,16 +99,26 @@ class Serving:
         return self.lifecycle.open(id, TTL).result()
 
     def step(
-        self, session: Session, *values: float, step: int | None = None, deadline: Deadline | float | None = None
+        self,
+        session: Session,
+        *values: float,
+        step: int | None = None,
+        deadline: Deadline | float | None = None,
+        alone: bool = False,
     ) -> "asyncio.Future[Answer]":
-        """Accept these values as a call on a session → to await: its answer. The call runs though its client leaves."""
+        """Accept these values as a call on a session → to await: its answer. The call runs though its client leaves.
+
+        `alone`: as a door that knows of no other call does.
+        """
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         late = Deadline(deadline) if isinstance(deadline, float) else deadline
 
         def ended(done: Call) -> None:
             settle(answer, answered(done)[0] if done.errors else Answer(answered(done)[0], after(done)[0]))
 
-        self.engine.submit(call(values, rows=[session.row], asked=[step], ended=ended, deadline=late))
+        asked = call(values, rows=[session.row], asked=[step], ended=ended, deadline=late)
+        if not (alone and self.engine.run_alone(asked)):
+            self.engine.submit(asked)
         return answer
 
     def frame(self, *items: Item, **how: Any) -> "asyncio.Future[Call]":

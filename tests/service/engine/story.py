@@ -51,17 +51,16 @@ class Story:
             await asyncio.wait(self.calls)
         return session
 
-    async def step(self, id: str, asked: list[int], checked: bool) -> asyncio.Future[Any]:
+    async def step(self, id: str, asked: list[int], checked: bool, *, alone: bool = False) -> asyncio.Future[Any]:
         session = await self.session(id)
         named = session.ahead if checked else None
-        call = self.it.step(session, *asked, step=named)
+        call = self.it.step(session, *asked, step=named, alone=alone)
         self.expect(call, self.comes_of(id, asked, named))
         return call
 
-    async def run_now(self, id: str, value: int, checked: bool) -> None:
-        """A single step that is answered at once if it is all there is."""
-        await self.step(id, [value], checked)
-        self.it.engine.run_now()
+    async def alone(self, id: str, value: int, checked: bool) -> None:
+        """A single step that is answered at once if nothing runs."""
+        await self.step(id, [value], checked, alone=True)
 
     async def burst(self, id: str, asked: list[int], checked: bool) -> None:
         """Single steps behind each other."""

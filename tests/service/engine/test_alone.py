@@ -18,7 +18,8 @@ async def test_a_lone_step_moves_its_session_and_is_kept_and_counted(serve: Serv
     it = serve()
     session = it.open()
     it.clock.advance(5)
-    assert await outcomes(it.step(session, 7, step=0)) == [[7]]
+    await asyncio.sleep(0)
+    assert await outcomes(it.step(session, 7, step=0, alone=True)) == [[7]]
     assert (session.step, session.ahead, session.waiting, session.deadline) == (1, 1, 0, it.clock() + TTL)
     assert await outcomes(it.step(session, 7, step=0)) == [[7]]  # kept
     told = it.engine.statistics()
@@ -41,7 +42,7 @@ async def test_what_is_wrong_with_a_lone_step_is_told_and_changes_nothing(
     it = serve(**how)
     session = it.open()
     await it.step(session, 5)
-    assert [type(one) for one in await outcomes(it.step(session, value, step=step))] == [error]
+    assert [type(one) for one in await outcomes(it.step(session, value, step=step, alone=True))] == [error]
     assert await it.state(session) == (1, 5)
     assert await outcomes(it.step(session, 2, step=1)) == [[7]]
 
@@ -54,33 +55,30 @@ async def test_what_is_wrong_with_a_lone_step_is_told_and_changes_nothing(
 async def test_a_lone_step_has_what_its_model_needs(serve: Serve, how: dict[str, Any], rows: int) -> None:
     it = serve(**how)
     session = it.open()
-    assert [await outcomes(it.step(session, value)) for value in (1, 2)] == [[[1]], [[3]]]
+    assert [await outcomes(it.step(session, value, alone=True)) for value in (1, 2)] == [[[1]], [[3]]]
     assert it.model.batches == [[1] * rows] * 2
 
 
-async def test_a_lone_step_that_is_run_now_is_done_at_once_if_nothing_runs(serve: Serve) -> None:
+async def test_a_lone_step_is_done_at_once_if_nothing_runs(serve: Serve) -> None:
     it = serve()
     await asyncio.sleep(0)
     one, other = it.open("a"), it.open("b")
     for value, sum in ((1, 1), (2, 3)):
-        answer = it.step(one, value)
-        it.engine.run_now()
+        answer = it.step(one, value, alone=True)
         assert answer.done() and outputs(answer.result()) == [sum]
-        await asyncio.sleep(0)
-    answers = [it.step(one, 1), it.step(other, 1)]
-    for answer in answers:
-        it.engine.run_now()
-        assert not answer.done(), "they are two"
+    answers = [it.step(one, 1), it.step(other, 1, alone=True)]
+    assert [answer.done() for answer in answers] == [False, True], "sessions do not wait for each other"
     assert await outcomes(*answers) == [[4], [1]]
-    assert it.model.batches == [[1], [1], [1, 1]]
+    answers = [it.step(one, 1), it.step(one, 1, alone=True)]
+    assert [answer.done() for answer in answers] == [False, False], "the first of them waits"
+    assert await outcomes(*answers) == [[5], [6]]
 
 
-async def test_nothing_is_run_now_while_the_model_runs(serve: Serve) -> None:
+async def test_no_step_runs_at_once_while_the_model_runs(serve: Serve) -> None:
     it = serve(in_a_thread=True)
     first = it.step(it.open("a"), 1)
     await until(lambda: it.model.batches != [])
-    second = it.step(it.open("b"), 2)
-    it.engine.run_now()
+    second = it.step(it.open("b"), 2, alone=True)
     assert not second.done()
     assert await outcomes(first, second) == [[1], [2]]
 
@@ -88,11 +86,10 @@ async def test_nothing_is_run_now_while_the_model_runs(serve: Serve) -> None:
 async def test_an_engine_that_dies_on_the_short_path_tells_so(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     it = serve()
     await asyncio.sleep(0)
-    answer = it.step(it.open(), 1)
+    session = it.open()
     monkeypatch.setattr(it.engine.answers, "keep_one", lambda *_: 1 / 0)
-    it.engine.run_now()
-    assert answer.done()
-    assert [type(error) for error in await outcomes(answer)] == [EngineFailed]
+    with pytest.raises(EngineFailed):
+        it.step(session, 1, alone=True)
     assert isinstance(it.engine.admission.dead, ZeroDivisionError)
     it.model.broken = True
 
@@ -102,7 +99,7 @@ async def test_a_lone_step_whose_deadline_has_passed_does_not_run(serve: Serve) 
     session = it.open()
     late = it.frame((session, [1], 0), deadline=Deadline(it.clock() - 1))
     assert [type(error) for error in answered(await late)] == [DeadlineExceeded]
-    [error] = await outcomes(it.step(session, 1, deadline=it.clock() - 1))
+    [error] = await outcomes(it.step(session, 1, deadline=it.clock() - 1, alone=True))
     assert (type(error), session.step) == (DeadlineExceeded, 0)
 
 
@@ -133,7 +130,7 @@ def test_steps_alone_and_in_company_come_to_the_same(story: list[tuple[int, int,
         sessions = [it.open(str(index)) for index in range(3)]
         calls = []
         for which, steps, waits in story:
-            calls.append(asyncio.ensure_future(it.step(sessions[which], *[1.0] * steps)))
+            calls.append(it.step(sessions[which], *[1.0] * steps, alone=steps == 1))
             if waits:
                 await asyncio.wait(calls)
         answers = await outcomes(*calls)

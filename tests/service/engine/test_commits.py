@@ -124,18 +124,16 @@ async def test_a_step_that_is_run_at_once_is_committed_too(serve: Serve) -> None
     it = serve(store=store)
     session = it.open()
     await asyncio.sleep(0)
-    answer = it.step(session, 7)
-    it.engine.run_now()
+    answer = it.step(session, 7, alone=True)
     assert answer.done()
     store.held = True
-    for _ in range(2):
-        await asyncio.sleep(0)
-    late = it.step(session, 1)
-    it.engine.run_now()
+    late = it.step(session, 1, step=1, alone=True)
     assert (len(store), late.done(), stands(it, session)) == (1, False, (1, 7))
+    behind, retry = it.step(session, 2, step=2, alone=True), it.step(session, 1, step=1, alone=True)
     store.release()
-    assert await outcomes(late) == [[8]]
-    assert replica(store) == {session.row: Stands("s", 2, 8)}
+    store.held = False
+    assert await outcomes(late, behind, retry) == [[8], [10], [8]]
+    assert replica(store) == {session.row: Stands("s", 3, 10)}
 
 
 async def test_predicts_and_reads_commit_nothing(serve: Serve) -> None:

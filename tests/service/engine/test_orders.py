@@ -31,7 +31,7 @@ operations = st.lists(
     st.one_of(
         st.tuples(st.just("step"), ids, values, st.booleans()),
         st.tuples(st.just("step"), ids, values, st.booleans()),
-        st.tuples(st.just("run_now"), ids, st.sampled_from([1, 2, NAN, REFUSED]), st.booleans()),
+        st.tuples(st.just("alone"), ids, st.sampled_from([1, 2, NAN, REFUSED]), st.booleans()),
         st.tuples(st.just("burst"), ids, values, st.booleans()),
         st.tuples(st.just("frame"), items, st.sampled_from([None, None, FAR, 0.0])),
         st.tuples(st.just("merged"), steps),

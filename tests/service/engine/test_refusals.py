@@ -29,7 +29,7 @@ operations = st.lists(
         st.tuples(st.just("merged"), many, st.booleans()),
         st.tuples(st.just("bad"), st.integers(0, 3)),
         st.tuples(st.just("retry")),
-        st.tuples(st.just("run_now"), st.integers(0, 3)),
+        st.tuples(st.just("alone"), st.integers(0, 3)),
         st.tuples(st.just("open"), st.booleans()),
         st.tuples(st.just("fork"), st.integers(0, 3)),
         st.tuples(st.just("replace"), st.integers(0, 3), st.integers(0, 9)),
@@ -87,8 +87,10 @@ class Clients:
         here = [one for one in visible if one.id not in self.it.sessions.ending]
         return list({here[place % len(here)].id: here[place % len(here)] for place in places if here}.values())
 
-    def submit(self, items: Sequence[tuple[Session, list[float], int | None]], *, merged: bool = False) -> None:
-        """Accept a call, whole or merged of single steps."""
+    def submit(
+        self, items: Sequence[tuple[Session, list[float], int | None]], *, merged: bool = False, alone: bool = False
+    ) -> None:
+        """Accept a call, whole or merged of single steps, or one that came alone."""
         if not items:
             return
         sessions, values, asked = zip(*items, strict=True)
@@ -106,7 +108,8 @@ class Clients:
         self.named += [(session, step, steps) for session, steps, step in items if step is not None]
         rows = [session.row for session in sessions]
         made = call(*values, rows=rows, asked=asked, ended=ended, tags=tags if merged else None)
-        self.it.engine.submit(made)
+        if not (alone and self.it.engine.run_alone(made)):
+            self.it.engine.submit(made)
 
     def values(self, steps: int) -> list[float]:
         return [float(next(self.numbers)) for _ in range(steps)]
@@ -128,9 +131,8 @@ class Clients:
             session, step, values = self.named[-1]
             self.submit([(session, values, step)])
 
-    async def run_now(self, place: int) -> None:
-        await self.merged([place], True)
-        self.it.engine.run_now()
+    async def alone(self, place: int) -> None:
+        self.submit([(one, self.values(1), one.ahead) for one in self.sessions([place])], merged=True, alone=True)
 
     async def open(self, warm: bool) -> None:
         id = f"session {next(self.numbers)}"

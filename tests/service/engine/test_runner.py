@@ -184,7 +184,7 @@ async def test_an_answer_of_another_shape_is_refused(what: str) -> None:
     it = Running(Misshapen())
     asked = it.call((13,), before=[10])
     assert await it.run(asked) == [(asked, 0, InvalidInput)]
-    assert it.runner.run_alone(Piece(asked, ALL, 1)) is None
+    assert it.runner.run_alone(asked.rows.item(0), asked.inputs) is None
 
 
 async def test_a_tick_is_counted_with_its_padding() -> None:
@@ -198,9 +198,10 @@ async def test_a_tick_is_counted_with_its_padding() -> None:
 def test_a_step_that_runs_alone_comes_to_the_same_and_is_counted() -> None:
     it = Running()
     asked = it.call((5,), before=[10])
-    outcome = it.runner.run_alone(Piece(asked, ALL, 1))
-    assert outcome is not None
-    assert (it.read(outcome), it.came) == ([], {asked: {0: ([15], 15)}})
+    found = it.runner.run_alone(asked.rows.item(0), asked.inputs)
+    assert found is not None
+    outputs, after = found
+    assert (outputs.tolist(), after["sum"].tolist()) == ([[15]], [[15]])
     assert it.table.state["sum"][asked.rows, 0].tolist() == [10]
     assert it.counters.frozen(alive=True, rows=0, size=0).rows.total == 1
 
@@ -219,5 +220,6 @@ def test_a_step_does_not_run_alone_where_it_would_fail_or_the_model_needs_someth
     model: RunningSum, fitness: dict[str, Any]
 ) -> None:
     it = Running(model, **fitness)
-    assert it.runner.run_alone(Piece(it.call((13,), before=[10]), ALL, 1)) is None
+    asked = it.call((13,), before=[10])
+    assert it.runner.run_alone(asked.rows.item(0), asked.inputs) is None
     assert it.table.state["sum"][ZERO, 0] == 0

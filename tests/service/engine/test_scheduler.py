@@ -6,7 +6,7 @@ from operator import itemgetter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine.call import ALL, Call, Deadline, Piece
+from service.engine.call import ALL, Call, Piece
 from service.engine.scheduler import Scheduler
 from service.errors import ShuttingDown
 from service.models.fitness import Policy
@@ -118,21 +118,6 @@ def test_what_is_left_of_a_call_decides_its_class() -> None:
     assert advance(scheduler, 4) == [1]
     scheduler.add(on(2))
     assert batches(scheduler, 1) == [[1, 2]]
-
-
-def test_a_lone_single_step_leaves_the_queue_and_nothing_else_is_lone() -> None:
-    scheduler = scheduled(1)
-    lone = scheduler.lone()
-    assert lone is not None and rows([lone]) == [1]
-    assert (scheduler.lone(), len(scheduler)) == (None, 0)
-    late, predict = on(1), call([1])
-    late.deadline = Deadline(1.0)
-    for others in ([on(1), on(2)], [on(1, 2)], [on(1, steps=2)], [on(1), on(2, steps=2)], [late], [predict]):
-        busy = scheduled()
-        for one in others:
-            busy.add(one)
-        assert busy.lone() is None
-        assert len(busy) == sum(len(one.rows) for one in others)
 
 
 @given(st.lists(st.one_of(lengths, st.none())), st.integers(1, 4), st.sampled_from([1, 3, 4, 32, UNCUT]), st.booleans())

@@ -109,8 +109,7 @@ async def test_a_store_that_fails_on_the_short_path_is_told_and_kills_nothing(se
     session = it.open()
     await asyncio.sleep(0)
     store.error = Broken()
-    answer = it.step(session, 1)
-    it.engine.run_now()
+    answer = it.step(session, 1, alone=True)
     assert answer.done()
     assert [type(one) for one in await outcomes(answer)] == [StoreUnavailable]
     store.error = None
@@ -126,7 +125,7 @@ async def test_a_defect_after_a_late_commit_kills_the_engine_and_every_client_is
     store.held = True
     calls = [it.step(session, 1), it.step(session, 1, 2)]
     await waits(it, store)
-    monkeypatch.setattr(it.engine.answers, "keep_one", lambda *_: 1 / 0)
+    monkeypatch.setattr(it.engine.answers, "keep", lambda *_: 1 / 0)
     store.release()
     assert [type(one) for one in await outcomes(*calls)] == [EngineFailed] * 2
     assert isinstance(it.engine.admission.dead, ZeroDivisionError)
