@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from service.models.model import Array, Index, Lengths, Model, State
 
 _IN_A_THREAD = 0.008  # seconds a run may hold the loop; the hop takes 4 % of one of 6 ms (`bench --only frames-32`)
+_BUSIEST = 0.25  # of an estimate that was measured while the machine was busy is the truth, at least
 _FAR_OFF = 10  # times its estimate: the runs behind a run of so many go to the thread, until one is as estimated
 _ONE_STEP: Lengths = np.ones(1, np.int32)
 _NAN = "the model answered NaN or Inf; the state did not move"
@@ -57,6 +58,7 @@ class Runner:
     def __init__(self, model: Model, fitness: Fitness, table: Table, counters: Counters, *, chunk: int) -> None:
         self._model, self._fitness, self._table, self._counters = model, fitness, table, counters
         self._chunk = chunk
+        self._pace = 1.0  # of the estimates: what the fastest run took
         self._is_slow = False  # the last run took far longer than its estimate: the next one leaves the loop free
 
     async def run(self, batch: list[Piece], riders: list[list[Call]]) -> Outcome:
@@ -163,6 +165,8 @@ class Runner:
             seconds = cpu = time.perf_counter() - begin
         estimate = self._fitness.seconds(*inputs.shape[:2])
         self._is_slow = cpu > max(_IN_A_THREAD, _FAR_OFF * estimate)
+        if cpu < self._pace * estimate:
+            self._pace = max(_BUSIEST, cpu / estimate)
         count = len(lengths)
         self._counters.tick(count, int(lengths.sum()), inputs.shape[1], seconds)
         if lack > 0:
@@ -170,7 +174,7 @@ class Runner:
         return outputs, after
 
     def _in_a_thread(self, rows: int, steps: int) -> bool:
-        return self._is_slow or self._fitness.seconds(rows, steps) > _IN_A_THREAD
+        return self._is_slow or self._pace * self._fitness.seconds(rows, steps) > _IN_A_THREAD
 
     def _timed(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State, float, float]:
         """Run the model in a thread → also seconds, and CPU seconds: on a busy machine a model is not slow."""
