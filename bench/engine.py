@@ -11,17 +11,18 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import uvloop
-from service.gate import Gate
-from service.replay import Budget
-from service.work import Call
 
 from bench import floor, inputs, models
 from bench.report import Line, append, spread, table
-from service.engine import Engine
+from service.engine.admission import Bounds
+from service.engine.call import Call
+from service.engine.engine import Engine
 from service.models.files import read
 from service.models.fitness import Policy, examine
 from service.models.model import Index, OnnxModel
-from service.sessions import Sessions
+from service.sessions.replay import Budget
+from service.sessions.sessions import Sessions
+from service.store.memory import MemoryStore
 
 _CALLERS, _SESSIONS, _UNDER_WAY, _CALLS, _REPEATS = 4, 64, 4, 400, 5
 
@@ -30,7 +31,7 @@ async def engine(model: OnnxModel, batch: int) -> float:
     """Steps/s of the engine when a tick takes `batch` rows."""
     fitness = examine(model, Policy(batch=batch, chunk=32, steps=32 * batch))
     sessions = Sessions(Budget(each=4, most_bytes=2**28), most=1000, most_bytes=2**30)
-    served = Engine(model, fitness, sessions, Gate(most_rows=10_000, most_bytes=2**28))
+    served = Engine(model, fitness, sessions, MemoryStore(), Bounds(10_000, 2**28))
     loop = asyncio.create_task(served.run())
     rows = inputs.pool(model.features)[:_SESSIONS]
     one = np.ones(_SESSIONS, np.int64)
@@ -43,7 +44,7 @@ async def engine(model: OnnxModel, batch: int) -> float:
 
 
 async def _caller(served: Engine, rows: inputs.Array, one: Index) -> None:
-    own = np.array([served.lifetimes.open_now(None, 3600).row for _ in range(_SESSIONS)])
+    own = np.array([(await served.lifecycle.open(None, 3600)).row for _ in range(_SESSIONS)])
     room = asyncio.Semaphore(_UNDER_WAY)
 
     def ended(call: Call) -> None:

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -58,9 +59,8 @@ def product(kind: str, rows: int, K: int, N: int) -> tuple[Callable[[], object],
     whole = of_x != np.float32
     node = helper.make_node("MatMulInteger" if whole else "MatMul", ["x", "w", *(zeros if whole else ())], ["y"])
     kinds = [helper.np_dtype_to_tensor_dtype(np.dtype(of)) for of in (of_x, np.int32 if whole else np.float32)]
-    inputs, outputs = (
-        [helper.make_tensor_value_info(*told)] for told in (("x", kinds[0], ["rows", K]), ("y", kinds[1], ["rows", N]))
-    )
+    inputs = [helper.make_tensor_value_info("x", kinds[0], ["rows", K])]
+    outputs = [helper.make_tensor_value_info("y", kinds[1], ["rows", N])]
     stored = [numpy_helper.from_array(value, name) for name, value in (constants | (zeros if whole else {})).items()]
     graph = helper.make_graph([node], "product", inputs, outputs, stored)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -81,7 +81,7 @@ def products() -> list[str]:
         for kind in _KERNELS:
             cells = [f"[B, {H}] · [{H}, {4 * H}], {kind}", "yes" if all(made[r][kind][1] for r in made) else "**no**"]
             for own in took.values():
-                cells += [spread([s * 1e6 for s in own[kind]], ",.1f"), ratio(own["float32"], own[kind])]
+                cells += [spread([s * 1e6 for s in own[kind]]), ratio(own["float32"], own[kind])]
             lines.append(f"| {' | '.join(cells)} |")
     return lines
 
@@ -106,7 +106,7 @@ def networks() -> list[str]:
         }
         for B, T in ((1, 1), (64, 1), (1, 32), (64, 32)):
             given = feeds(size, B, T)
-            took = in_turn({kind: lambda run=run, given=given: run(*given) for kind, run in loaded.items()})
+            took = in_turn({kind: partial(run, *given) for kind, run in loaded.items()})
             speeds = [spread([B * T / s for s in own]) for own in took.values()]
             cells = [f"{name}, B = {B}, T = {T}", *speeds, ratio(took["float32"], took["int8"])]
             lines.append(f"| {' | '.join(cells)} |")
@@ -116,7 +116,7 @@ def networks() -> list[str]:
 
 def ratio(base: list[float], other: list[float]) -> str:
     """How many times as fast as the base, round by round."""
-    return spread([one / two for one, two in zip(base, other, strict=True)], ".2f")
+    return spread([one / two for one, two in zip(base, other, strict=True)])
 
 
 def main() -> None:

@@ -54,6 +54,13 @@ def _sixty_lines(load: Load, model: str, carousel: Server, shop: Workshop) -> It
         yield partial(shop.checked, load, model, server)
 
 
+@contextmanager
+def _door_floor(load: Load, model: str, carousel: Server, shop: Workshop) -> Iterator[Run]:
+    door = "frames" if load.door == "stream" else "json"
+    with servers.door_floor(door, shop.file(model), shop.log("door-floor")) as server:
+        yield partial(shop.checked, load, model, server)
+
+
 def _echo(started: Callable[[Path, Path], AbstractContextManager[Server]]) -> Start:
     """What answers the bytes of a real answer."""
 
@@ -77,6 +84,7 @@ def _c_echo(load: Load, model: str, carousel: Server, shop: Workshop) -> Iterato
 
 
 SIXTY = Peer("the sixty-line service", _sixty_lines)
+DOOR = Peer("the floor of the door", _door_floor)
 ECHO = Peer("uvicorn echo of the same bytes", _echo(servers.uvicorn_echo))
 OWN_ECHO = Peer("the same echo by our own connection", _echo(servers.own_echo))
 CEILING = Peer("C echo: the generator's ceiling", _c_echo)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bench.generator import Load, Tally
 from bench.models import SIZES
-from bench.peers import CEILING, ECHO, OWN_ECHO, SIXTY, Peer, floor, in_process
+from bench.peers import CEILING, DOOR, ECHO, OWN_ECHO, SIXTY, Peer, floor, in_process
 from bench.report import Bound, Line, spread
 from bench.workshop import Workshop
 
@@ -29,20 +29,20 @@ def _ceiling() -> tuple[Peer, Bound]:
 
 
 def _json(connections: int, sixty: float) -> Row:
-    peers = ((ECHO, Bound(0.55)), (SIXTY, Bound(sixty)), _ceiling())
+    peers = ((DOOR, None), (ECHO, Bound(0.55)), (SIXTY, Bound(sixty)), _ceiling())
     return Row(f"one step a request, JSON, {connections} sessions", Load(connections=connections), peers)
 
 
 def _frames(length: int, bound: float) -> Row:
     load = Load("stream", length=length)
     says = f"{length} steps a frame, 64 sockets of one session"
-    return Row(says, load, ((in_process(64), Bound(bound)), _ceiling()))
+    return Row(says, load, ((in_process(64), Bound(bound)), (DOOR, None), _ceiling()))
 
 
 def _many(model: str, bound: float, sessions: int = 64) -> Row:
     load = Load("stream", connections=4, sessions=sessions, items=64, window=4)
     says = f"4 sockets of {sessions} sessions, 64 in each frame, 4 frames in flight on each, {model}"
-    return Row(says, load, ((in_process(64), Bound(bound)), _ceiling()), model)
+    return Row(says, load, ((in_process(64), Bound(bound)), (DOOR, None), _ceiling()), model)
 
 
 _LONE = ((SIXTY, Bound(0.8, at_most=True)),)
@@ -53,7 +53,7 @@ ROWS = {
     "frames-1": Row(
         "one step a frame, 64 sockets of one session",
         Load("stream"),
-        ((ECHO, Bound(0.65)), (OWN_ECHO, None), _ceiling()),
+        ((DOOR, None), (ECHO, Bound(0.65)), (OWN_ECHO, None), _ceiling()),
     ),
     "frames-8": _frames(8, 0.45),
     "frames-32": _frames(32, 0.75),

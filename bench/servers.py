@@ -64,6 +64,11 @@ def sixty_lines(model: Path, log: Path) -> AbstractContextManager[Server]:
     return _started([sys.executable, "-m", "bench.sixty_lines", model], log)
 
 
+def door_floor(door: str, model: Path, log: Path) -> AbstractContextManager[Server]:
+    """The least code that answers steps right: `json` or `frames`."""
+    return _started([sys.executable, "-m", "bench.door_floor", door, model], log)
+
+
 def uvicorn_echo(answer: Path, log: Path) -> AbstractContextManager[Server]:
     """The floor of the edge."""
     return _started([sys.executable, "-m", "bench.echo", answer], log)

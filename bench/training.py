@@ -91,13 +91,13 @@ def by_hand(case: Case, batches: int) -> float:
     optimizer = Adam(network.parameters(), lr=how.learning_rate)
     network.train()
     begin = time.process_time()
-    for rows in torch.randperm(len(whole.x)).split(how.batch)[:batches]:
+    for rows in torch.split(torch.randperm(len(whole.x)), how.batch)[:batches]:
         lengths = whole.lengths[rows]
         T = int(lengths.max())
         h, _ = network.hidden_values(whole.x[rows, :T], lengths, network.zero_state(len(rows)))
         loss = network.head.loss(h, whole.answers[rows, :T])
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch ships no type for it
         clip_grad_norm_(network.parameters(), how.clip)
         optimizer.step()
     return time.process_time() - begin
