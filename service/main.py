@@ -64,7 +64,7 @@ class Carousel:
         self._repository = Repository(settings.models, self._start_engine)
         self._pool = JsonPool(settings.max_queue_bytes, settings.max_queue_rows)
         self.browsers, self.guard = Browsers(settings), Guard(settings)
-        self.streams = Streams(self._repository, self._sessions, settings, self._pool)
+        self.streams = Streams(self._repository, self._sessions, settings, self._pool, self.browsers)
         self._tasks: set[asyncio.Task[None]] = set()
         self._leaving = self._draining = self._recovered = False
         self.app = _application(self._lifespan)

@@ -23,24 +23,26 @@ _THINGS = 2_000  # lists and objects that are parsed in 3 ms
 _PIECE = 2**20  # bytes that are sent at once
 _PACKED = 500  # sequences; more are sent back as one array
 MANY = 2**15  # numbers; as objects they take 3 ms to write
+_IDLE_SECONDS = 5.0  # after which the worker is ended: it holds 60 MiB and nine descriptors
 _NICE = 10  # on a core that both share, steps beside large predicts are a fifth more and sooner than at 0
 
 _log = logging.getLogger("carousel.json")
 
 
 class JsonPool:
-    """One worker, started by the first large text, and again after it was lost.
+    """One worker, started by a large text, ended when none has come for a while, started again after it was lost.
 
     Invariant: `_bytes` is the size of the jobs that are not done; they are done in the order asked.
     """
 
-    def __init__(self, most_bytes: int, most_items: int) -> None:
-        self._most_bytes, self._most_items = most_bytes, most_items
+    def __init__(self, most_bytes: int, most_items: int, *, idle_seconds: float = _IDLE_SECONDS) -> None:
+        self._most_bytes, self._most_items, self._idle_seconds = most_bytes, most_items, idle_seconds
         self._bytes = 0
         self._keys = itertools.count()
         self._seconds_per_byte, self._done = 0.0, 0.0  # of the last job, and when it was done
         self._freed = asyncio.Event()
         self._worker: ProcessPoolExecutor | None = None
+        self._end: asyncio.TimerHandle | None = None  # of the idle worker
 
     def parse_small(self, text: bytes) -> dict[str, Any] | None:
         """As `json_codec.parse`; None: it would take so long that others would notice."""
@@ -78,6 +80,7 @@ class JsonPool:
 
     def close(self) -> None:
         """End the worker."""
+        self._busy()
         if self._worker is not None:
             self._worker.shutdown(wait=False, cancel_futures=True)
             self._worker = None
@@ -96,6 +99,7 @@ class JsonPool:
         return read
 
     async def _run(self, size: int, *job: Any) -> Any:
+        self._busy()
         future = self._submit(*job)
         self._bytes += size
         begin = time.monotonic()
@@ -105,6 +109,9 @@ class JsonPool:
             self._seconds_per_byte, self._done = (now - max(begin, self._done)) / size, now
             self._bytes -= size
             self._freed.set()
+            self._busy()
+            if not self._bytes:
+                self._end = asyncio.get_running_loop().call_later(self._idle_seconds, self.close)
 
         future.add_done_callback(done)
         try:
@@ -113,6 +120,12 @@ class JsonPool:
             raise CarouselError("the process that parses and writes large JSON was lost") from lost
         finally:
             del future  # its error holds this frame, and the frame the body
+
+    def _busy(self) -> None:
+        """Let the worker live on."""
+        if self._end is not None:
+            self._end.cancel()
+            self._end = None
 
     def _submit(self, *job: Any) -> "asyncio.Future[Any]":
         loop = asyncio.get_running_loop()

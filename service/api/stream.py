@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from service.api.browser import Browsers
 from service.api.channels import Channels
 from service.api.control import Asked, Control, echo
 from service.api.frames import View, failure, id_of, numbers, read
@@ -25,6 +24,7 @@ from service.engine.call import Call
 from service.errors import CarouselError, InvalidRequest, Overloaded
 
 if TYPE_CHECKING:
+    from service.api.browser import Browsers
     from service.api.socket import Socket
     from service.engine.engine import Engine
     from service.models.model import Column
@@ -44,9 +44,11 @@ Waits = Callable[[], Awaitable[Any]]
 class Streams:
     """All open sockets, and what they share."""
 
-    def __init__(self, repository: Repository, sessions: Sessions, settings: Settings, pool: JsonPool) -> None:
+    def __init__(
+        self, repository: Repository, sessions: Sessions, settings: Settings, pool: JsonPool, browsers: Browsers
+    ) -> None:
         self._repository, self._sessions, self._settings = repository, sessions, settings
-        self.pool, self.turn, self._browsers = pool, Turn(), Browsers(settings)
+        self.pool, self.turn, self._browsers = pool, Turn(), browsers
         self._open: set[Stream] = set()
         self._closed = asyncio.Event()  # one of them was
         self._draining = False

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import orjson
 
+from service.api.browser import Browsers
 from service.api.json_pool import JsonPool
 from service.api.stream import Streams
 from service.models.model import Column
@@ -53,7 +54,8 @@ class Sockets:
     def __init__(self, it: Serving) -> None:
         described = SimpleNamespace(description=SimpleNamespace(features=[Column("x")], outputs=[Column("sum")]))
         repository: Any = SimpleNamespace(ready=lambda model, version=None: (it.engine, described))
-        self.streams = Streams(repository, it.sessions, Settings(), JsonPool(10**6, 10**6))
+        settings = Settings()
+        self.streams = Streams(repository, it.sessions, settings, JsonPool(10**6, 10**6), Browsers(settings))
 
     def open(self, *ids: str) -> FakeSocket:
         """A socket whose channels 1, 2, … are these sessions."""

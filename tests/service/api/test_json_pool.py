@@ -41,6 +41,14 @@ def pid(process: multiprocessing.process.BaseProcess) -> int:
     return process.pid
 
 
+async def test_an_idle_worker_is_ended_and_the_next_large_text_starts_another() -> None:
+    pool = JsonPool(3 * len(LARGE), 2**16, idle_seconds=0.01)
+    for _ in range(2):
+        assert plain(await pool.parse(LARGE)) == plain(json_codec.parse(LARGE))
+        await until(lambda: not workers())
+    pool.close()
+
+
 async def test_a_small_text_starts_no_worker_and_is_parsed_at_once(pool: JsonPool) -> None:
     with pytest.raises(StopIteration) as read:
         pool.parse(b'{"step":1}').send(None)
