@@ -19,9 +19,9 @@ results: $(READY)  ## measure what is missing of docs/results.md, with CAROUSEL_
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest
 
-soak: $(READY)  ## the oracles of the engine, at length: thousands of stories of calls, stores and failures
+soak: $(READY)  ## at length: thousands of stories of calls, stores and failures; 100 000 malformed requests and frames
 	$(BIN)/python -m pytest tests/service/engine/test_orders.py tests/service/engine/test_refusals.py \
-		--hypothesis-profile=soak --timeout=0
+		tests/wire/test_fuzz.py --mutants 3000 --hypothesis-profile=soak --timeout=0
 
 check: $(READY)  ## format, lint, types, arrows
 	$(BIN)/ruff format --check .
