@@ -152,6 +152,8 @@ def init(
     make_folder(output)
     output.write_text(drafted.text, encoding="utf-8")
     Console().print(as_table(drafted.notes))
+    if drafted.refusal is not None:
+        raise TrainingError(f"Wrote {output}, but fit refuses it until it is changed: {drafted.refusal}")
     typer.echo(f"Wrote {output}: read it, then run: carousel-train fit {quote(str(output))}")
 
 

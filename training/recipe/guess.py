@@ -8,6 +8,7 @@ import polars as pl
 from training.arrays import Integers
 from training.data import columns
 from training.data.dates import readings
+from training.data.encode import survives
 from training.data.sequences import PART_NAMES, PARTS
 from training.data.sources import Table
 from training.errors import TableError
@@ -28,7 +29,7 @@ class Guess:
     seems: str
     words: tuple[str, ...] = ()  # the different values, if they are few words or whole numbers
     reason: str = ""
-    counts: bool = False  # it rises by 1 from row to row, but is not named like a counter
+    doubt: str = ""  # why it is left out where another column can be a feature
     fixed: bool = False  # it never changes within a sequence, or is named like an id or a calendar field: no target
 
 
@@ -38,17 +39,20 @@ def guesses(table: Table, how: Order, training: Integers, leave: set[str]) -> li
     return [replace(one, fixed=one.seems != "nothing" and _is_fixed(table, one.name)) for one in found]
 
 
-def without_counters(columns: list[Guess], target: Guess, hidden: bool) -> list[Guess]:
-    """Leave out the columns that seem to count the rows, unless nothing else can be a feature.
+def without_doubtful(columns: list[Guess], target: Guess, hidden: bool) -> list[Guess]:
+    """Leave out the columns that seem to be no feature, unless nothing else can be one.
 
     `hidden`: the target is no feature.
     """
-    others = [one for one in columns if one.seems != "nothing" and not one.counts and not (hidden and one is target)]
-    return [replace(one, seems="nothing", reason=COUNTS) if others and one.counts and one is not target else one
-            for one in columns]  # fmt: skip
+    others = [one for one in columns if one.seems != "nothing" and not one.doubt and not (hidden and one is target)]
+    return [
+        replace(one, seems="nothing", reason=one.doubt) if others and one.doubt and one is not target else one
+        for one in columns
+    ]
 
 
 COUNTS = "it counts the rows"
+COARSE = "float32, which models take, cannot tell its values apart"
 
 
 def part_column(table: Table) -> str | None:
@@ -105,9 +109,8 @@ def _content(table: Table, name: str, how: Order, values: pl.Series) -> Guess:
         if _tells_time(name, number, how):
             return Guess(name, "nothing", reason=f"it tells the time again, which is {' + '.join(how.time)}")
         few = not known.labels and len(known.words) <= FEW
-        return Guess(
-            name, "numbers", known.words if few else (), "it holds numbers", _counts(table, name, by_name=False)
-        )
+        doubt = COUNTS if _counts(table, name, by_name=False) else "" if survives(number) else COARSE
+        return Guess(name, "numbers", known.words if few else (), "it holds numbers", doubt)
     if len(known.words) <= min(FEW, len(values.drop_nulls()) // 2):
         return Guess(name, "words", known.words, f"it holds {len(known.words)} different words")
     return Guess(name, "nothing", reason=f"it has {len(known.words)} different words ({fault})")

@@ -35,6 +35,15 @@ def test_a_column_that_is_empty_or_constant_in_the_training_part_is_left_out(tmp
     }
 
 
+def test_a_feature_that_float32_cannot_tell_is_left_out(tmp_path: Path) -> None:
+    rows = [(t, 3_000_000_000 + i * 37 % 90, value(i)) for i, t in enumerate(hours())]
+    made = drafted(tmp_path, table("time,ticket,load", rows))
+    assert features(made) == ["load", "hour"]
+    assert made.refusal is None
+    (left,) = [note for note in made.notes if note.role == "left out"]
+    assert (left.column, left.why) == ("ticket", "float32, which models take, cannot tell its values apart")
+
+
 @pytest.mark.parametrize("words", [("train", "val", "test"), ("training", "validation", "test")])
 def test_a_column_of_parts_is_the_split(words: tuple[str, ...], tmp_path: Path) -> None:
     rows = [(t, value(i), words[(i >= 80) + (i >= 100)]) for i, t in enumerate(hours())]
