@@ -92,7 +92,7 @@ def draft(path: Path, output: Path, given: Given | None = None) -> Draft:
         calendar=_calendar(columns, pauses),
         kind=kind,
         target=target,
-        residual=kind == "regression" and persists(table, target.name, table.sequence),
+        residual=kind == "regression" and persists(table, target.name, training),
         split=by,
         shares=shares,
         window=_window(rows),
