@@ -1,7 +1,8 @@
 """Read dates and times from text.
 
 A date is written year first (2024-01-31, 2024/1/31, 20240131T…, 2024-01), with the name of its month (31 Jan 2024,
-January 31, 2024), as the first day of a quarter or an ISO week (2024 Q3, Q3 2024, 2024-W05), or with the year last. The last kind, and a year of two digits, have several readings: `ORDERS`.
+January 31, 2024), as the first day of a quarter or an ISO week (2024 Q3, Q3 2024, 2024-W05), or with the year last. The
+last kind, and a year of two digits, have several readings: `ORDERS`.
 A clock is 13:30[:00[.5]], 1:30 PM, 13 or 1330, up to 24:00; it may end with Z, UTC, GMT or an offset (+01:00, +01).
 """
 

@@ -62,9 +62,7 @@ class Table:
         return replace(self, frame=frame, time=given[0], sequence=given[1])
 
     def _joined(self, names: tuple[str, ...], *, clock: bool) -> pl.Series:
-        """Return columns side by side: year, month, day, …, year and quarter or year and week as one date; a date before a
-        clock; ids before a slash.
-        """
+        """Return columns side by side: year, month, day, … as one date; a date before a clock; ids before a slash."""
         parts = [_written(self.column(name)) for name in names]
         if clock and len(parts) <= len(FIELDS) and all(part.str.contains(r"^\d{1,4}$").all() for part in parts):
             fields = ("", mark) if len(names) == 2 and (mark := _within(names[1])) else FIELDS
