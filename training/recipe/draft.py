@@ -202,12 +202,12 @@ def _pauses(rows: Sequence[Rows]) -> Doubles:
 
 
 def _calendar(columns: list[Guess], pauses: Doubles) -> list[str]:
-    """Return the calendar features that vary over the table and are not columns of it."""
+    """Return the calendar features that the table has twice round and more, and that are not columns of it."""
     span, usual = (float(pauses.sum()), float(np.median(pauses))) if len(pauses) else (0.0, 0.0)
     varies = {
         "hour": usual < DAY and span > 2 * DAY,
-        "weekday": usual < 7 * DAY and span > 14 * DAY,
-        "month": span > 180 * DAY,
+        "weekday": usual < 7 * DAY and span > 2 * 7 * DAY,
+        "month": span > 2 * 365 * DAY,  # of one year the training part has no winter, or no summer
     }
     taken = {one.name for one in columns}
     return [name for name, does in varies.items() if does and name not in taken]
