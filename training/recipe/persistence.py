@@ -7,11 +7,11 @@ from training.arrays import Integers
 from training.data.columns import numbers, words
 from training.data.sources import Table
 
-SHARE = 0.5  # of the variance: a smaller mean squared change makes the last value a good forecast, and a start to learn from
+SHARE = 0.5  # of the variance: if the mean squared change is smaller, the last value is a forecast to begin with
 
 
 def persists(table: Table, target: str, training: Integers) -> bool:
-    """Return whether the column hardly changes from row to row of a sequence, beside how much it varies at all.
+    """Return whether the column changes little from row to row of a sequence, beside how much it varies at all.
 
     `training` are the rows of the training part.
     """
