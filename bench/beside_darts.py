@@ -100,7 +100,7 @@ def main() -> None:
 
 `python -m bench.beside_darts PYTHON`; {machine()}, one thread, seeds 0 to 2,
 median [least–most]; processor seconds of the whole process, while other work ran on the machine. Of darts' seconds
-{fit} were its `fit`, {forecast} its `historical_forecasts` of both parts.
+{fit} were its `fit`, {forecast} its `historical_forecasts` of both parts; ours also verify the file and draw the report.
 
 | | validation: MSE z-scored | MAE, vehicles/h | test: MSE z-scored | MAE, vehicles/h | CPU s |
 |---|---|---|---|---|---|
