@@ -99,8 +99,9 @@ def main() -> None:
 ## {date.today()}: metro-traffic, beside darts
 
 `python -m bench.beside_darts PYTHON`; {machine()}, one thread, seeds 0 to 2,
-median [least–most]; processor seconds of the whole process, while other work ran on the machine. Of darts' seconds
-{fit} were its `fit`, {forecast} its `historical_forecasts` of both parts; ours also verify the file and draw the report.
+median [least–most]; processor seconds of the whole process, while other work ran on the machine.
+Of darts' {fit} were its `fit`, {forecast} its `historical_forecasts` of both parts;
+ours also verify the file and draw the report.
 
 | | validation: MSE z-scored | MAE, vehicles/h | test: MSE z-scored | MAE, vehicles/h | CPU s |
 |---|---|---|---|---|---|
