@@ -1,11 +1,11 @@
-# make demo | demo-reber | results | test | soak | check | serve | smoke URL=… | bench | chaos — each sets up what it needs in .venv
+# make demo | demo-reber | results | tables | test | soak | check | serve | smoke URL=… | bench | chaos — each sets up what it needs in .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 URL ?= http://127.0.0.1:8000
 
-.PHONY: demo demo-reber results test soak check format serve smoke bench chaos openapi clean
+.PHONY: demo demo-reber results tables test soak check format serve smoke bench chaos openapi clean
 
 demo: $(READY)  ## train, export, serve, stream six unseen months, print the table, draw the picture
 	$(BIN)/python -m demo.metro_traffic
@@ -15,6 +15,9 @@ demo-reber: $(READY)  ## memory across a string: train, export, serve, stream 50
 
 results: $(READY)  ## measure what is missing of docs/results.md, with CAROUSEL_DATA all of it, and write it
 	$(BIN)/python -m demo.results
+
+tables: $(READY)  ## init and fit over two dozen public tables out of packages, into docs/recipes.md; half an hour
+	$(BIN)/python -m demo.tables
 
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest

@@ -1,5 +1,9 @@
 """The error tree: every refusal is a class with a WIRE code, an HTTP status and a title; nothing else decides these."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+from functools import lru_cache
+from itertools import islice
 from typing import Any, ClassVar
 
 
@@ -55,6 +59,32 @@ class TooSlow(CarouselError, code="too_slow", status=408):
 
 class InvalidInput(CarouselError, code="invalid_input", status=422):
     """A value that the model cannot take; `detail` names its place."""
+
+
+class UnknownLabel(InvalidInput, code="invalid_input", status=422):
+    """A word that is no label of its feature. The nearest labels are looked up when the error is told, if it is."""
+
+    def __init__(self, place: str, word: str, labels: Iterable[str]) -> None:
+        super().__init__(f"{place}: {word[:_SHOWN]!r} is no label of this feature")
+        self._word, self._labels = word, labels
+
+    def problem(self) -> dict[str, Any]:
+        """See CarouselError.problem."""
+        labels = tuple(islice(self._labels, _LOOKED_AT))
+        near = _nearest(self._word[:_SHOWN], labels) or labels[:_NAMED]
+        return super().problem() | {"detail": f"{self.detail}; the nearest are {', '.join(map(repr, near))}"}
+
+
+_SHOWN = 50  # characters of a word
+_LOOKED_AT = 500  # labels: with the words of a client, a millisecond
+_NAMED = 3  # labels in a message
+
+
+@lru_cache(1024)  # a client that sends a wrong word once sends it again
+def _nearest(word: str, labels: tuple[str, ...]) -> list[str]:
+    """Labels like a word, the likest first; upper and lower case count as alike."""
+    folded = {label[:_SHOWN].casefold(): label for label in labels}
+    return [folded[one] for one in get_close_matches(word.casefold(), folded, _NAMED)]
 
 
 class NonFiniteOutput(CarouselError, code="non_finite_output", status=422, title="Non-finite output"):

@@ -4,14 +4,19 @@ Heavy modules are imported inside the commands, so that `--help` answers at once
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from training.terminal import GivenRecipe, Models, errors_shown, make_folder
+from training.terminal import GivenRecipe, Models, Seed, Version, errors_shown, make_folder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from study.results import Results
 
 Picture = Annotated[Path, typer.Option("--output", "-o", help="Where to write the picture.")]
-Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same networks.")]
+Numbers = Annotated[Path, typer.Option("--output", "-o", help="Where to write the numbers.")]
 
 
 @errors_shown()
@@ -19,7 +24,7 @@ def gates(
     recipe: GivenRecipe,
     *,
     models: Models = Path("models"),
-    version: Annotated[int, typer.Option(min=1, help="Version of the model.")] = 1,
+    version: Version = 1,
     sequence: Annotated[int, typer.Option(min=0, help="Which sequence of the test part, from 0.")] = 0,
     start: Annotated[int, typer.Option(min=0, help="The first of its steps to draw.")] = 0,
     steps: Annotated[int, typer.Option(min=2, help="How many of its steps; the default is a week of hours.")] = 168,
@@ -49,8 +54,7 @@ def gradients(
     task = read_recipe(recipe)
     make_folder(output)
     results = gradients(task, RUNS / task.name / "gradients", typer.echo, seed=seed)
-    picture(results.found, task.title or task.name).savefig(output, format="png")
-    typer.echo(f"Wrote {output} and {results.copy(output.with_suffix('.json'))}")
+    _write(picture(results.found, task.title or task.name), results, output)
 
 
 @errors_shown()
@@ -66,17 +70,11 @@ def long_lag(*, seed: Seed = 0, output: Picture = Path("long-lag.png")) -> None:
     task = read_recipe("recall")
     make_folder(output)
     results = compare(task, RUNS / task.name / "long-lag", typer.echo, seed=seed)
-    picture(chosen(results.found.values())).savefig(output, format="png")
-    typer.echo(f"Wrote {output} and {results.copy(output.with_suffix('.json'))}")
+    _write(picture(chosen(results.found.values())), results, output)
 
 
 @errors_shown()
-def forget_bias(
-    *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the numbers.")] = Path(
-        "forget-bias.json"
-    ),
-) -> None:
+def forget_bias(*, output: Numbers = Path("forget-bias.json")) -> None:
     """Train LSTMs to recall a symbol after 100 steps, with forget biases of 0 and 1, and print how often each is right.
 
     Run again, it goes on where it was interrupted.
@@ -92,3 +90,9 @@ def forget_bias(
     results = compare(task, RUNS / task.name / "forget-bias", typer.echo)
     Console().print(table(results.found))
     typer.echo(f"Wrote {results.copy(output)}")
+
+
+def _write(picture: "Figure", results: "Results", output: Path) -> None:
+    """Write a picture, and its numbers beside it."""
+    picture.savefig(output, format="png")
+    typer.echo(f"Wrote {output} and {results.copy(output.with_suffix('.json'))}")

@@ -11,7 +11,7 @@ import typer
 
 from study import commands
 from training.errors import TrainingError
-from training.terminal import GivenRecipe, GivenTable, Models, errors_shown, make_folder, steps_shown
+from training.terminal import GivenRecipe, GivenTable, Models, Seed, Version, errors_shown, make_folder, steps_shown
 
 app = typer.Typer(help="Train a recurrent network and export it as one verified ONNX file.", no_args_is_help=True)
 for study in (commands.gates, commands.gradients, commands.long_lag, commands.forget_bias):
@@ -24,8 +24,8 @@ def fit(
     recipe: GivenRecipe,
     *,
     models: Models = Path("models"),
-    version: Annotated[int, typer.Option(min=1, help="Version of the model; an older file of it is replaced.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same model.")] = 0,
+    version: Version = 1,
+    seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted fit stopped.")] = False,
     accelerator: Annotated[str, typer.Option(help="What to train on, in Lightning's words: cpu, gpu, auto.")] = "cpu",
     devices: Annotated[int | None, typer.Option(min=1, help="Processes on this host; torchrun's, or 1.")] = None,
@@ -152,6 +152,8 @@ def init(
     make_folder(output)
     output.write_text(drafted.text, encoding="utf-8")
     Console().print(as_table(drafted.notes))
+    if drafted.refusal is not None:
+        raise TrainingError(f"Wrote {output}, but fit refuses it until it is changed: {drafted.refusal}")
     typer.echo(f"Wrote {output}: read it, then run: carousel-train fit {quote(str(output))}")
 
 
@@ -162,7 +164,7 @@ def quantise(
     *,
     models: Models = Path("models"),
     of: Annotated[int, typer.Option(min=1, help="Version that int8 is made of.")] = 1,
-    version: Annotated[int, typer.Option(min=1, help="Version to write; an older file of it is replaced.")] = 2,
+    version: Version = 2,
     tolerance: Annotated[
         float, typer.Option(min=0, help="By what share its main figure on the validation part may be worse.")
     ] = 0.02,

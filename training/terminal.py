@@ -12,6 +12,8 @@ from training.errors import TrainingError
 GivenRecipe = Annotated[str, typer.Argument(help="A recipe's file, or the name of a shipped one.")]
 GivenTable = Annotated[Path, typer.Argument(help="A table with the columns that the model was trained on.")]
 Models = Annotated[Path, typer.Option(help="Model repository.")]
+Version = Annotated[int, typer.Option(min=1, help="Version of the model; what writes one replaces an older file.")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same networks.")]
 
 
 @contextmanager

@@ -62,13 +62,28 @@ def train(
     path = models / recipe.name / version / "model.onnx"
     if not is_first():
         return path
+    export(network, _description(recipe, data, task, network, others), rows(data.validation), path)
+    options = " --feedforward" if feedforward else ""
+    command = f"carousel-train fit {quote(given or recipe.name)} --version {version} --seed {seed}{options}"
+    metadata = read_metadata(path)
+    end(folder, metadata)
+    write_card(path, recipe, command := hardware.command(command))
+    fit = Fitted(recipe, data, network, unseen(recipe, data, data.test), metadata, command)
+    _spared("the report", lambda: write_report(folder, fit), None)
+    return path
+
+
+def _description(
+    recipe: Recipe, data: Dataset, task: Task, network: Network, others: dict[str, Network]
+) -> Description:
+    """Return what the file says of itself, with the figures of both parts and the verdict."""
     measured = {part: _scores(recipe, data, part, network, others) for part in ("validation", "test")}
-    features = [replace(one, range=network.encoder.range(j)) for j, one in enumerate(data.features)]
-    description = Description(
+    features = tuple(replace(one, range=network.encoder.range(j)) for j, one in enumerate(data.features))
+    return Description(
         task=recipe.task.kind,
         recipe=recipe.name,
         cell=network.cell,
-        features=tuple(features),
+        features=features,
         outputs=task.outputs,
         data_sha256=data.sha256,
         metrics=flat(measured["validation"], "validation") | flat(measured["test"]),
@@ -79,15 +94,6 @@ def train(
         fitted={"prior": task.prior.tolist()} | {key: value.tolist() for key, value in data.answers._asdict().items()},
         recipe_toml=to_toml(recipe),
     )
-    export(network, description, rows(data.validation), path)
-    options = " --feedforward" if feedforward else ""
-    command = f"carousel-train fit {quote(given or recipe.name)} --version {version} --seed {seed}{options}"
-    metadata = read_metadata(path)
-    end(folder, metadata)
-    write_card(path, recipe, command := hardware.command(command))
-    fit = Fitted(recipe, data, network, unseen(recipe, data, data.test), metadata, command)
-    _spared("the report", lambda: write_report(folder, fit), None)
-    return path
 
 
 def _scores(

@@ -1,8 +1,8 @@
 """Sequences as callers hold them, to and from WIRE's `S`; knows styles, not models.
 
 A sequence is a NumPy array [T, F], a list of T lists of F numbers, or a list of T dicts by feature name. A lone step
-is a 1-D array [F], a list of F numbers or a dict. Outputs come back in the style of the inputs: float32 arrays
-[T, K] for arrays, one step for one step.
+is a 1-D array [F], a list of F numbers or a dict; a dict may hold a category's label. Outputs come back in the style
+of the inputs: float32 arrays [T, K] for arrays, one step for one step.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ S = TypeVar(
     Sequence[float],
     Sequence[Sequence[float]],
     Mapping[str, float],
+    Mapping[str, float | str],  # a category's label for its code
     Sequence[Mapping[str, float]],
+    Sequence[Mapping[str, float | str]],
 )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import InvalidInput, InvalidRequest
+from service.errors import InvalidInput, InvalidRequest, UnknownLabel
 
 if TYPE_CHECKING:  # the process that parses large bodies must not load onnxruntime
     from service.models.model import Column
@@ -28,6 +28,7 @@ class Steps(NamedTuple):
     inputs: Array  # [T, W]; empty where `fault` is set
     first: int | tuple[str, ...] | None  # the first step: its W numbers, or the names of its numbers; None: neither
     fault: str = ""  # what no model takes; begins with the place within the sequence
+    words: Sequence[tuple[int, str]] = ()  # of steps by name: where a word stands for a number, and which; 0 is there
 
 
 class Named(NamedTuple):
@@ -82,20 +83,22 @@ def sequence(given: Steps, features: "Sequence[Column]", place: str) -> Sequence
         InvalidInput: they are not all lists of F numbers, or all objects with the F names.
 
     """
-    inputs, first, fault = given
+    inputs, first, fault, words = given
     if isinstance(first, int) and first != len(features):
         raise InvalidInput(f"{place}[0]: {_other_width(first, len(features))}")
     if isinstance(first, tuple):
         inputs = _in_model_order(inputs, first, tuple(column.name for column in features), place)
+        if words:
+            inputs = _with_codes(inputs, first, words, features, place)
     if fault:
         raise InvalidInput(place + fault)
     return Sequenced(inputs, objects=isinstance(first, tuple))
 
 
 def pack(given: list[Steps]) -> list[Steps] | list[Packed]:
-    """One `Packed` in place of sequences, where that can be."""
+    """One `Packed` in place of sequences without words, where that can be."""
     firsts = {one.first for one in given}
-    if len(firsts) != 1 or None in firsts or any(one.fault for one in given):
+    if len(firsts) != 1 or None in firsts or any(one.fault or one.words for one in given):
         return given
     inputs = np.concatenate([one.inputs for one in given])
     return [Packed(Steps(inputs, given[0].first), [len(one.inputs) for one in given])]
@@ -110,6 +113,22 @@ def _in_model_order(inputs: Array, given: tuple[str, ...], names: tuple[str, ...
     return np.take(inputs, [columns[name] for name in names], axis=1) if len(inputs) else inputs
 
 
+def _with_codes(
+    inputs: Array, first: tuple[str, ...], words: Iterable[tuple[int, str]], features: "Sequence[Column]", place: str
+) -> Array:
+    """Inputs with the codes of words, which must be labels of their features."""
+    known = {column.name: (at, column.labels) for at, column in enumerate(features)}
+    coded = inputs.copy()
+    for index, word in words:
+        at, labels = known[first[index % len(first)]]
+        if word not in labels:
+            where = place + _at(index, first)
+            raise UnknownLabel(where, word, labels) if labels else InvalidInput(f"{where}: not a number")
+        if len(coded):  # else there is a fault, which is told next
+            coded[index // len(first), at] = labels[word]
+    return coded
+
+
 def steps(given: Any) -> Steps:
     """Convert a parsed sequence, lists or objects, to an array; a fault is kept until the model is known."""
     if not isinstance(given, list):
@@ -117,20 +136,27 @@ def steps(given: Any) -> Steps:
     if not given:
         return Steps(_NOTHING, None, ": empty")
     first = tuple(given[0]) if isinstance(given[0], dict) else len(given[0]) if isinstance(given[0], list) else None
+    words: list[tuple[int, str]] = []
     try:
-        return Steps(_numbers(given, first), first)
+        return Steps(_numbers(given, first, words), first, words=words)
     except InvalidInput as fault:
-        return Steps(_NOTHING, first, fault.detail)
+        return Steps(_NOTHING, first, fault.detail, words)
 
 
-def _numbers(given: list[Any], first: int | tuple[str, ...] | None) -> Array:
-    """Numbers [T, W] of steps that are all like the first one. Raises InvalidInput."""
+def _numbers(given: list[Any], first: int | tuple[str, ...] | None, words: list[tuple[int, str]]) -> Array:
+    """Numbers [T, W] of steps that are all like the first one; `words` takes those of steps by name.
+
+    Raises InvalidInput.
+    """
     rows = _in_first_order(given, first) if isinstance(first, tuple) else given
     width = _width(rows)
     flat = rows[0] if len(rows) == 1 else list(chain.from_iterable(rows))
     if not set(map(type, flat)) <= _NUMBERS:
-        wrong = next(index for index, value in enumerate(flat) if type(value) not in _NUMBERS)
-        raise InvalidInput(f"{_at(wrong, first)}: not a number")
+        for index in [index for index, value in enumerate(flat) if type(value) not in _NUMBERS]:
+            if type(flat[index]) is not str or not isinstance(first, tuple):
+                raise InvalidInput(f"{_at(index, first)}: not a number")
+            words.append((index, flat[index]))
+            flat[index] = 0
     with np.errstate(over="ignore"):
         inputs = np.array(array("d", flat)).astype(np.float32)  # NumPy reads a list at half the speed
     finite = np.isfinite(inputs)

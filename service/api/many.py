@@ -241,4 +241,7 @@ def _views(asked: list[Any], items: list[_Item | CarouselError], opened: set[str
 
 def _brief(error: CarouselError) -> dict[str, Any]:
     """A problem whose detail is left out, as one of many."""
-    return {**error.problem(), "detail": f"{error.title}; only the first {_NAMED} faults of a call are told in full"}
+    return {
+        **CarouselError.problem(error),
+        "detail": f"{error.title}; only the first {_NAMED} faults of a call are told in full",
+    }

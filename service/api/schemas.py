@@ -15,6 +15,10 @@ def _list(items: Schema, least: int = 0) -> Schema:
     return {"type": "array", "items": items} | ({"minItems": least} if least else {})
 
 
+def _by_name(value: Schema) -> Schema:
+    return {"type": "object", "additionalProperties": value}
+
+
 def _asked(description: str, required: dict[str, Schema], optional: dict[str, Schema] | None = None) -> Schema:
     """A body: unknown keys are refused."""
     return _answered(description, required, optional) | {"additionalProperties": False}
@@ -37,18 +41,20 @@ _NEXT = _COUNT | {"description": "the next expected step"}
 
 COMPONENTS: dict[str, Schema] = {
     "Sequence": {
-        "description": "Steps: lists of F numbers in feature order, or objects by feature name; all in one style.",
-        "anyOf": [
-            _list(_list(_NUMBER), 1),
-            _list({"type": "object", "additionalProperties": _NUMBER}, 1),
-        ],
+        "description": "Steps: lists of F numbers in feature order, or objects by feature name, where a category may "
+        "have one of its labels; all in one style.",
+        "anyOf": [_list(_list(_NUMBER), 1), _list(_by_name({"anyOf": [_NUMBER, _TEXT]}), 1)],
+    },
+    "Outputs": {
+        "description": "A list of K numbers, or an object by output name, for each step; in the style of the steps.",
+        "anyOf": [_list(_list(_NUMBER), 1), _list(_by_name(_NUMBER), 1)],
     },
     "Predict": _asked(
         "Sequences, each from the zero state; lengths may differ.", {"sequences": _list(_ref("Sequence"), 1)}
     ),
     "Predicted": _answered(
         "The outputs of each sequence, in the style it came in.",
-        {"model": _TEXT, "version": _TEXT, "outputs": _list(_ref("Sequence"))},
+        {"model": _TEXT, "version": _TEXT, "outputs": _list(_ref("Outputs"))},
     ),
     "Open": _asked(
         "A session to open. Without an id the server makes one; the history is run first, to warm the state up.",
@@ -63,7 +69,7 @@ COMPONENTS: dict[str, Schema] = {
         },
     ),
     "Steps": _asked("T steps of one session.", {"inputs": _ref("Sequence")}, {"step": _STEP}),
-    "Stepped": _answered("Their outputs.", {"outputs": _ref("Sequence"), "step": _NEXT}),
+    "Stepped": _answered("Their outputs.", {"outputs": _ref("Outputs"), "step": _NEXT}),
     "Item": _asked("T steps of one of many sessions.", {"session": _TEXT, "inputs": _ref("Sequence")}, {"step": _STEP}),
     "ManySteps": _asked(
         "Steps of many sessions, run in list order; `open` creates the unknown ones.",
@@ -73,7 +79,7 @@ COMPONENTS: dict[str, Schema] = {
     "ItemAnswer": _answered(
         "Outputs and next step, or the error of this item alone.",
         {"session": {"type": ["string", "null"], "description": "as it was asked; null where that is no string"}},
-        {"outputs": _ref("Sequence"), "step": _NEXT, "created": {"const": True}, "error": _ref("Problem")},
+        {"outputs": _ref("Outputs"), "step": _NEXT, "created": {"const": True}, "error": _ref("Problem")},
     ),
     "ManyStepped": _answered("The answers, in the order asked.", {"items": _list(_ref("ItemAnswer"))}),
     "Fork": _asked("The id of the copy; without it the server makes one.", {}, {"id": _NAME}),

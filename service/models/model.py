@@ -28,6 +28,7 @@ State = dict[str, Array]  # by name, each [batch, …]
 
 MOST_WIDTH = 2**16  # features, or outputs
 MOST_STATE = 2**20  # numbers in the states of one row: 4 MiB
+_EXACT = 2**24  # float32 has all whole numbers up to here; a code is one
 _MOST_METADATA = 2**20  # characters
 _STATE, _NEXT = "state.", "next_state."
 
@@ -39,6 +40,7 @@ class Column:
     name: str
     unit: str | None = None
     making: Mapping[str, Any] = field(default_factory=dict)  # rules for gaps, lags, calendar, codes; passed on as read
+    labels: Mapping[str, float] = field(default_factory=dict)  # of a category with words → the code of each
 
 
 @dataclass(frozen=True)
@@ -206,4 +208,18 @@ def _columns(
 def _column(told: dict[str, Any], codes: Mapping[str, Mapping[str, Any]]) -> Column:
     _expect(told, name=(str,), unit=(str,))
     making = {key: value for key, value in told.items() if key not in ("name", "unit")}
-    return Column(told["name"], told.get("unit"), making | dict(codes.get(told["name"], {})))
+    making |= codes.get(told["name"], {})
+    return Column(told["name"], told.get("unit"), making, _labels(told["name"], making))
+
+
+def _labels(name: str, making: Mapping[str, Any]) -> dict[str, float]:
+    """Return the code of each label; none where the feature has no labels."""
+    words, codes = (making.get(key) or [] for key in ("labels", "codes"))
+    if not words:
+        return {}
+    labels = dict(zip(words, codes, strict=True))
+    if len(labels) < len(words) or not all(
+        type(word) is str and type(code) in (int, float) and abs(code) <= _EXACT for word, code in labels.items()
+    ):
+        raise ValueError(f"{name} has labels that are not different words, or codes that are not such numbers")
+    return labels

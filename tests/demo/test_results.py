@@ -5,7 +5,7 @@ import pytest
 
 from demo.page import page
 from demo.results import _failure, _fresh
-from demo.rows import ROWS, Result, Row, asked, on_file
+from demo.rows import CODE, ROWS, Result, Row, asked, on_file
 
 ROW = Row("reber", "lstm", 0)
 
@@ -46,6 +46,10 @@ def test_a_change_of_prose_measures_nothing_again() -> None:
     recipe = ROW.told()
     assert asked(recipe) == asked(recipe.model_copy(update={"title": "other", "folder": Path("elsewhere")}))
     assert asked(recipe) != asked(recipe.model_copy(update={"name": "other"}))
+
+
+def test_the_code_that_is_told_of_is_there() -> None:
+    assert all(list(room.glob("*.py")) for room in CODE)
 
 
 def test_a_row_that_fails_says_why_and_leaves_no_result() -> None:

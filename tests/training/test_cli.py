@@ -80,3 +80,16 @@ def test_init_refuses_what_it_cannot_decide_in_one_sentence(tmp_path: Path, monk
     assert result.exit_code == 1
     assert "day first or month first" in result.output
     assert not Path("recipe.toml").exists()
+
+
+def test_init_writes_a_recipe_that_fit_refuses_and_both_say_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("t.csv").write_text("y\n" + "\n".join(str(3_000_000_000 + i * 37 % 90) for i in range(120)), encoding="utf-8")
+    why = "around 3000000044, which float32 cannot tell"
+    for words in (["init", "t.csv"], ["fit", "recipe.toml"]):
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 1, result.output
+        assert why in " ".join(result.output.split())
+    assert not Path("models").exists()

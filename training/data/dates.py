@@ -1,7 +1,8 @@
 """Read dates and times from text.
 
 A date is written year first (2024-01-31, 2024/1/31, 20240131T…, 2024-01), with the name of its month (31 Jan 2024,
-January 31, 2024), or with the year last. The last kind, and a year of two digits, have several readings: `ORDERS`.
+January 31, 2024), as the first day of a quarter or an ISO week (2024 Q3, Q3 2024, 2024-W05), or with the year last. The
+last kind, and a year of two digits, have several readings: `ORDERS`.
 A clock is 13:30[:00[.5]], 1:30 PM, 13 or 1330, up to 24:00; it may end with Z, UTC, GMT or an offset (+01:00, +01).
 """
 
@@ -39,6 +40,9 @@ _FORMS = (
     ("ymd", r"(\d{4})[-/. ]+" + _NAME + r"[-/. ]+(\d{1,2})"),
     ("my", _NAME + r"[-/. ]+(\d{4})"),
     ("ym", r"(\d{4})[-/. ]+" + _NAME),
+    ("yq", r"(\d{4})[-/. ]*[Qq]0?([1-4])"),
+    ("qy", r"[Qq]0?([1-4])[-/. ]*(\d{4})"),
+    ("yw", r"(\d{4})[-/. ]*[Ww](\d{1,2})"),
 )
 
 
@@ -73,26 +77,30 @@ def parsed(text: pl.Series, order: str, *, wall: bool = False) -> pl.Series:
         if groups.to_series(0).null_count() == len(text):
             continue
         named = [*(order if fields == "ooo" else fields), *_PARTS]
-        read = (
-            groups.rename(dict(zip(groups.columns, named, strict=True))).select(_moment("d" in named, wall)).to_series()
-        )
+        read = groups.rename(dict(zip(groups.columns, named, strict=True))).select(_moment(named, wall)).to_series()
         if (fields, order) == ("ooo", "mdy"):
             read = pl.select(pl.when(~text.str.contains(r"^\d{1,2}\.")).then(read)).to_series()
         found = found.fill_null(read)
     return found
 
 
-def _moment(with_day: bool, wall: bool) -> pl.Expr:
-    """Return the time in UTC of the text columns y, m, d and `_PARTS`."""
+def _date(named: list[str]) -> pl.Expr:
+    """Return the date of the text columns y, and m and d, q or w, as far as they are among `named`."""
     year = pl.col("y").cast(pl.Int64)
     short = pl.when(year < CENTURY).then(year + 2000).otherwise(year + 1900)
-    month = pl.col("m").str.to_lowercase().replace(MONTHS).cast(pl.Int64, strict=False)
-    date = pl.format(
-        "{}-{}-{}",
-        pl.when(pl.col("y").str.len_chars() > 2).then(year).otherwise(short),
-        month,
-        pl.col("d") if with_day else pl.lit("1"),
-    ).str.to_date("%Y-%m-%d", strict=False)
+    full = pl.when(pl.col("y").str.len_chars() > 2).then(year).otherwise(short)
+    if "w" in named:
+        return pl.format("{}-W{}-1", full, pl.col("w").str.zfill(2)).str.to_date("%G-W%V-%u", strict=False)
+    if "q" in named:
+        month = pl.col("q").cast(pl.Int64) * 3 - 2
+    else:
+        month = pl.col("m").str.to_lowercase().replace(MONTHS).cast(pl.Int64, strict=False)
+    day = pl.col("d") if "d" in named else pl.lit("1")
+    return pl.format("{}-{}-{}", full, month, day).str.to_date("%Y-%m-%d", strict=False)
+
+
+def _moment(named: list[str], wall: bool) -> pl.Expr:
+    """Return the time in UTC of the text columns `named`: those of `_date` and `_PARTS`."""
     hour, minute, second = (pl.col(name).cast(pl.Int64).fill_null(0) for name in ("hour", "minute", "second"))
     half = pl.col("half").str.to_lowercase()  # a or p
     of_day = pl.when(half.is_null()).then(hour).otherwise(hour % 12 + pl.when(half == "p").then(12).otherwise(0))
@@ -100,7 +108,7 @@ def _moment(with_day: bool, wall: bool) -> pl.Expr:
     valid = noted & (minute < 60) & (second < 60) & ((hour < 24) | ((minute == 0) & (second == 0)))
     micro = pl.col("fraction").fill_null("0").str.pad_end(9, "0").cast(pl.Int64) // 1000
     seconds = (of_day * 60 + minute) * 60 + second - (0 if wall else _offset())
-    ticks = date.cast(pl.Datetime("us")).cast(pl.Int64) + seconds * 1_000_000 + micro
+    ticks = _date(named).cast(pl.Datetime("us")).cast(pl.Int64) + seconds * 1_000_000 + micro
     return pl.when(valid).then(ticks).cast(pl.Datetime("us"))
 
 

@@ -156,19 +156,19 @@ def float32(table: Table, name: str, values: Doubles) -> Floats:
         TableError: float32 cannot tell them apart: the rounding errors exceed 1 % of their deviation.
 
     """
-    narrow = values.astype(np.float32)
-    known = ~np.isnan(values)
-    lost, spread = (
-        (float(np.std(one[known], dtype=np.float64)) for one in (values - narrow, values))
-        if known.any()
-        else (0.0, 0.0)
-    )
-    if lost > ROUNDING * spread and np.unique(values[known]).size > 1:
+    if not survives(values):
         raise table.error(
-            f"{name} varies by {spread:.3g} around {np.nanmean(values):.10g}, which float32 cannot tell, and "
-            "models take and give float32; subtract a constant from the column, or use the differences of its rows"
+            f"{name} varies by {np.nanstd(values):.3g} around {np.nanmean(values):.10g}, which float32 cannot tell, "
+            "and models take and give float32; subtract a constant from the column, or use the differences of its rows"
         )
-    return narrow
+    return values.astype(np.float32)
+
+
+def survives(values: Doubles) -> bool:
+    """Return whether float32 can tell numbers [N] apart: its rounding errors are below 1 % of their deviation."""
+    known = values[~np.isnan(values)]
+    lost = known - known.astype(np.float32)
+    return np.unique(known).size < 2 or float(np.std(lost)) <= ROUNDING * float(np.std(known))
 
 
 def _missing(one: section.Number | section.Category, constant: float | None) -> Missing | None:

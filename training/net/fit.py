@@ -13,7 +13,7 @@ from signal import SIGINT, SIGTERM
 from typing import Any
 
 import torch
-from lightning import LightningModule, seed_everything
+from lightning import LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
@@ -150,18 +150,7 @@ def fit(
         seed_everything(seed, workers=True, verbose=False)
         learner = Learner(build(), how)
         best = ModelCheckpoint(folder, "best", monitor="validation_loss", enable_version_counter=False)
-        every = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-        stop = EarlyStopping("validation_loss", patience=how.patience)
-        trainer = hardware.trainer(
-            default_root_dir=folder,
-            max_epochs=how.epochs,
-            gradient_clip_val=how.clip,
-            logger=False,
-            callbacks=[stop, Curves(folder), ProgressLine(), best, every, Ending(stop)],
-            num_sanity_val_steps=0,
-            enable_progress_bar=False,  # replaced by ProgressLine
-            enable_model_summary=False,
-        )
+        trainer = _trainer(how, folder, hardware, best)
         if trainer.world_size > how.batch:
             raise TrainingError(f"training.batch is {how.batch}, too few for {trainer.world_size} processes to share")
         start = _checked(last) if resume and last.exists() else None
@@ -172,15 +161,35 @@ def fit(
             raise Interrupted(signal, f"in epoch {trainer.current_epoch + 1}") from None
         if best.best_model_score is None or not best.best_model_score.isfinite():
             raise TrainingError(f"the validation loss is no finite number from epoch 1 on; {LOWER}")
-        checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
-    learner.load_state_dict(checkpoint["state_dict"])
+        learner.load_state_dict(_read(Path(best.best_model_path))["state_dict"])
     return learner.network.cpu().eval()
+
+
+def _trainer(how: Training, folder: Path, hardware: Hardware, best: ModelCheckpoint) -> Trainer:
+    """Return the trainer; it writes `last.ckpt` after each epoch, and `best` by its own rule."""
+    stop = EarlyStopping("validation_loss", patience=how.patience)
+    every = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+    return hardware.trainer(
+        default_root_dir=folder,
+        max_epochs=how.epochs,
+        gradient_clip_val=how.clip,
+        logger=False,
+        callbacks=[stop, Curves(folder), ProgressLine(), best, every, Ending(stop)],
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,  # replaced by ProgressLine
+        enable_model_summary=False,
+    )
+
+
+def _read(checkpoint: Path) -> dict[str, Any]:
+    read: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    return read
 
 
 def _checked(last: Path) -> Path:
     """Return the path of a checkpoint that can be read."""
     try:
-        torch.load(last, map_location="cpu", weights_only=True)
+        _read(last)
     except Exception as error:  # of zip, pickle or torch, by where it is broken
         first = str(error).partition("\n")[0]
         raise TrainingError(f"{last}: the checkpoint is broken ({first}); fit again without --resume") from None

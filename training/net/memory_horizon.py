@@ -66,8 +66,10 @@ def reach(network: Network, cut: Sequence[Window]) -> Reach:
     told = going.sum(axis=0) >= REACHING * len(cut)
     medians = {name: np.nanmedian(of[:, told], axis=0) for name, of in norms.items()}
     nearest = np.where(going, norms["inputs"][:, :1], np.nan)[:, told]
-    inputs = medians.pop("inputs")
-    return Reach(inputs, medians, inputs / np.nanmedian(nearest, axis=0), len(cut))
+    inputs, own = medians.pop("inputs"), np.nanmedian(nearest, axis=0)
+    share = np.divide(inputs, own, out=np.zeros_like(inputs), where=own > 0)  # no gradient at all: no memory
+    share[0] = 1
+    return Reach(inputs, medians, share, len(cut))
 
 
 class _Step(NamedTuple):

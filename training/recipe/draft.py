@@ -20,14 +20,14 @@ from training.data.sources import Table, TableFile
 from training.data.sources.file import EMPTY
 from training.data.split import split
 from training.errors import TableError
-from training.recipe.guess import BINARY, Guess, guesses, part_column, without_counters
+from training.recipe.guess import BINARY, Guess, guesses, part_column, without_doubtful
 from training.recipe.marks import gap_spellings, marks
 from training.recipe.names import LABEL, MEASURE, STATE, named
 from training.recipe.notes import Note, column_notes, order_notes
 from training.recipe.order import order
 from training.recipe.persistence import persists
 from training.recipe.read import recipe_of
-from training.recipe.recipe import BySequence, ByTime
+from training.recipe.recipe import BySequence, ByTime, Recipe
 from training.templates import render
 
 DAY = 86400.0  # seconds
@@ -48,10 +48,11 @@ class Given:
 
 
 class Draft(NamedTuple):
-    """A recipe, and why it is so."""
+    """A recipe, why it is so, and why `fit` refuses it, if it does."""
 
     text: str
     notes: list[Note]
+    refusal: str | None
 
 
 def draft(path: Path, output: Path, given: Given | None = None) -> Draft:
@@ -78,7 +79,7 @@ def draft(path: Path, output: Path, given: Given | None = None) -> Draft:
     leave = {*how.time, *how.sequence, table.time, table.sequence, part}
     columns = guesses(table, how, training, {name for name in leave if name})
     kind, target, why = _target(table, columns, given.target)
-    columns = without_counters(columns, target, hidden=kind == "classification")
+    columns = without_doubtful(columns, target, hidden=kind == "classification")
     pauses = _pauses(rows)
     usual = float(np.median(pauses)) if len(pauses) else 0.0
     keys |= {"gap": f"{max(round(LONG * usual), 1)}s"} if usual and pauses.max() > LONG * usual else {}
@@ -91,13 +92,22 @@ def draft(path: Path, output: Path, given: Given | None = None) -> Draft:
         calendar=_calendar(columns, pauses),
         kind=kind,
         target=target,
-        residual=kind == "regression" and persists(table, target.name, table.sequence),
+        residual=kind == "regression" and persists(table, target.name, training),
         split=by,
         shares=shares,
         window=_window(rows),
     )
-    load(recipe_of(text, output.name, output.resolve().parent))
-    return Draft(text, [*order_notes(table, how, rows, keys), *column_notes(columns, kind, target, why)])
+    notes = [*order_notes(table, how, rows, keys), *column_notes(columns, kind, target, why)]
+    return Draft(text, notes, _refusal(recipe_of(text, output.name, output.resolve().parent)))
+
+
+def _refusal(recipe: Recipe) -> str | None:
+    """Return why `fit` refuses the data of a recipe; None: it takes them."""
+    try:
+        load(recipe)
+    except TableError as error:
+        return str(error)
+    return None
 
 
 def _read(path: Path, given: Given) -> tuple[Table, dict[str, Any]]:
@@ -159,7 +169,7 @@ def _target(table: Table, columns: list[Guess], given: str | None) -> tuple[str,
     usable = [one for one in usable if not one.fixed] or usable
     labels, states = ([one for one in usable if one.words and named(how, one.name)] for how in (LABEL, STATE))
     numbers = [one for one in usable if one.seems == "numbers"]
-    measures = [one for one in numbers if not one.counts] or numbers
+    measures = [one for one in numbers if not one.doubt] or numbers
     likely = [one for one in measures if named(MEASURE, one.name)]
     ways = (
         (labels, "named like a label"),
@@ -192,12 +202,12 @@ def _pauses(rows: Sequence[Rows]) -> Doubles:
 
 
 def _calendar(columns: list[Guess], pauses: Doubles) -> list[str]:
-    """Return the calendar features that vary over the table and are not columns of it."""
+    """Return the calendar features that the table has twice round and more, and that are not columns of it."""
     span, usual = (float(pauses.sum()), float(np.median(pauses))) if len(pauses) else (0.0, 0.0)
     varies = {
         "hour": usual < DAY and span > 2 * DAY,
-        "weekday": usual < 7 * DAY and span > 14 * DAY,
-        "month": span > 180 * DAY,
+        "weekday": usual < 7 * DAY and span > 2 * 7 * DAY,
+        "month": span > 2 * 365 * DAY,  # of one year the training part has no winter, or no summer
     }
     taken = {one.name for one in columns}
     return [name for name, does in varies.items() if does and name not in taken]

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from training.arrays import Integers
+from training.arrays import Doubles, Integers
 from training.data import columns
 from training.data.dates import readings
+from training.data.encode import survives
 from training.data.sequences import PART_NAMES, PARTS
 from training.data.sources import Table
 from training.errors import TableError
@@ -18,6 +19,7 @@ from training.recipe.times import Order
 FEW = 50  # most words of a category
 RARE = 0.95  # a column that is empty more often is left out
 BINARY = ("0", "1")
+MOST = 0.5  # of the last values of a column that drifts lie outside of the others
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Guess:
     seems: str
     words: tuple[str, ...] = ()  # the different values, if they are few words or whole numbers
     reason: str = ""
-    counts: bool = False  # it rises by 1 from row to row, but is not named like a counter
+    doubt: str = ""  # why it is left out where another column can be a feature
     fixed: bool = False  # it never changes within a sequence, or is named like an id or a calendar field: no target
 
 
@@ -38,17 +40,21 @@ def guesses(table: Table, how: Order, training: Integers, leave: set[str]) -> li
     return [replace(one, fixed=one.seems != "nothing" and _is_fixed(table, one.name)) for one in found]
 
 
-def without_counters(columns: list[Guess], target: Guess, hidden: bool) -> list[Guess]:
-    """Leave out the columns that seem to count the rows, unless nothing else can be a feature.
+def without_doubtful(columns: list[Guess], target: Guess, hidden: bool) -> list[Guess]:
+    """Leave out the columns that seem to be no feature, unless nothing else can be one.
 
     `hidden`: the target is no feature.
     """
-    others = [one for one in columns if one.seems != "nothing" and not one.counts and not (hidden and one is target)]
-    return [replace(one, seems="nothing", reason=COUNTS) if others and one.counts and one is not target else one
-            for one in columns]  # fmt: skip
+    others = [one for one in columns if one.seems != "nothing" and not one.doubt and not (hidden and one is target)]
+    return [
+        replace(one, seems="nothing", reason=one.doubt) if others and one.doubt and one is not target else one
+        for one in columns
+    ]
 
 
 COUNTS = "it counts the rows"
+COARSE = "float32, which models take, cannot tell its values apart"
+DRIFTS = "; it drifts: leave it out if the verdict is bad, for later values lie outside of what was learnt"
 
 
 def part_column(table: Table) -> str | None:
@@ -79,7 +85,7 @@ def _guess(table: Table, name: str, how: Order, training: Integers) -> Guess:
         return Guess(
             name, "nothing", reason="it holds dates" + (f"; {' + '.join(how.time)} is the time" * bool(how.time))
         )
-    return _content(table, name, how, values)
+    return _content(table, name, how, values, training)
 
 
 def _is_fixed(table: Table, name: str) -> bool:
@@ -92,7 +98,7 @@ def _is_fixed(table: Table, name: str) -> bool:
     return bool(pairs == table.frame[table.sequence].n_unique())
 
 
-def _content(table: Table, name: str, how: Order, values: pl.Series) -> Guess:
+def _content(table: Table, name: str, how: Order, values: pl.Series, training: Integers) -> Guess:
     """Guess whether a column that varies is numbers or words."""
     known = columns.Vocabulary.learnt(columns.words(table, name))
     try:
@@ -105,9 +111,9 @@ def _content(table: Table, name: str, how: Order, values: pl.Series) -> Guess:
         if _tells_time(name, number, how):
             return Guess(name, "nothing", reason=f"it tells the time again, which is {' + '.join(how.time)}")
         few = not known.labels and len(known.words) <= FEW
-        return Guess(
-            name, "numbers", known.words if few else (), "it holds numbers", _counts(table, name, by_name=False)
-        )
+        doubt = COUNTS if _counts(table, name, by_name=False) else "" if survives(number) else COARSE
+        drifts = table.sequence is None and _drifts(number[np.sort(training)])
+        return Guess(name, "numbers", known.words if few else (), "it holds numbers" + DRIFTS * drifts, doubt)
     if len(known.words) <= min(FEW, len(values.drop_nulls()) // 2):
         return Guess(name, "words", known.words, f"it holds {len(known.words)} different words")
     return Guess(name, "nothing", reason=f"it has {len(known.words)} different words ({fault})")
@@ -120,6 +126,14 @@ def _counts(table: Table, name: str, *, by_name: bool) -> bool:
     if np.isnan(number).any() or not len(steps) or abs(steps[0]) != 1 or (steps != steps[0]).any():
         return False
     return named(COUNTER, name) if by_name else number.min() in (0, 1) and not named(MEASURE, name)
+
+
+def _drifts(number: Doubles) -> bool:
+    """Return whether most of the last fifth of a series [N] lies outside of what came before it."""
+    early, late = (part[~np.isnan(part)] for part in np.split(number, [int(0.8 * len(number))]))
+    if not len(late) or np.unique(early).size < 2:
+        return False
+    return bool(np.mean((late < early.min()) | (late > early.max())) > MOST)
 
 
 def _tells_time(name: str, number: columns.Times, how: Order) -> bool:

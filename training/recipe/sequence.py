@@ -30,8 +30,16 @@ def direction(steps: Times) -> int:
 
 
 def named_like_one(table: Table) -> Names:
-    """Return the first column that is named like an identity and could be one; for tables without times."""
-    return next(((name,) for name in _ids(table, ()) if named(IDENTITY, name)), ())
+    """Return the first column that is named like an identity and whose ids are a block of rows each.
+
+    For tables without times: there is nothing else that an id could explain.
+    """
+    return next(((name,) for name, ids in _ids(table, ()).items() if named(IDENTITY, name) and _in_blocks(ids)), ())
+
+
+def _in_blocks(ids: pl.Series) -> bool:
+    """Return whether the rows of each id stand together."""
+    return int((ids[1:] != ids[:-1]).sum()) == ids.n_unique() - 1
 
 
 def explaining(table: Table, clock: Times, leave: Iterable[str]) -> tuple[list[Names], bool]:
@@ -46,7 +54,7 @@ def explaining(table: Table, clock: Times, leave: Iterable[str]) -> tuple[list[N
         if found and len(names) > len(found[0][3]):
             break
         values = ids[names[0]] if len(names) == 1 else ids[names[0]] + " / " + ids[names[1]]
-        if _goes_one_way(values, clock):
+        if values.n_unique() <= len(values) // 2 and _goes_one_way(values, clock):
             identity = all(named(IDENTITY, name) for name in names)
             sure = _evident(values, clock, identity)
             if sure or identity:
@@ -92,7 +100,7 @@ def _evident(values: pl.Series, clock: Times, identity: bool) -> bool:
     rows = pl.DataFrame({"id": values, "t": pl.Series(ticks(clock)).rank("dense").cast(pl.Int64)})
     changes = (values[1:] != values[:-1]).to_numpy()
     moves = np.diff(ticks(clock))
-    if int(changes.sum()) == values.n_unique() - 1:
+    if _in_blocks(values):
         within = moves[~changes]
         return identity or (len(within) > 0 and bool((direction(within) * moves[changes] <= 0).all()))
     lives = rows.group_by("id").agg((pl.col("t").max() - pl.col("t").min() + 1).alias("life"))["life"].to_numpy().sum()

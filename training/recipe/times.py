@@ -13,6 +13,7 @@ from training.data import columns
 from training.data.columns import Times
 from training.data.dates import EPOCHS, elapsed, readings
 from training.data.sources import Table
+from training.data.sources.table import QUARTER, WEEK
 from training.errors import TableError
 from training.recipe.names import CLOCK, COUNT, PARTS, TIME, named
 from training.recipe.sequence import direction
@@ -63,6 +64,9 @@ def candidates(table: Table, time: tuple[str, ...]) -> Iterator[Order]:
     known = parts[: parts.index(None)] if None in parts else parts
     if len(known) > 1:
         yield from _joined(table, tuple(name for name in known if name is not None))
+    if known:
+        for within in (name for name in names if any(re.match(one, name.strip().lower()) for one in (QUARTER, WEEK))):
+            yield from _joined(table, (str(known[0]), within))
     clocks = [name for name in names if _is_clock(table, name)]
     for day, clock in ((day, clock) for clock in clocks for day in names if day != clock and alone[day]):
         yield from _joined(table, (day, clock))

@@ -4,6 +4,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from training.arrays import Doubles, Floats, Integers
 from training.data.dataset import Dataset, Stretch, fit_scaling
@@ -20,10 +21,13 @@ class RegressionTask(Task):
         return number_outputs(self.data)
 
     def head(self, hidden: int) -> Head:
-        """Return a head in the targets' units; of their changes, with `residual`."""
+        """Return a head in the targets' units; of their changes, with `residual`: it begins with their mean."""
         how = self.section
         scaling = fit_scaling(self._changes()) if how.residual else self.data.answers
-        return Values(hidden, scaling, how.cap, loss=how.loss, scaled=how.scale)
+        head = Values(hidden, scaling, how.cap, loss=how.loss, scaled=how.scale)
+        for weights in head.linear.parameters() if how.residual else ():
+            nn.init.zeros_(weights)
+        return head
 
     @property
     def added(self) -> tuple[int, ...]:

@@ -165,3 +165,22 @@ def test_how_the_values_of_a_column_are_made_is_passed_on(tmp_path: Path) -> Non
     assert (flow.unit, flow.making) == ("m³/h", {"missing": {"rule": "hold"}, "initial": 1.5})
     assert (hour.unit, hour.making) == (None, {"calendar": "hour"})
     assert kind.making == {"codes": [0, 1], "labels": ["a", "b"]}
+    assert (kind.labels, hour.labels) == ({"a": 0, "b": 1}, {})
+
+
+@pytest.mark.parametrize(
+    "category",
+    [
+        {"labels": ["a", "b"]},
+        {"labels": ["a", "b"], "codes": [0]},
+        {"labels": ["a", "a"], "codes": [0, 1]},
+        {"labels": ["a", 1], "codes": [0, 1]},
+        {"labels": ["a", ["b"]], "codes": [0, 1]},
+        {"labels": ["a", "b"], "codes": [0, "1"]},
+        {"labels": ["a", "b"], "codes": [0, 2**60]},
+        {"labels": "ab", "codes": 1},
+    ],
+)
+def test_labels_without_a_code_each_are_refused(category: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ModelUnusable, match="the metadata 'carousel' cannot be read"):
+        described(tmp_path, {"features": [{"name": "a"}, {"name": "b"}, {"name": "c"}], "categories": {"a": category}})

@@ -42,6 +42,11 @@ def read(*values: str) -> dict[str, list[str]]:
         ("2024-01-31 13:30:00-0330", "2024-01-31 17:00:00"),
         ("2024-01-31T13:30+01:00[Europe/Paris]", "2024-01-31 12:30:00"),
         ("2024-01-31 13:30 UTC", "2024-01-31 13:30:00"),
+        ("2024Q3", "2024-07-01 00:00:00"),
+        ("2024 Q4", "2024-10-01 00:00:00"),
+        ("q1-2024", "2024-01-01 00:00:00"),
+        ("2024-W05", "2024-01-29 00:00:00"),
+        ("2026w53", "2026-12-28 00:00:00"),
     ],
 )
 def test_a_date_is_read_in_any_of_its_spellings(written: str, meant: str) -> None:
@@ -50,7 +55,20 @@ def test_a_date_is_read_in_any_of_its_spellings(written: str, meant: str) -> Non
 
 @pytest.mark.parametrize(
     "wrong",
-    ["", "5", "soon", "2024-02-30", "2024-13-01", "24:00", "2024-01-31 24:01", "1/31/2024 13:30 PM", "Marble 3 2024"],
+    [
+        "",
+        "5",
+        "soon",
+        "2024-02-30",
+        "2024-13-01",
+        "24:00",
+        "2024-01-31 24:01",
+        "1/31/2024 13:30 PM",
+        "Marble 3 2024",
+        "2024 Q5",
+        "2025-W53",
+        "2024-W0",
+    ],
 )
 def test_what_is_no_date_has_no_reading(wrong: str) -> None:
     assert read(wrong) == {}

@@ -1,5 +1,5 @@
 import tomllib
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,31 @@ def test_a_column_that_is_empty_or_constant_in_the_training_part_is_left_out(tmp
         "it is empty in the whole training part",
         "it is always 0 in the training part",
     }
+
+
+def test_a_feature_that_float32_cannot_tell_is_left_out(tmp_path: Path) -> None:
+    rows = [(t, 3_000_000_000 + i * 37 % 90, value(i)) for i, t in enumerate(hours())]
+    made = drafted(tmp_path, table("time,ticket,load", rows))
+    assert features(made) == ["load", "hour"]
+    assert made.refusal is None
+    (left,) = [note for note in made.notes if note.role == "left out"]
+    assert (left.column, left.why) == ("ticket", "float32, which models take, cannot tell its values apart")
+
+
+def test_a_column_that_drifts_is_a_feature_and_said(tmp_path: Path) -> None:
+    rows = [(t, value(i) + 3 * i, value(i)) for i, t in enumerate(hours())]
+    made = drafted(tmp_path, table("time,odometer,load", rows))
+    assert features(made) == ["odometer", "load", "hour"]
+    assert [note.column for note in made.notes if "it drifts: leave it out if the verdict is bad" in note.why] == [
+        "odometer"
+    ]
+
+
+@pytest.mark.parametrize(("years", "kept"), [(1, False), (3, True)])
+def test_a_month_is_a_feature_where_the_training_part_has_each(years: int, kept: bool, tmp_path: Path) -> None:
+    days = [date(2021, 1, 1) + timedelta(days=i) for i in range(365 * years)]
+    made = drafted(tmp_path, table("day,load", [(day, value(i)) for i, day in enumerate(days)]))
+    assert features(made) == ["load", "weekday", *["month"] * kept]
 
 
 @pytest.mark.parametrize("words", [("train", "val", "test"), ("training", "validation", "test")])

@@ -67,6 +67,31 @@ def test_a_time_in_several_columns_is_one(header: str, cells: str, tmp_path: Pat
     assert times[1] - times[0] == step
 
 
+@pytest.mark.parametrize(
+    ("header", "rows", "second"),
+    [
+        ("year,quarter", [(2000 + i // 4, i % 4 + 1) for i in range(120)], date(2000, 4, 1)),
+        ("YEAR,Qtr", [(f"{2000 + i // 4}.0", f"{i % 4 + 1}.0") for i in range(120)], date(2000, 4, 1)),
+        ("year,quarter", [(2000 + i // 4, f"Q{i % 4 + 1}") for i in range(120)], date(2000, 4, 1)),
+        ("year,week", [(2001 + i // 52, i % 52 + 1) for i in range(120)], date(2001, 1, 8)),
+        ("year,quarter,month", [(2000 + i // 12, i % 12 // 3 + 1, i % 12 + 1) for i in range(120)], date(2000, 2, 1)),
+    ],
+)
+def test_a_year_and_its_quarter_or_week_are_a_time(
+    header: str, rows: list[tuple[object, ...]], second: date, tmp_path: Path
+) -> None:
+    made = drafted(tmp_path, table(header + ",gdp", [(*row, value(i)) for i, row in enumerate(rows)]))
+    names = header.split(",")
+    assert told(made)["time"] == [names[0], names[-1]]
+    assert loaded(tmp_path).training[0].sequence.times.tolist()[1] == datetime(second.year, second.month, second.day)
+    assert "month" in features(made)
+
+
+def test_a_week_that_its_year_has_not_is_no_time(tmp_path: Path) -> None:
+    rows = [(2001 + i // 53, i % 53 + 1, value(i)) for i in range(120)]
+    assert "time" not in told(drafted(tmp_path, table("year,week,x", rows)))
+
+
 def test_hours_from_1_to_24_end_at_midnight(tmp_path: Path) -> None:
     rows = [(f"{time:%Y-%m-%d}", time.hour + 1, value(i)) for i, time in enumerate(hours())]
     drafted(tmp_path, table("date,hour,load", rows))

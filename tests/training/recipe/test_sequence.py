@@ -72,3 +72,15 @@ def test_a_sequence_of_one_row_is_left_out_and_said(tmp_path: Path) -> None:
     made = drafted(tmp_path, table("id,t,x", rows))
     assert told(made) == {"time": "t", "sequence": "id", "shortest": 2}
     assert any(note.column == "data.shortest" for note in made.notes)
+
+
+def test_without_times_ids_are_a_sequence_only_if_each_is_a_block_of_rows(tmp_path: Path) -> None:
+    blocks = [(i // 12, value(i)) for i in range(120)]
+    assert told(drafted(tmp_path, table("engine,x", blocks))) == {"sequence": "engine"}
+    mixed = [(i * 7 % 11, value(i)) for i in range(120)]
+    assert told(drafted(tmp_path, table("engine,x", mixed))) == {}
+
+
+def test_two_columns_whose_pairs_hardly_repeat_tell_no_sequences_apart(tmp_path: Path) -> None:
+    rows = [(i * 31 % 20 + 1, i * 17 % 40, i * 13 % 50, value(i)) for i in range(120)] + [(20, 0, 0, value(1))]
+    assert told(drafted(tmp_path, table("years,hits,runs,salary", rows))) == {}

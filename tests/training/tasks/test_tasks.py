@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.training import tables
 from training.tasks import Task, task_of
@@ -23,6 +24,12 @@ def test_a_number_is_named_for_its_target_and_several_for_their_horizons(tmp_pat
     (alone,) = task(tmp_path, REGRESSION + '\nunit = "m"').outputs
     assert (alone.name, alone.unit, alone.target, alone.horizon) == ("x", "m", "x", 1)
     assert [one.name for one in task(tmp_path, REGRESSION + "\nhorizons = [1, 3]").outputs] == ["x_h1", "x_h3"]
+
+
+def test_a_residual_head_begins_with_the_mean_change_whatever_the_cell_says(tmp_path: Path) -> None:
+    head = task(tmp_path, REGRESSION + "\nhorizons = [1, 3]\nresidual = true").head(5)
+    with torch.no_grad():
+        assert head(torch.rand(2, 3, 5)).unique(dim=0).flatten().tolist() == [1, 3] * 3  # x rises by 1 an hour
 
 
 def test_errors_are_z_scored_and_in_the_targets_unit_and_gaps_do_not_count(tmp_path: Path) -> None:
