@@ -27,6 +27,26 @@ class SessionObject(Struct):
     step: Count
 
 
+class SessionInfo(SessionObject):
+    """A session of a page: whether it is in memory (`resident`), and how long nothing was called on it."""
+
+    ttl_seconds: float
+    expires_at: str  # RFC 3339, UTC
+    resident: bool
+    idle_seconds: float
+
+
+class SessionPage(Struct):
+    """Sessions in the order of their ids; `next` is the `after` of the next page, None on the last one."""
+
+    sessions: list[SessionInfo]
+    next: str | None = None
+
+
+class _Deleted(Struct):
+    deleted: Count
+
+
 class _Stepped(Struct):
     outputs: Rows
     step: Count
@@ -135,6 +155,22 @@ class Answer:
             given = getattr(told, name)
             check(expected in {None, given}, f"a session of {name} {clean(repr(given))}, not {expected!r}")
         return told
+
+    @located
+    def page(self, model: str | None, prefix: str, after: str, limit: int) -> SessionPage:
+        """A page of sessions, that the filters let through and in order."""
+        told = read(self.content, SessionPage)
+        ids = [one.id for one in told.sessions]
+        check(len(ids) <= limit and all(one < other for one, other in zip([after, *ids], ids, strict=False)), "no page")
+        check(all(one.startswith(prefix) for one in ids), "a session of another prefix")
+        check(all(model in {None, one.model} for one in told.sessions), "a session of another model")
+        check(told.next is None or ids[-1:] == [told.next], "a next page that is not behind this one")
+        return told
+
+    @located
+    def deleted_many(self) -> int:
+        """How many sessions were deleted."""
+        return read(self.content, _Deleted).deleted
 
     @located
     def stepped(self, inputs: Encoded[S], step: int) -> tuple[S, int]:

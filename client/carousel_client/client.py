@@ -57,6 +57,8 @@ class Client(Blocking):
     model = blocking(AsyncClient.model)
     predict = blocking(AsyncClient.predict)
     steps = blocking(AsyncClient.steps)
+    sessions = blocking(AsyncClient.sessions)
+    delete_sessions = blocking(AsyncClient.delete_sessions)
     close = blocking(AsyncClient.close)
     session = giving(Session, AsyncClient.session)
     restore = giving(Session, AsyncClient.restore)

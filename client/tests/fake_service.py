@@ -145,6 +145,8 @@ class FakeService:
                 if name != "sum":
                     raise ProblemError(404, "model_not_found")
                 return self.answer_model(request.method, rest, body(request), request.url.params.get("version"))
+            case [method, "v1", "sessions"]:
+                return self.answer_all(method, dict(request.url.params))
             case [method, "v1", "sessions", id, *rest]:
                 if id not in self.sessions and (method, rest) != ("PUT", ["state"]):
                     raise ProblemError(404, "session_not_found")
@@ -191,6 +193,17 @@ class FakeService:
             return {"session": session.id, "created": created} | session.advance(item)
         except ProblemError as error:
             return {"session": item["session"], "error": error.response.json()}
+
+    def answer_all(self, method: str, asked: dict[str, str]) -> httpx.Response:
+        ids = [id for id in sorted(self.sessions) if id.startswith(asked.get("prefix", ""))]
+        ids = ids if asked.get("model", "sum") == "sum" else []
+        if method == "DELETE":
+            for id in ids:
+                del self.sessions[id]
+            return httpx.Response(200, json={"deleted": len(ids)})
+        limit, ids = int(asked["limit"]), [id for id in ids if id > asked.get("after", "")]
+        listed = [self.sessions[id].described() | {"resident": True, "idle_seconds": 1.5} for id in ids[:limit]]
+        return httpx.Response(200, json={"sessions": listed} | ({"next": ids[limit - 1]} if len(ids) > limit else {}))
 
     def answer_session(self, method: str, id: str, rest: list[str], request: httpx.Request) -> httpx.Response:
         match [method, *rest]:

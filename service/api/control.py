@@ -20,7 +20,8 @@ from service.models.repository import NAME, Repository
 if TYPE_CHECKING:
     from service.api.channels import Channels
     from service.engine.engine import Engine
-    from service.sessions.sessions import Session, Sessions
+    from service.sessions.session import Session
+    from service.sessions.sessions import Sessions
     from service.settings import Settings
 
 Tell = Callable[[View, int], None]  # an answer, and the bytes that its frame had in flight

@@ -8,6 +8,7 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from service.api import body, views
+from service.api.bulk import Bulk
 from service.api.fields import fields, sequence
 from service.api.openapi import described
 from service.api.request import MANY, PREDICT, STEPS
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from service.api.json_pool import JsonPool
     from service.engine.engine import Engine
     from service.models.model import OnnxModel
-    from service.sessions.sessions import Session, Sessions
+    from service.sessions.session import Session, Standing
+    from service.sessions.sessions import Sessions
     from service.settings import Settings
 
 _HEADER = 2**16  # bytes that a state as bytes has at most beside its numbers
@@ -35,6 +37,7 @@ class Rest:
     ) -> None:
         self._repository, self._sessions, self._settings = repository, sessions, settings
         self._calls, self._pool = calls, pool
+        self._bulk = Bulk(sessions)
         self._seals = Seals(settings.state_key.get_secret_value() if settings.state_key else "")
 
     def router(self) -> APIRouter:
@@ -46,6 +49,8 @@ class Rest:
             ("POST", "/v1/models/{model}/predict", self.predict),
             ("POST", "/v1/models/{model}/sessions", self.open),
             ("POST", "/v1/models/{model}/steps", self.many_steps),
+            ("GET", "/v1/sessions", self._bulk.sessions),
+            ("DELETE", "/v1/sessions", self._bulk.delete_sessions),
             ("GET", "/v1/sessions/{id}", self.session),
             ("DELETE", "/v1/sessions/{id}", self.delete),
             ("POST", "/v1/sessions/{id}/steps", self.steps),
@@ -90,7 +95,7 @@ class Rest:
 
     async def session(self, id: str) -> Response:
         """A session as it stands."""
-        return self._session(self._sessions.known(id))
+        return body.answer(self._view(self._sessions.look(id)))
 
     async def delete(self, id: str) -> Response:
         """Forget a session, once its accepted work is done."""
@@ -153,11 +158,11 @@ class Rest:
     def _of(self, session: Session) -> tuple[Engine, OnnxModel]:
         return self._repository.ready(session.model, session.version)
 
-    def _session(self, session: Session, status: int = 200) -> Response:
-        return body.answer(self._told(session), status)
-
     def _told(self, session: Session) -> dict[str, Any]:
-        return views.session(session, self._sessions)
+        return self._view(self._sessions.stands(session))
+
+    def _view(self, standing: Standing) -> dict[str, Any]:
+        return views.session(standing, self._sessions.budget.each)
 
     def _new_id(self, asked: dict[str, Any]) -> str | None:
         id = asked.get("id")

@@ -62,6 +62,16 @@ COMPONENTS: dict[str, Schema] = {
             **{"expires_at": {"type": "string", "format": "date-time"}, "replay": _COUNT},
         },
     ),
+    "Page": _answered(
+        "Sessions in the order of their ids; `next` is the `after` of the next page, where there is one.",
+        {"sessions": _list({"allOf": [_ref("Session"), _ref("Place")]})},
+        {"next": _TEXT},
+    ),
+    "Place": _answered(
+        "Whether a session is in memory, and how long nothing was called on it.",
+        {"resident": _BOOL, "idle_seconds": {"type": "number", "minimum": 0}},
+    ),
+    "Deleted": _answered("How many sessions were deleted.", {"deleted": _COUNT}),
     "Steps": _asked("T steps of one session.", {"inputs": _ref("Sequence")}, {"step": _STEP}),
     "Stepped": _answered("Their outputs.", {"outputs": _ref("Sequence"), "step": _NEXT}),
     "Item": _asked("T steps of one of many sessions.", {"session": _TEXT, "inputs": _ref("Sequence")}, {"step": _STEP}),

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from service.engine.engine import Engine
     from service.models.model import Column, OnnxModel
     from service.models.repository import Repository
-    from service.sessions.sessions import Session, Sessions
+    from service.sessions.session import Standing
     from service.settings import Settings
 
 
@@ -54,9 +54,9 @@ def _column(column: Column) -> dict[str, Any]:
     return {"name": column.name} | ({"unit": column.unit} if column.unit else {}) | dict(column.making)
 
 
-def session(one: Session, sessions: Sessions) -> dict[str, Any]:
+def session(one: Standing, replay: int) -> dict[str, Any]:
     """The session object."""
-    expires = datetime.now(UTC) + timedelta(seconds=sessions.seconds_left(one))
+    expires = datetime.now(UTC) + timedelta(seconds=one.left)
     return {
         "id": one.id,
         "model": one.model,
@@ -64,8 +64,13 @@ def session(one: Session, sessions: Sessions) -> dict[str, Any]:
         "step": one.step,
         "ttl_seconds": one.ttl,
         "expires_at": expires.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "replay": sessions.budget.each,
+        "replay": replay,
     }
+
+
+def listed(one: Standing, replay: int) -> dict[str, Any]:
+    """The session object of a page."""
+    return session(one, replay) | {"resident": one.resident, "idle_seconds": round(max(0.0, one.ttl - one.left), 3)}
 
 
 def ttl(asked: dict[str, Any], settings: Settings) -> float:

@@ -17,7 +17,8 @@ from service.store.store import Change, Deleted, Opened, Replaced
 if TYPE_CHECKING:
     from service.engine.engine import Engine
     from service.models.model import Array, State
-    from service.sessions.sessions import Session, Sessions
+    from service.sessions.session import Session
+    from service.sessions.sessions import Sessions
 
 _T = TypeVar("_T")
 

@@ -14,7 +14,7 @@ from service.errors import (
     SessionNotFound,
     StepConflict,
 )
-from service.sessions.sessions import Session
+from service.sessions.session import Session
 from tests.fakes import FakeStore, RunningSum, column, sums, until
 from tests.service.engine.serving import TTL, Serve, call, outcomes, outputs, summed
 
