@@ -43,6 +43,10 @@ class SessionPage(Struct):
     next: str | None = None
 
 
+class _Copies(Struct):
+    sessions: list[SessionObject]
+
+
 class _Deleted(Struct):
     deleted: Count
 
@@ -166,6 +170,16 @@ class Answer:
         check(all(model in {None, one.model} for one in told.sessions), "a session of another model")
         check(told.next is None or ids[-1:] == [told.next], "a next page that is not behind this one")
         return told
+
+    @located
+    def forked(self, /, ids: list[str], **known: str | None) -> SessionObject:
+        """One of the copies with these ids; `known`: their model and version, None where any will do."""
+        told = read(self.content, _Copies).sessions
+        check([one.id for one in told] == ids, "copies of other ids")
+        check(len({(one.model, one.version, one.step) for one in told}) == 1, "copies that differ")
+        same = all(expected in {None, getattr(told[0], name)} for name, expected in known.items())
+        check(same, "copies of another model")
+        return told[0]
 
     @located
     def deleted_many(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -130,6 +130,25 @@ class AsyncSession(Closing):
                 raise
             copy._keep(await copy._find(deadline), created=True)  # only we know the id: it is our copy
         return copy
+
+    @in_turn
+    async def fork_many(self, ids: int | Sequence[str], *, timeout: float | None = None) -> list[AsyncSession]:
+        """Many copies, by their number or ids: all of them or, if an error is raised, none. See `fork`."""
+        deadline = self._policy.deadline(timeout)
+        own = [uuid.uuid4().hex for _ in range(ids)] if isinstance(ids, int) else list(ids)
+        copies = [AsyncSession(self._exchange, "", id) for id in own]
+        request = Request("POST", self._route("fork"), to_json({"ids": own}), replayable=True)
+        try:
+            answer = await self._exchange(request, deadline)
+            told = answer.forked(own, model=self.model or None, version=self.version)
+        except SessionExists as error:
+            if not isinstance(ids, int) or not error.uncertain:
+                raise
+            told = await copies[0]._find(deadline)  # only we know the ids: they are our copies, all of them
+        for copy in copies:
+            copy._keep(told, created=True)
+            copy._owner = os.getpid() if isinstance(ids, int) else None
+        return copies
 
     @in_turn
     async def state(self, *, timeout: float | None = None) -> bytes:

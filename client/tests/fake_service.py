@@ -194,6 +194,15 @@ class FakeService:
         except ProblemError as error:
             return {"session": item["session"], "error": error.response.json()}
 
+    def fork(self, source: Sums, asked: dict[str, Any]) -> httpx.Response:
+        if "id" in asked:
+            return self.create(Sums(asked["id"], source.step, source.total), [])
+        if self.sessions.keys() & set(asked["ids"]):
+            raise ProblemError(409, "session_exists")
+        copies = [Sums(one, source.step, source.total) for one in asked["ids"]]
+        self.sessions |= {copy.id: copy for copy in copies}
+        return httpx.Response(201, json={"sessions": [copy.described() for copy in copies]})
+
     def answer_all(self, method: str, asked: dict[str, str]) -> httpx.Response:
         ids = [id for id in sorted(self.sessions) if id.startswith(asked.get("prefix", ""))]
         ids = ids if asked.get("model", "sum") == "sum" else []
@@ -215,8 +224,7 @@ class FakeService:
             case ["POST", "steps"]:
                 return httpx.Response(200, json=self.sessions[id].advance(body(request)))
             case ["POST", "fork"]:
-                source = self.sessions[id]
-                return self.create(Sums(body(request)["id"], source.step, source.total), [])
+                return self.fork(self.sessions[id], body(request))
             case ["GET", "state"]:
                 source = self.sessions[id]
                 content = json.dumps([source.step, source.total.tolist()]).encode()

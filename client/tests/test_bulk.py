@@ -6,9 +6,9 @@ from typing import Any
 
 import httpx
 import pytest
-from fake_service import FakeService, Sums, answer_with
+from fake_service import FakeService, Sums, answer_with, lose_answer
 
-from carousel_client import ForeignAnswer
+from carousel_client import ForeignAnswer, SessionExists
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +45,15 @@ async def test_a_page_that_does_not_fit_is_refused(client: Any, service: FakeSer
     service.faults.append(answer_with(httpx.Response(200, json=lie)))
     with pytest.raises(ForeignAnswer):
         await client.sessions(prefix="a")
+
+
+async def test_many_copies_of_a_session_go_their_own_ways(client: Any, service: FakeService) -> None:
+    async with client.session("sum", "source") as session:
+        await session.step([[1.0, 2.0]])
+        service.faults.append(lose_answer)  # the copies are made, all of them: it is asked for them again
+        copies = await session.fork_many(3)
+        assert [await copy.step([1.0, 1.0]) for copy in copies] == [[2.0, 3.0]] * 3
+        assert [copy.id for copy in await session.fork_many(["x", "y"])] == ["x", "y"]
+        with pytest.raises(SessionExists):
+            await session.fork_many(["z", "y"])
+        assert "z" not in service.sessions

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from fastapi import Request, Response
 
 from service.api import body, views
 from service.errors import InvalidRequest, SessionExpired, SessionNotFound
+from service.models.repository import NAME
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
-    from service.sessions.session import Standing
+    from service.sessions.session import Session, Standing
     from service.sessions.sessions import Sessions
 
 _FILTERS = ("model", "prefix")
@@ -53,6 +54,15 @@ class Bulk:
                 ends = []
         return body.answer({"deleted": deleted + await _ended(ends)})
 
+    async def forked(self, made: Sequence[Session]) -> Response:
+        """What is told of new copies."""
+        told = list[dict[str, Any]]()
+        for first in range(0, len(made), _AT_ONCE):
+            part = made[first : first + _AT_ONCE]
+            told += [views.session(self._sessions.stands(one), self._sessions.budget.each) for one in part]
+            await asyncio.sleep(0)
+        return body.answer({"sessions": told}, 201)
+
     async def _all(self, asked: dict[str, str]) -> AsyncIterator[Standing]:
         """The sessions that the filters of a query let through, as each stands when its turn comes."""
         model, prefix, after = asked.get("model"), asked.get("prefix", ""), asked.get("after", "")
@@ -67,6 +77,31 @@ class Bulk:
                     yield standing
             after = ids[-1]
             await asyncio.sleep(0)
+
+
+def copies(asked: dict[str, Any]) -> list[str] | int | None:
+    """The ids or the number of many copies that a fork asks for; None: it asks for one copy.
+
+    Raises:
+        InvalidRequest: it says how many in two ways, or not a name or number of copies.
+
+    """
+    if len(asked) > 1:
+        raise InvalidRequest(f"body: {' and '.join(asked)}: one of them says what to make")
+    if "count" in asked:
+        if asked["count"] < 1:
+            raise InvalidRequest(f"body.count: {asked['count']} is not at least 1")
+        count: int = asked["count"]
+        return count
+    ids = asked.get("ids")
+    if ids is None:
+        return None
+    for index, id in enumerate(ids):
+        if not (isinstance(id, str) and NAME.fullmatch(id)):
+            raise views.bad_name(f"body.ids[{index}]", str(id))
+    if not ids or len(set(ids)) < len(ids):
+        raise InvalidRequest(f"body.ids: {'an id is there twice' if ids else 'empty'}")
+    return cast("list[str]", ids)
 
 
 async def _ended(deletes: list[asyncio.Future[None]]) -> int:

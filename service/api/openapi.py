@@ -75,7 +75,7 @@ _ROUTES: dict[str, tuple[_Kind, int, _Kind, tuple[type[CarouselError], ...]]] = 
     "session": (None, 200, "Session", _SESSION[:2]),
     "delete": (None, 204, None, (*_SESSION, errors.ShuttingDown, errors.EngineFailed)),
     "steps": ("Steps", 200, "Stepped", (*_BODY, *_SESSION, errors.StepConflict, *_RUN)),
-    "fork": ("Fork", 201, "Session", (*_BODY, *_SESSION, errors.SessionExists, *_QUEUE)),
+    "fork": ("Fork", 201, "Forked", (*_BODY, *_SESSION, errors.SessionExists, *_QUEUE)),
     "read_state": (None, 200, _BYTES, (*_SESSION, *_QUEUE)),
     "write_state": (
         _BYTES,

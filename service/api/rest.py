@@ -8,7 +8,7 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from service.api import body, views
-from service.api.bulk import Bulk
+from service.api.bulk import Bulk, copies
 from service.api.fields import fields, sequence
 from service.api.openapi import described
 from service.api.request import MANY, PREDICT, STEPS
@@ -108,11 +108,14 @@ class Rest:
         return await self._calls.respond(request, STEPS, id)
 
     async def fork(self, request: Request, id: str) -> Response:
-        """A new session with a copy of the state, once the accepted work is done."""
-        asked = fields(await self._object(request), "body", {}, {"id": str})
+        """A new session with a copy of the state, or many, once the accepted work is done."""
+        asked = fields(await self._object(request), "body", {}, {"id": str, "ids": list, "count": int})
         new = self._new_id(asked)
+        many = copies(asked)
         session = self._sessions.get(id)
         engine, _ = self._of(session)
+        if many is not None:
+            return await self._bulk.forked(await engine.lifecycle.fork_many(session, many))
         return body.answer(await engine.lifecycle.fork(session, new, self._told), 201)
 
     async def read_state(self, id: str) -> Response:

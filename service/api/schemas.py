@@ -86,7 +86,13 @@ COMPONENTS: dict[str, Schema] = {
         {"outputs": _ref("Sequence"), "step": _NEXT, "created": {"const": True}, "error": _ref("Problem")},
     ),
     "ManyStepped": _answered("The answers, in the order asked.", {"items": _list(_ref("ItemAnswer"))}),
-    "Fork": _asked("The id of the copy; without it the server makes one.", {}, {"id": _NAME}),
+    "Fork": _asked(
+        "The id of the copy, the ids of many, or how many; without any of them one is made, and its id too.",
+        {},
+        {"id": _NAME, "ids": _list(_NAME, 1) | {"uniqueItems": True}, "count": {"type": "integer", "minimum": 1}},
+    ),
+    "Forked": {"anyOf": [_ref("Session"), _ref("Copies")]},
+    "Copies": _answered("The copies, in the order asked.", {"sessions": _list(_ref("Session"))}),
     "Version": _answered(
         "A version of a model.",
         {"version": _TEXT, "state": {"enum": ["ready", "loading", "unavailable"]}},

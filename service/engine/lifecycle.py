@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from service.engine.call import UNCHECKED, Call, Deadline, Operation
-from service.store.store import Change, Deleted, Opened, Replaced
+from service.store.store import Change, Copied, Deleted, Opened, Replaced
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from service.sessions.sessions import Sessions
 
 _T = TypeVar("_T")
+_SLICE = 500  # sessions that are made in one turn of the loop: 2 ms
 
 
 def _itself(session: Session) -> Any:
@@ -98,6 +100,40 @@ class Lifecycle:
             return told(one)
 
         return self._begin(session, copy, stands, forked)
+
+    async def fork_many(self, session: Session, asked: Sequence[str] | int) -> list[Session]:
+        """Open a session for each id, or so many, as `fork` does: all or none, and visible together."""
+        self._engine.admission.check_operation(session)
+        self._engine.admission.check(opening=asked if isinstance(asked, int) else len(asked))
+        ids = [None] * asked if isinstance(asked, int) else asked
+        return await asyncio.shield(asyncio.ensure_future(self._fork_many(session, ids)))  # the client may leave
+
+    async def _fork_many(self, session: Session, ids: Sequence[str | None]) -> list[Session]:
+        copies: list[Session] = []
+        try:
+            for id in ids:
+                copies.append(self._sessions.create(id, self._engine, session.ttl))
+                if len(copies) % _SLICE == 0:
+                    await asyncio.sleep(0)
+            self._sessions.get(session.id)  # else it has ended meanwhile
+            step, state = await self.read(session)
+            rows = np.array([copy.row for copy in copies])
+            for part in (rows[first : first + _SLICE] for first in range(0, len(rows), _SLICE)):
+                self._table.step[part] = self._table.ahead[part] = step
+                self._table.scatter(part, state)
+                await asyncio.sleep(0)
+            answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            copied = Copied(rows, [copy.id for copy in copies], session.ttl, step, state)
+            opened = partial(self._sessions.opened_all, copies)
+            self._engine.operate(Operation(rows, opened, answer, lambda: [copied]))
+            await answer
+        except BaseException:
+            for copy in copies:
+                self._sessions.delete(copy)
+            raise
+        if self._sessions.find(session.id) == session:
+            self._sessions.touch(session)
+        return copies
 
     def read(self, session: Session) -> asyncio.Future[tuple[int, State]]:
         """The step and a copy of the state [1, …], after the accepted calls."""

@@ -10,7 +10,7 @@ import secrets
 import time
 from asyncio import Future
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING
@@ -201,6 +201,16 @@ class Sessions:
         self._expired.pop(session.id, None)
         self._opened += 1
         self.touch(session)
+
+    def opened_all(self, copies: Sequence[Session]) -> None:
+        """Make new sessions of one home and TTL visible."""
+        self.restored(one.id for one in copies)
+        if self._expired:
+            for one in copies:
+                self._expired.pop(one.id, None)
+        self._opened += len(copies)
+        rows = [one.row for one in copies]
+        copies[0].home.table.deadline[rows] = self._clock() + copies[0].ttl
 
     def touch(self, session: Session) -> None:
         """Restart the idle clock."""

@@ -23,6 +23,16 @@ class Opened(NamedTuple):
     state: State | None
 
 
+class Copied(NamedTuple):
+    """N sessions begin as copies of one."""
+
+    rows: Index  # [N]
+    ids: Sequence[str]
+    ttl: float  # seconds
+    step: int
+    state: State  # [1, …] of all of them
+
+
 class Advanced(NamedTuple):
     """N sessions have done the steps of one call; inputs and outputs of row i lie behind those of row i − 1."""
 
@@ -48,7 +58,7 @@ class Deleted(NamedTuple):
     row: int
 
 
-Change: TypeAlias = Opened | Advanced | Replaced | Deleted
+Change: TypeAlias = Opened | Copied | Advanced | Replaced | Deleted
 Conflicts: TypeAlias = Mapping[int, CarouselError]  # by table row: its change was not written, and why
 
 

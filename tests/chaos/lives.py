@@ -30,12 +30,21 @@ class Lives:
                 await self._act()
 
     async def _act(self) -> None:
-        kinds = [self._open, self._step, self._fork, self._replace, self._look, self._delete]
+        kinds = [
+            self._open,
+            self._step,
+            self._fork,
+            self._fork_many,
+            self._replace,
+            self._look,
+            self._delete,
+            self._sweep,
+        ]
         if not self.alive:
             await self._open("")
             return
         id = str(self._rng.choice(sorted(self.alive)))
-        await kinds[int(self._rng.choice(len(kinds), p=[0.15, 0.45, 0.1, 0.1, 0.1, 0.1]))](id)
+        await kinds[int(self._rng.choice(len(kinds), p=[0.15, 0.4, 0.1, 0.05, 0.1, 0.1, 0.08, 0.02]))](id)
 
     async def _open(self, id: str) -> None:
         new, history = self._new(), self._rng.integers(0, 9, int(self._rng.integers(0, 4))).tolist()
@@ -58,6 +67,25 @@ class Lives:
         new = self._new()
         await self._ask("POST", f"/v1/sessions/{id}/fork", 201, 409, json={"id": new})
         self.alive[new] = self.alive[id]
+
+    async def _fork_many(self, id: str) -> None:
+        new = [self._new() for _ in range(int(self._rng.integers(1, 40)))]
+        await self._ask("POST", f"/v1/sessions/{id}/fork", 201, 409, json={"ids": new})
+        self.alive |= dict.fromkeys(new, self.alive[id])
+
+    async def _sweep(self, id: str) -> None:
+        """Delete by filter what of each ten begins so."""
+        gone = [one for one in self.alive if one.startswith(id)]
+        told = (await self._ask("DELETE", f"/v1/sessions?model=sum&prefix={id}", 200)).json()
+        if not 0 <= told["deleted"] <= len(gone):
+            raise Violation(f"{told} of {gone}")
+        for one in gone:
+            del self.alive[one]
+        self.dead |= set(gone)
+        listed = (await self._ask("GET", f"/v1/sessions?prefix=life-{self._seed}-&limit=1000", 200)).json()
+        ids = [one["id"] for one in listed["sessions"]]
+        if len(ids) < 1000 and ids != sorted(self.alive):
+            raise Violation(f"listed are {ids}, not {sorted(self.alive)}")
 
     async def _replace(self, id: str) -> None:
         other = str(self._rng.choice(sorted(self.alive)))

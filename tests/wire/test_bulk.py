@@ -3,9 +3,11 @@
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
-from tests.wire.expect import done, refused
+from tests.wire.expect import bits, done, refused
+from tests.wire.oracle import Oracle
 
 
 def opened(http: httpx.Client, ids: list[str], model: str = "lstm") -> list[str]:
@@ -90,3 +92,47 @@ def test_a_delete_without_a_filter_needs_all(http: httpx.Client, name: str, aske
     opened(http, [name])
     refused(http.delete(f"/v1/sessions?{asked}"), "invalid_request")
     assert pages(http, prefix=name) == [[name]]
+
+
+def test_a_session_is_forked_into_many_each_of_which_goes_its_own_way(
+    http: httpx.Client, name: str, oracle: Oracle, rng: np.random.Generator
+) -> None:
+    inputs = oracle.inputs(rng, 3)
+    opened(http, [name])
+    done(http.post(f"/v1/sessions/{name}/steps", json={"inputs": inputs[:2].tolist()}))
+    copies = done(http.post(f"/v1/sessions/{name}/fork", json={"count": 10_000}), 201)["sessions"]
+    assert len({copy["id"] for copy in copies}) == 10_000
+    assert {(copy["model"], copy["version"], copy["step"]) for copy in copies} == {("lstm", "10", 2)}
+    for copy in (copies[0], copies[-1]):
+        told = done(http.post(f"/v1/sessions/{copy['id']}/steps", json={"inputs": inputs[2:].tolist(), "step": 2}))
+        assert bits(told["outputs"]) == bits(oracle.whole(inputs)[2:])
+    assert done(http.get(f"/v1/sessions/{copies[5]['id']}"))["step"] == 2
+    asked = {"ids": [f"{name}-{index:04}" for index in range(3000)]}
+    done(http.post(f"/v1/sessions/{copies[0]['id']}/fork", json=asked), 201)
+    assert done(http.delete("/v1/sessions", params={"prefix": f"{name}-"})) == {"deleted": 3000}
+
+
+def test_copies_have_the_ids_that_were_asked_for_in_that_order(http: httpx.Client, name: str) -> None:
+    opened(http, [name])
+    ids = [f"{name}-{index}" for index in (2, 0, 1)]
+    copies = done(http.post(f"/v1/sessions/{name}/fork", json={"ids": ids}), 201)["sessions"]
+    assert [copy["id"] for copy in copies] == ids
+    refused(http.post(f"/v1/sessions/{name}/fork", json={"ids": [f"{name}-new", ids[0]]}), "session_exists")
+    refused(http.get(f"/v1/sessions/{name}-new"), "session_not_found")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        *({"count": 0}, {"count": -1}, {"count": True}, {"count": 1.5}, {"count": 2, "id": "a"}, {"ids": []}),
+        *({"ids": ["a", "a"]}, {"ids": ["a", "."]}, {"ids": [7]}, {"ids": "ab"}, {"ids": ["a"], "count": 1}),
+    ],
+)
+def test_what_is_no_list_of_copies_is_refused(http: httpx.Client, name: str, asked: Any) -> None:
+    opened(http, [name])
+    refused(http.post(f"/v1/sessions/{name}/fork", json=asked), "invalid_request")
+
+
+def test_more_copies_than_there_is_room_for_are_overloaded(http: httpx.Client, name: str) -> None:
+    opened(http, [name])
+    refused(http.post(f"/v1/sessions/{name}/fork", json={"count": 10**12}), "overloaded")

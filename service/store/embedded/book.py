@@ -17,7 +17,7 @@ from service.sessions.replay import LongAnswer
 from service.store.embedded import entries
 from service.store.embedded.entries import Numbers, flat
 from service.store.embedded.records import Ended, Record
-from service.store.store import Advanced, Change, Deleted, Opened
+from service.store.store import Advanced, Change, Copied, Deleted, Opened, Replaced
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
@@ -90,8 +90,9 @@ class Book:
     def refused(self, changes: Sequence[Change]) -> None:
         """Changes are not in the journal."""
         for one in changes:
-            if isinstance(one, Opened):
-                self.forget(one.row)
+            if isinstance(one, Opened | Copied):
+                for row in np.arange(self._capacity)[_rows(one)].tolist():
+                    self.forget(row)
 
     def forget(self, row: int, until: float = 0.0) -> Ended:
         """A session is no more; its id is told as expired until then."""
@@ -126,11 +127,16 @@ class Book:
         if isinstance(one, Deleted):
             return entries.change(entries.DELETED, 1)
         state = None if one.state is None else flat(one.state, 1)
-        step, rest, kind = np.array([one.step]), b"", entries.REPLACED
-        if isinstance(one, Opened):
-            self.numbers[one.row], self._ids[one.row] = self._number(), one.id
-            kind, rest = entries.OPENED, orjson.dumps([one.id, one.ttl]) + b"\n" + self._encoded
-        return entries.change(kind, 1, starts=step, state=state, rest=rest)
+        if isinstance(one, Replaced):
+            return entries.change(entries.REPLACED, 1, starts=np.array([one.step]), state=state)
+        ids = one.ids if isinstance(one, Copied) else [one.id]
+        rows = np.arange(self._capacity)[_rows(one)]
+        self.numbers[rows] = [self._number() for _ in ids]
+        for row, id in zip(rows.tolist(), ids, strict=True):
+            self._ids[row] = id
+        kind = entries.COPIED if isinstance(one, Copied) else entries.OPENED
+        rest = orjson.dumps([one.ttl, *ids]) + b"\n" + self._encoded
+        return entries.change(kind, len(ids), starts=np.full(len(ids), one.step), state=state, rest=rest)
 
     # Records.
 
@@ -202,7 +208,7 @@ class Book:
 
 
 def _rows(one: Change) -> Index | slice:
-    return one.rows if isinstance(one, Advanced) else slice(one.row, one.row + 1)
+    return one.rows if isinstance(one, Advanced | Copied) else slice(one.row, one.row + 1)
 
 
 def _pack(answers: Sequence[LongAnswer]) -> bytes:

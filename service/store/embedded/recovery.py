@@ -153,21 +153,26 @@ class Recovery:
             if one.kind == entries.ADVANCED:
                 self.calls[model].append(Call(position, seconds, one))
                 continue
+            if one.kind in (entries.OPENED, entries.COPIED):
+                self._open(position, seconds, one)
+                continue
             for number in one.numbers.tolist():
                 self._change(number, position, seconds, one)
 
+    def _open(self, position: int, seconds: float, one: Written) -> None:
+        told, kind = one.rest.split(b"\n")
+        ttl, *ids = orjson.loads(told)
+        state = self._zero(kind) if one.state is None else one.state.tobytes()
+        step = one.starts.item(0)
+        for number, id in zip(one.numbers.tolist(), ids, strict=True):
+            if number not in self.records:
+                self.records[number] = Record(number, id, position, step, seconds + ttl, ttl, kind, state)
+
     def _change(self, number: int, position: int, seconds: float, one: Written) -> None:
         record = self.records.get(number)
-        if one.kind == entries.OPENED:
-            if record is None:
-                told, kind = one.rest.split(b"\n")
-                id, ttl = orjson.loads(told)
-                state = self._zero(kind) if one.state is None else one.state.tobytes()
-                step = one.starts.item(0)
-                self.records[number] = Record(number, id, position, step, seconds + ttl, ttl, kind, state)
-        elif record is None or position <= record.position:
+        if record is None or position <= record.position:
             return
-        elif one.kind == entries.TOUCHED:
+        if one.kind == entries.TOUCHED:
             self._touched[number] = seconds
         elif one.kind == entries.REPLACED:
             assert one.state is not None
