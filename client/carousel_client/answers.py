@@ -25,9 +25,10 @@ class SessionObject(Struct):
     model: str
     version: str
     step: Count
+    snapshots: list[Count] | None = None  # steps of those that are kept, oldest first; None: it takes none
 
 
-class SessionInfo(SessionObject):
+class SessionInfo(SessionObject, kw_only=True):
     """A session of a page: whether it is in memory (`resident`), and how long nothing was called on it."""
 
     ttl_seconds: float

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias, Unpack
 
 from carousel_client.answers import ItemAnswer, SessionPage
@@ -99,9 +99,14 @@ class AsyncClient(Closing):
         *,
         ttl_seconds: float | None = None,
         history: Any = None,
+        snapshots: Mapping[str, int] | None = None,
     ) -> AsyncSession:
-        """A session, opened by `async with`, `open` or its first step. `history`: a sequence to run first."""
-        return AsyncSession(self._exchange, model, id, version, ttl_seconds=ttl_seconds, history=history)
+        """A session, opened by `async with`, `open` or its first step. `history`: a sequence to run first.
+
+        `snapshots`: {"every": n, "keep": k} keeps k states for `rewind`, one each n steps.
+        """
+        given = {"ttl_seconds": ttl_seconds, "history": history, "snapshots": snapshots}
+        return AsyncSession(self._exchange, model, id, version, **given)
 
     async def sessions(
         self,

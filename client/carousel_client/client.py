@@ -35,6 +35,8 @@ class Session(Blocking):
 
     open = blocking(AsyncSession.open)
     resume = blocking(AsyncSession.resume)
+    rewind = blocking(AsyncSession.rewind)
+    snapshots = blocking(AsyncSession.snapshots)
     state = blocking(AsyncSession.state)
     delete = blocking(AsyncSession.delete)
     close = blocking(AsyncSession.close)

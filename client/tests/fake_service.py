@@ -71,10 +71,18 @@ class Sums:
     step: int = 0
     total: Any = field(default_factory=lambda: np.zeros(2, np.float32))
     kept: dict[int, tuple[Any, Any]] = field(default_factory=dict)  # step → inputs, answer
+    past: dict[int, Any] | None = None  # total by step, of every step; None: it takes no snapshots
 
     def described(self) -> dict[str, Any]:
         ttl = {"ttl_seconds": 60, "expires_at": "2030-01-01T00:00:00Z"}
-        return {"id": self.id, "model": "sum", "version": "1", "step": self.step, "replay": 4} | ttl
+        kept = {} if self.past is None else {"snapshots": sorted(self.past)}
+        return {"id": self.id, "model": "sum", "version": "1", "step": self.step, "replay": 4} | ttl | kept
+
+    def rewind(self, step: int) -> None:
+        if step not in (self.past or {}):
+            raise ProblemError(409, "step_conflict", expected_step=self.step, snapshots=sorted(self.past or {}))
+        self.past = {at: total for at, total in (self.past or {}).items() if at <= step}
+        self.step, self.total, self.kept = step, self.past[step], {}
 
     def run(self, inputs: list[Any]) -> list[Any]:
         outputs = []
@@ -86,6 +94,8 @@ class Sums:
             y = [float(str(value)) for value in self.total]  # shortest decimals of the float32
             outputs.append(dict(zip(["sum a", "sum b"], y, strict=True)) if isinstance(x, dict) else y)
         self.step += len(inputs)
+        if self.past is not None and inputs:
+            self.past[self.step] = self.total
         return outputs
 
     def advance(self, call: dict[str, Any]) -> dict[str, Any]:
@@ -170,7 +180,8 @@ class FakeService:
                 outputs = [Sums("").run(sequence) for sequence in call["sequences"]]
                 return httpx.Response(200, json={"model": "sum", "version": version or "1", "outputs": outputs})
             case ["POST", "sessions"]:
-                return self.create(Sums(call["id"]), call.get("history", []))
+                past: dict[int, Any] | None = {} if "snapshots" in call else None
+                return self.create(Sums(call["id"], past=past), call.get("history", []))
             case ["POST", "steps"]:
                 return httpx.Response(
                     200, json={"items": [self.answer_item(item, call.get("open", False)) for item in call["items"]]}
@@ -216,7 +227,9 @@ class FakeService:
 
     def answer_session(self, method: str, id: str, rest: list[str], request: httpx.Request) -> httpx.Response:
         match [method, *rest]:
-            case ["GET"]:
+            case ["GET"] | ["POST", "rewind"]:
+                if rest:
+                    self.sessions[id].rewind(body(request)["step"])
                 return httpx.Response(200, json=self.sessions[id].described())
             case ["DELETE"]:
                 del self.sessions[id]

@@ -185,3 +185,16 @@ def test_threads_that_share_a_session_never_use_one_step_twice(service: FakeServ
         for thread in threads:
             thread.join()
     assert sorted(a for a, _ in outputs) == list(range(1, 21))
+
+
+async def test_a_session_is_set_back_to_a_snapshot_that_it_keeps(client: Any, service: FakeService) -> None:
+    async with client.session("sum", snapshots={"every": 1, "keep": 9}) as session:
+        for value in (1.0, 2.0, 3.0):
+            await session.step([[value, 0.0]])
+        assert await session.snapshots() == [1, 2, 3]
+        service.faults.append(lose_answer)
+        await session.rewind(1)
+        assert (session.next_step, await session.step([[5.0, 0.0]])) == (1, [[6.0, 0.0]])
+        with pytest.raises(StepConflict) as caught:
+            await session.rewind(3)
+        assert (caught.value.snapshots, caught.value.expected_step, session.next_step) == ([1, 2], 2, 2)

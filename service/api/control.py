@@ -51,14 +51,15 @@ class Control:
     def open(self, frame: View) -> Future[View]:
         """Open a channel: of a new session, or of one that exists."""
         fields(frame, "frame", {"id": int, "open": dict}, {})
-        known = {"session": str, "version": str, "ttl_seconds": (int, float)}
+        known = {"session": str, "version": str, "ttl_seconds": (int, float), "snapshots": dict}
         asked = fields(frame["open"], "open", {"model": str}, known)
         ttl, id, version = views.ttl(asked, self._settings), asked.get("session"), asked.get("version")
         session = self._resumed(id) if id is not None else None
         if session is None:
             engine, _ = self._repository.ready(asked["model"], version)
             self._channels.check_room()
-            return engine.lifecycle.open(id, ttl, lambda session: self._opened(session, created=True))
+            rule = views.rule(asked, engine.table.row_bytes, "open")
+            return engine.lifecycle.open(id, ttl, lambda session: self._opened(session, created=True), rule=rule)
         session.belongs(asked["model"], version)
         self._repository.ready(session.model, session.version)
         self._sessions.touch(session)
@@ -76,6 +77,18 @@ class Control:
             deleted = engine.lifecycle.delete(session)
         self._channels.close(channel)
         return {"closed": {"channel": channel}}, deleted
+
+    def rewind(self, frame: View) -> Future[View]:
+        """Set the session of a channel back to a kept snapshot."""
+        fields(frame, "frame", {"id": int, "channel": int, "rewind": dict}, {})
+        step = views.step(fields(frame["rewind"], "rewind", {"step": int}, {}), "rewind")
+        session = self._channels.session(frame["channel"])
+        engine, _ = self._repository.ready(session.model, session.version)
+
+        def told(session: Session) -> View:
+            return {"rewound": views.session(self._sessions.stands(session), self._sessions.budget.each)}
+
+        return engine.lifecycle.rewind(session, step or 0, told)
 
     def step(self, frame: View, tell: Tell) -> Asked:
         """What a step asks for."""

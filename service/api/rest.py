@@ -55,6 +55,7 @@ class Rest:
             ("DELETE", "/v1/sessions/{id}", self.delete),
             ("POST", "/v1/sessions/{id}/steps", self.steps),
             ("POST", "/v1/sessions/{id}/fork", self.fork),
+            ("POST", "/v1/sessions/{id}/rewind", self.rewind),
             ("GET", "/v1/sessions/{id}/state", self.read_state),
             ("PUT", "/v1/sessions/{id}/state", self.write_state),
         ):
@@ -75,19 +76,21 @@ class Rest:
 
     async def open(self, request: Request, model: str, version: str | None = None) -> Response:
         """Open a session, warmed up by its history."""
-        known = {"id": str, "ttl_seconds": (int, float), "history": object}
+        known = {"id": str, "ttl_seconds": (int, float), "history": object, "snapshots": dict}
         raw = await body.read(request, self._settings.max_body_bytes)
         deadline = body.deadline(dict(request.scope["headers"]))
         asked = fields(await self._pool.parse(raw), "body", {}, known)
         engine, served = self._repository.ready(model, version)
         engine.admission.streamable()
         id, ttl = self._new_id(asked), views.ttl(asked, self._settings)
+        rule = views.rule(asked, engine.table.row_bytes, "body")
         if id is not None:
             await vacant(self._sessions, id)
         if "history" not in asked:
-            return body.answer(await engine.lifecycle.open(id, ttl, self._told), 201)
+            return body.answer(await engine.lifecycle.open(id, ttl, self._told, rule=rule), 201)
         history = sequence(asked["history"], served.description.features, "history").inputs
-        return body.answer(await engine.lifecycle.open_warm(id, ttl, history, deadline, self._told), 201)
+        opened = engine.lifecycle.open_warm(id, ttl, history, deadline, self._told, rule=rule)
+        return body.answer(await opened, 201)
 
     async def many_steps(self, request: Request, model: str, version: str | None = None) -> Response:
         """Advance many sessions of a model in one call."""
@@ -117,6 +120,13 @@ class Rest:
         if many is not None:
             return await self._bulk.forked(await engine.lifecycle.fork_many(session, many))
         return body.answer(await engine.lifecycle.fork(session, new, self._told), 201)
+
+    async def rewind(self, request: Request, id: str) -> Response:
+        """Set a session back to a kept snapshot, once the accepted work is done."""
+        asked = fields(await self._object(request), "body", {"step": int}, {})
+        step, session = views.step(asked, "body"), self._sessions.get(id)
+        engine, _ = self._of(session)
+        return body.answer(await engine.lifecycle.rewind(session, step or 0, self._told))
 
     async def read_state(self, id: str) -> Response:
         """The state as bytes, once the accepted work is done."""

@@ -53,7 +53,7 @@ COMPONENTS: dict[str, Schema] = {
     "Open": _asked(
         "A session to open. Without an id the server makes one; the history is run first, to warm the state up.",
         {},
-        {"id": _NAME, "ttl_seconds": _TTL, "history": _ref("Sequence")},
+        {"id": _NAME, "ttl_seconds": _TTL, "history": _ref("Sequence"), "snapshots": _ref("Snapshots")},
     ),
     "Session": _answered(
         "A session as it stands; `replay` is how many answers are kept for retries.",
@@ -61,7 +61,13 @@ COMPONENTS: dict[str, Schema] = {
             **{"id": _NAME, "model": _TEXT, "version": _TEXT, "step": _COUNT, "ttl_seconds": _TTL},
             **{"expires_at": {"type": "string", "format": "date-time"}, "replay": _COUNT},
         },
+        {"snapshots": _list(_COUNT) | {"description": "steps of the kept snapshots, where it takes any"}},
     ),
+    "Snapshots": _asked(
+        "A snapshot is taken at the end of each call that reaches or passes a multiple of `every`; `keep` are kept.",
+        {"every": {"type": "integer", "minimum": 1}, "keep": {"type": "integer", "minimum": 1, "maximum": 256}},
+    ),
+    "Rewind": _asked("The step of a kept snapshot.", {"step": _COUNT}),
     "Page": _answered(
         "Sessions in the order of their ids; `next` is the `after` of the next page, where there is one.",
         {"sessions": _list({"allOf": [_ref("Session"), _ref("Place")]})},
@@ -122,6 +128,9 @@ COMPONENTS: dict[str, Schema] = {
     "Problem": _answered(
         "RFC 9457, with a `code` that clients decide by.",
         {"type": _TEXT, "title": _TEXT, "status": _COUNT, "detail": _TEXT, "code": _TEXT},
-        {"expected_step": _COUNT, "applied": {"const": True}, "retry_after_ms": _COUNT},
+        {
+            **{"expected_step": _COUNT, "applied": {"const": True}, "retry_after_ms": _COUNT},
+            "snapshots": _list(_COUNT) | {"description": "steps of the kept snapshots, where a rewind named another"},
+        },
     ),
 }

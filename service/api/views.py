@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from service.api.fields import fields
 from service.errors import InvalidRequest
+from service.sessions.rewinds import Rule
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
     from service.models.repository import Repository
     from service.sessions.session import Standing
     from service.settings import Settings
+
+_OFTEN = 2**53  # steps: the largest number that every JSON reader keeps
+_KEPT, _KEPT_BYTES = 256, 2**24  # snapshots of a session
 
 
 def models(repository: Repository) -> dict[str, Any]:
@@ -65,7 +70,7 @@ def session(one: Standing, replay: int) -> dict[str, Any]:
         "ttl_seconds": one.ttl,
         "expires_at": expires.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "replay": replay,
-    }
+    } | ({} if one.snapshots is None else {"snapshots": one.snapshots})
 
 
 def listed(one: Standing, replay: int) -> dict[str, Any]:
@@ -84,6 +89,26 @@ def ttl(asked: dict[str, Any], settings: Settings) -> float:
     if not 0 < seconds <= settings.max_ttl_seconds:
         raise InvalidRequest(f"ttl_seconds: {seconds} is not over 0 and at most {settings.max_ttl_seconds:g}")
     return seconds
+
+
+def rule(asked: dict[str, Any], row_bytes: int, place: str) -> Rule | None:
+    """`snapshots`, if it was given: how often one is taken, and how many are kept.
+
+    Raises:
+        InvalidRequest: it says something else, or they would be too many or too large.
+
+    """
+    if "snapshots" not in asked:
+        return None
+    place = f"{place}.snapshots"
+    told = fields(asked["snapshots"], place, {"every": int, "keep": int}, {})
+    if not 1 <= told["every"] <= _OFTEN:
+        raise InvalidRequest(f"{place}.every: {told['every']} is not from 1 to {_OFTEN}")
+    if not 1 <= told["keep"] <= _KEPT:
+        raise InvalidRequest(f"{place}.keep: {told['keep']} is not from 1 to {_KEPT}")
+    if told["keep"] * row_bytes > _KEPT_BYTES:
+        raise InvalidRequest(f"{place}.keep: {told['keep']} of {row_bytes} bytes are over {_KEPT_BYTES}")
+    return Rule(told["every"], told["keep"])
 
 
 def step(asked: dict[str, Any], place: str) -> int | None:

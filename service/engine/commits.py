@@ -18,6 +18,7 @@ from service.engine.call import ALL, Call, Entry, Operation, Piece
 from service.engine.finished import Finished, pick, without
 from service.engine.runner import Advance, Outcome, non_finite
 from service.errors import CarouselError, CommitUnknown, StoreUnavailable
+from service.store.store import Snapped
 
 if TYPE_CHECKING:
     from service.engine.calls import Calls
@@ -78,12 +79,31 @@ class Commits:
         self._calls.abort(lambda entry: CommitUnknown() if entry in self._pending else error)
 
     def _commit_steps(self, finished: list[Finished]) -> None:
+        snapshots = self._snapshots(finished) if self._engine.rewinds.rows else ()
+
         def committed(result: Conflicts | CarouselError) -> None:
             if isinstance(result, CarouselError):
                 result = {row: result for one in finished for row in one.rows.tolist()}
+            for one in snapshots:
+                if one.row not in result:
+                    self._engine.rewinds.take(*one)
             self._apply(finished, result)
 
-        self._commit([one.change() for one in finished], [one.call for one in finished], committed)
+        changes: list[Change] = [one.change() for one in finished]
+        self._commit([*changes, *snapshots], [one.call for one in finished], committed)
+
+    def _snapshots(self, finished: list[Finished]) -> list[Snapped]:
+        """The snapshots that are due after these rows. Such a row has one call in a batch: see `Engine.submit`."""
+        due = self._engine.rewinds.due
+        return [
+            Snapped(row, start + length, pick(one.state, np.array([place])))
+            for one in finished
+            if one.state is not None
+            for place, (row, start, length) in enumerate(
+                zip(one.rows.tolist(), one.starts.tolist(), one.lengths.tolist(), strict=True)
+            )
+            if due(row, start, start + length)
+        ]
 
     def _commit(
         self,

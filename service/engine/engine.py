@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from service.engine.acceptance import Acceptance
 from service.engine.admission import Admission, Bounds
+from service.engine.call import Deadline
 from service.engine.calls import Calls
 from service.engine.commits import Commits
 from service.engine.lifecycle import Lifecycle
@@ -23,6 +25,7 @@ from service.engine.scheduler import Scheduler
 from service.engine.statistics import Counters, EngineStatistics
 from service.errors import CarouselError, ShuttingDown
 from service.sessions.replay import Answers, Digester
+from service.sessions.rewinds import Rewinds
 from service.sessions.table import Table
 
 if TYPE_CHECKING:
@@ -61,6 +64,7 @@ class Engine:
         self.digest, self.refusal = digest, refusal  # of the model's file; why its sessions cannot be called
         self.table = Table(model.state_shapes)
         self.answers = Answers(self.table, model.outputs, sessions.budget)
+        self.rewinds = Rewinds()
         self.counters, self._clock = Counters(), clock
         self.admission = Admission(
             bounds, self.table, sessions, self.counters, model=model, fitness=fitness, name=f"{name}/{version}"
@@ -87,6 +91,8 @@ class Engine:
 
         """
         self.admission.check_call(call)
+        if self.rewinds.rows and call.deadline is None and not self.rewinds.rows.keys().isdisjoint(call.rows.tolist()):
+            call.deadline = Deadline(math.inf)  # what has a deadline runs in no tick of another: its state is needed
         self._acceptance.accept(call)
 
     def operate(self, operation: Operation) -> None:

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from service.engine.call import UNCHECKED, Call, Deadline, Operation
+from service.errors import SnapshotNotKept
 from service.store.store import Change, Copied, Deleted, Opened, Replaced
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
     from service.models.model import Array, State
+    from service.sessions.rewinds import Rule
     from service.sessions.session import Session
     from service.sessions.sessions import Sessions
 
@@ -46,6 +48,7 @@ class Lifecycle:
         *,
         step: int = 0,
         state: State | None = None,
+        rule: Rule | None = None,
     ) -> asyncio.Future[_T]:
         """Open a session at a step with a state [1, …]; None: the zero state.
 
@@ -55,7 +58,7 @@ class Lifecycle:
         """
         self._engine.admission.streamable()
         self._engine.admission.check()
-        session = self._sessions.create(id, self._engine, ttl)
+        session = self._sessions.create(id, self._engine, ttl, rule)
         return self._begin(session, session, lambda: (step, state), told)
 
     def open_warm(
@@ -65,12 +68,14 @@ class Lifecycle:
         history: Array,
         deadline: Deadline | None = None,
         told: Callable[[Session], _T] = _itself,
+        *,
+        rule: Rule | None = None,
     ) -> asyncio.Future[_T]:
         """Open a session after its history [T, F] ran: see `open`. If the history fails there is no session."""
         admission = self._engine.admission
         admission.streamable()
         admission.check(1, len(history))
-        session = self._sessions.create(id, self._engine, ttl)
+        session = self._sessions.create(id, self._engine, ttl, rule)
         answer: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
 
         def ended(call: Call) -> None:
@@ -143,18 +148,40 @@ class Lifecycle:
     def replace(
         self, session: Session, step: int, state: State, told: Callable[[Session], _T] = _itself
     ) -> asyncio.Future[_T]:
-        """Set step and state [1, …] after the accepted calls; the kept answers are forgotten."""
+        """Set step and state [1, …] after the accepted calls; kept answers and later snapshots are forgotten."""
+        return self._replace(session, step, lambda: state, told)
+
+    def rewind(self, session: Session, step: int, told: Callable[[Session], _T] = _itself) -> asyncio.Future[_T]:
+        """Set the session back to a kept snapshot, as `replace` does with a state.
+
+        The future raises:
+            SnapshotNotKept: there is none of that step.
+
+        """
+        return self._replace(session, step, lambda: self._engine.rewinds.find(session.row, step), told)
+
+    def _replace(
+        self, session: Session, step: int, find: Callable[[], State | None], told: Callable[[Session], _T]
+    ) -> asyncio.Future[_T]:
         self._engine.admission.check_operation(session)
+        row, rewinds = session.row, self._engine.rewinds
+
+        def changes() -> Sequence[Change]:
+            state = find()
+            return [] if state is None else [Replaced(row, step, state)]
 
         def act() -> _T:
-            self._engine.answers.forget(session.row)
-            self._table.step[session.row] = step
-            self._table.scatter(np.array([session.row]), state)
+            state = find()
+            if state is None:
+                raise SnapshotNotKept(step, session.step, [one.step for one in rewinds.of(row)])
+            self._engine.answers.forget(row)
+            rewinds.forget_later(row, step)
+            self._table.step[row] = step
+            self._table.scatter(np.array([row]), state)
             self._sessions.touch(session)
             return told(session)
 
-        replaced = self._operate(session, act, lambda: [Replaced(session.row, step, state)], step_after=step)
-        return _shielded(replaced)
+        return _shielded(self._operate(session, act, changes, step_after=step))
 
     def delete(self, session: Session) -> asyncio.Future[None]:
         """Forget a session after its accepted calls; from now on it is not found."""

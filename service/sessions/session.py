@@ -9,6 +9,7 @@ from service.errors import StateMismatch
 if TYPE_CHECKING:
     from service.errors import CarouselError
     from service.sessions.replay import Answers
+    from service.sessions.rewinds import Rewinds
     from service.sessions.table import Table
 
 
@@ -19,6 +20,7 @@ class Home(Protocol):
     version: str
     table: Table
     answers: Answers
+    rewinds: Rewinds
     refusal: CarouselError | None  # why its sessions cannot be called: its model is not there
 
 
@@ -84,3 +86,4 @@ class Standing(NamedTuple):
     ttl: float  # seconds
     left: float  # seconds that it lives without a call
     resident: bool  # it is in memory
+    snapshots: list[int] | None  # steps of those that are kept; None: it takes none

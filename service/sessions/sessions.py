@@ -23,6 +23,7 @@ from service.sessions.session import Home, Session, Standing
 if TYPE_CHECKING:
     from service.models.model import Index
     from service.sessions.replay import Budget
+    from service.sessions.rewinds import Rule
 
 _ROWS = 2**32  # more than a table has
 _BIRTHS = 2**31 - 1  # counted, then from 1 again
@@ -99,8 +100,9 @@ class Sessions:
 
     def stands(self, session: Session) -> Standing:
         """How a session stands."""
-        told = session.id, session.model, session.version, session.step, session.ttl
-        return Standing(*told, self.seconds_left(session), resident=True)
+        told, rewinds = (session.id, session.model, session.version, session.step), session.home.rewinds
+        kept = [one.step for one in rewinds.of(session.row)] if rewinds.rule(session.row) else None
+        return Standing(*told, session.ttl, self.seconds_left(session), resident=True, snapshots=kept)
 
     async def sort(self) -> None:
         """Put the ids in order, if they are not; they stay so."""
@@ -138,7 +140,7 @@ class Sessions:
         """The time before which none of the sessions of these rows can expire."""
         return float(home.table.deadline[rows].min())
 
-    def create(self, id: str | None, home: Home, ttl: float) -> Session:
+    def create(self, id: str | None, home: Home, ttl: float, rule: Rule | None = None) -> Session:
         """A new session at step 0 with the zero state, not visible until `opened`.
 
         Raises:
@@ -150,11 +152,11 @@ class Sessions:
             raise _recovering(id)
         if id is not None and self.find(id) is not None:
             raise SessionExists(f"session {id!r} exists")
-        if not self.room(1, home.table.row_bytes):
+        if not self.room(1, home.table.row_bytes * (1 + (rule.keep if rule else 0))):
             raise Overloaded(f"the session table is full: {len(self._live)} sessions, {self._bytes} bytes")
-        return self._create(id, home, ttl)
+        return self._create(id, home, ttl, rule)
 
-    def _create(self, id: str | None, home: Home, ttl: float) -> Session:
+    def _create(self, id: str | None, home: Home, ttl: float, rule: Rule | None) -> Session:
         if home not in self._homes:
             self._homes.append(home)
         self._born = self._born % _BIRTHS + 1
@@ -164,12 +166,13 @@ class Sessions:
         if self._sorted is not None:
             self._sorted.add(session.id)
         self._opening.add(session.id)
-        self._bytes += home.table.row_bytes
+        home.rewinds.follow(session.row, rule)
+        self._bytes += _size(session)
         return session
 
-    def restore(self, id: str, home: Home, ttl: float, left: float) -> Session:
+    def restore(self, id: str, home: Home, ttl: float, left: float, rule: Rule | None = None) -> Session:
         """A session that a store has, with seconds left to live, whatever the bounds; not visible until `restored`."""
-        session = self._create(id, home, ttl)
+        session = self._create(id, home, ttl, rule)
         home.table.deadline[session.row] = self._clock() + left
         return session
 
@@ -264,9 +267,16 @@ class Sessions:
             self._sorted.discard(session.id)
         self._opening.discard(session.id)
         self.ending.pop(session.id, None)
-        self._bytes -= session.home.table.row_bytes
+        self._bytes -= _size(session)
+        session.home.rewinds.rows.pop(session.row, None)
         session.home.answers.forget(session.row)
         session.home.table.free(session.row)
+
+
+def _size(session: Session) -> int:
+    """Bytes of its state and of the snapshots that it may keep."""
+    rule = session.home.rewinds.rule(session.row)
+    return session.home.table.row_bytes * (1 + (rule.keep if rule else 0))
 
 
 def _recovering(id: str) -> Overloaded:

@@ -45,7 +45,7 @@ class Advanced(NamedTuple):
 
 
 class Replaced(NamedTuple):
-    """A session stands at another step with another state [1, …]; its kept answers are forgotten."""
+    """A session stands at another step with another state [1, …]; kept answers and later snapshots are forgotten."""
 
     row: int
     step: int
@@ -58,7 +58,15 @@ class Deleted(NamedTuple):
     row: int
 
 
-Change: TypeAlias = Opened | Copied | Advanced | Replaced | Deleted
+class Snapped(NamedTuple):
+    """A snapshot of a session is kept, to which it may be rewound. It stands behind the steps that lead there."""
+
+    row: int
+    step: int
+    state: State  # [1, …]
+
+
+Change: TypeAlias = Opened | Copied | Advanced | Replaced | Deleted | Snapped
 Conflicts: TypeAlias = Mapping[int, CarouselError]  # by table row: its change was not written, and why
 
 
