@@ -195,6 +195,13 @@ class Answer:
         return outputs_of([told.outputs], [inputs])[0], told.step
 
     @located
+    def forecast(self, asked: Encoded[S], step: int | None) -> S:
+        """The outputs of a forecast; `step` is that of the session, None: any."""
+        told = read(self.content, _Stepped)
+        check(step in {None, told.step}, f"a forecast from step {told.step}, not {step}")
+        return outputs_of([told.outputs], [asked])[0]
+
+    @located
     def predicted(self, model: str, version: str | None, sequences: list[Encoded[S]]) -> list[S]:
         """The outputs of whole sequences, each in the style of its inputs."""
         told = read(self.content, _Predicted)

@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from carousel_client.answers import SessionObject
 from carousel_client.errors import CarouselError, SessionExists, SessionExpired, SessionNotFound, StateMismatch
 from carousel_client.retry import Exchange, route
-from carousel_client.sequences import S, encode, to_json
+from carousel_client.sequences import S, encode, forecast, to_json
 from carousel_client.transport import PerProcess, Request
 
 P = ParamSpec("P")
@@ -162,6 +162,20 @@ class AsyncSession(Closing):
         request = Request("POST", self._route("rewind"), to_json({"step": step}), replayable=True)
         answer = await self._exchange(request, self._policy.deadline(timeout))
         self._keep(answer.session(self.id, model=self.model or None, version=self.version, step=step))
+
+    @in_turn
+    async def forecast(self, inputs: Any = None, steps: int = 0, *, timeout: float | None = None) -> Any:
+        """What a copy of the session answers to `inputs`, and then to its own outputs `steps` times.
+
+        Without `inputs` it begins with the last output that it gave. The outputs [T + steps, K] have the style of the
+        inputs, without them they are an array. The session does not move. Raises InvalidInput where outputs of the
+        model are not its next inputs.
+        """
+        asked, outputs = forecast(inputs, steps)
+        deadline = self._policy.deadline(timeout)
+        await self._open(deadline)
+        request = Request("POST", self._route("forecast"), to_json(asked), replayable=True)
+        return (await self._exchange(request, deadline)).forecast(outputs, self.next_step)
 
     @in_turn
     async def snapshots(self, *, timeout: float | None = None) -> list[int]:

@@ -25,7 +25,8 @@ from carousel_client.frames import Array, Inputs, Outputs
 from carousel_client.order import Call, ChannelState
 from carousel_client.order import Future as Answer
 from carousel_client.retry import FOREVER, Policy
-from carousel_client.stream_calls import Asked, Rewind
+from carousel_client.sequences import forecast
+from carousel_client.stream_calls import Asked, Forecast, Rewind
 from carousel_client.stream_protocol import StreamProtocol
 from carousel_client.stream_socket import StreamSocket
 from carousel_client.transport import Service
@@ -247,6 +248,11 @@ class AsyncChannel(ChannelState, Closing):
     async def step(self, inputs: ArrayLike, *, timeout: float | None = None) -> Array:
         """Advance the session alone: by a row [F] → [K], or by [T, F] → [T, K]. See AsyncStream.step."""
         return (await self._stream.step([self], np.asarray(inputs)[None], timeout=timeout))[0]
+
+    async def forecast(self, inputs: ArrayLike | None = None, steps: int = 0, *, timeout: float | None = None) -> Array:
+        """What a copy answers to [T, F] and then to its own outputs → [T + steps, K]. See AsyncSession.forecast."""
+        asked, _ = forecast(None if inputs is None else np.atleast_2d(np.asarray(inputs)), steps)
+        return await self._stream._ask(Forecast, self, asked, timeout)
 
     async def rewind(self, step: int, *, timeout: float | None = None) -> None:
         """Set the session back to the snapshot that it keeps of a step, after its calls. See AsyncSession.rewind."""

@@ -35,6 +35,7 @@ class Session(Blocking):
 
     open = blocking(AsyncSession.open)
     resume = blocking(AsyncSession.resume)
+    forecast = blocking(AsyncSession.forecast)
     rewind = blocking(AsyncSession.rewind)
     snapshots = blocking(AsyncSession.snapshots)
     state = blocking(AsyncSession.state)

@@ -29,6 +29,7 @@ class Channel(Blocking):
     output_count: int
 
     close = blocking(AsyncChannel.close)
+    forecast = blocking(AsyncChannel.forecast)
     rewind = blocking(AsyncChannel.rewind)
 
     def step(self, inputs: ArrayLike, *, timeout: float | None = None) -> Array:

@@ -6,13 +6,13 @@ Text frames are JSON: {"id", "opened" | "closed" | "rewound" | "error", …}. A 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Generic, TypeAlias, TypeVar
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar, cast
 
 import numpy as np
 from msgspec import Meta, Struct
 
 from carousel_client.answers import SessionObject
-from carousel_client.checks import Count, check, problem_error, read
+from carousel_client.checks import Count, Rows, check, outputs_of, problem_error, read
 from carousel_client.errors import (
     CarouselError,
     ChannelNotFound,
@@ -23,6 +23,7 @@ from carousel_client.errors import (
 )
 from carousel_client.frames import Array, Outputs, StepFrame
 from carousel_client.order import Call, ChannelState, Future
+from carousel_client.sequences import Encoded
 
 T = TypeVar("T")
 U32: TypeAlias = Annotated[int, Meta(ge=0, le=2**32 - 1)]
@@ -50,12 +51,14 @@ class _Failed(Struct):
 
 
 class Frame(Struct):
-    """A frame of the service. Text has one of the first five keys; an `error` has a `channel`, or `failed`."""
+    """A frame of the service. Of the keys of a text one is there, or two with `channel`, `step` or `failed`."""
 
     id: U32
     opened: _Opened | None = None
     closed: _Closed | None = None
     rewound: SessionObject | None = None
+    outputs: Rows | None = None
+    step: Count | None = None
     error: dict[str, Any] | None = None
     channel: U32 | None = None
     failed: list[_Failed] = []
@@ -207,6 +210,21 @@ class Asked(Call, Generic[T]):
 
     def frame(self) -> str:
         return text({"id": self.id, "channel": self.channel.number, self.key: self.asked})
+
+
+class Forecast(Asked[Array]):
+    """Ask what a copy of a session answers."""
+
+    key = "forecast"
+
+    def result(self, frame: Frame) -> Array:
+        channel, steps = self.channel, len(self.asked.get("inputs", ())) + self.asked.get("steps", 0)
+        check(frame.channel == channel.number and frame.step is not None, "a forecast of another channel")
+        check(frame.step == channel.next_step, f"a forecast from step {frame.step}, not {channel.next_step}")
+        asked: Encoded[Any] = Encoded([[]] * steps, array=True, lone=False)
+        (outputs,) = outputs_of([frame.outputs or []], [asked])
+        check(outputs.shape[1] == channel.output_count, "outputs of another width")
+        return cast(Array, outputs)
 
 
 class Rewind(Asked[None]):

@@ -78,6 +78,13 @@ class Sums:
         kept = {} if self.past is None else {"snapshots": sorted(self.past)}
         return {"id": self.id, "model": "sum", "version": "1", "step": self.step, "replay": 4} | ttl | kept
 
+    def forecast(self, inputs: Any = (), steps: int = 0) -> dict[str, Any]:
+        copy, outputs = Sums("", 0, self.total), []
+        for _ in range(steps + bool(inputs)):
+            fed = inputs or [[float(str(value)) for value in copy.total]]
+            outputs, inputs = outputs + copy.run(fed), ()
+        return {"outputs": outputs, "step": self.step}
+
     def rewind(self, step: int) -> None:
         if step not in (self.past or {}):
             raise ProblemError(409, "step_conflict", expected_step=self.step, snapshots=sorted(self.past or {}))
@@ -234,8 +241,10 @@ class FakeService:
             case ["DELETE"]:
                 del self.sessions[id]
                 return httpx.Response(204)
-            case ["POST", "steps"]:
-                return httpx.Response(200, json=self.sessions[id].advance(body(request)))
+            case ["POST", "steps" | "forecast" as call]:
+                session = self.sessions[id]
+                answer = session.advance(body(request)) if call == "steps" else session.forecast(**body(request))
+                return httpx.Response(200, json=answer)
             case ["POST", "fork"]:
                 return self.fork(self.sessions[id], body(request))
             case ["GET", "state"]:

@@ -100,6 +100,10 @@ class FakeSocket:
     def _control(self, told: dict[str, Any]) -> dict[str, Any]:
         if "open" in told:
             return {"opened": self._opened(**told["open"])}
+        if "forecast" in told:
+            state = self._session(told["channel"])
+            outputs = lone_run(told["forecast"]["inputs"], state.total, state.step)
+            return {"channel": told["channel"], "outputs": outputs.tolist(), "step": state.step}
         if "rewind" in told:
             return self._rewound(told["channel"], told["rewind"]["step"])
         channel = told["close"]["channel"]

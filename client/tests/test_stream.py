@@ -54,6 +54,9 @@ class Awaited:
     async def rewind(self, *args: Any, **kwargs: Any) -> None:
         self._blocking.rewind(*args, **kwargs)
 
+    async def forecast(self, *args: Any, **kwargs: Any) -> Any:
+        return self._blocking.forecast(*args, **kwargs)
+
     async def __aenter__(self) -> Awaited:
         self._blocking.__enter__()
         return self
@@ -386,6 +389,7 @@ async def back_and_on(stream: Any) -> None:
         await channel.step(np.array([value, 0]))
     await channel.rewind(1)
     assert (channel.next_step, (await channel.step(np.array([5, 0]))).tolist()) == (1, [6, 0, 1])
+    assert (await channel.forecast(np.array([[1, 0], [1, 0]]))).tolist() == [[7, 0, 2], [8, 0, 3]]
     with pytest.raises(StepConflict) as caught:
         await channel.rewind(3)
     assert (caught.value.snapshots, caught.value.session) == ([1, 2], "s")

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
-from service.api import views
+from service.api import forecasts, views
 from service.api.fields import fields, sequence
 from service.api.frames import View
 from service.engine.call import LAST, UNCHECKED, Call
 from service.engine.lifecycle import vacant
-from service.errors import SessionNotFound
+from service.errors import CarouselError, SessionNotFound
 from service.models.repository import NAME, Repository
 
 if TYPE_CHECKING:
     from service.api.channels import Channels
     from service.engine.engine import Engine
+    from service.models.model import Array
     from service.sessions.session import Session
     from service.sessions.sessions import Sessions
     from service.settings import Settings
@@ -89,6 +90,26 @@ class Control:
             return {"rewound": views.session(self._sessions.stands(session), self._sessions.budget.each)}
 
         return engine.lifecycle.rewind(session, step or 0, told)
+
+    def forecast(self, frame: View, tell: Tell) -> int:
+        """Forecast the session of a channel → the bytes that it has in flight."""
+        fields(frame, "frame", {"id": int, "channel": int, "forecast": dict}, {})
+        known = fields(frame["forecast"], "forecast", {}, {"inputs": object, "steps": int})
+        session = self._channels.session(frame["channel"])
+        engine, served = self._repository.ready(session.model, session.version)
+        feeding, written = forecasts.asked(known, served.description, "forecast")
+        size = 12 * (len(feeding.inputs) + feeding.steps) * (engine.model.features + engine.model.outputs)
+        told: View = {"id": frame["id"], "channel": frame["channel"]}
+
+        def ended(answer: Future[tuple[Array, int]]) -> None:
+            try:
+                outputs, step = answer.result()
+                tell(told | {"outputs": written(outputs), "step": step}, size)
+            except CarouselError as error:
+                tell(told | {"error": error.problem()}, size)
+
+        engine.forecasts.forecast(session, feeding).add_done_callback(ended)
+        return size
 
     def step(self, frame: View, tell: Tell) -> Asked:
         """What a step asks for."""

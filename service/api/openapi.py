@@ -77,6 +77,7 @@ _ROUTES: dict[str, tuple[_Kind, int, _Kind, tuple[type[CarouselError], ...]]] = 
     "steps": ("Steps", 200, "Stepped", (*_BODY, *_SESSION, errors.StepConflict, *_RUN)),
     "fork": ("Fork", 201, "Forked", (*_BODY, *_SESSION, errors.SessionExists, *_QUEUE)),
     "rewind": ("Rewind", 200, "Session", (*_BODY, *_SESSION, errors.StepConflict, *_QUEUE)),
+    "forecast": ("Forecast", 200, "Stepped", (*_BODY, *_SESSION, *_RUN)),
     "read_state": (None, 200, _BYTES, (*_SESSION, *_QUEUE)),
     "write_state": (
         _BYTES,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from service.api import body, views
+from service.api import body, forecasts, views
 from service.api.bulk import Bulk, copies
 from service.api.fields import fields, sequence
 from service.api.openapi import described
@@ -56,6 +56,7 @@ class Rest:
             ("POST", "/v1/sessions/{id}/steps", self.steps),
             ("POST", "/v1/sessions/{id}/fork", self.fork),
             ("POST", "/v1/sessions/{id}/rewind", self.rewind),
+            ("POST", "/v1/sessions/{id}/forecast", self.forecast),
             ("GET", "/v1/sessions/{id}/state", self.read_state),
             ("PUT", "/v1/sessions/{id}/state", self.write_state),
         ):
@@ -127,6 +128,16 @@ class Rest:
         step, session = views.step(asked, "body"), self._sessions.get(id)
         engine, _ = self._of(session)
         return body.answer(await engine.lifecycle.rewind(session, step or 0, self._told))
+
+    async def forecast(self, request: Request, id: str) -> Response:
+        """What a copy of a session answers to inputs and then to its own outputs; the session does not move."""
+        asked = fields(await self._object(request), "body", {}, {"inputs": object, "steps": int})
+        deadline = body.deadline(dict(request.scope["headers"]))
+        session = self._sessions.get(id)
+        engine, served = self._of(session)
+        feeding, written = forecasts.asked(asked, served.description, "body")
+        outputs, step = await engine.forecasts.forecast(session, feeding, deadline)
+        return body.answer({"outputs": written(outputs), "step": step})
 
     async def read_state(self, id: str) -> Response:
         """The state as bytes, once the accepted work is done."""

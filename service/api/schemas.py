@@ -67,6 +67,11 @@ COMPONENTS: dict[str, Schema] = {
         "A snapshot is taken at the end of each call that reaches or passes a multiple of `every`; `keep` are kept.",
         {"every": {"type": "integer", "minimum": 1}, "keep": {"type": "integer", "minimum": 1, "maximum": 256}},
     ),
+    "Forecast": _asked(
+        "What a copy is fed: inputs, then its own outputs so many times; one of them at least.",
+        {},
+        {"inputs": _ref("Sequence"), "steps": {"type": "integer", "minimum": 1}},
+    ),
     "Rewind": _asked("The step of a kept snapshot.", {"step": _COUNT}),
     "Page": _answered(
         "Sessions in the order of their ids; `next` is the `after` of the next page, where there is one.",

@@ -226,6 +226,8 @@ class Stream:
             self._tell_when_done(told | closed, deleted)
         elif "rewind" in frame:
             self._tell_when_done(told, self._control.rewind(frame))
+        elif "forecast" in frame:
+            self.outbox.count(self._control.forecast(frame, self.outbox.tell))
         else:
             return self._submit(self._control.step(frame, self.outbox.tell))
         return None

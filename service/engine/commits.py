@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.call import ALL, Call, Entry, Operation, Piece
+from service.engine.call import ALL, Call, Entry, Onward, Operation, Piece
 from service.engine.finished import Finished, pick, without
 from service.engine.runner import Advance, Outcome, non_finite
 from service.errors import CarouselError, CommitUnknown, StoreUnavailable
@@ -52,6 +52,9 @@ class Commits:
                 self._sort(advance, finished, failures)
         predicts = [one for one in finished if not one.call.commits]
         if predicts:
+            for one in predicts:
+                if isinstance(one.call, Onward):
+                    one.call.state = one.state and {name: array.copy() for name, array in one.state.items()}
             self._apply(predicts, _NONE)
         if len(predicts) < len(finished):
             self._commit_steps([one for one in finished if one.call.commits])

@@ -19,6 +19,7 @@ from service.engine.admission import Admission, Bounds
 from service.engine.call import Deadline
 from service.engine.calls import Calls
 from service.engine.commits import Commits
+from service.engine.forecasts import Forecasts
 from service.engine.lifecycle import Lifecycle
 from service.engine.runner import Runner
 from service.engine.scheduler import Scheduler
@@ -75,7 +76,7 @@ class Engine:
         self._acceptance = Acceptance(self.calls, self.table, self.answers, Digester(model.features))
         self._runner = Runner(model, fitness, self.table, self.counters, chunk=policy.chunk)
         self._commits = Commits(self, store, self.calls, self._scheduler)
-        self.lifecycle = Lifecycle(self, sessions)
+        self.lifecycle, self.forecasts = Lifecycle(self, sessions), Forecasts(self)
         self._resting = False  # nothing runs, and nothing has been ready for a turn of the loop
 
     def __repr__(self) -> str:
@@ -93,6 +94,10 @@ class Engine:
         self.admission.check_call(call)
         if self.rewinds.rows and call.deadline is None and not self.rewinds.rows.keys().isdisjoint(call.rows.tolist()):
             call.deadline = Deadline(math.inf)  # what has a deadline runs in no tick of another: its state is needed
+        self._acceptance.accept(call)
+
+    def go_on(self, call: Call) -> None:
+        """Run a predict that goes on with work that was accepted, also while the service drains."""
         self._acceptance.accept(call)
 
     def operate(self, operation: Operation) -> None:

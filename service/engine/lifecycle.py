@@ -258,7 +258,7 @@ def settle(answer: asyncio.Future[Any], result: Any) -> None:
     """Set a result or an error, unless the client that waits for it has left."""
     if answer.done():
         return
-    if isinstance(result, Exception):
+    if isinstance(result, BaseException):
         answer.set_exception(result)
         answer.exception()  # the client may have left
     else:
