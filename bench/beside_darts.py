@@ -64,7 +64,7 @@ def theirs(python: str, seed: int, data: Dataset, folder: Path) -> dict[str, flo
     """Return the figures of a fit by darts, judged as ours are."""
     given = arrays(data)
     np.savez(folder / "given.npz", **given)
-    words = [python, "-P", _PEER, "given.npz", str(seed), "answers.npz"]
+    words: list[str | Path] = [python, "-P", _PEER, "given.npz", str(seed), "answers.npz"]
     seconds = _cpu(words, folder)
     answers = np.load(folder / "answers.npz")
     validation, test, end = given["parts"]

@@ -131,6 +131,13 @@ class StepConflict(CarouselError, code="step_conflict", status=409):
         super().__init__(f"step {step} was named, step {expected} is next", expected_step=expected, **applied)
 
 
+class SnapshotNotKept(CarouselError, code="step_conflict", status=409):
+    """The session has no snapshot at the step to which it is to be rewound."""
+
+    def __init__(self, step: int, expected: int, kept: list[int]) -> None:
+        super().__init__(f"no snapshot of step {step} is kept", expected_step=expected, snapshots=kept)
+
+
 class Overloaded(CarouselError, code="overloaded", status=503):
     """The queue or the session table is full; nothing of the call was applied."""
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from service.errors import CarouselError
 from service.models.model import Array, Lengths, State
-from service.store.store import Advanced, Change, Conflicts, Home
+from service.store.store import Advanced, Change, Conflicts, Copied, Home
 
 
 class RunningSum:
@@ -115,7 +115,7 @@ class FakeStore:
 
 def rows_of(change: Change) -> list[int]:
     """The table rows of a change."""
-    return change.rows.tolist() if isinstance(change, Advanced) else [change.row]
+    return change.rows.tolist() if isinstance(change, Advanced | Copied) else [change.row]
 
 
 def column(*values: float) -> Array:

@@ -1,7 +1,7 @@
 """The Python client of Carousel: sequences and sessions of recurrent models, over HTTP and WebSocket."""
 
 from carousel_client import errors
-from carousel_client.answers import ItemAnswer
+from carousel_client.answers import ItemAnswer, SessionInfo, SessionPage
 from carousel_client.async_client import AsyncClient
 from carousel_client.async_session import AsyncSession
 from carousel_client.async_stream import AsyncChannel, AsyncStream
@@ -14,7 +14,8 @@ from carousel_client.stream import Channel, Stream
 # fmt: off
 __all__ = [
     "AsyncChannel", "AsyncClient", "AsyncSession", "AsyncStream", "Channel", "Client", "Column", "Feature",
-    "ItemAnswer", "ModelDescription", "ModelVersions", "Preparation", "Session", "Stream", "Version",
+    "ItemAnswer", "ModelDescription", "ModelVersions", "Preparation", "Session", "SessionInfo",
+    "SessionPage", "Stream", "Version",
 ]
 # fmt: on
 __all__ += errors.__all__

@@ -25,6 +25,31 @@ class SessionObject(Struct):
     model: str
     version: str
     step: Count
+    snapshots: list[Count] | None = None  # steps of those that are kept, oldest first; None: it takes none
+
+
+class SessionInfo(SessionObject, kw_only=True):
+    """A session of a page: whether it is in memory (`resident`), and how long nothing was called on it."""
+
+    ttl_seconds: float
+    expires_at: str  # RFC 3339, UTC
+    resident: bool
+    idle_seconds: float
+
+
+class SessionPage(Struct):
+    """Sessions in the order of their ids; `next` is the `after` of the next page, None on the last one."""
+
+    sessions: list[SessionInfo]
+    next: str | None = None
+
+
+class _Copies(Struct):
+    sessions: list[SessionObject]
+
+
+class _Deleted(Struct):
+    deleted: Count
 
 
 class _Stepped(Struct):
@@ -137,11 +162,44 @@ class Answer:
         return told
 
     @located
+    def page(self, model: str | None, prefix: str, after: str, limit: int) -> SessionPage:
+        """A page of sessions, that the filters let through and in order."""
+        told = read(self.content, SessionPage)
+        ids = [one.id for one in told.sessions]
+        check(len(ids) <= limit and all(one < other for one, other in zip([after, *ids], ids, strict=False)), "no page")
+        check(all(one.startswith(prefix) for one in ids), "a session of another prefix")
+        check(all(model in {None, one.model} for one in told.sessions), "a session of another model")
+        check(told.next is None or ids[-1:] == [told.next], "a next page that is not behind this one")
+        return told
+
+    @located
+    def forked(self, /, ids: list[str], **known: str | None) -> SessionObject:
+        """One of the copies with these ids; `known`: their model and version, None where any will do."""
+        told = read(self.content, _Copies).sessions
+        check([one.id for one in told] == ids, "copies of other ids")
+        check(len({(one.model, one.version, one.step) for one in told}) == 1, "copies that differ")
+        same = all(expected in {None, getattr(told[0], name)} for name, expected in known.items())
+        check(same, "copies of another model")
+        return told[0]
+
+    @located
+    def deleted_many(self) -> int:
+        """How many sessions were deleted."""
+        return read(self.content, _Deleted).deleted
+
+    @located
     def stepped(self, inputs: Encoded[S], step: int) -> tuple[S, int]:
         """The outputs of a call on a session at `step`, in the style of the inputs, and the next step."""
         told = read(self.content, _Stepped)
         check(told.step == step + len(inputs.steps), f"next step {told.step} after {len(inputs.steps)} from {step}")
         return outputs_of([told.outputs], [inputs])[0], told.step
+
+    @located
+    def forecast(self, asked: Encoded[S], step: int | None) -> S:
+        """The outputs of a forecast; `step` is that of the session, None: any."""
+        told = read(self.content, _Stepped)
+        check(step in {None, told.step}, f"a forecast from step {told.step}, not {step}")
+        return outputs_of([told.outputs], [asked])[0]
 
     @located
     def predicted(self, model: str, version: str | None, sequences: list[Encoded[S]]) -> list[S]:

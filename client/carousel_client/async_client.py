@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias, Unpack
 
-from carousel_client.answers import ItemAnswer
+from carousel_client.answers import ItemAnswer, SessionPage
 from carousel_client.async_session import AsyncSession, Closing
 from carousel_client.async_stream import AsyncStream
 from carousel_client.descriptions import ModelDescription, ModelVersions
@@ -99,9 +99,42 @@ class AsyncClient(Closing):
         *,
         ttl_seconds: float | None = None,
         history: Any = None,
+        snapshots: Mapping[str, int] | None = None,
     ) -> AsyncSession:
-        """A session, opened by `async with`, `open` or its first step. `history`: a sequence to run first."""
-        return AsyncSession(self._exchange, model, id, version, ttl_seconds=ttl_seconds, history=history)
+        """A session, opened by `async with`, `open` or its first step. `history`: a sequence to run first.
+
+        `snapshots`: {"every": n, "keep": k} keeps k states for `rewind`, one each n steps.
+        """
+        given = {"ttl_seconds": ttl_seconds, "history": history, "snapshots": snapshots}
+        return AsyncSession(self._exchange, model, id, version, **given)
+
+    async def sessions(
+        self,
+        model: str | None = None,
+        prefix: str = "",
+        *,
+        after: str = "",
+        limit: int = 100,
+        timeout: float | None = None,
+    ) -> SessionPage:
+        """A page of the sessions of a model, those whose ids begin so, or all; `after`: the `next` of the page before.
+
+        Pages are complete while sessions come and go: one that is there all the time is on exactly one page.
+        """
+        query = {"model": model, "prefix": prefix or None, "after": after or None, "limit": str(limit)}
+        request = Request("GET", route("sessions", **query), replayable=True)
+        return (await self._exchange(request, self._policy.deadline(timeout))).page(model, prefix, after, limit)
+
+    async def delete_sessions(
+        self, model: str | None = None, prefix: str = "", *, all: bool = False, timeout: float | None = None
+    ) -> int:
+        """Delete the sessions of a model, those whose ids begin so, or with `all` all of them → how many.
+
+        Not sent again after a lost answer; to call it again is safe, and deletes what is left.
+        """
+        query = {"model": model, "prefix": prefix or None, "all": "true" if all else None}
+        request = Request("DELETE", route("sessions", **query))
+        return (await self._exchange(request, self._policy.deadline(timeout))).deleted_many()
 
     def stream(self) -> AsyncStream:
         """One socket for any number of sessions and many calls at once. See AsyncStream."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from carousel_client.answers import SessionObject
 from carousel_client.errors import CarouselError, SessionExists, SessionExpired, SessionNotFound, StateMismatch
 from carousel_client.retry import Exchange, route
-from carousel_client.sequences import S, encode, to_json
+from carousel_client.sequences import S, encode, forecast, to_json
 from carousel_client.transport import PerProcess, Request
 
 P = ParamSpec("P")
@@ -67,12 +67,14 @@ class AsyncSession(Closing):
         *,
         ttl_seconds: float | None = None,
         history: Any = None,
+        snapshots: Mapping[str, int] | None = None,
     ) -> None:
         self._exchange = exchange
         self._policy = exchange.policy
         self._asked = (model, version)
         self._ttl_seconds = ttl_seconds
         self._history: list[Any] = [] if history is None else encode(history).steps
+        self._rule = None if snapshots is None else dict(snapshots)
         self._owner = os.getpid() if id is None else None  # the process whose `with` block ends the session
         self._turn = PerProcess(asyncio.Lock)
         self.id = uuid.uuid4().hex if id is None else id
@@ -132,6 +134,55 @@ class AsyncSession(Closing):
         return copy
 
     @in_turn
+    async def fork_many(self, ids: int | Sequence[str], *, timeout: float | None = None) -> list[AsyncSession]:
+        """Many copies, by their number or ids: all of them or, if an error is raised, none. See `fork`."""
+        deadline = self._policy.deadline(timeout)
+        own = [uuid.uuid4().hex for _ in range(ids)] if isinstance(ids, int) else list(ids)
+        copies = [AsyncSession(self._exchange, "", id) for id in own]
+        request = Request("POST", self._route("fork"), to_json({"ids": own}), replayable=True)
+        try:
+            answer = await self._exchange(request, deadline)
+            told = answer.forked(own, model=self.model or None, version=self.version)
+        except SessionExists as error:
+            if not isinstance(ids, int) or not error.uncertain:
+                raise
+            told = await copies[0]._find(deadline)  # only we know the ids: they are our copies, all of them
+        for copy in copies:
+            copy._keep(told, created=True)
+            copy._owner = os.getpid() if isinstance(ids, int) else None
+        return copies
+
+    @in_turn
+    async def rewind(self, step: int, *, timeout: float | None = None) -> None:
+        """Set the session back to the snapshot that it keeps of a step; `snapshots` of AsyncClient.session.
+
+        The answers of earlier calls are forgotten, and later snapshots. Raises StepConflict, whose `snapshots` are the
+        steps that are kept.
+        """
+        request = Request("POST", self._route("rewind"), to_json({"step": step}), replayable=True)
+        answer = await self._exchange(request, self._policy.deadline(timeout))
+        self._keep(answer.session(self.id, model=self.model or None, version=self.version, step=step))
+
+    @in_turn
+    async def forecast(self, inputs: Any = None, steps: int = 0, *, timeout: float | None = None) -> Any:
+        """What a copy of the session answers to `inputs`, and then to its own outputs `steps` times.
+
+        Without `inputs` it begins with the last output that it gave. The outputs [T + steps, K] have the style of the
+        inputs, without them they are an array. The session does not move. Raises InvalidInput where outputs of the
+        model are not its next inputs.
+        """
+        asked, outputs = forecast(inputs, steps)
+        deadline = self._policy.deadline(timeout)
+        await self._open(deadline)
+        request = Request("POST", self._route("forecast"), to_json(asked), replayable=True)
+        return (await self._exchange(request, deadline)).forecast(outputs, self.next_step)
+
+    @in_turn
+    async def snapshots(self, *, timeout: float | None = None) -> list[int]:
+        """The steps to which the session can be set back, oldest first."""
+        return list((await self._find(self._policy.deadline(timeout))).snapshots or ())
+
+    @in_turn
     async def state(self, *, timeout: float | None = None) -> bytes:
         """The state as bytes, for `restore` on this service or another one."""
         request = Request("GET", self._route("state"), replayable=True)
@@ -163,7 +214,8 @@ class AsyncSession(Closing):
         if self.next_step is not None:
             return
         model, version = self._asked
-        wanted = {"id": self.id, "ttl_seconds": self._ttl_seconds, "history": self._history or None}
+        wanted: dict[str, Any] = {"id": self.id, "ttl_seconds": self._ttl_seconds, "snapshots": self._rule}
+        wanted["history"] = self._history or None
         body = to_json({key: value for key, value in wanted.items() if value is not None})
         request = Request("POST", route("models", model, "sessions", version=version), body, replayable=True)
         steps = len(self._history)
@@ -201,6 +253,6 @@ class AsyncSession(Closing):
             )
         return found
 
-    def _keep(self, session: SessionObject, *, created: bool) -> None:
+    def _keep(self, session: SessionObject, *, created: bool | None = None) -> None:
         self.model, self.version, self.next_step = session.model, session.version, session.step
-        self.created = created
+        self.created = self.created if created is None else created

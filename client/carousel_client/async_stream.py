@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -25,9 +25,13 @@ from carousel_client.frames import Array, Inputs, Outputs
 from carousel_client.order import Call, ChannelState
 from carousel_client.order import Future as Answer
 from carousel_client.retry import FOREVER, Policy
+from carousel_client.sequences import forecast
+from carousel_client.stream_calls import Asked, Forecast, Rewind
 from carousel_client.stream_protocol import StreamProtocol
 from carousel_client.stream_socket import StreamSocket
 from carousel_client.transport import Service
+
+T = TypeVar("T")
 
 
 class OpenOptions(TypedDict, total=False):
@@ -35,6 +39,7 @@ class OpenOptions(TypedDict, total=False):
 
     version: str | None
     ttl_seconds: float | None
+    snapshots: Mapping[str, int] | None
     timeout: float | None
 
 
@@ -179,6 +184,15 @@ class AsyncStream(Closing):
         with suppress(SessionNotFound, SessionExpired):
             await answer
 
+    async def _ask(
+        self, kind: type[Asked[T]], channel: ChannelState, asked: dict[str, Any], timeout: float | None
+    ) -> T:
+        """A call that has the channel for itself."""
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        deadline = self._policy.deadline(timeout)
+        self._begin(self._usable().ask(kind, channel, asked, answer), answer, deadline)
+        return await answer
+
     def _begin(self, call: Call, answer: Answer, deadline: float) -> None:
         """Bound a call in time, and have it sent."""
         if self._task is None or self._task.done():
@@ -234,6 +248,15 @@ class AsyncChannel(ChannelState, Closing):
     async def step(self, inputs: ArrayLike, *, timeout: float | None = None) -> Array:
         """Advance the session alone: by a row [F] → [K], or by [T, F] → [T, K]. See AsyncStream.step."""
         return (await self._stream.step([self], np.asarray(inputs)[None], timeout=timeout))[0]
+
+    async def forecast(self, inputs: ArrayLike | None = None, steps: int = 0, *, timeout: float | None = None) -> Array:
+        """What a copy answers to [T, F] and then to its own outputs → [T + steps, K]. See AsyncSession.forecast."""
+        asked, _ = forecast(None if inputs is None else np.atleast_2d(np.asarray(inputs)), steps)
+        return await self._stream._ask(Forecast, self, asked, timeout)
+
+    async def rewind(self, step: int, *, timeout: float | None = None) -> None:
+        """Set the session back to the snapshot that it keeps of a step, after its calls. See AsyncSession.rewind."""
+        await self._stream._ask(Rewind, self, {"step": step}, timeout)
 
     async def close(self, *, end: bool | None = None, timeout: float | None = None) -> None:
         """Close the channel after its calls. `end` deletes the session; None: if the client made its id."""

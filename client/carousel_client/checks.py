@@ -34,6 +34,7 @@ class Problem(TypedDict, total=False):
     retry_after_ms: float
     expected_step: Count
     applied: bool
+    snapshots: list[Count]
 
 
 def read(content: bytes | str, shape: type[T]) -> T:

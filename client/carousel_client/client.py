@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Unpack, cast
 
 from carousel_client.async_client import AsyncClient
@@ -34,10 +35,17 @@ class Session(Blocking):
 
     open = blocking(AsyncSession.open)
     resume = blocking(AsyncSession.resume)
+    forecast = blocking(AsyncSession.forecast)
+    rewind = blocking(AsyncSession.rewind)
+    snapshots = blocking(AsyncSession.snapshots)
     state = blocking(AsyncSession.state)
     delete = blocking(AsyncSession.delete)
     close = blocking(AsyncSession.close)
     fork = giving(lambda fork: Session(fork), AsyncSession.fork)  # noqa: PLW0108  (Session is not there yet)
+
+    def fork_many(self, ids: int | Sequence[str], *, timeout: float | None = None) -> list[Session]:
+        """See AsyncSession.fork_many."""
+        return [Session(copy) for copy in run(self._async.fork_many(ids, timeout=timeout))]
 
     def step(self, inputs: S, *, timeout: float | None = None) -> S:
         """See AsyncSession.step. After an interrupt, as of Ctrl-C, send the same inputs again."""
@@ -57,6 +65,8 @@ class Client(Blocking):
     model = blocking(AsyncClient.model)
     predict = blocking(AsyncClient.predict)
     steps = blocking(AsyncClient.steps)
+    sessions = blocking(AsyncClient.sessions)
+    delete_sessions = blocking(AsyncClient.delete_sessions)
     close = blocking(AsyncClient.close)
     session = giving(Session, AsyncClient.session)
     restore = giving(Session, AsyncClient.restore)

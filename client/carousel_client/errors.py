@@ -81,6 +81,11 @@ class StepConflict(CarouselError, status=409):
         return self.problem.get("expected_step")
 
     @property
+    def snapshots(self) -> list[int]:
+        """Of `rewind`: the steps to which the session can be set back."""
+        return list(self.problem.get("snapshots", ()))
+
+    @property
     def applied(self) -> bool:
         """Whether the named step lies behind: some call was applied there already."""
         return self.problem.get("applied") is True

@@ -125,13 +125,18 @@ class Exchange:
         raise error
 
 
-def route(*names: str, version: str | None = None) -> str:
-    """`/v1/…?version=…`, percent-encoded. Raises InvalidRequest for a name that would lead to another route."""
-    for name in names if version is None else (*names, version):
+def route(*names: str, **query: str | None) -> str:
+    """`/v1/…?version=…`, percent-encoded; None in the query is left out.
+
+    Raises InvalidRequest for a name, or a version, that would lead to another route.
+    """
+    given = {key: value for key, value in query.items() if value is not None}
+    for name in (*names, *[value for key, value in given.items() if key == "version"]):
         if not isinstance(name, str) or name in {"", ".", ".."}:
             raise InvalidRequest(f"{name!r} is no name")
     try:
         path = "/".join(["/v1", *(quote(name, safe="") for name in names)])
-        return path if version is None else f"{path}?version={quote(version, safe='')}"
-    except UnicodeEncodeError:
-        raise InvalidRequest(f"{names!r}: not Unicode text") from None
+        asked = "&".join(f"{key}={quote(value, safe='')}" for key, value in given.items())
+        return f"{path}?{asked}" if asked else path
+    except (UnicodeEncodeError, TypeError):
+        raise InvalidRequest(f"{(*names, given)!r}: not Unicode text") from None

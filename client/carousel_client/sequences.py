@@ -50,6 +50,14 @@ class Encoded(Generic[S]):
         return cast(S, outputs[0] if self.lone else outputs)
 
 
+def forecast(inputs: Any, steps: int) -> tuple[dict[str, Any], Encoded[Any]]:
+    """What a forecast asks for, and a sequence whose outputs come back as those of the forecast: one a step of both."""
+    given = Encoded([], array=True, lone=False) if inputs is None else encode(inputs)
+    asked = ({} if inputs is None else {"inputs": given.steps}) | ({"steps": steps} if steps else {})
+    style = given.steps[-1:] or [[]]
+    return asked, Encoded([*given.steps, *style * steps], given.array, lone=False)
+
+
 def encode(inputs: S) -> Encoded[S]:
     """Read the style off the inputs. Raises InvalidInput where they are in none of the styles."""
     if isinstance(inputs, np.ndarray):

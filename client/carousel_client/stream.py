@@ -29,6 +29,8 @@ class Channel(Blocking):
     output_count: int
 
     close = blocking(AsyncChannel.close)
+    forecast = blocking(AsyncChannel.forecast)
+    rewind = blocking(AsyncChannel.rewind)
 
     def step(self, inputs: ArrayLike, *, timeout: float | None = None) -> Array:
         """Advance the session alone: by a row [F] → [K], or by [T, F] → [T, K]. See AsyncStream.step."""

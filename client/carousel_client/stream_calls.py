@@ -1,17 +1,18 @@
 """What can be asked on a stream: the frame of each call, and the check of its answer. Nothing else reads a frame.
 
-Text frames are JSON: {"id", "opened" | "closed" | "error", …}. A binary frame answers a StepFrame.
+Text frames are JSON: {"id", "opened" | "closed" | "rewound" | "error", …}. A binary frame answers a StepFrame.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar, cast
 
 import numpy as np
 from msgspec import Meta, Struct
 
-from carousel_client.checks import Count, check, problem_error, read
+from carousel_client.answers import SessionObject
+from carousel_client.checks import Count, Rows, check, outputs_of, problem_error, read
 from carousel_client.errors import (
     CarouselError,
     ChannelNotFound,
@@ -22,7 +23,9 @@ from carousel_client.errors import (
 )
 from carousel_client.frames import Array, Outputs, StepFrame
 from carousel_client.order import Call, ChannelState, Future
+from carousel_client.sequences import Encoded
 
+T = TypeVar("T")
 U32: TypeAlias = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 Size: TypeAlias = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
@@ -48,11 +51,14 @@ class _Failed(Struct):
 
 
 class Frame(Struct):
-    """A frame of the service. Text has one of `opened`, `closed` and `error`, the last with `channel` or `failed`."""
+    """A frame of the service. Of the keys of a text one is there, or two with `channel`, `step` or `failed`."""
 
     id: U32
     opened: _Opened | None = None
     closed: _Closed | None = None
+    rewound: SessionObject | None = None
+    outputs: Rows | None = None
+    step: Count | None = None
     error: dict[str, Any] | None = None
     channel: U32 | None = None
     failed: list[_Failed] = []
@@ -105,8 +111,8 @@ class Open(Call):
 
     def _check_state(self, created: bool, step: int) -> None:
         channel = self.channel
-        closing = bool(channel.calls) and isinstance(channel.calls[0], Close)
-        if not closing and (created or step < channel.next_step):
+        moving = bool(channel.calls) and isinstance(channel.calls[0], Close | Rewind)
+        if not moving and (created or step < channel.next_step):
             raise StateLost(
                 f"the service answered up to step {channel.next_step} of session {channel.session!r} and has it at "
                 f"step {step} now: its state was lost. Open it again to begin anew.",
@@ -186,6 +192,52 @@ class Step(Call):
         given = iter(outputs)
         moved = [None if channel.session in self.errors else next(given, None) for channel in self._all]
         return PartlyFailed(self.errors, moved)
+
+
+class Asked(Call, Generic[T]):
+    """A text call on one channel, which it has for itself; `key` names it."""
+
+    exclusive = True
+    key = ""
+
+    def __init__(self, channel: ChannelState, asked: dict[str, Any], answer: Future) -> None:
+        super().__init__([channel], answer)
+        self.channel, self.asked = channel, asked
+        try:
+            text(asked)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidRequest(f"{self.key}: {error}") from None
+
+    def frame(self) -> str:
+        return text({"id": self.id, "channel": self.channel.number, self.key: self.asked})
+
+
+class Forecast(Asked[Array]):
+    """Ask what a copy of a session answers."""
+
+    key = "forecast"
+
+    def result(self, frame: Frame) -> Array:
+        channel, steps = self.channel, len(self.asked.get("inputs", ())) + self.asked.get("steps", 0)
+        check(frame.channel == channel.number and frame.step is not None, "a forecast of another channel")
+        check(frame.step == channel.next_step, f"a forecast from step {frame.step}, not {channel.next_step}")
+        asked: Encoded[Any] = Encoded([[]] * steps, array=True, lone=False)
+        (outputs,) = outputs_of([frame.outputs or []], [asked])
+        check(outputs.shape[1] == channel.output_count, "outputs of another width")
+        return cast(Array, outputs)
+
+
+class Rewind(Asked[None]):
+    """Set a session back to a kept snapshot. Sent again after a lost answer it has the same outcome."""
+
+    key = "rewind"
+
+    def result(self, frame: Frame) -> None:
+        channel, told, step = self.channel, frame.rewound, self.asked["step"]
+        if told is None:
+            raise ForeignAnswer("no `rewound` in the answer")
+        check((told.id, told.step) == (channel.session, step), "another session or step was rewound")
+        channel.next_step = channel.ahead = step
 
 
 class Close(Call):

@@ -12,14 +12,16 @@ import math
 from collections import deque
 from collections.abc import Callable
 from copy import copy
-from typing import Any
+from typing import Any, TypeVar
 
 from carousel_client.checks import check, problem_error
 from carousel_client.errors import CarouselError, ForeignAnswer, PayloadTooLarge
 from carousel_client.frames import Inputs, StepFrame
 from carousel_client.order import Call, ChannelState, Future, Order
 from carousel_client.retry import Policy
-from carousel_client.stream_calls import Close, Frame, Open, Step
+from carousel_client.stream_calls import Asked, Close, Frame, Open, Step
+
+T = TypeVar("T")
 
 TOO_BIG = 1009  # the close code for a frame over the limit
 
@@ -58,6 +60,11 @@ class StreamProtocol:
         self._order.check(channels)
         request = StepFrame.of(inputs, len(channels), channels[0].feature_count)
         return self._add(Step(channels, request, answer, admitted))
+
+    def ask(self, kind: type[Asked[T]], channel: ChannelState, asked: dict[str, Any], answer: Future) -> Call:
+        """A call that has a channel for itself, when the calls before it are finished."""
+        self._order.check([channel])
+        return self._add(kind(channel, asked, answer))
 
     def close(self, channel: ChannelState, answer: Future, *, end: bool) -> Call:
         """Close a channel when the calls on it are finished."""

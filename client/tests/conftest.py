@@ -35,6 +35,8 @@ class Awaitable:
 
         async def call(*args: Any, **kwargs: Any) -> Any:
             result = value(*args, **kwargs)
+            if isinstance(result, list):
+                return [Awaitable(one) if isinstance(one, Session) else one for one in result]
             return Awaitable(result) if isinstance(result, Session) else result
 
         return call

@@ -71,10 +71,25 @@ class Sums:
     step: int = 0
     total: Any = field(default_factory=lambda: np.zeros(2, np.float32))
     kept: dict[int, tuple[Any, Any]] = field(default_factory=dict)  # step → inputs, answer
+    past: dict[int, Any] | None = None  # total by step, of every step; None: it takes no snapshots
 
     def described(self) -> dict[str, Any]:
         ttl = {"ttl_seconds": 60, "expires_at": "2030-01-01T00:00:00Z"}
-        return {"id": self.id, "model": "sum", "version": "1", "step": self.step, "replay": 4} | ttl
+        kept = {} if self.past is None else {"snapshots": sorted(self.past)}
+        return {"id": self.id, "model": "sum", "version": "1", "step": self.step, "replay": 4} | ttl | kept
+
+    def forecast(self, inputs: Any = (), steps: int = 0) -> dict[str, Any]:
+        copy, outputs = Sums("", 0, self.total), []
+        for _ in range(steps + bool(inputs)):
+            fed = inputs or [[float(str(value)) for value in copy.total]]
+            outputs, inputs = outputs + copy.run(fed), ()
+        return {"outputs": outputs, "step": self.step}
+
+    def rewind(self, step: int) -> None:
+        if step not in (self.past or {}):
+            raise ProblemError(409, "step_conflict", expected_step=self.step, snapshots=sorted(self.past or {}))
+        self.past = {at: total for at, total in (self.past or {}).items() if at <= step}
+        self.step, self.total, self.kept = step, self.past[step], {}
 
     def run(self, inputs: list[Any]) -> list[Any]:
         outputs = []
@@ -86,6 +101,8 @@ class Sums:
             y = [float(str(value)) for value in self.total]  # shortest decimals of the float32
             outputs.append(dict(zip(["sum a", "sum b"], y, strict=True)) if isinstance(x, dict) else y)
         self.step += len(inputs)
+        if self.past is not None and inputs:
+            self.past[self.step] = self.total
         return outputs
 
     def advance(self, call: dict[str, Any]) -> dict[str, Any]:
@@ -145,6 +162,8 @@ class FakeService:
                 if name != "sum":
                     raise ProblemError(404, "model_not_found")
                 return self.answer_model(request.method, rest, body(request), request.url.params.get("version"))
+            case [method, "v1", "sessions"]:
+                return self.answer_all(method, dict(request.url.params))
             case [method, "v1", "sessions", id, *rest]:
                 if id not in self.sessions and (method, rest) != ("PUT", ["state"]):
                     raise ProblemError(404, "session_not_found")
@@ -168,7 +187,8 @@ class FakeService:
                 outputs = [Sums("").run(sequence) for sequence in call["sequences"]]
                 return httpx.Response(200, json={"model": "sum", "version": version or "1", "outputs": outputs})
             case ["POST", "sessions"]:
-                return self.create(Sums(call["id"]), call.get("history", []))
+                past: dict[int, Any] | None = {} if "snapshots" in call else None
+                return self.create(Sums(call["id"], past=past), call.get("history", []))
             case ["POST", "steps"]:
                 return httpx.Response(
                     200, json={"items": [self.answer_item(item, call.get("open", False)) for item in call["items"]]}
@@ -192,18 +212,41 @@ class FakeService:
         except ProblemError as error:
             return {"session": item["session"], "error": error.response.json()}
 
+    def fork(self, source: Sums, asked: dict[str, Any]) -> httpx.Response:
+        if "id" in asked:
+            return self.create(Sums(asked["id"], source.step, source.total), [])
+        if self.sessions.keys() & set(asked["ids"]):
+            raise ProblemError(409, "session_exists")
+        copies = [Sums(one, source.step, source.total) for one in asked["ids"]]
+        self.sessions |= {copy.id: copy for copy in copies}
+        return httpx.Response(201, json={"sessions": [copy.described() for copy in copies]})
+
+    def answer_all(self, method: str, asked: dict[str, str]) -> httpx.Response:
+        ids = [id for id in sorted(self.sessions) if id.startswith(asked.get("prefix", ""))]
+        ids = ids if asked.get("model", "sum") == "sum" else []
+        if method == "DELETE":
+            for id in ids:
+                del self.sessions[id]
+            return httpx.Response(200, json={"deleted": len(ids)})
+        limit, ids = int(asked["limit"]), [id for id in ids if id > asked.get("after", "")]
+        listed = [self.sessions[id].described() | {"resident": True, "idle_seconds": 1.5} for id in ids[:limit]]
+        return httpx.Response(200, json={"sessions": listed} | ({"next": ids[limit - 1]} if len(ids) > limit else {}))
+
     def answer_session(self, method: str, id: str, rest: list[str], request: httpx.Request) -> httpx.Response:
         match [method, *rest]:
-            case ["GET"]:
+            case ["GET"] | ["POST", "rewind"]:
+                if rest:
+                    self.sessions[id].rewind(body(request)["step"])
                 return httpx.Response(200, json=self.sessions[id].described())
             case ["DELETE"]:
                 del self.sessions[id]
                 return httpx.Response(204)
-            case ["POST", "steps"]:
-                return httpx.Response(200, json=self.sessions[id].advance(body(request)))
+            case ["POST", "steps" | "forecast" as call]:
+                session = self.sessions[id]
+                answer = session.advance(body(request)) if call == "steps" else session.forecast(**body(request))
+                return httpx.Response(200, json=answer)
             case ["POST", "fork"]:
-                source = self.sessions[id]
-                return self.create(Sums(body(request)["id"], source.step, source.total), [])
+                return self.fork(self.sessions[id], body(request))
             case ["GET", "state"]:
                 source = self.sessions[id]
                 content = json.dumps([source.step, source.total.tolist()]).encode()

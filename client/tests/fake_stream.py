@@ -28,6 +28,7 @@ class Sums:
     step: int = 0
     total: NDArray[np.float32] = field(default_factory=lambda: np.zeros(F, np.float32))
     kept: deque[tuple[int, bytes, NDArray[np.float32]]] = field(default_factory=lambda: deque(maxlen=REPLAY))
+    past: dict[int, NDArray[np.float32]] | None = None  # total by step, of every step; None: it takes no snapshots
 
     def answer_kept(self, step: int, inputs: NDArray[np.float32]) -> NDArray[np.float32] | None:
         return next((out for at, given, out in self.kept if at == step and given == inputs.tobytes()), None)
@@ -48,6 +49,8 @@ class Sums:
         self.total = outputs[-1, :F]
         self.step += len(inputs)
         self.kept.append((step, inputs.tobytes(), outputs))
+        if self.past is not None:
+            self.past[self.step] = self.total
         return outputs
 
 
@@ -97,6 +100,12 @@ class FakeSocket:
     def _control(self, told: dict[str, Any]) -> dict[str, Any]:
         if "open" in told:
             return {"opened": self._opened(**told["open"])}
+        if "forecast" in told:
+            state = self._session(told["channel"])
+            outputs = lone_run(told["forecast"]["inputs"], state.total, state.step)
+            return {"channel": told["channel"], "outputs": outputs.tolist(), "step": state.step}
+        if "rewind" in told:
+            return self._rewound(told["channel"], told["rewind"]["step"])
         channel = told["close"]["channel"]
         session = self.channels.pop(channel)
         self.numbers[f"closed {channel}"] = self.numbers.pop(session)
@@ -104,13 +113,26 @@ class FakeSocket:
             self.service.sessions.pop(session, None)
         return {"closed": {"channel": channel}}
 
-    def _opened(self, model: str, session: str, version: str = "1", ttl_seconds: float = 60) -> dict[str, Any]:
+    def _rewound(self, channel: int, step: int) -> dict[str, Any]:
+        state = self._session(channel)
+        if step not in (state.past or {}):
+            kept = {"expected_step": state.step, "snapshots": sorted(state.past or {})}
+            raise ProblemError(409, "step_conflict", channel=channel, **kept)
+        state.past = {at: total for at, total in (state.past or {}).items() if at <= step}
+        state.step, state.total = step, state.past[step]
+        state.kept.clear()
+        told = {"id": self.channels[channel], "model": "sum", "version": "1", "step": step}
+        return {"channel": channel, "rewound": told}
+
+    def _opened(
+        self, model: str, session: str, version: str = "1", ttl_seconds: float = 60, snapshots: Any = None
+    ) -> dict[str, Any]:
         if self.service.refuse_opens:
             raise self.service.refuse_opens.pop(0)
         if model not in {"sum", "twin"}:
             raise ProblemError(404, "model_not_found")
         created = session not in self.service.sessions
-        state = self.service.sessions.setdefault(session, Sums())
+        state = self.service.sessions.setdefault(session, Sums(past=None if snapshots is None else {}))
         channel = self.numbers.setdefault(session, len(self.numbers) + 1)
         self.channels[channel] = session
         facts = {"replay": REPLAY, "feature_count": F, "output_count": K, "version": version}

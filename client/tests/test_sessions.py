@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from fake_service import FakeService, answer_with, lose_answer, problem
@@ -13,6 +14,7 @@ from carousel_client import (
     AsyncClient,
     Client,
     ConnectionFailed,
+    ForeignAnswer,
     InvalidInput,
     SessionExists,
     SessionNotFound,
@@ -185,3 +187,34 @@ def test_threads_that_share_a_session_never_use_one_step_twice(service: FakeServ
         for thread in threads:
             thread.join()
     assert sorted(a for a, _ in outputs) == list(range(1, 21))
+
+
+async def test_a_session_is_set_back_to_a_snapshot_that_it_keeps(client: Any, service: FakeService) -> None:
+    async with client.session("sum", snapshots={"every": 1, "keep": 9}) as session:
+        for value in (1.0, 2.0, 3.0):
+            await session.step([[value, 0.0]])
+        assert await session.snapshots() == [1, 2, 3]
+        service.faults.append(lose_answer)
+        await session.rewind(1)
+        assert (session.next_step, await session.step([[5.0, 0.0]])) == (1, [[6.0, 0.0]])
+        with pytest.raises(StepConflict) as caught:
+            await session.rewind(3)
+        assert (caught.value.snapshots, caught.value.expected_step, session.next_step) == ([1, 2], 2, 2)
+
+
+async def test_a_forecast_comes_in_the_style_of_its_inputs_and_moves_nothing(client: Any, service: FakeService) -> None:
+    async with client.session("sum") as session:
+        await session.step([[1.0, 2.0]])
+        service.faults.append(lose_answer)
+        assert await session.forecast([[1.0, 1.0]], 2) == [[2.0, 3.0], [4.0, 6.0], [8.0, 12.0]]
+        assert (await session.forecast(steps=2)).tolist() == [[2, 4], [4, 8]]
+        assert await session.forecast({"a": 1.0, "b": 0.0}) == [{"sum a": 2.0, "sum b": 2.0}]
+        assert (await session.forecast(np.zeros(2))).tolist() == [[1, 2]]
+        assert (session.next_step, await session.step([[0.0, 0.0]])) == (1, [[1.0, 2.0]])
+
+
+async def test_a_forecast_of_other_steps_is_refused(client: Any, service: FakeService) -> None:
+    async with client.session("sum") as session:
+        service.faults += [answer_with(httpx.Response(200, json={"outputs": [[1, 2]], "step": 0}))]
+        with pytest.raises(ForeignAnswer):
+            await session.forecast([[1.0, 1.0]], 2)

@@ -25,6 +25,7 @@ from carousel_client import (
     RouteNotFound,
     SessionNotFound,
     StateLost,
+    StepConflict,
     Stream,
     TimedOut,
 )
@@ -49,6 +50,12 @@ class Awaited:
 
     async def close(self, **kwargs: Any) -> None:
         self._blocking.close(**kwargs)
+
+    async def rewind(self, *args: Any, **kwargs: Any) -> None:
+        self._blocking.rewind(*args, **kwargs)
+
+    async def forecast(self, *args: Any, **kwargs: Any) -> Any:
+        return self._blocking.forecast(*args, **kwargs)
 
     async def __aenter__(self) -> Awaited:
         self._blocking.__enter__()
@@ -373,3 +380,37 @@ def test_a_stream_that_never_was_used_closes(server: StreamServer) -> None:
     with Client(server.url, timeout=math.inf) as client, client.stream():
         pass
     assert server.paths == []
+
+
+async def back_and_on(stream: Any) -> None:
+    """Steps, a rewind between them, and steps again, every answer checked."""
+    channel = await stream.open("sum", "s", snapshots={"every": 1, "keep": 9})
+    for value in (1, 2, 3):
+        await channel.step(np.array([value, 0]))
+    await channel.rewind(1)
+    assert (channel.next_step, (await channel.step(np.array([5, 0]))).tolist()) == (1, [6, 0, 1])
+    assert (await channel.forecast(np.array([[1, 0], [1, 0]]))).tolist() == [[7, 0, 2], [8, 0, 3]]
+    with pytest.raises(StepConflict) as caught:
+        await channel.rewind(3)
+    assert (caught.value.snapshots, caught.value.session) == ([1, 2], "s")
+    assert (await channel.step(np.array([1, 0]))).tolist() == [7, 0, 2]
+
+
+async def test_a_channel_is_set_back_between_its_calls(make: Callable[..., Any]) -> None:
+    async with make() as stream:
+        await back_and_on(stream)
+
+
+@pytest.mark.parametrize("way", [0, 1])
+async def test_a_channel_is_set_back_though_the_socket_is_cut(
+    make: Callable[..., Any], server: StreamServer, way: int
+) -> None:
+    async with make(server.cut_url) as stream:
+        await back_and_on(stream)
+    whole = server.carried[way]
+    for budget in range(0, whole, 37):
+        server.streams.sessions.clear()
+        server.budgets.append((budget, None) if way == 0 else (None, budget))
+        async with make(server.cut_url) as stream:
+            await back_and_on(stream)
+        assert not server.budgets

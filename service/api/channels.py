@@ -22,7 +22,8 @@ from service.errors import (
 if TYPE_CHECKING:
     from service.engine.engine import Engine
     from service.models.model import Index
-    from service.sessions.sessions import Session, Sessions
+    from service.sessions.session import Session
+    from service.sessions.sessions import Sessions
 
 MOST = 65_536  # open at once on one socket
 _LISTS = 4096  # lists of channels whose rows are remembered, of MOST channels together

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
-from service.api import views
+from service.api import forecasts, views
 from service.api.fields import fields, sequence
 from service.api.frames import View
 from service.engine.call import LAST, UNCHECKED, Call
 from service.engine.lifecycle import vacant
-from service.errors import SessionNotFound
+from service.errors import CarouselError, SessionNotFound
 from service.models.repository import NAME, Repository
 
 if TYPE_CHECKING:
     from service.api.channels import Channels
     from service.engine.engine import Engine
-    from service.sessions.sessions import Session, Sessions
+    from service.models.model import Array
+    from service.sessions.session import Session
+    from service.sessions.sessions import Sessions
     from service.settings import Settings
 
 Tell = Callable[[View, int], None]  # an answer, and the bytes that its frame had in flight
@@ -50,14 +52,15 @@ class Control:
     def open(self, frame: View) -> Future[View]:
         """Open a channel: of a new session, or of one that exists."""
         fields(frame, "frame", {"id": int, "open": dict}, {})
-        known = {"session": str, "version": str, "ttl_seconds": (int, float)}
+        known = {"session": str, "version": str, "ttl_seconds": (int, float), "snapshots": dict}
         asked = fields(frame["open"], "open", {"model": str}, known)
         ttl, id, version = views.ttl(asked, self._settings), asked.get("session"), asked.get("version")
         session = self._resumed(id) if id is not None else None
         if session is None:
             engine, _ = self._repository.ready(asked["model"], version)
             self._channels.check_room()
-            return engine.lifecycle.open(id, ttl, lambda session: self._opened(session, created=True))
+            rule = views.rule(asked, engine.table.row_bytes, "open")
+            return engine.lifecycle.open(id, ttl, lambda session: self._opened(session, created=True), rule=rule)
         session.belongs(asked["model"], version)
         self._repository.ready(session.model, session.version)
         self._sessions.touch(session)
@@ -75,6 +78,38 @@ class Control:
             deleted = engine.lifecycle.delete(session)
         self._channels.close(channel)
         return {"closed": {"channel": channel}}, deleted
+
+    def rewind(self, frame: View) -> Future[View]:
+        """Set the session of a channel back to a kept snapshot."""
+        fields(frame, "frame", {"id": int, "channel": int, "rewind": dict}, {})
+        step = views.step(fields(frame["rewind"], "rewind", {"step": int}, {}), "rewind")
+        session = self._channels.session(frame["channel"])
+        engine, _ = self._repository.ready(session.model, session.version)
+
+        def told(session: Session) -> View:
+            return {"rewound": views.session(self._sessions.stands(session), self._sessions.budget.each)}
+
+        return engine.lifecycle.rewind(session, step or 0, told)
+
+    def forecast(self, frame: View, tell: Tell) -> int:
+        """Forecast the session of a channel → the bytes that it has in flight."""
+        fields(frame, "frame", {"id": int, "channel": int, "forecast": dict}, {})
+        known = fields(frame["forecast"], "forecast", {}, {"inputs": object, "steps": int})
+        session = self._channels.session(frame["channel"])
+        engine, served = self._repository.ready(session.model, session.version)
+        feeding, written = forecasts.asked(known, served.description, "forecast")
+        size = 12 * (len(feeding.inputs) + feeding.steps) * (engine.model.features + engine.model.outputs)
+        told: View = {"id": frame["id"], "channel": frame["channel"]}
+
+        def ended(answer: Future[tuple[Array, int]]) -> None:
+            try:
+                outputs, step = answer.result()
+                tell(told | {"outputs": written(outputs), "step": step}, size)
+            except CarouselError as error:
+                tell(told | {"error": error.problem()}, size)
+
+        engine.forecasts.forecast(session, feeding).add_done_callback(ended)
+        return size
 
     def step(self, frame: View, tell: Tell) -> Asked:
         """What a step asks for."""

@@ -24,7 +24,7 @@ _KEYS = 64  # of an object; none of the wire has as many
 _SAFE = 1e76  # of numbers whose squares sum to less, each has a finite nearest float32
 _PARSED = 2**23  # bytes; the parser keeps its memory for texts up to this: new memory takes as long as the parsing
 _SEQUENCES = ("inputs", "history")  # keys whose value is a sequence of steps
-_LISTS = ("sequences", "items")  # keys whose value is a list of things that are counted
+_LISTS = ("sequences", "items", "ids")  # keys whose value is a list of things that are counted
 
 _parser = Parser()  # shared on the thread: each call parses and drops the result before it returns
 
@@ -182,7 +182,7 @@ def _columns(content: Any, most: int, depth: int = 0) -> Any:
         return []
     if not isinstance(content, dict):
         return content
-    if depth > 1:
+    if depth > 2:
         return {}
     if len(content) > _KEYS:
         raise InvalidRequest(f"an object has {len(content)} keys; none has more than {_KEYS}")

@@ -16,11 +16,12 @@ from service.engine.call import LAST, UNCHECKED, Call, Deadline
 from service.engine.lifecycle import vacant
 from service.errors import CarouselError, SessionNotFound
 from service.models.repository import NAME, Repository
-from service.sessions.sessions import Session, Sessions
+from service.sessions.session import Session
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
     from service.models.model import OnnxModel
+    from service.sessions.sessions import Sessions
     from service.settings import Settings
 
 _NAMED = 100  # faults of a call that are told in full; of the others their code

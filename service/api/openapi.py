@@ -20,7 +20,10 @@ _JSON, _BYTES, _TEXT = "application/json", "application/octet-stream", "text/pla
 _BODY = (errors.InvalidRequest, errors.UnsupportedEncoding, errors.PayloadTooLarge)
 _MODEL = (errors.ModelNotFound, errors.VersionNotFound, errors.Overloaded)
 _SESSION = (errors.SessionNotFound, errors.SessionExpired, errors.VersionNotFound)
-_QUEUE = (errors.Overloaded, errors.ShuttingDown, errors.EngineFailed)
+_QUEUE = (
+    *(errors.Overloaded, errors.ShuttingDown, errors.EngineFailed),
+    *(errors.StoreUnavailable, errors.CommitUnknown),
+)
 _RUN = (errors.InvalidInput, errors.NonFiniteOutput, errors.DeadlineExceeded, *_QUEUE)
 
 _PATIENCE = {
@@ -44,6 +47,20 @@ _PARAMETERS: dict[str, Any] = {
     }
 }
 
+_FILTERS: dict[str, Any] = {
+    "model": {"schema": {"type": "string"}, "description": "Sessions of this model only"},
+    "prefix": {"schema": {"type": "string"}, "description": "Sessions whose ids begin so only"},
+}
+_QUERIES: dict[str, dict[str, Any]] = {
+    "sessions": _FILTERS
+    | {
+        "limit": {"schema": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}},
+        "after": {"schema": {"type": "string"}, "description": "Sessions behind this id: `next` of the page before"},
+    },
+    "delete_sessions": _FILTERS
+    | {"all": {"schema": {"type": "boolean"}, "description": "true: needed where there is no filter"}},
+}
+
 _Kind = str | None  # of a body: the name of its schema, a media type, or none
 
 # route → (request body, status, answer, errors)
@@ -53,10 +70,14 @@ _ROUTES: dict[str, tuple[_Kind, int, _Kind, tuple[type[CarouselError], ...]]] = 
     "predict": ("Predict", 200, "Predicted", (*_BODY, *_MODEL, *_RUN)),
     "open": ("Open", 201, "Session", (*_BODY, *_MODEL, *_RUN, errors.SessionExists, errors.NotStreamable)),
     "many_steps": ("ManySteps", 200, "ManyStepped", (*_BODY, *_MODEL, errors.InvalidInput, *_QUEUE)),
+    "sessions": (None, 200, "Page", (errors.InvalidRequest,)),
+    "delete_sessions": (None, 200, "Deleted", (errors.InvalidRequest, *_QUEUE)),
     "session": (None, 200, "Session", _SESSION[:2]),
     "delete": (None, 204, None, (*_SESSION, errors.ShuttingDown, errors.EngineFailed)),
     "steps": ("Steps", 200, "Stepped", (*_BODY, *_SESSION, errors.StepConflict, *_RUN)),
-    "fork": ("Fork", 201, "Session", (*_BODY, *_SESSION, errors.SessionExists, *_QUEUE)),
+    "fork": ("Fork", 201, "Forked", (*_BODY, *_SESSION, errors.SessionExists, *_QUEUE)),
+    "rewind": ("Rewind", 200, "Session", (*_BODY, *_SESSION, errors.StepConflict, *_QUEUE)),
+    "forecast": ("Forecast", 200, "Stepped", (*_BODY, *_SESSION, *_RUN)),
     "read_state": (None, 200, _BYTES, (*_SESSION, *_QUEUE)),
     "write_state": (
         _BYTES,
@@ -90,7 +111,9 @@ def described(route: str) -> dict[str, Any]:
         if each == errors.Overloaded.status and errors.Overloaded in refusals:
             answer["headers"]["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
     patience = [_PATIENCE] if route == "many_steps" or errors.DeadlineExceeded in refusals else []
-    extra: dict[str, Any] = {"parameters": [{"$ref": "#/components/parameters/RequestId"}, *patience]}
+    asked_in_query = [{"name": name, "in": "query", **told} for name, told in _QUERIES.get(route, {}).items()]
+    parameters = [{"$ref": "#/components/parameters/RequestId"}, *patience, *asked_in_query]
+    extra: dict[str, Any] = {"parameters": parameters}
     if asked is not None:
         extra["requestBody"] = {"required": True, "content": _content(asked)}
     return {"status_code": status, "responses": responses, "openapi_extra": extra, "operation_id": route}

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from service.api import body, views
+from service.api import body, forecasts, views
+from service.api.bulk import Bulk, copies
 from service.api.fields import fields, sequence
 from service.api.openapi import described
 from service.api.request import MANY, PREDICT, STEPS
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from service.api.json_pool import JsonPool
     from service.engine.engine import Engine
     from service.models.model import OnnxModel
-    from service.sessions.sessions import Session, Sessions
+    from service.sessions.session import Session, Standing
+    from service.sessions.sessions import Sessions
     from service.settings import Settings
 
 _HEADER = 2**16  # bytes that a state as bytes has at most beside its numbers
@@ -35,6 +37,7 @@ class Rest:
     ) -> None:
         self._repository, self._sessions, self._settings = repository, sessions, settings
         self._calls, self._pool = calls, pool
+        self._bulk = Bulk(sessions)
         self._seals = Seals(settings.state_key.get_secret_value() if settings.state_key else "")
 
     def router(self) -> APIRouter:
@@ -46,10 +49,14 @@ class Rest:
             ("POST", "/v1/models/{model}/predict", self.predict),
             ("POST", "/v1/models/{model}/sessions", self.open),
             ("POST", "/v1/models/{model}/steps", self.many_steps),
+            ("GET", "/v1/sessions", self._bulk.sessions),
+            ("DELETE", "/v1/sessions", self._bulk.delete_sessions),
             ("GET", "/v1/sessions/{id}", self.session),
             ("DELETE", "/v1/sessions/{id}", self.delete),
             ("POST", "/v1/sessions/{id}/steps", self.steps),
             ("POST", "/v1/sessions/{id}/fork", self.fork),
+            ("POST", "/v1/sessions/{id}/rewind", self.rewind),
+            ("POST", "/v1/sessions/{id}/forecast", self.forecast),
             ("GET", "/v1/sessions/{id}/state", self.read_state),
             ("PUT", "/v1/sessions/{id}/state", self.write_state),
         ):
@@ -70,19 +77,21 @@ class Rest:
 
     async def open(self, request: Request, model: str, version: str | None = None) -> Response:
         """Open a session, warmed up by its history."""
-        known = {"id": str, "ttl_seconds": (int, float), "history": object}
+        known = {"id": str, "ttl_seconds": (int, float), "history": object, "snapshots": dict}
         raw = await body.read(request, self._settings.max_body_bytes)
         deadline = body.deadline(dict(request.scope["headers"]))
         asked = fields(await self._pool.parse(raw), "body", {}, known)
         engine, served = self._repository.ready(model, version)
         engine.admission.streamable()
         id, ttl = self._new_id(asked), views.ttl(asked, self._settings)
+        rule = views.rule(asked, engine.table.row_bytes, "body")
         if id is not None:
             await vacant(self._sessions, id)
         if "history" not in asked:
-            return body.answer(await engine.lifecycle.open(id, ttl, self._told), 201)
+            return body.answer(await engine.lifecycle.open(id, ttl, self._told, rule=rule), 201)
         history = sequence(asked["history"], served.description.features, "history").inputs
-        return body.answer(await engine.lifecycle.open_warm(id, ttl, history, deadline, self._told), 201)
+        opened = engine.lifecycle.open_warm(id, ttl, history, deadline, self._told, rule=rule)
+        return body.answer(await opened, 201)
 
     async def many_steps(self, request: Request, model: str, version: str | None = None) -> Response:
         """Advance many sessions of a model in one call."""
@@ -90,7 +99,7 @@ class Rest:
 
     async def session(self, id: str) -> Response:
         """A session as it stands."""
-        return self._session(self._sessions.known(id))
+        return body.answer(self._view(self._sessions.look(id)))
 
     async def delete(self, id: str) -> Response:
         """Forget a session, once its accepted work is done."""
@@ -103,12 +112,32 @@ class Rest:
         return await self._calls.respond(request, STEPS, id)
 
     async def fork(self, request: Request, id: str) -> Response:
-        """A new session with a copy of the state, once the accepted work is done."""
-        asked = fields(await self._object(request), "body", {}, {"id": str})
+        """A new session with a copy of the state, or many, once the accepted work is done."""
+        asked = fields(await self._object(request), "body", {}, {"id": str, "ids": list, "count": int})
         new = self._new_id(asked)
+        many = copies(asked)
         session = self._sessions.get(id)
         engine, _ = self._of(session)
+        if many is not None:
+            return await self._bulk.forked(await engine.lifecycle.fork_many(session, many))
         return body.answer(await engine.lifecycle.fork(session, new, self._told), 201)
+
+    async def rewind(self, request: Request, id: str) -> Response:
+        """Set a session back to a kept snapshot, once the accepted work is done."""
+        asked = fields(await self._object(request), "body", {"step": int}, {})
+        step, session = views.step(asked, "body"), self._sessions.get(id)
+        engine, _ = self._of(session)
+        return body.answer(await engine.lifecycle.rewind(session, step or 0, self._told))
+
+    async def forecast(self, request: Request, id: str) -> Response:
+        """What a copy of a session answers to inputs and then to its own outputs; the session does not move."""
+        asked = fields(await self._object(request), "body", {}, {"inputs": object, "steps": int})
+        deadline = body.deadline(dict(request.scope["headers"]))
+        session = self._sessions.get(id)
+        engine, served = self._of(session)
+        feeding, written = forecasts.asked(asked, served.description, "body")
+        outputs, step = await engine.forecasts.forecast(session, feeding, deadline)
+        return body.answer({"outputs": written(outputs), "step": step})
 
     async def read_state(self, id: str) -> Response:
         """The state as bytes, once the accepted work is done."""
@@ -153,11 +182,11 @@ class Rest:
     def _of(self, session: Session) -> tuple[Engine, OnnxModel]:
         return self._repository.ready(session.model, session.version)
 
-    def _session(self, session: Session, status: int = 200) -> Response:
-        return body.answer(self._told(session), status)
-
     def _told(self, session: Session) -> dict[str, Any]:
-        return views.session(session, self._sessions)
+        return self._view(self._sessions.stands(session))
+
+    def _view(self, standing: Standing) -> dict[str, Any]:
+        return views.session(standing, self._sessions.budget.each)
 
     def _new_id(self, asked: dict[str, Any]) -> str | None:
         id = asked.get("id")

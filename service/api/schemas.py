@@ -59,7 +59,7 @@ COMPONENTS: dict[str, Schema] = {
     "Open": _asked(
         "A session to open. Without an id the server makes one; the history is run first, to warm the state up.",
         {},
-        {"id": _NAME, "ttl_seconds": _TTL, "history": _ref("Sequence")},
+        {"id": _NAME, "ttl_seconds": _TTL, "history": _ref("Sequence"), "snapshots": _ref("Snapshots")},
     ),
     "Session": _answered(
         "A session as it stands; `replay` is how many answers are kept for retries.",
@@ -67,7 +67,28 @@ COMPONENTS: dict[str, Schema] = {
             **{"id": _NAME, "model": _TEXT, "version": _TEXT, "step": _COUNT, "ttl_seconds": _TTL},
             **{"expires_at": {"type": "string", "format": "date-time"}, "replay": _COUNT},
         },
+        {"snapshots": _list(_COUNT) | {"description": "steps of the kept snapshots, where it takes any"}},
     ),
+    "Snapshots": _asked(
+        "A snapshot is taken at the end of each call that reaches or passes a multiple of `every`; `keep` are kept.",
+        {"every": {"type": "integer", "minimum": 1}, "keep": {"type": "integer", "minimum": 1, "maximum": 256}},
+    ),
+    "Forecast": _asked(
+        "What a copy is fed: inputs, then its own outputs so many times; one of them at least.",
+        {},
+        {"inputs": _ref("Sequence"), "steps": {"type": "integer", "minimum": 1}},
+    ),
+    "Rewind": _asked("The step of a kept snapshot.", {"step": _COUNT}),
+    "Page": _answered(
+        "Sessions in the order of their ids; `next` is the `after` of the next page, where there is one.",
+        {"sessions": _list({"allOf": [_ref("Session"), _ref("Place")]})},
+        {"next": _TEXT},
+    ),
+    "Place": _answered(
+        "Whether a session is in memory, and how long nothing was called on it.",
+        {"resident": _BOOL, "idle_seconds": {"type": "number", "minimum": 0}},
+    ),
+    "Deleted": _answered("How many sessions were deleted.", {"deleted": _COUNT}),
     "Steps": _asked("T steps of one session.", {"inputs": _ref("Sequence")}, {"step": _STEP}),
     "Stepped": _answered("Their outputs.", {"outputs": _ref("Outputs"), "step": _NEXT}),
     "Item": _asked("T steps of one of many sessions.", {"session": _TEXT, "inputs": _ref("Sequence")}, {"step": _STEP}),
@@ -82,7 +103,13 @@ COMPONENTS: dict[str, Schema] = {
         {"outputs": _ref("Outputs"), "step": _NEXT, "created": {"const": True}, "error": _ref("Problem")},
     ),
     "ManyStepped": _answered("The answers, in the order asked.", {"items": _list(_ref("ItemAnswer"))}),
-    "Fork": _asked("The id of the copy; without it the server makes one.", {}, {"id": _NAME}),
+    "Fork": _asked(
+        "The id of the copy, the ids of many, or how many; without any of them one is made, and its id too.",
+        {},
+        {"id": _NAME, "ids": _list(_NAME, 1) | {"uniqueItems": True}, "count": {"type": "integer", "minimum": 1}},
+    ),
+    "Forked": {"anyOf": [_ref("Session"), _ref("Copies")]},
+    "Copies": _answered("The copies, in the order asked.", {"sessions": _list(_ref("Session"))}),
     "Version": _answered(
         "A version of a model.",
         {"version": _TEXT, "state": {"enum": ["ready", "loading", "unavailable"]}},
@@ -112,6 +139,9 @@ COMPONENTS: dict[str, Schema] = {
     "Problem": _answered(
         "RFC 9457, with a `code` that clients decide by.",
         {"type": _TEXT, "title": _TEXT, "status": _COUNT, "detail": _TEXT, "code": _TEXT},
-        {"expected_step": _COUNT, "applied": {"const": True}, "retry_after_ms": _COUNT},
+        {
+            **{"expected_step": _COUNT, "applied": {"const": True}, "retry_after_ms": _COUNT},
+            "snapshots": _list(_COUNT) | {"description": "steps of the kept snapshots, where a rewind named another"},
+        },
     ),
 }

@@ -230,6 +230,10 @@ class Stream:
         elif "close" in frame:
             closed, deleted = self._control.close(frame)
             self._tell_when_done(told | closed, deleted)
+        elif "rewind" in frame:
+            self._tell_when_done(told, self._control.rewind(frame))
+        elif "forecast" in frame:
+            self.outbox.count(self._control.forecast(frame, self.outbox.tell))
         else:
             return self._submit(self._control.step(frame, self.outbox.tell))
         return None
@@ -253,7 +257,7 @@ class Stream:
             try:
                 view = told | (operation.result() or {})
             except CarouselError as error:
-                view = {"id": told["id"], "error": error.problem()}
+                view = {key: told[key] for key in ("id", "channel") if key in told} | {"error": error.problem()}
             self.outbox.tell(view, 0)
 
         self.outbox.count(0)

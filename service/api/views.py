@@ -5,14 +5,19 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from service.api.fields import fields
 from service.errors import InvalidRequest
+from service.sessions.rewinds import Rule
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
     from service.models.model import Column, OnnxModel
     from service.models.repository import Repository
-    from service.sessions.sessions import Session, Sessions
+    from service.sessions.session import Standing
     from service.settings import Settings
+
+_OFTEN = 2**53  # steps: the largest number that every JSON reader keeps
+_KEPT, _KEPT_BYTES = 256, 2**24  # snapshots of a session
 
 
 def models(repository: Repository) -> dict[str, Any]:
@@ -54,9 +59,9 @@ def _column(column: Column) -> dict[str, Any]:
     return {"name": column.name} | ({"unit": column.unit} if column.unit else {}) | dict(column.making)
 
 
-def session(one: Session, sessions: Sessions) -> dict[str, Any]:
+def session(one: Standing, replay: int) -> dict[str, Any]:
     """The session object."""
-    expires = datetime.now(UTC) + timedelta(seconds=sessions.seconds_left(one))
+    expires = datetime.now(UTC) + timedelta(seconds=one.left)
     return {
         "id": one.id,
         "model": one.model,
@@ -64,8 +69,13 @@ def session(one: Session, sessions: Sessions) -> dict[str, Any]:
         "step": one.step,
         "ttl_seconds": one.ttl,
         "expires_at": expires.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "replay": sessions.budget.each,
-    }
+        "replay": replay,
+    } | ({} if one.snapshots is None else {"snapshots": one.snapshots})
+
+
+def listed(one: Standing, replay: int) -> dict[str, Any]:
+    """The session object of a page."""
+    return session(one, replay) | {"resident": one.resident, "idle_seconds": round(max(0.0, one.ttl - one.left), 3)}
 
 
 def ttl(asked: dict[str, Any], settings: Settings) -> float:
@@ -79,6 +89,26 @@ def ttl(asked: dict[str, Any], settings: Settings) -> float:
     if not 0 < seconds <= settings.max_ttl_seconds:
         raise InvalidRequest(f"ttl_seconds: {seconds} is not over 0 and at most {settings.max_ttl_seconds:g}")
     return seconds
+
+
+def rule(asked: dict[str, Any], row_bytes: int, place: str) -> Rule | None:
+    """`snapshots`, if it was given: how often one is taken, and how many are kept.
+
+    Raises:
+        InvalidRequest: it says something else, or they would be too many or too large.
+
+    """
+    if "snapshots" not in asked:
+        return None
+    place = f"{place}.snapshots"
+    told = fields(asked["snapshots"], place, {"every": int, "keep": int}, {})
+    if not 1 <= told["every"] <= _OFTEN:
+        raise InvalidRequest(f"{place}.every: {told['every']} is not from 1 to {_OFTEN}")
+    if not 1 <= told["keep"] <= _KEPT:
+        raise InvalidRequest(f"{place}.keep: {told['keep']} is not from 1 to {_KEPT}")
+    if told["keep"] * row_bytes > _KEPT_BYTES:
+        raise InvalidRequest(f"{place}.keep: {told['keep']} of {row_bytes} bytes are over {_KEPT_BYTES}")
+    return Rule(told["every"], told["keep"])
 
 
 def step(asked: dict[str, Any], place: str) -> int | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from service.errors import CarouselError, EngineFailed, NotStreamable, Overloaded, PayloadTooLarge, ShuttingDown
-from service.sessions.sessions import Session, Sessions
+from service.sessions.session import Session
 from service.sessions.table import ZERO, Table
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from service.engine.statistics import Counters
     from service.models.fitness import Fitness
     from service.models.model import Model
+    from service.sessions.sessions import Sessions
 
 PENDING = 1024  # calls and operations that may wait on one session
 _LONGEST_NUMBER = 25  # characters of a number in JSON, as programs write it

@@ -6,7 +6,7 @@ Plain values: the engine decides when they run, and in which order.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +75,7 @@ class Call(Entry):
     deadline: Deadline | None = None
     tags: Sequence[Any] | None = None  # [N]
     opens: tuple[str, float] | None = None  # a history: the session of this id and TTL begins with it
+    state: ClassVar[State | None] = None  # [N, …] from which it begins; None: those of its rows
     # What became of it, once it is told.
     outputs: Array = field(init=False)  # [ΣT, K]
     starts: Index = field(init=False)  # [N] index of the first step in its session
@@ -129,6 +130,13 @@ class Call(Entry):
         part.digests = None if self.digests is None else self.digests[places]
         part.starts = self.starts[places]
         return part
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Onward(Call):
+    """A call that does not commit, from a state of its own; told, it has the state after it."""
+
+    state: State | None = field(kw_only=True)  # type: ignore[misc]  # of other calls it is that of their rows
 
 
 class Repeat(NamedTuple):

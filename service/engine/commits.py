@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.call import ALL, Call, Entry, Operation, Piece
+from service.engine.call import ALL, Call, Entry, Onward, Operation, Piece
 from service.engine.finished import Finished, pick, without
 from service.engine.runner import Advance, Outcome, non_finite
 from service.errors import CarouselError, CommitUnknown, StoreUnavailable
+from service.store.store import Snapped
 
 if TYPE_CHECKING:
     from service.engine.calls import Calls
@@ -52,6 +53,9 @@ class Commits:
                 self._sort(advance, finished, failures)
         predicts = [one for one in finished if not one.call.commits]
         if predicts:
+            for one in predicts:
+                if isinstance(one.call, Onward):
+                    one.call.state = one.state and {name: array.copy() for name, array in one.state.items()}
             self._apply(predicts, _NONE)
         if len(predicts) < len(finished):
             self._commit_steps([one for one in finished if one.call.commits])
@@ -74,7 +78,7 @@ class Commits:
             self._engine.counters.answering.add(time.perf_counter() - begin)
         else:
             self._calls.enter(call)
-            self._follow(pending, [call], partial(self._settle, [one]))
+            self._follow(pending, [call], partial(self._settle, [one], ()))
 
     def operate(self, operation: Operation) -> None:
         """Commit what an operation changes, then let it act."""
@@ -96,14 +100,33 @@ class Commits:
         self._calls.abort(lambda entry: CommitUnknown() if entry in self._pending else error)
 
     def _commit_steps(self, finished: list[Finished]) -> None:
-        changes, calls = [one.change() for one in finished], [one.call for one in finished]
-        self._commit(changes, calls, partial(self._settle, finished))
+        snapshots = self._snapshots(finished) if self._engine.rewinds.rows else []
+        changes: list[Change] = [one.change() for one in finished]
+        self._commit([*changes, *snapshots], [one.call for one in finished], partial(self._settle, finished, snapshots))
 
-    def _settle(self, finished: list[Finished], result: Conflicts | CarouselError) -> None:
+    def _settle(
+        self, finished: list[Finished], snapshots: Sequence[Snapped], result: Conflicts | CarouselError
+    ) -> None:
         """A commit of steps is done: with conflicts, or with the error of all of them."""
         if isinstance(result, CarouselError):
             result = {row: result for one in finished for row in one.rows.tolist()}
+        for one in snapshots:
+            if one.row not in result:
+                self._engine.rewinds.take(*one)
         self._apply(finished, result)
+
+    def _snapshots(self, finished: list[Finished]) -> list[Snapped]:
+        """The snapshots that are due after these rows. Such a row has one call in a batch: see `Engine.submit`."""
+        due = self._engine.rewinds.due
+        return [
+            Snapped(row, start + length, pick(one.state, np.array([place])))
+            for one in finished
+            if one.state is not None
+            for place, (row, start, length) in enumerate(
+                zip(one.rows.tolist(), one.starts.tolist(), one.lengths.tolist(), strict=True)
+            )
+            if due(row, start, start + length)
+        ]
 
     def _commit(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,14 +16,17 @@ from typing import TYPE_CHECKING
 
 from service.engine.acceptance import Acceptance
 from service.engine.admission import Admission, Bounds
+from service.engine.call import Deadline
 from service.engine.calls import Calls
 from service.engine.commits import Commits
+from service.engine.forecasts import Forecasts
 from service.engine.lifecycle import Lifecycle
 from service.engine.runner import Runner
 from service.engine.scheduler import Scheduler
 from service.engine.statistics import Counters, EngineStatistics
 from service.errors import CarouselError, ShuttingDown
 from service.sessions.replay import Answers, Digester
+from service.sessions.rewinds import Rewinds
 from service.sessions.table import Table
 
 if TYPE_CHECKING:
@@ -61,6 +65,7 @@ class Engine:
         self.digest, self.refusal = digest, refusal  # of the model's file; why its sessions cannot be called
         self.table = Table(model.state_shapes)
         self.answers = Answers(self.table, model.outputs, sessions.budget)
+        self.rewinds = Rewinds()
         self.counters, self._clock = Counters(), clock
         self.admission = Admission(
             bounds, self.table, sessions, self.counters, model=model, fitness=fitness, name=f"{name}/{version}"
@@ -71,7 +76,7 @@ class Engine:
         self._acceptance = Acceptance(self.calls, self.table, self.answers, Digester(model.features))
         self._runner = Runner(model, fitness, self.table, self.counters, chunk=policy.chunk)
         self._commits = Commits(self, store, self.calls, self._scheduler)
-        self.lifecycle = Lifecycle(self, sessions)
+        self.lifecycle, self.forecasts = Lifecycle(self, sessions), Forecasts(self)
         self._resting = False  # nothing runs, and nothing is ready
 
     def __repr__(self) -> str:
@@ -87,6 +92,12 @@ class Engine:
 
         """
         self.admission.check_call(call)
+        if self.rewinds.rows and call.deadline is None and not self.rewinds.rows.keys().isdisjoint(call.rows.tolist()):
+            call.deadline = Deadline(math.inf)  # what has a deadline runs in no tick of another: its state is needed
+        self._acceptance.accept(call)
+
+    def go_on(self, call: Call) -> None:
+        """Run a predict that goes on with work that was accepted, also while the service drains."""
         self._acceptance.accept(call)
 
     def operate(self, operation: Operation) -> None:
@@ -103,7 +114,9 @@ class Engine:
         If not, submit it. For calls that came alone: what comes together runs faster in one batch. The latency of a
         client that has the server for itself is a third lower (`python -m bench --only lone`).
         """
-        if not self._resting or not self.admission.room() or not self._acceptance.alone(call):
+        if not self._resting or not self.admission.room() or call.rows.item(0) in self.rewinds.rows:
+            return False
+        if not self._acceptance.alone(call):
             return False
         try:
             found = self._runner.run_alone(call.rows.item(0), call.inputs)

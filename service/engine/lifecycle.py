@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from service.engine.call import UNCHECKED, Call, Deadline, Operation
-from service.store.store import Change, Deleted, Opened, Replaced
+from service.errors import SnapshotNotKept
+from service.store.store import Change, Copied, Deleted, Opened, Replaced
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
     from service.models.model import Array, State
-    from service.sessions.sessions import Session, Sessions
+    from service.sessions.rewinds import Rule
+    from service.sessions.session import Session
+    from service.sessions.sessions import Sessions
 
 _T = TypeVar("_T")
+_SLICE = 500  # sessions that are made in one turn of the loop: 2 ms
 
 
 def _itself(session: Session) -> Any:
@@ -43,6 +48,7 @@ class Lifecycle:
         *,
         step: int = 0,
         state: State | None = None,
+        rule: Rule | None = None,
     ) -> asyncio.Future[_T]:
         """Open a session at a step with a state [1, …]; None: the zero state.
 
@@ -52,7 +58,7 @@ class Lifecycle:
         """
         self._engine.admission.streamable()
         self._engine.admission.check()
-        session = self._sessions.create(id, self._engine, ttl)
+        session = self._sessions.create(id, self._engine, ttl, rule)
         return self._begin(session, session, lambda: (step, state), told)
 
     def open_warm(
@@ -62,12 +68,14 @@ class Lifecycle:
         history: Array,
         deadline: Deadline | None = None,
         told: Callable[[Session], _T] = _itself,
+        *,
+        rule: Rule | None = None,
     ) -> asyncio.Future[_T]:
         """Open a session after its history [T, F] ran: see `open`. If the history fails there is no session."""
         admission = self._engine.admission
         admission.streamable()
         admission.check(1, len(history))
-        session = self._sessions.create(id, self._engine, ttl)
+        session = self._sessions.create(id, self._engine, ttl, rule)
         answer: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
 
         def ended(call: Call) -> None:
@@ -98,6 +106,40 @@ class Lifecycle:
 
         return self._begin(session, copy, stands, forked)
 
+    async def fork_many(self, session: Session, asked: Sequence[str] | int) -> list[Session]:
+        """Open a session for each id, or so many, as `fork` does: all or none, and visible together."""
+        self._engine.admission.check_operation(session)
+        self._engine.admission.check(opening=asked if isinstance(asked, int) else len(asked))
+        ids = [None] * asked if isinstance(asked, int) else asked
+        return await asyncio.shield(asyncio.ensure_future(self._fork_many(session, ids)))  # the client may leave
+
+    async def _fork_many(self, session: Session, ids: Sequence[str | None]) -> list[Session]:
+        copies: list[Session] = []
+        try:
+            for id in ids:
+                copies.append(self._sessions.create(id, self._engine, session.ttl))
+                if len(copies) % _SLICE == 0:
+                    await asyncio.sleep(0)
+            self._sessions.get(session.id)  # else it has ended meanwhile
+            step, state = await self.read(session)
+            rows = np.array([copy.row for copy in copies])
+            for part in (rows[first : first + _SLICE] for first in range(0, len(rows), _SLICE)):
+                self._table.step[part] = self._table.ahead[part] = step
+                self._table.scatter(part, state)
+                await asyncio.sleep(0)
+            answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            copied = Copied(rows, [copy.id for copy in copies], session.ttl, step, state)
+            opened = partial(self._sessions.opened_all, copies)
+            self._engine.operate(Operation(rows, opened, answer, lambda: [copied]))
+            await answer
+        except BaseException:
+            for copy in copies:
+                self._sessions.delete(copy)
+            raise
+        if self._sessions.find(session.id) == session:
+            self._sessions.touch(session)
+        return copies
+
     def read(self, session: Session) -> asyncio.Future[tuple[int, State]]:
         """The step and a copy of the state [1, …], after the accepted calls."""
         self._engine.admission.check_operation(session)
@@ -106,18 +148,40 @@ class Lifecycle:
     def replace(
         self, session: Session, step: int, state: State, told: Callable[[Session], _T] = _itself
     ) -> asyncio.Future[_T]:
-        """Set step and state [1, …] after the accepted calls; the kept answers are forgotten."""
+        """Set step and state [1, …] after the accepted calls; kept answers and later snapshots are forgotten."""
+        return self._replace(session, step, lambda: state, told)
+
+    def rewind(self, session: Session, step: int, told: Callable[[Session], _T] = _itself) -> asyncio.Future[_T]:
+        """Set the session back to a kept snapshot, as `replace` does with a state.
+
+        The future raises:
+            SnapshotNotKept: there is none of that step.
+
+        """
+        return self._replace(session, step, lambda: self._engine.rewinds.find(session.row, step), told)
+
+    def _replace(
+        self, session: Session, step: int, find: Callable[[], State | None], told: Callable[[Session], _T]
+    ) -> asyncio.Future[_T]:
         self._engine.admission.check_operation(session)
+        row, rewinds = session.row, self._engine.rewinds
+
+        def changes() -> Sequence[Change]:
+            state = find()
+            return [] if state is None else [Replaced(row, step, state)]
 
         def act() -> _T:
-            self._engine.answers.forget(session.row)
-            self._table.step[session.row] = step
-            self._table.scatter(np.array([session.row]), state)
+            state = find()
+            if state is None:
+                raise SnapshotNotKept(step, session.step, [one.step for one in rewinds.of(row)])
+            self._engine.answers.forget(row)
+            rewinds.forget_later(row, step)
+            self._table.step[row] = step
+            self._table.scatter(np.array([row]), state)
             self._sessions.touch(session)
             return told(session)
 
-        replaced = self._operate(session, act, lambda: [Replaced(session.row, step, state)], step_after=step)
-        return _shielded(replaced)
+        return _shielded(self._operate(session, act, changes, step_after=step))
 
     def delete(self, session: Session) -> asyncio.Future[None]:
         """Forget a session after its accepted calls; from now on it is not found."""
@@ -194,7 +258,7 @@ def settle(answer: asyncio.Future[Any], result: Any) -> None:
     """Set a result or an error, unless the client that waits for it has left."""
     if answer.done():
         return
-    if isinstance(result, Exception):
+    if isinstance(result, BaseException):
         answer.set_exception(result)
         answer.exception()  # the client may have left
     else:

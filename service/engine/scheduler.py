@@ -67,7 +67,7 @@ class Scheduler:
 
     def add(self, call: Call) -> None:
         """Queue the rows of a call that did not fail while they waited."""
-        piece = Piece(call, ALL, len(call.rows))
+        piece = Piece(call, ALL, len(call.rows), 0, call.state)
         if call.errors:
             piece = piece.pick(np.array([row for row in range(piece.count) if row not in call.errors]))
         self.go_on(piece)

@@ -196,6 +196,18 @@ class Answers:
                     return found
         return None
 
+    def newest(self, row: int) -> Array | None:
+        """The last outputs [K] of the newest kept answer of a row; None: none is kept."""
+        number = self._table.answers.item(row) - 1
+        if kept := self._long.get(row, _Long()).get(number):
+            last: Array = kept.outputs[-1]
+            return last
+        at = number % max(1, self._places) * self._capacity + row
+        if number < 0 or not self._places or row >= self._capacity or not self._key[at].any():
+            return None
+        output: Array = self._output[at].copy()
+        return output
+
     def forget(self, row: int) -> None:
         """Drop all answers of a row."""
         for number in list(self._long.get(row, ())):

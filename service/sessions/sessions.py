@@ -5,94 +5,31 @@ How a session stands is in the columns of its row. It knows ids and an injected 
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from asyncio import Future
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from itertools import islice, takewhile
+from typing import TYPE_CHECKING
 
-from service.errors import (
-    CarouselError,
-    Overloaded,
-    SessionExists,
-    SessionExpired,
-    SessionNotFound,
-    StateMismatch,
-)
+from sortedcontainers import SortedSet
+
+from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound
+from service.sessions.session import Home, Session, Standing
 
 if TYPE_CHECKING:
     from service.models.model import Index
-    from service.sessions.replay import Answers, Budget
-    from service.sessions.table import Table
+    from service.sessions.replay import Budget
+    from service.sessions.rewinds import Rule
 
 _ROWS = 2**32  # more than a table has
 _BIRTHS = 2**31 - 1  # counted, then from 1 again
 _REMEMBERED = 100_000  # expired ids
 _AT_ONCE = 1_000  # sessions looked at before an opening is refused, at 0.3 µs each
-
-
-class Home(Protocol):
-    """Where sessions live: the engine of their model's version."""
-
-    name: str
-    version: str
-    table: Table
-    answers: Answers
-    refusal: CarouselError | None  # why its sessions cannot be called: its model is not there
-
-
-class Session(NamedTuple):
-    """One live sequence. It is made when it is asked for: an object of each would weigh more than its columns."""
-
-    id: str
-    home: Home
-    row: int
-    birth: int  # tells sessions of one id and row apart
-
-    def __repr__(self) -> str:
-        return f"<Session {self.id} of {self.model}/{self.version} at {self.step}>"
-
-    @property
-    def model(self) -> str:
-        """Name of its model."""
-        return self.home.name
-
-    @property
-    def version(self) -> str:
-        """Version of its model."""
-        return self.home.version
-
-    @property
-    def step(self) -> int:
-        """Time steps applied."""
-        return self.home.table.step.item(self.row)
-
-    @property
-    def ahead(self) -> int:
-        """Time steps applied once all accepted calls are done."""
-        return self.home.table.ahead.item(self.row)
-
-    @property
-    def waiting(self) -> int:
-        """Calls and operations accepted and not told."""
-        return self.home.table.waiting.item(self.row)
-
-    @property
-    def ttl(self) -> float:
-        """Seconds that it lives without a call."""
-        return self.home.table.ttl.item(self.row)
-
-    @property
-    def deadline(self) -> float:
-        """When it expires without a call, on the clock."""
-        return self.home.table.deadline.item(self.row)
-
-    def belongs(self, model: str, version: str | None) -> None:
-        """Raise StateMismatch unless it is of that model, and of that version if one is named."""
-        if (model, version or self.version) != (self.model, self.version):
-            raise StateMismatch(f"session {self.id!r} is of {self.model}/{self.version}")
+_SORTED = 2_000  # ids that are put in order in one turn of the loop: 4 ms
 
 
 @dataclass(frozen=True)
@@ -122,6 +59,8 @@ class Sessions:
         self.ending: dict[str, Future[None]] = {}  # their delete was accepted: not visible any more
         self._expired: OrderedDict[str, float] = OrderedDict()  # id → when even that is forgotten
         self._unswept: list[str] = []
+        self._sorted: SortedSet[str] | None = None  # ids of `_live`, once pages were asked for
+        self._unsorted: list[str] = []  # not among them yet
         self.recovering: Collection[str] = ()  # ids whose sessions a store has and the table has not yet
         self.lapsed: Callable[[Session, float], None] = _unheard  # is told of a session that expires, and until when
         self._bytes = self._born = self._opened = self._deleted = self._lapsed = 0
@@ -155,6 +94,32 @@ class Sessions:
             raise SessionExpired(f"session {id!r} was idle beyond its TTL")
         raise SessionNotFound(f"no session {id!r}")
 
+    def look(self, id: str) -> Standing:
+        """How the live session of an id stands. Raises as `known`."""
+        return self.stands(self.known(id))
+
+    def stands(self, session: Session) -> Standing:
+        """How a session stands."""
+        told, rewinds = (session.id, session.model, session.version, session.step), session.home.rewinds
+        kept = [one.step for one in rewinds.of(session.row)] if rewinds.rule(session.row) else None
+        return Standing(*told, session.ttl, self.seconds_left(session), resident=True, snapshots=kept)
+
+    async def sort(self) -> None:
+        """Put the ids in order, if they are not; they stay so."""
+        if self._sorted is None:
+            self._sorted, self._unsorted = SortedSet(), list(self._live)
+        while self._unsorted:
+            self._sorted.update(id for id in self._unsorted[-_SORTED:] if id in self._live)
+            del self._unsorted[-_SORTED:]
+            await asyncio.sleep(0)
+
+    def ids(self, after: str, prefix: str, most: int) -> list[str]:
+        """The next ids in order, behind one, that begin so; `sort` was awaited. Some may be opening or ending."""
+        assert self._sorted is not None
+        first, inclusive = (prefix, True) if prefix > after else (after, False)
+        found = self._sorted.irange(first, inclusive=(inclusive, False))
+        return list(islice(takewhile(lambda one: one.startswith(prefix), found), most))
+
     def find(self, id: str) -> Session | None:
         """The session that holds an id now, an opening or ending one too."""
         place = self._live.get(id)
@@ -175,7 +140,7 @@ class Sessions:
         """The time before which none of the sessions of these rows can expire."""
         return float(home.table.deadline[rows].min())
 
-    def create(self, id: str | None, home: Home, ttl: float) -> Session:
+    def create(self, id: str | None, home: Home, ttl: float, rule: Rule | None = None) -> Session:
         """A new session at step 0 with the zero state, not visible until `opened`.
 
         Raises:
@@ -187,24 +152,27 @@ class Sessions:
             raise _recovering(id)
         if id is not None and self.find(id) is not None:
             raise SessionExists(f"session {id!r} exists")
-        if not self.room(1, home.table.row_bytes):
+        if not self.room(1, home.table.row_bytes * (1 + (rule.keep if rule else 0))):
             raise Overloaded(f"the session table is full: {len(self._live)} sessions, {self._bytes} bytes")
-        return self._create(id, home, ttl)
+        return self._create(id, home, ttl, rule)
 
-    def _create(self, id: str | None, home: Home, ttl: float) -> Session:
+    def _create(self, id: str | None, home: Home, ttl: float, rule: Rule | None) -> Session:
         if home not in self._homes:
             self._homes.append(home)
         self._born = self._born % _BIRTHS + 1
         session = Session(id or secrets.token_urlsafe(16), home, home.table.allocate(), self._born)
         home.table.birth[session.row], home.table.ttl[session.row] = session.birth, ttl
         self._live[session.id] = self._homes.index(home) * _ROWS + session.row
+        if self._sorted is not None:
+            self._sorted.add(session.id)
         self._opening.add(session.id)
-        self._bytes += home.table.row_bytes
+        home.rewinds.follow(session.row, rule)
+        self._bytes += _size(session)
         return session
 
-    def restore(self, id: str, home: Home, ttl: float, left: float) -> Session:
+    def restore(self, id: str, home: Home, ttl: float, left: float, rule: Rule | None = None) -> Session:
         """A session that a store has, with seconds left to live, whatever the bounds; not visible until `restored`."""
-        session = self._create(id, home, ttl)
+        session = self._create(id, home, ttl, rule)
         home.table.deadline[session.row] = self._clock() + left
         return session
 
@@ -236,6 +204,16 @@ class Sessions:
         self._expired.pop(session.id, None)
         self._opened += 1
         self.touch(session)
+
+    def opened_all(self, copies: Sequence[Session]) -> None:
+        """Make new sessions of one home and TTL visible."""
+        self.restored(one.id for one in copies)
+        if self._expired:
+            for one in copies:
+                self._expired.pop(one.id, None)
+        self._opened += len(copies)
+        rows = [one.row for one in copies]
+        copies[0].home.table.deadline[rows] = self._clock() + copies[0].ttl
 
     def touch(self, session: Session) -> None:
         """Restart the idle clock."""
@@ -285,11 +263,20 @@ class Sessions:
 
     def _drop(self, session: Session) -> None:
         del self._live[session.id]
+        if self._sorted is not None:
+            self._sorted.discard(session.id)
         self._opening.discard(session.id)
         self.ending.pop(session.id, None)
-        self._bytes -= session.home.table.row_bytes
+        self._bytes -= _size(session)
+        session.home.rewinds.rows.pop(session.row, None)
         session.home.answers.forget(session.row)
         session.home.table.free(session.row)
+
+
+def _size(session: Session) -> int:
+    """Bytes of its state and of the snapshots that it may keep."""
+    rule = session.home.rewinds.rule(session.row)
+    return session.home.table.row_bytes * (1 + (rule.keep if rule else 0))
 
 
 def _recovering(id: str) -> Overloaded:

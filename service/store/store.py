@@ -23,6 +23,16 @@ class Opened(NamedTuple):
     state: State | None
 
 
+class Copied(NamedTuple):
+    """N sessions begin as copies of one."""
+
+    rows: Index  # [N]
+    ids: Sequence[str]
+    ttl: float  # seconds
+    step: int
+    state: State  # [1, …] of all of them
+
+
 class Advanced(NamedTuple):
     """N sessions have done the steps of one call; inputs and outputs of row i lie behind those of row i − 1."""
 
@@ -35,7 +45,7 @@ class Advanced(NamedTuple):
 
 
 class Replaced(NamedTuple):
-    """A session stands at another step with another state [1, …]; its kept answers are forgotten."""
+    """A session stands at another step with another state [1, …]; kept answers and later snapshots are forgotten."""
 
     row: int
     step: int
@@ -48,7 +58,15 @@ class Deleted(NamedTuple):
     row: int
 
 
-Change: TypeAlias = Opened | Advanced | Replaced | Deleted
+class Snapped(NamedTuple):
+    """A snapshot of a session is kept, to which it may be rewound. It stands behind the steps that lead there."""
+
+    row: int
+    step: int
+    state: State  # [1, …]
+
+
+Change: TypeAlias = Opened | Copied | Advanced | Replaced | Deleted | Snapped
 Conflicts: TypeAlias = Mapping[int, CarouselError]  # by table row: its change was not written, and why
 
 

@@ -1,4 +1,7 @@
-"""20 000 requests and frames, or more by `--mutants`, that are almost right: refused in the words of WIRE, and nobody else notices."""
+"""20 000 requests and frames that are almost right: refused in the words of WIRE, and nobody else notices.
+
+`--mutants` asks for more.
+"""
 
 import asyncio
 import secrets

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from service.sessions.replay import LongAnswer
 from service.store.embedded import entries
 from service.store.embedded.entries import Numbers, flat
-from service.store.embedded.records import Ended, Record
-from service.store.store import Advanced, Change, Deleted, Opened
+from service.store.embedded.records import Ended, Kept, Record
+from service.store.store import Advanced, Change, Copied, Deleted, Opened, Replaced, Snapped
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
     from service.models.model import Array, Index
+    from service.sessions.rewinds import Snapshot
 
 IN_RECORD = 1  # position of a session that is as its record has it since before this process
 _LONG = struct.Struct("<IQQQI")  # back, start, digest, time steps
@@ -90,8 +91,9 @@ class Book:
     def refused(self, changes: Sequence[Change]) -> None:
         """Changes are not in the journal."""
         for one in changes:
-            if isinstance(one, Opened):
-                self.forget(one.row)
+            if isinstance(one, Opened | Copied):
+                for row in np.arange(self._capacity)[_rows(one)].tolist():
+                    self.forget(row)
 
     def forget(self, row: int, until: float = 0.0) -> Ended:
         """A session is no more; its id is told as expired until then."""
@@ -126,11 +128,18 @@ class Book:
         if isinstance(one, Deleted):
             return entries.change(entries.DELETED, 1)
         state = None if one.state is None else flat(one.state, 1)
-        step, rest, kind = np.array([one.step]), b"", entries.REPLACED
-        if isinstance(one, Opened):
-            self.numbers[one.row], self._ids[one.row] = self._number(), one.id
-            kind, rest = entries.OPENED, orjson.dumps([one.id, one.ttl]) + b"\n" + self._encoded
-        return entries.change(kind, 1, starts=step, state=state, rest=rest)
+        if isinstance(one, Replaced | Snapped):
+            kind = entries.REPLACED if isinstance(one, Replaced) else entries.SNAPPED
+            return entries.change(kind, 1, starts=np.array([one.step]), state=state)
+        ids = one.ids if isinstance(one, Copied) else [one.id]
+        rows = np.arange(self._capacity)[_rows(one)]
+        self.numbers[rows] = [self._number() for _ in ids]
+        for row, id in zip(rows.tolist(), ids, strict=True):
+            self._ids[row] = id
+        kind = entries.COPIED if isinstance(one, Copied) else entries.OPENED
+        rule = self.engine.rewinds.rule(rows.item(0))
+        rest = orjson.dumps([one.ttl, rule and tuple(rule), *ids]) + b"\n" + self._encoded
+        return entries.change(kind, len(ids), starts=np.full(len(ids), one.step), state=state, rest=rest)
 
     # Records.
 
@@ -138,12 +147,14 @@ class Book:
         """Rows whose records are behind."""
         return np.flatnonzero(self.changed > self.written)
 
-    def records(self, rows: Index, position: int, offset: float) -> tuple[list[Record], list[tuple[str, int]]]:
-        """Records of rows [N] behind an entry, and ids and numbers of those that have none yet.
+    def records(
+        self, rows: Index, position: int, offset: float
+    ) -> tuple[list[Record], list[tuple[str, int]], list[Snapshot]]:
+        """Records of rows [N] behind an entry, ids and numbers of those that have none yet, and snapshots to write.
 
         `offset` is between the clock of the table's deadlines and that of the store.
         """
-        table = self._table
+        table, rewinds = self._table, self.engine.rewinds
         words, long = self.engine.answers.record(rows)
         state = flat(table.gather(rows), len(rows))
         numbers = np.concatenate([state.view(np.uint32), words.reshape(len(rows), -1)], axis=1)
@@ -166,12 +177,14 @@ class Book:
                 self._encoded,
                 numbers[place].tobytes(),
                 _pack(long[place]) if place in long else b"",
+                rule=rewinds.rule(row),
+                snapshots=[_kept(one) for one in rewinds.of(row)],
             )
             for place, (row, number, step, deadline, ttl) in enumerate(stands)
         ]
         fresh = [(self._ids[row], self.numbers.item(row)) for row in rows[self.written[rows] == 0].tolist()]
         self.noted[rows] = table.deadline[rows]
-        return records, fresh
+        return records, fresh, [one for row in rewinds.rows.keys() & set(rows.tolist()) for one in rewinds.of(row)]
 
     def touched(self, position: int) -> Index:
         """Rows whose idle clock was restarted without an entry, by more than a tenth of their TTL.
@@ -202,7 +215,11 @@ class Book:
 
 
 def _rows(one: Change) -> Index | slice:
-    return one.rows if isinstance(one, Advanced) else slice(one.row, one.row + 1)
+    return one.rows if isinstance(one, Advanced | Copied) else slice(one.row, one.row + 1)
+
+
+def _kept(one: Snapshot) -> Kept:
+    return Kept(one.step, b"" if one.stored else flat(one.state, 1).tobytes(), one.stored)
 
 
 def _pack(answers: Sequence[LongAnswer]) -> bytes:

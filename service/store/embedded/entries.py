@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Numbers: TypeAlias = NDArray[np.uint64]  # of sessions: none is ever used twice
 
-ADVANCED, OPENED, REPLACED, DELETED, EXPIRED, TOUCHED = range(1, 7)
+ADVANCED, OPENED, REPLACED, DELETED, EXPIRED, TOUCHED, COPIED, SNAPPED = range(1, 9)
 FORMAT = 1
 _BEGIN, _END = b"CRSe", b"eSRC"
 # format, rows, bytes of the body, the stamp, checksum of the body
@@ -35,12 +35,12 @@ class Written(NamedTuple):
 
     kind: int
     numbers: Numbers  # [n]
-    starts: Index  # [n]; of OPENED and REPLACED the step
+    starts: Index  # [n]; of what begins or stands anew, and of SNAPPED, the step
     lengths: Index  # [n]
     inputs: Array  # [ΣT, F]
     outputs: Array  # [ΣT, K]; no columns: only the inputs are there
-    state: Array | None  # [n, numbers of a state]
-    rest: bytes  # of OPENED: id and TTL, and on a second line its kind; of EXPIRED: until when it is told
+    state: Array | None  # [n, numbers of a state]; of COPIED [1, …]
+    rest: bytes  # of OPENED and COPIED: TTL, rule and ids in a line, and the kind; of EXPIRED: until when it is told
 
 
 class Stamp(NamedTuple):
@@ -198,12 +198,13 @@ def _read_change(body: memoryview, at: int, numbers: Numbers) -> tuple[Written, 
         at += found.nbytes
         return found
 
-    with_step = kind in (ADVANCED, OPENED, REPLACED)
+    with_step = kind not in (DELETED, EXPIRED, TOUCHED)
     starts = array(np.int64, rows) if with_step else np.zeros(rows, np.int64)
     lengths = array(np.int64, rows) if kind == ADVANCED and steps != rows else np.ones(rows, np.int64)
     inputs = array(np.float32, steps * features).reshape(steps, features)
     outputs = array(np.float32, steps * width).reshape(steps, width)
     size = numbers_of_state - 1
-    state = array(np.float32, rows * size).reshape(rows, size) if numbers_of_state else None
+    stated = 1 if kind == COPIED else rows
+    state = array(np.float32, stated * size).reshape(stated, size) if numbers_of_state else None
     told = bytes(body[at : at + rest])
     return Written(kind, numbers[:rows], starts, lengths, inputs, outputs, state, told), at + rest - begin

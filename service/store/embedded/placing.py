@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from service.sessions.rewinds import Snapshot
 from service.store.embedded.book import IN_RECORD, Book, unpack
 from service.store.embedded.entries import shaped
 
 if TYPE_CHECKING:
     from service.models.model import Index
     from service.sessions.sessions import Sessions
+    from service.store.embedded.records import Kept
     from service.store.embedded.recovery import Replayed
 
 _SLICE = 2_000  # sessions in one turn of the loop: 10 ms
@@ -40,7 +42,7 @@ def _place(found: Replayed, part: slice, book: Book, sessions: Sessions, now: fl
     deadlines = found.deadlines[part]
     rows = np.array(
         [
-            sessions.restore(record.id, engine, record.ttl, deadline - now).row
+            sessions.restore(record.id, engine, record.ttl, deadline - now, record.rule).row
             for record, deadline in zip(records, deadlines, strict=True)
         ]
     )
@@ -54,6 +56,13 @@ def _place(found: Replayed, part: slice, book: Book, sessions: Sessions, now: fl
         words[index, : len(mine)] = mine
     long = {index: unpack(record.long, outputs) for index, record in enumerate(records) if record.long}
     engine.answers.restore(rows, words.reshape(len(records), longest // (4 + outputs), 4 + outputs), long)
+    for row, record, kept in zip(rows.tolist(), records, found.snapshots[part], strict=True):
+        engine.rewinds.follow(row, record.rule, (_snapshot(one, book) for one in kept))
     changed = np.where(found.behind[part], IN_RECORD + 1, IN_RECORD)
     book.adopt(rows, records, changed, np.where(found.stored[part], IN_RECORD, 0))
     return rows
+
+
+def _snapshot(one: Kept, book: Book) -> Snapshot:
+    numbers = np.frombuffer(one.state, np.float32)[None]
+    return Snapshot(one.step, shaped(numbers, book.kind.shapes), one.stored)

@@ -3,6 +3,7 @@
 LMDB commits with fsync: a record is there or not, after power loss too. It has one writer, a thread of its own.
 """
 
+import logging
 import secrets
 import struct
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,17 +13,29 @@ from typing import NamedTuple
 import lmdb
 from xxhash import xxh3_64_digest
 
+from service.sessions.rewinds import Rule
 from service.store.store import StoreRefusedError
 
-_FORMAT = 1
+_FORMAT = 2
 _MARK = b"CRSs"
-# mark, format, owner, epoch, position, step, deadline, TTL, bytes of: tenant, id, kind, numbers, long answers, tail
-_HEAD = struct.Struct("<4sHxx16sQQQddHHIIII")
+# mark, format, owner, epoch, position, step, deadline, TTL, rule; bytes of: tenant, id, kind, numbers, long, tail
+_HEAD = struct.Struct("<4sHxx16sQQQddQQHHIIII")
 _SEAL = 8
 _NOBODY = bytes(16)  # the owner of all records while a store has one worker
 _LARGEST = 2**40  # bytes of the environment: of addresses, not of the disk
 _ID = struct.Struct(">Q")
+_SNAPSHOT = struct.Struct(">QQ")  # number, step
 _ALIVE = struct.Struct("<dd")
+
+_log = logging.getLogger("carousel.store")
+
+
+class Kept(NamedTuple):
+    """A snapshot of a session: a value of its own, written once."""
+
+    step: int
+    state: bytes
+    stored: bool
 
 
 class Record(NamedTuple):
@@ -38,12 +51,14 @@ class Record(NamedTuple):
     numbers: bytes | memoryview  # state, keys and outputs of kept one-step answers; see Answers.record
     long: bytes = b""  # longer kept answers; see pack_long
     tail: bytes = b""  # entries behind `position` that could not be run, as their model was not there
+    rule: Rule | None = None
+    snapshots: Sequence[Kept] | None = None  # None: as they are stored
 
     def encode(self) -> bytes:
         """The bytes that `decode` reads. The tenant is empty, the owner and its epoch are 0."""
         id = self.id.encode()
         parts = (b"", id, self.kind, self.numbers, self.long, self.tail)
-        stands = self.position, self.step, self.deadline, self.ttl
+        stands = self.position, self.step, self.deadline, self.ttl, *(self.rule or (0, 0))
         head = _HEAD.pack(_MARK, _FORMAT, _NOBODY, 0, *stands, *map(len, parts))
         content = b"".join((_ID.pack(self.number), head, *parts))
         return content[_ID.size :] + xxh3_64_digest(content)
@@ -59,7 +74,7 @@ def decode(number: int, value: memoryview) -> Record:
     content, seal = value[:-_SEAL], value[-_SEAL:]
     if len(value) < _HEAD.size + _SEAL or xxh3_64_digest(_ID.pack(number) + content) != seal:
         raise ValueError("it is damaged")
-    mark, told, _, _, position, step, deadline, ttl, *sizes = _HEAD.unpack_from(content)
+    mark, told, _, _, position, step, deadline, ttl, every, keep, *sizes = _HEAD.unpack_from(content)
     if (mark, told) != (_MARK, _FORMAT):
         raise ValueError(f"it has format {told}, not {_FORMAT}")
     parts, at = [], _HEAD.size
@@ -68,7 +83,8 @@ def decode(number: int, value: memoryview) -> Record:
         at += size
     _, id, kind, numbers, long, tail = parts
     return Record(
-        number, str(id, "utf-8"), position, step, deadline, ttl, bytes(kind), numbers, bytes(long), bytes(tail)
+        *(number, str(id, "utf-8"), position, step, deadline, ttl, bytes(kind), numbers, bytes(long), bytes(tail)),
+        rule=Rule(every, keep) if every else None,
     )
 
 
@@ -81,13 +97,16 @@ class Ended(NamedTuple):
 
 
 class Records:
-    """The environment: `records` by number, `ids` → number, `ended` id → when it is forgotten, `about` the store."""
+    """The environment: `records` by number, `ids` → number, `ended` id → when it is forgotten, `about` the store.
+
+    `snapshots` are states by number and step, each behind its seal.
+    """
 
     def __init__(self, folder: Path) -> None:
         try:
             self._env = lmdb.open(str(folder / "records"), map_size=_LARGEST, max_dbs=8, lock=False, mode=0o600)
-            self._records, self._ids, self._ended, self._about = (
-                self._env.open_db(name) for name in (b"records", b"ids", b"ended", b"about")
+            self._records, self._ids, self._ended, self._about, self._snapshots = (
+                self._env.open_db(name) for name in (b"records", b"ids", b"ended", b"about", b"snapshots")
             )
             self.epoch, self.store, self.alive = self._begin()
         except lmdb.Error as error:
@@ -127,11 +146,36 @@ class Records:
         with txn.cursor(self._ended) as cursor:
             return {_id(key): struct.unpack("<d", until)[0] for key, until in cursor}
 
-    def put(self, records: Iterable[Record], fresh: Sequence[tuple[str, int]]) -> None:
+    def snapshots(self, txn: lmdb.Transaction, number: int) -> list[Kept]:
+        """The snapshots of a session, oldest first; damaged ones are left out."""
+        found = []
+        with txn.cursor(self._snapshots) as cursor:
+            for key, value in _of_number(cursor, number):
+                seal, state = value[:_SEAL], value[_SEAL:]
+                if xxh3_64_digest(key + bytes(state)) == seal:
+                    found.append(Kept(_SNAPSHOT.unpack(key)[1], bytes(state), stored=True))
+                else:
+                    _log.error("a snapshot of the session of number %d is damaged, and is not kept", number)
+        return found
+
+    def _put_snapshots(self, txn: lmdb.Transaction, record: Record) -> None:
+        """Write those that are new, and delete those that it does not have any more."""
+        kept = {_SNAPSHOT.pack(record.number, one.step): one for one in record.snapshots or ()}
+        with txn.cursor(self._snapshots) as cursor:
+            for key in [key for key, _ in _of_number(cursor, record.number) if key not in kept]:
+                txn.delete(key, db=self._snapshots)
+        for key, one in kept.items():
+            if not one.stored:
+                txn.put(key, xxh3_64_digest(key + one.state) + one.state, db=self._snapshots)
+
+    def put(self, records: Sequence[Record], fresh: Sequence[tuple[str, int]]) -> None:
         """Write records, all or none; `fresh` are those that are written for the first time."""
         with self._env.begin(write=True) as txn:
             with txn.cursor(self._records) as cursor:
                 cursor.putmulti([(_ID.pack(record.number), record.encode()) for record in records])
+            for record in records:
+                if record.rule is not None and record.snapshots is not None:
+                    self._put_snapshots(txn, record)
             for id, number in fresh:
                 txn.put(_key(id), _ID.pack(number), db=self._ids)
                 txn.delete(_key(id), db=self._ended)
@@ -141,6 +185,9 @@ class Records:
         with self._env.begin(write=True) as txn:
             for number, id, until in ended:
                 txn.delete(_ID.pack(number), db=self._records)
+                with txn.cursor(self._snapshots) as cursor:
+                    for key in [key for key, _ in _of_number(cursor, number)]:
+                        txn.delete(key, db=self._snapshots)
                 taken = txn.get(_key(id), db=self._ids)
                 if taken == _ID.pack(number):
                     txn.delete(_key(id), db=self._ids)
@@ -158,6 +205,14 @@ class Records:
     def close(self) -> None:
         """Give the environment up."""
         self._env.close()
+
+
+def _of_number(cursor: lmdb.Cursor, number: int) -> Iterator[tuple[bytes, bytes | memoryview]]:
+    """Keys and values of the snapshots of a session."""
+    there = cursor.set_range(_ID.pack(number))
+    while there and bytes(cursor.key()[:8]) == _ID.pack(number):
+        yield bytes(cursor.key()), cursor.value()
+        there = cursor.next()
 
 
 def _key(id: str) -> bytes:

@@ -17,10 +17,12 @@ import orjson
 from numpy.typing import NDArray
 
 from service.sessions.replay import Digester
+from service.sessions.rewinds import Rule
 from service.store.embedded import entries, journal
 from service.store.embedded.book import Kind
 from service.store.embedded.entries import Entry, Written, width_of
 from service.store.embedded.records import Ended, Record, Records, decode
+from service.store.embedded.records import Kept as Snapshot
 from service.store.embedded.rerun import Call, Calls, Kept
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ class Replayed(NamedTuple):
     stored: NDArray[np.bool_]  # [N] there is a record
     replayed: int  # time steps that were run
     kept: list[Kept]  # in the order of the calls
+    snapshots: list[list[Snapshot]]  # [N]
 
 
 class Recovery:
@@ -52,12 +55,14 @@ class Recovery:
         self.ended: list[Ended] = []  # expired, or harmed: to be told to the records
         self.damaged: set[Path] = set()  # files of the journal
         self.position, self.alive = 0, records.alive
+        self.snapshots: dict[int, list[Snapshot]] = {}  # by session
         self._touched: dict[int, float] = {}
         self._zeros: dict[bytes, bytes] = {}
         self._key = int.from_bytes(records.store[:8], "little")
         self._txn = records.snapshot()
         self._ids = records.ids(self._txn)
         self.remembered = records.ended(self._txn)
+        self._stored = records
         self._read_records(records)
         self.stored = {number: record.position for number, record in self.records.items()}
         for record in list(self.records.values()):
@@ -153,34 +158,53 @@ class Recovery:
             if one.kind == entries.ADVANCED:
                 self.calls[model].append(Call(position, seconds, one))
                 continue
+            if one.kind in (entries.OPENED, entries.COPIED):
+                self._open(position, seconds, one)
+                continue
             for number in one.numbers.tolist():
                 self._change(number, position, seconds, one)
 
+    def _open(self, position: int, seconds: float, one: Written) -> None:
+        told, kind = one.rest.split(b"\n")
+        ttl, told_rule, *ids = orjson.loads(told)
+        rule = None if told_rule is None else Rule(*told_rule)
+        state = self._zero(kind) if one.state is None else one.state.tobytes()
+        step = one.starts.item(0)
+        for number, id in zip(one.numbers.tolist(), ids, strict=True):
+            if number not in self.records:
+                self.records[number] = Record(number, id, position, step, seconds + ttl, ttl, kind, state, rule=rule)
+
     def _change(self, number: int, position: int, seconds: float, one: Written) -> None:
         record = self.records.get(number)
-        if one.kind == entries.OPENED:
-            if record is None:
-                told, kind = one.rest.split(b"\n")
-                id, ttl = orjson.loads(told)
-                state = self._zero(kind) if one.state is None else one.state.tobytes()
-                step = one.starts.item(0)
-                self.records[number] = Record(number, id, position, step, seconds + ttl, ttl, kind, state)
-        elif record is None or position <= record.position:
+        if record is None or position <= record.position:
             return
-        elif one.kind == entries.TOUCHED:
+        if one.kind == entries.TOUCHED:
             self._touched[number] = seconds
         elif one.kind == entries.REPLACED:
             assert one.state is not None
-            step, deadline = one.starts.item(0), seconds + record.ttl
-            self.records[number] = Record(
-                number, record.id, position, step, deadline, record.ttl, record.kind, one.state.tobytes()
-            )
+            step, deadline, state = one.starts.item(0), seconds + record.ttl, one.state.tobytes()
+            record = record._replace(position=position, step=step, deadline=deadline, numbers=state)
+            self.records[number] = record._replace(long=b"", tail=b"")
+            self._snapshots_of(record)[:] = [kept for kept in self._snapshots_of(record) if kept.step <= step]
+        elif one.kind == entries.SNAPPED:
+            assert one.state is not None
+            assert record.rule is not None
+            kept = self._snapshots_of(record)
+            kept.append(Snapshot(one.starts.item(0), one.state.tobytes(), stored=False))
+            del kept[: -record.rule.keep]
         else:
             del self.records[number]
             if one.kind == entries.EXPIRED:
                 self.ended.append(Ended(number, record.id, orjson.loads(one.rest)))
             else:
                 self.ended.append(Ended(number, record.id, 0.0))
+
+    def _snapshots_of(self, record: Record) -> list[Snapshot]:
+        """What is known of the snapshots of a session, to be changed."""
+        if record.number not in self.snapshots:
+            stored = self._stored.snapshots(self._txn, record.number) if record.rule is not None else []
+            self.snapshots[record.number] = stored
+        return self.snapshots[record.number]
 
     def _zero(self, kind: bytes) -> bytes:
         """The zero state of a kind."""
@@ -203,7 +227,8 @@ class Recovery:
                     )
         for number, record in wanted.items():
             if tails[number] or number not in self.stored or record.position != self.stored[number]:
-                yield record._replace(tail=tails[number], deadline=self.deadline(record))
+                kept = self._snapshots_of(record)
+                yield record._replace(tail=tails[number], deadline=self.deadline(record), snapshots=kept)
 
     def replay(self, records: list[Record], model: bytes, network: Model, fitness: Fitness, *, each: int) -> Replayed:
         """Run the calls behind records of one file; `each` is how many answers are kept. Blocks."""
@@ -226,7 +251,9 @@ class Recovery:
         behind = np.array([self._behind(record) for record in records], bool) | (calls.counts > 0)
         stored = np.array([record.number in self.stored for record in records], bool)
         kept = calls.kept(outputs, each, Digester(network.features))
-        return Replayed(records, steps + calls.steps, state, deadlines, behind, stored, int(calls.steps.sum()), kept)
+        snapshots = [self._snapshots_of(record) for record in records]
+        steps += calls.steps
+        return Replayed(records, steps, state, deadlines, behind, stored, int(calls.steps.sum()), kept, snapshots)
 
     def _behind(self, record: Record) -> bool:
         touched = record.number in self._touched

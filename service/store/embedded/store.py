@@ -30,7 +30,8 @@ from service.store.embedded.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
-    from service.sessions.sessions import Session, Sessions
+    from service.sessions.session import Session
+    from service.sessions.sessions import Sessions
     from service.store.store import Change, Conflicts
 
 _LOOK = 0.5  # seconds between looks for touched sessions and jumps of the clock

@@ -80,8 +80,10 @@ class Upkeep:
         rows = rows[book.numbers[rows] > 0]  # others have ended since
         if len(rows):
             numbers, position = book.numbers[rows], self.position
-            records, fresh = book.records(rows, position, self._clock.offset)
+            records, fresh, snapshots = book.records(rows, position, self._clock.offset)
             await self.blocking(self._records.put, records, fresh)
+            for one in snapshots:
+                one.stored = True
             book.written[rows[book.numbers[rows] == numbers]] = position
 
     async def _drop(self) -> None:

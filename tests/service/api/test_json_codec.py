@@ -118,7 +118,7 @@ def test_load_is_taken_by_the_fast_parser(text: bytes) -> None:
 
 @pytest.mark.parametrize(("depth", "number"), [(900, b"1"), (200, b"1e400")])
 def test_however_deep_objects_lie_they_are_read(depth: int, number: bytes) -> None:
-    assert json_codec.parse(b'{"a":' * depth + number + b"}" * depth) == {"a": {"a": {}}}
+    assert json_codec.parse(b'{"a":' * depth + number + b"}" * depth) == {"a": {"a": {"a": {}}}}
 
 
 def test_an_object_of_more_keys_than_any_has_is_refused() -> None:

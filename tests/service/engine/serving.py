@@ -14,7 +14,8 @@ from service.engine.lifecycle import settle
 from service.models.fitness import Fitness, Policy
 from service.models.model import State
 from service.sessions.replay import Budget, Digester
-from service.sessions.sessions import Session, Sessions
+from service.sessions.session import Session
+from service.sessions.sessions import Sessions
 from service.sessions.table import ZERO
 from service.store.memory import MemoryStore
 from service.store.store import Store

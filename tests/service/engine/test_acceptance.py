@@ -8,7 +8,7 @@ import pytest
 
 from service.engine.call import LAST, UNCHECKED, Call
 from service.errors import NonFiniteOutput, StepConflict
-from service.sessions.sessions import Session
+from service.sessions.session import Session
 from tests.fakes import RunningSum, sums
 from tests.service.engine.serving import Serve, Serving, after, answered, call, outcomes, summed
 from tests.service.engine.test_frames import many

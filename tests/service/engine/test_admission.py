@@ -8,7 +8,7 @@ import pytest
 from service.engine.admission import PENDING, Admission
 from service.errors import CarouselError, EngineFailed, NotStreamable, Overloaded, PayloadTooLarge, ShuttingDown
 from service.models.fitness import Fitness
-from service.sessions.sessions import Session
+from service.sessions.session import Session
 from tests.service.engine.serving import Serve, Serving, call
 
 STEP = 8  # bytes that a time step waits with: a float in, a float out

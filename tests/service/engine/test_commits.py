@@ -11,7 +11,7 @@ from service.errors import (
     SessionNotFound,
     StepConflict,
 )
-from service.sessions.sessions import Session
+from service.sessions.session import Session
 from service.store.store import Advanced, Deleted, Opened, Replaced
 from tests.fakes import FakeStore, column, until
 from tests.service.engine.replica import Stands, replica

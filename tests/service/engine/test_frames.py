@@ -5,7 +5,7 @@ import pytest
 from service.engine.admission import PENDING
 from service.engine.call import Deadline
 from service.errors import DeadlineExceeded, NonFiniteOutput, Overloaded, StepConflict
-from service.sessions.sessions import Session
+from service.sessions.session import Session
 from tests.fakes import RunningSum, sums, until
 from tests.service.engine.serving import Item, Serve, Serving, answered, outcomes
 

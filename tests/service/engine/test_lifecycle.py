@@ -10,11 +10,13 @@ from service.engine.lifecycle import vacant
 from service.errors import (
     DeadlineExceeded,
     NonFiniteOutput,
+    Overloaded,
     SessionExists,
     SessionNotFound,
     StepConflict,
+    StoreUnavailable,
 )
-from service.sessions.sessions import Session
+from service.sessions.session import Session
 from tests.fakes import FakeStore, RunningSum, column, sums, until
 from tests.service.engine.serving import TTL, Serve, call, outcomes, outputs, summed
 
@@ -207,3 +209,42 @@ async def test_a_session_that_is_opened_with_a_state_goes_on_from_the_given_step
     session = await it.lifecycle.open("s", TTL, step=5, state=summed(50))
     assert outputs(await it.step(session, 1, 2, step=5)) == sums(1, 2, before=50)
     assert session.step == 7
+
+
+async def test_many_copies_stand_where_the_accepted_calls_lead_and_go_their_own_ways(serve: Serve) -> None:
+    it = serve(most=10_000)
+    source = it.open()
+    step, forking = it.step(source, 5), asyncio.ensure_future(it.lifecycle.fork_many(source, 3000))
+    await step
+    copies = await forking
+    assert len({copy.id for copy in copies}) == 3000
+    assert {copy.step for copy in copies} == {1}
+    assert it.engine.table.state["sum"][[copy.row for copy in copies]].tolist() == [[5.0]] * 3000
+    assert outputs(await it.step(copies[7], 1)) == [6]
+    assert (await it.state(copies[8]), await it.state(source)) == ((1, 5), (1, 5))
+
+
+@pytest.mark.parametrize("ids", [["a", "b", "taken", "c"], 100, ["a", "a"]])
+async def test_of_many_copies_all_are_made_or_none(serve: Serve, ids: Any) -> None:
+    it = serve(most=50)
+    source = it.open()
+    it.open("taken")
+    with pytest.raises((SessionExists, Overloaded)):
+        await it.lifecycle.fork_many(source, ids)
+    assert it.sessions.statistics().live == 2
+
+
+async def test_no_copy_is_there_if_the_store_refuses_them_nor_before_it_has_them(serve: Serve) -> None:
+    store = FakeStore()
+    it = serve(store=store)
+    source = it.open()
+    store.held = True
+    forking = asyncio.ensure_future(it.lifecycle.fork_many(source, ["a", "b"]))
+    await until(lambda: len(store) == 1)
+    for id in ("a", "b"):
+        with pytest.raises(SessionNotFound):
+            it.sessions.get(id)
+    store.release(error=StoreUnavailable())
+    with pytest.raises(StoreUnavailable):
+        await forking
+    assert it.sessions.statistics().live == 1

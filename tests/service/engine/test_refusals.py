@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from service.engine.call import Call
 from service.errors import CarouselError
-from service.sessions.sessions import Session
+from service.sessions.session import Session
 from service.store.store import Advanced, Change, Conflicts, Home, Opened
 from tests.fakes import FakeStore, RunningSum, column, rows_of
 from tests.service.engine.replica import Stands, replica

@@ -6,7 +6,9 @@ import pytest
 from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound, StateMismatch
 from service.sessions import sessions as module
 from service.sessions.replay import Answers, Budget
-from service.sessions.sessions import Session, Sessions
+from service.sessions.rewinds import Rewinds
+from service.sessions.session import Session
+from service.sessions.sessions import Sessions
 from service.sessions.table import Table
 from tests.fakes import FakeClock, column
 
@@ -21,6 +23,7 @@ class Home:
     def __init__(self, most: int = 10, most_bytes: int = 10**6, clock: FakeClock | None = None) -> None:
         self.clock, self.table = clock or FakeClock(), Table({"h": (2,)})
         self.budget = Budget(each=4, most_bytes=10**6)
+        self.rewinds = Rewinds()
         self.answers = Answers(self.table, 1, self.budget)
         self.sessions = Sessions(self.budget, most=most, most_bytes=most_bytes, clock=self.clock)
 

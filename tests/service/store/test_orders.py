@@ -4,9 +4,11 @@ import asyncio
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.errors import SessionExists
 from tests.fakes import FakeClock
 from tests.service.engine.serving import TTL, summed
 from tests.service.store.serving import EXACT, INEXACT, Durable, process
@@ -18,6 +20,7 @@ _ACTS = st.one_of(
     st.tuples(st.just("riders"), _IDS, st.integers(2, 6)),
     st.tuples(st.just("open"), _IDS, st.integers(0, 9)),
     st.tuples(st.just("fork"), _IDS, _IDS),
+    st.tuples(st.just("fork many"), _IDS, st.lists(_IDS, min_size=1, unique=True)),
     st.tuples(st.just("replace"), _IDS, st.integers(0, 99)),
     st.tuples(st.just("delete"), _IDS, st.none()),
     st.tuples(st.sampled_from(["round", "crash", "end"]), st.none(), st.none()),
@@ -84,9 +87,21 @@ async def _act(one: Durable, stands: dict[str, tuple[int, float]], act: str, who
         elif act == "fork" and str(what) not in stands:
             await one.lifecycle.fork(session, str(what))
             stands[str(what)] = stands[id]
+        elif act == "fork many":
+            await _fork_many(one, stands, id, what)
         elif act == "replace":
             await one.lifecycle.replace(session, 7, summed(float(str(what))))
             stands[id] = 7, float(str(what))
         elif act == "delete":
             await one.lifecycle.delete(session)
             del stands[id]
+
+
+async def _fork_many(one: Durable, stands: dict[str, tuple[int, float]], id: str, what: object) -> None:
+    assert isinstance(what, list)
+    if stands.keys() & set(what):
+        with pytest.raises(SessionExists):
+            await one.lifecycle.fork_many(one.sessions.get(id), what)
+    else:
+        await one.lifecycle.fork_many(one.sessions.get(id), what)
+        stands |= dict.fromkeys(what, stands[id])

@@ -1,0 +1,95 @@
+"""Forecasts: a copy of a session is fed inputs, and then its own outputs. The session does not move."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from service.engine.call import UNCHECKED, Call, Deadline, Onward, Operation
+from service.engine.lifecycle import settle
+from service.errors import InvalidInput
+from service.sessions.table import ZERO
+
+if TYPE_CHECKING:
+    from service.engine.engine import Engine
+    from service.models.model import Array, Index, State
+    from service.sessions.session import Session
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a copy is fed: inputs [T, F], which may be none, and its own outputs n times.
+
+    `feeds` [F] are the outputs that the features of the next step are. Without inputs the first step is made of the
+    newest kept answer of the session.
+    """
+
+    inputs: Array
+    steps: int
+    feeds: Index
+
+
+class Forecasts:
+    """Forecasts of the sessions of one engine. Between its steps other calls run, as between those of any long call."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def forecast(
+        self, session: Session, asked: Asked, deadline: Deadline | None = None
+    ) -> asyncio.Future[tuple[Array, int]]:
+        """The outputs [T + n, K], and the step of the session after the calls accepted before.
+
+        Raises, or the future raises:
+            Overloaded, PayloadTooLarge, ShuttingDown, EngineFailed, InvalidInput, NonFiniteOutput, DeadlineExceeded.
+
+        """
+        engine, row = self._engine, session.row
+        engine.admission.check_operation(session)
+        engine.admission.check(1, len(asked.inputs) + asked.steps)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[tuple[Array, int]] = loop.create_future()
+        turn: asyncio.Future[None] = loop.create_future()
+
+        def begin() -> None:
+            state, newest = engine.table.gather(np.array([row])), engine.answers.newest(row)
+            _Run(engine, asked, answer, session.step).begin(state, newest, deadline)
+
+        turn.add_done_callback(lambda turn: settle(answer, error) if (error := turn.exception()) else None)
+        engine.operate(Operation(np.array([row]), begin, turn))
+        return answer
+
+
+class _Run:
+    """One forecast under way."""
+
+    def __init__(self, engine: Engine, asked: Asked, answer: asyncio.Future[tuple[Array, int]], step: int) -> None:
+        self._engine, self._asked, self._answer, self._step = engine, asked, answer, step
+        self._left = asked.steps  # of its own outputs that it is to be fed
+        self._outputs: list[Array] = []
+
+    def begin(self, state: State, newest: Array | None, deadline: Deadline | None) -> None:
+        inputs = self._asked.inputs
+        if not len(inputs):
+            if newest is None:
+                raise InvalidInput("inputs: none, and no answer of the session is kept whose outputs could be fed")
+            self._left, inputs = self._left - 1, newest[None, self._asked.feeds]
+        self._engine.go_on(self._call(inputs, state, deadline))
+
+    def _call(self, inputs: Array, state: State | None, deadline: Deadline | None = None) -> Onward:
+        lengths, asked = np.array([len(inputs)]), np.array([UNCHECKED])
+        return Onward(np.array([ZERO]), lengths, asked, inputs, self._ended, deadline, state=state)
+
+    def _ended(self, call: Call) -> None:
+        if call.errors:
+            settle(self._answer, call.errors[0])
+            return
+        self._outputs.append(call.outputs)
+        if not self._left:
+            settle(self._answer, (np.concatenate(self._outputs), self._step))
+        elif not self._answer.cancelled():
+            self._left -= 1
+            self._engine.go_on(self._call(call.outputs[-1:, self._asked.feeds], call.state))

@@ -1,0 +1,89 @@
+"""One session, and where sessions live: how it stands is in the columns of its row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from service.errors import StateMismatch
+
+if TYPE_CHECKING:
+    from service.errors import CarouselError
+    from service.sessions.replay import Answers
+    from service.sessions.rewinds import Rewinds
+    from service.sessions.table import Table
+
+
+class Home(Protocol):
+    """Where sessions live: the engine of their model's version."""
+
+    name: str
+    version: str
+    table: Table
+    answers: Answers
+    rewinds: Rewinds
+    refusal: CarouselError | None  # why its sessions cannot be called: its model is not there
+
+
+class Session(NamedTuple):
+    """One live sequence. It is made when it is asked for: an object of each would weigh more than its columns."""
+
+    id: str
+    home: Home
+    row: int
+    birth: int  # tells sessions of one id and row apart
+
+    def __repr__(self) -> str:
+        return f"<Session {self.id} of {self.model}/{self.version} at {self.step}>"
+
+    @property
+    def model(self) -> str:
+        """Name of its model."""
+        return self.home.name
+
+    @property
+    def version(self) -> str:
+        """Version of its model."""
+        return self.home.version
+
+    @property
+    def step(self) -> int:
+        """Time steps applied."""
+        return self.home.table.step.item(self.row)
+
+    @property
+    def ahead(self) -> int:
+        """Time steps applied once all accepted calls are done."""
+        return self.home.table.ahead.item(self.row)
+
+    @property
+    def waiting(self) -> int:
+        """Calls and operations accepted and not told."""
+        return self.home.table.waiting.item(self.row)
+
+    @property
+    def ttl(self) -> float:
+        """Seconds that it lives without a call."""
+        return self.home.table.ttl.item(self.row)
+
+    @property
+    def deadline(self) -> float:
+        """When it expires without a call, on the clock."""
+        return self.home.table.deadline.item(self.row)
+
+    def belongs(self, model: str, version: str | None) -> None:
+        """Raise StateMismatch unless it is of that model, and of that version if one is named."""
+        if (model, version or self.version) != (self.model, self.version):
+            raise StateMismatch(f"session {self.id!r} is of {self.model}/{self.version}")
+
+
+class Standing(NamedTuple):
+    """What a client is told of a session, in memory or not."""
+
+    id: str
+    model: str
+    version: str
+    step: int
+    ttl: float  # seconds
+    left: float  # seconds that it lives without a call
+    resident: bool  # it is in memory
+    snapshots: list[int] | None  # steps of those that are kept; None: it takes none
