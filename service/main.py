@@ -39,6 +39,7 @@ from service.sessions.replay import Budget
 from service.sessions.sessions import Sessions
 from service.store.embedded.store import EmbeddedStore
 from service.store.memory import MemoryStore
+from service.store.redis.store import RedisStore
 
 if TYPE_CHECKING:
     from service.models.model import Model, OnnxModel
@@ -156,6 +157,8 @@ class Carousel:
 def _store(settings: Settings, sessions: Sessions) -> Keeper:
     if settings.store == "memory":
         return MemoryStore()
+    if settings.store == "redis":
+        return RedisStore(settings.store_url.get_secret_value(), sessions, lease=settings.store_lease_seconds)
     path = settings.store_path or settings.models.resolve().with_name("sessions")
     patience = settings.drain_seconds + 2 * _LAST_SECONDS
     return EmbeddedStore(

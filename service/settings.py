@@ -42,8 +42,10 @@ class Settings(BaseSettings):
     max_ttl_seconds: float = Field(default=7 * 86_400, gt=0, le=_LONGEST)
     replay: int = Field(default=4, ge=1, le=256)
     max_replay_bytes: int = Field(default=256 * 2**20, ge=1)
-    store: str = Field(default="memory", pattern="^(memory|embedded)$")
+    store: str = Field(default="memory", pattern="^(memory|embedded|redis)$")
     store_path: Path | None = None  # else `sessions` beside the folder of models
+    store_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")  # may have a password
+    store_lease_seconds: float = Field(default=5, ge=0.5, le=60)  # after so long without a word a process is dead
     store_sync: bool = False  # answers wait until the disk has them
     store_replay_seconds: float = Field(default=10, gt=0, le=3600)
     lame_duck_seconds: float | None = Field(default=None, ge=0)  # not ready, but serving; else 2, on a terminal 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from fastapi import Request, Response
 
 from service.api import body, views
+from service.engine.lifecycle import reach
 from service.errors import InvalidRequest, SessionExpired, SessionNotFound
 from service.models.repository import NAME
 
@@ -47,12 +48,16 @@ class Bulk:
             raise InvalidRequest("a filter is missing: model, prefix or all=true")
         deleted, ends = 0, list[asyncio.Future[None]]()
         async for standing in self._all(asked):
-            session = self._sessions.known(standing.id)
-            ends.append(asyncio.ensure_future(cast("Engine", session.home).lifecycle.delete(session)))
+            ends.append(asyncio.ensure_future(self._delete(standing.id)))
             if len(ends) == _AT_ONCE:
                 deleted += await _ended(ends)
                 ends = []
         return body.answer({"deleted": deleted + await _ended(ends)})
+
+    async def _delete(self, id: str) -> None:
+        await reach(self._sessions, id)
+        session = self._sessions.known(id)
+        await cast("Engine", session.home).lifecycle.delete(session)
 
     async def forked(self, made: Sequence[Session]) -> Response:
         """What is told of new copies."""
@@ -66,16 +71,12 @@ class Bulk:
     async def _all(self, asked: dict[str, str]) -> AsyncIterator[Standing]:
         """The sessions that the filters of a query let through, as each stands when its turn comes."""
         model, prefix, after = asked.get("model"), asked.get("prefix", ""), asked.get("after", "")
-        await self._sessions.sort()
-        while ids := self._sessions.ids(after, prefix, _AT_ONCE):
-            for id in ids:
-                try:
-                    standing = self._sessions.look(id)
-                except (SessionNotFound, SessionExpired):  # being opened or deleted, or just gone
-                    continue
+        last: str | None = after
+        while last is not None:
+            found, last = await self._sessions.page(last, prefix, _AT_ONCE)
+            for standing in found:
                 if model in (None, standing.model):
                     yield standing
-            after = ids[-1]
             await asyncio.sleep(0)
 
 
@@ -108,7 +109,7 @@ async def _ended(deletes: list[asyncio.Future[None]]) -> int:
     """Wait for deletes → how many sessions they ended. Raises what kept one from it."""
     outcomes = await asyncio.gather(*deletes, return_exceptions=True)
     for outcome in outcomes:
-        if isinstance(outcome, BaseException) and not isinstance(outcome, SessionNotFound):
+        if isinstance(outcome, BaseException) and not isinstance(outcome, SessionNotFound | SessionExpired):
             raise outcome
     return outcomes.count(None)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from array import array
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
@@ -113,6 +115,12 @@ class Channels:
             raise SessionNotFound(f"session {session.id!r} of channel {channel} is gone; another has its id now")
         return session
 
+    def waits(self, channels: Iterable[int]) -> Callable[[], Awaitable[object]] | None:
+        """What has to be waited for until it is known whether sessions of channels are elsewhere."""
+        open_here = [at for one in channels if (at := self._place(one)) is not None]
+        looking = [one for at in open_here if (one := self._all.missing(self._ids[at])) is not None]
+        return (lambda: asyncio.wait(looking)) if looking else None
+
     def rows(self, channels: bytes, blame: Blame, now: float) -> tuple[Index, Engine]:
         """Rows [N] and the engine of the live sessions of channels, as they stand in a frame.
 
@@ -141,10 +149,14 @@ class Channels:
 
     def _at(self, channel: int) -> int:
         """Where a channel stands."""
-        at = bisect_left(self._numbers, channel)
-        if at == len(self._numbers) or self._numbers[at] != channel:
+        at = self._place(channel)
+        if at is None:
             raise ChannelNotFound(f"no channel {channel} on this socket")
         return at
+
+    def _place(self, channel: int) -> int | None:
+        at = bisect_left(self._numbers, channel)
+        return at if at < len(self._numbers) and self._numbers[at] == channel else None
 
     def _look_up(self, channels: list[int], blame: Blame) -> tuple[Index, Engine]:
         if len(set(channels)) < len(channels):

@@ -44,10 +44,19 @@ class Control:
         self._channels = channels
 
     def waits(self, frame: View) -> Callable[[], Awaitable[Any]] | None:
-        """What an `open` has to wait for: the end of a session of that id whose delete was accepted before."""
-        asked = frame.get("open")
-        id = asked.get("session") if isinstance(asked, dict) else None
-        return (lambda: vacant(self._sessions, id)) if isinstance(id, str) and id in self._sessions.ending else None
+        """What a frame has to wait for: the end of a delete that was accepted before, or of a look elsewhere."""
+        asked, channel = frame.get("open"), frame.get("channel")
+        if isinstance(close := frame.get("close"), dict) and close.get("end") is True:
+            channel = close.get("channel")
+        if not isinstance(asked, dict):
+            return self._channels.waits([channel]) if type(channel) is int else None
+        id = asked.get("session")
+        if not isinstance(id, str):
+            return None
+        if id in self._sessions.ending:
+            return lambda: vacant(self._sessions, id)
+        looking = self._sessions.missing(id)
+        return None if looking is None else lambda: asyncio.wait([looking])
 
     def open(self, frame: View) -> Future[View]:
         """Open a channel: of a new session, or of one that exists."""

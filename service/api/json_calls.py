@@ -60,6 +60,14 @@ class JsonCalls:
 
     def serve(self, asked: Asked) -> None:
         """Answer a request whose body is there, now or later."""
+        try:
+            looking = self._sessions.missing(asked.name) if asked.route == STEPS else None
+        except CarouselError as error:
+            self._fail(asked, error)
+            return
+        if looking is not None:
+            self._then(asked, looking, lambda _: self.serve(asked))
+            return
         content, asked.content = asked.content, b""  # it is many times what is made of it
         call = self._routes[asked.route]
 

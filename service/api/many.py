@@ -13,8 +13,8 @@ import numpy as np
 from service.api import views
 from service.api.fields import Sequenced, fields, sequence
 from service.engine.call import LAST, UNCHECKED, Call, Deadline
-from service.engine.lifecycle import vacant
-from service.errors import CarouselError, SessionNotFound
+from service.engine.lifecycle import reach, vacant
+from service.errors import CarouselError, SessionMoved, SessionNotFound
 from service.models.repository import NAME, Repository
 from service.sessions.session import Session
 
@@ -58,11 +58,11 @@ class Many:
             Overloaded, PayloadTooLarge, ShuttingDown, EngineFailed: nothing of the call was applied.
 
         """
+        ids = [one["session"] for one in asked if isinstance(one, dict) and isinstance(one.get("session"), str)]
         if may_open and self._sessions.ending:
-            for id in [
-                one["session"] for one in asked if isinstance(one, dict) and isinstance(one.get("session"), str)
-            ]:
+            for id in ids:
                 await vacant(self._sessions, id)
+        await reach(self._sessions, *dict.fromkeys(ids))
         items = await self._read(asked, model, version)
         _refuse_unknown(items, may_open)
         good = [item for item in items if isinstance(item, _Item)]
@@ -149,6 +149,8 @@ class Many:
         rounds: list[list[_Item]] = []
         seen: Counter[str] = Counter()
         for item in items:
+            if item.error is None and item.session != self._sessions.find(item.id):
+                item.error = SessionMoved()  # while others were opened
             if item.error is None:
                 if seen[item.id] == len(rounds):
                     rounds.append([])

@@ -12,7 +12,7 @@ from service.api.bulk import Bulk, copies
 from service.api.fields import fields, sequence
 from service.api.openapi import described
 from service.api.request import MANY, PREDICT, STEPS
-from service.engine.lifecycle import vacant
+from service.engine.lifecycle import reach, vacant
 from service.errors import PayloadTooLarge, SessionExists, StateMismatch
 from service.models.repository import NAME, Repository
 from service.sessions.snapshot import Seals, Snapshot, decode
@@ -99,10 +99,11 @@ class Rest:
 
     async def session(self, id: str) -> Response:
         """A session as it stands."""
-        return body.answer(self._view(self._sessions.look(id)))
+        return body.answer(self._view(await self._sessions.look_anywhere(id)))
 
     async def delete(self, id: str) -> Response:
         """Forget a session, once its accepted work is done."""
+        await reach(self._sessions, id)
         session = self._sessions.known(id)
         await cast("Engine", session.home).lifecycle.delete(session)
         return Response(status_code=204)
@@ -116,6 +117,7 @@ class Rest:
         asked = fields(await self._object(request), "body", {}, {"id": str, "ids": list, "count": int})
         new = self._new_id(asked)
         many = copies(asked)
+        await reach(self._sessions, id)
         session = self._sessions.get(id)
         engine, _ = self._of(session)
         if many is not None:
@@ -125,6 +127,7 @@ class Rest:
     async def rewind(self, request: Request, id: str) -> Response:
         """Set a session back to a kept snapshot, once the accepted work is done."""
         asked = fields(await self._object(request), "body", {"step": int}, {})
+        await reach(self._sessions, id)
         step, session = views.step(asked, "body"), self._sessions.get(id)
         engine, _ = self._of(session)
         return body.answer(await engine.lifecycle.rewind(session, step or 0, self._told))
@@ -133,6 +136,7 @@ class Rest:
         """What a copy of a session answers to inputs and then to its own outputs; the session does not move."""
         asked = fields(await self._object(request), "body", {}, {"inputs": object, "steps": int})
         deadline = body.deadline(dict(request.scope["headers"]))
+        await reach(self._sessions, id)
         session = self._sessions.get(id)
         engine, served = self._of(session)
         feeding, written = forecasts.asked(asked, served.description, "body")
@@ -141,6 +145,7 @@ class Rest:
 
     async def read_state(self, id: str) -> Response:
         """The state as bytes, once the accepted work is done."""
+        await reach(self._sessions, id)
         session = self._sessions.get(id)
         engine, served = self._of(session)
         step, state = await engine.lifecycle.read(session)
@@ -154,6 +159,7 @@ class Rest:
             raise views.bad_name("id", id)
         engine = self._fitting(snapshot)
         await vacant(self._sessions, id)
+        await reach(self._sessions, id)
         session = self._sessions.find(id)
         if session is None:
             ttl = self._settings.default_ttl_seconds

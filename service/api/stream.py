@@ -195,7 +195,12 @@ class Stream:
             told["channel"] = channel
 
         frame = read(content, blame)
-        rows, engine = self.channels.rows(frame.channels, blame, self.channels.now())
+        try:
+            rows, engine = self.channels.rows(frame.channels, blame, self.channels.now())
+        except CarouselError:
+            if (wait := self.channels.waits(numbers(frame.channels))) is not None:
+                return wait
+            raise
         inputs = frame.inputs(self._all.columns(engine), blame)
         size = len(content) + 4 * len(inputs) * engine.model.outputs
 
@@ -223,9 +228,9 @@ class Stream:
         told.update(echo(frame))
         if told["id"] is None:
             raise InvalidRequest("id: not a whole number from 0 to 4294967295")
+        if (wait := self._control.waits(frame)) is not None:
+            return wait
         if "open" in frame:
-            if (wait := self._control.waits(frame)) is not None:
-                return wait
             self._tell_when_done(told, self._control.open(frame))
         elif "close" in frame:
             closed, deleted = self._control.close(frame)

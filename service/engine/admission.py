@@ -88,12 +88,15 @@ class Admission:
     def check_call(self, call: Call) -> None:
         """Refuse a call for which there is no room, or one that would be too many on one of its sessions."""
         self.check(len(call.rows), len(call.inputs))
+        if call.commits:
+            self._sessions.owned()
         if call.commits and self.rows >= PENDING:  # with fewer rows none of them has so many
             self._may_wait(call.where)
 
     def check_operation(self, session: Session) -> None:
         """Refuse an operation that would be one too many on a session."""
         self.check()
+        self._sessions.owned()
         self._may_wait(np.array([session.row]))
 
     def check_many(self, steps: int, calls: Sequence[Session | str]) -> None:

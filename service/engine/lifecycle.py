@@ -120,7 +120,7 @@ class Lifecycle:
                 copies.append(self._sessions.create(id, self._engine, session.ttl))
                 if len(copies) % _SLICE == 0:
                     await asyncio.sleep(0)
-            self._sessions.get(session.id)  # else it has ended meanwhile
+            session = self._sessions.get(session.id)  # else it has ended meanwhile
             step, state = await self.read(session)
             rows = np.array([copy.row for copy in copies])
             for part in (rows[first : first + _SLICE] for first in range(0, len(rows), _SLICE)):
@@ -263,6 +263,17 @@ def settle(answer: asyncio.Future[Any], result: Any) -> None:
         answer.exception()  # the client may have left
     else:
         answer.set_result(result)
+
+
+async def reach(sessions: Sessions, *ids: str) -> None:
+    """Wait until it is known of each id whether its session is elsewhere. Those that can be had are here then.
+
+    Raises:
+        StoreUnavailable: it cannot be known now.
+
+    """
+    while looking := [one for id in ids if (one := sessions.missing(id)) is not None]:
+        await asyncio.wait(looking)
 
 
 async def vacant(sessions: Sessions, id: str) -> None:

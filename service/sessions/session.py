@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from service.errors import StateMismatch
 
 if TYPE_CHECKING:
+    from asyncio import Future
+
     from service.errors import CarouselError
     from service.sessions.replay import Answers
     from service.sessions.rewinds import Rewinds
@@ -74,6 +76,22 @@ class Session(NamedTuple):
         """Raise StateMismatch unless it is of that model, and of that version if one is named."""
         if (model, version or self.version) != (self.model, self.version):
             raise StateMismatch(f"session {self.id!r} is of {self.model}/{self.version}")
+
+
+class Elsewhere(Protocol):
+    """Sessions in a store that several processes share."""
+
+    def owned(self) -> None:
+        """Raise StoreUnavailable while others may have the sessions that are here."""
+
+    def fetch(self, id: str) -> Future[None] | None:
+        """What to wait for until it is known whether a session can be had; then ask again. None: it is known."""
+
+    async def ids(self, after: str, prefix: str, most: int) -> list[str]:
+        """The next ids of all sessions in order, behind one, that begin so."""
+
+    async def standing(self, id: str) -> Standing | None:
+        """How a session stands, wherever it is; it stays there."""
 
 
 class Standing(NamedTuple):

@@ -11,6 +11,7 @@ import time
 from asyncio import Future
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 from sortedcontainers import SortedSet
 
 from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound
-from service.sessions.session import Home, Session, Standing
+from service.sessions.session import Elsewhere, Home, Session, Standing
 
 if TYPE_CHECKING:
     from service.models.model import Index
@@ -63,6 +64,8 @@ class Sessions:
         self._unsorted: list[str] = []  # not among them yet
         self.recovering: Collection[str] = ()  # ids whose sessions a store has and the table has not yet
         self.lapsed: Callable[[Session, float], None] = _unheard  # is told of a session that expires, and until when
+        self.elsewhere: Elsewhere | None = None  # sessions that other processes may have
+        self._away: OrderedDict[str, tuple[int, int]] = OrderedDict()  # id → what tells it apart everywhere, and here
         self._bytes = self._born = self._opened = self._deleted = self._lapsed = 0
 
     def __repr__(self) -> str:
@@ -75,6 +78,7 @@ class Sessions:
             SessionExpired: it was idle beyond its TTL.
             SessionNotFound: it never existed, was deleted, or is not open yet.
             Overloaded: it is being recovered.
+            StoreUnavailable: it may be elsewhere.
             VersionNotFound, StateMismatch: its model is not there.
 
         """
@@ -85,11 +89,12 @@ class Sessions:
 
     def known(self, id: str) -> Session:
         """The live session of an id, also if its model is not there. Raises as `get` otherwise."""
+        self.owned()
+        if id in self.recovering:
+            raise _recovering(id)
         session = self.find(id)
         if session is not None and id not in self._opening and id not in self.ending:
             return session
-        if id in self.recovering:
-            raise _recovering(id)
         if session is None and self._expired.get(id, 0.0) > self._clock():
             raise SessionExpired(f"session {id!r} was idle beyond its TTL")
         raise SessionNotFound(f"no session {id!r}")
@@ -97,6 +102,15 @@ class Sessions:
     def look(self, id: str) -> Standing:
         """How the live session of an id stands. Raises as `known`."""
         return self.stands(self.known(id))
+
+    async def look_anywhere(self, id: str) -> Standing:
+        """How the session of an id stands, wherever it is; it stays there. Raises as `known`."""
+        try:
+            return self.look(id)
+        except (SessionNotFound, Overloaded):
+            if self.elsewhere is not None and (standing := await self.elsewhere.standing(id)) is not None:
+                return standing
+        return self.look(id)
 
     def stands(self, session: Session) -> Standing:
         """How a session stands."""
@@ -119,6 +133,36 @@ class Sessions:
         first, inclusive = (prefix, True) if prefix > after else (after, False)
         found = self._sorted.irange(first, inclusive=(inclusive, False))
         return list(islice(takewhile(lambda one: one.startswith(prefix), found), most))
+
+    def missing(self, id: str) -> Future[None] | None:
+        """What to wait for until it is known whether a session is elsewhere; then ask again. None: it is known.
+
+        Raises:
+            StoreUnavailable: it cannot be known now.
+
+        """
+        if self.elsewhere is None or (id in self._live and id not in self.recovering):
+            return None
+        return self.elsewhere.fetch(id)
+
+    def owned(self) -> None:
+        """Raise StoreUnavailable while others may have the sessions that are here."""
+        if self.elsewhere is not None:
+            self.elsewhere.owned()
+
+    async def page(self, after: str, prefix: str, most: int) -> tuple[list[Standing], str | None]:
+        """Some of the next sessions in order, wherever they are, and the last id; None: there are no more."""
+        ids, found = await self._next(after, prefix, most), list[Standing]()
+        for id in ids:
+            with suppress(SessionNotFound, SessionExpired):  # opening or ending, or just gone
+                found.append(await self.look_anywhere(id))
+        return found, ids[-1] if ids else None
+
+    async def _next(self, after: str, prefix: str, most: int) -> list[str]:
+        if self.elsewhere is not None:
+            return await self.elsewhere.ids(after, prefix, most)
+        await self.sort()
+        return self.ids(after, prefix, most)
 
     def find(self, id: str) -> Session | None:
         """The session that holds an id now, an opening or ending one too."""
@@ -170,11 +214,27 @@ class Sessions:
         self._bytes += _size(session)
         return session
 
-    def restore(self, id: str, home: Home, ttl: float, left: float, rule: Rule | None = None) -> Session:
-        """A session that a store has, with seconds left to live, whatever the bounds; not visible until `restored`."""
+    def restore(
+        self, id: str, home: Home, ttl: float, left: float, rule: Rule | None = None, *, born: int = 0
+    ) -> Session:
+        """A session that a store has, with seconds left to live, whatever the bounds; not visible until `restored`.
+
+        One that was here before, and is the same as `born` tells, is the session that its channels know.
+        """
         session = self._create(id, home, ttl, rule)
         home.table.deadline[session.row] = self._clock() + left
+        before, birth = self._away.pop(id, (0, 0))
+        if born and born == before:
+            home.table.birth[session.row] = birth
+            session = session._replace(birth=birth)
         return session
+
+    def release(self, session: Session, born: int) -> None:
+        """Let a session go to where a store has it."""
+        self._away[session.id] = born, session.birth
+        while len(self._away) > _REMEMBERED:
+            self._away.popitem(last=False)
+        self._drop(session)
 
     def restored(self, ids: Iterable[str]) -> None:
         """Make sessions visible."""

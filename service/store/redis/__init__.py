@@ -1,0 +1,1 @@
+"""Sessions in Redis or Valkey: any process serves any of them, and one at a time owns each."""

@@ -1,0 +1,235 @@
+"""The sessions of one engine as this process owns them: turns changes into operations. Knows the engine's table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from service.sessions.replay import Digester, LongAnswer
+from service.store.embedded.book import Kind
+from service.store.embedded.entries import flat, shaped
+from service.store.redis import records
+from service.store.redis.records import (
+    FENCE,
+    Found,
+    Kept,
+    Operation,
+    about_field,
+    answer_field,
+    key_of,
+    snapshot_field,
+    state_field,
+)
+from service.store.store import Advanced, Copied, Deleted, Opened, Replaced, Snapped
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
+
+    from service.engine.engine import Engine
+    from service.models.model import Index, State
+    from service.sessions.rewinds import Rule
+    from service.store.store import Change
+
+_COLUMNS: dict[str, DTypeLike] = {
+    "epoch": np.uint64,
+    "born": np.uint64,
+    "count": np.int64,
+    "snapped": np.int64,
+    "noted": np.float64,
+    "indexed": np.float64,
+    "lost": np.bool_,
+}
+_LATE = 0.1  # of its TTL that a deadline in the store, or in the index, may be behind
+
+
+class Book:
+    """Columns by table row. Invariant: a row with an epoch is owned, or `lost`; columns of a free row are 0."""
+
+    epoch: NDArray[np.uint64]
+    born: NDArray[np.uint64]  # the epoch that the session began with
+    count: Index  # answers kept so far, of all processes
+    snapped: Index  # snapshots likewise
+    noted: NDArray[np.float64]  # the deadline in the store
+    indexed: NDArray[np.float64]  # the deadline in the index
+    lost: NDArray[np.bool_]  # it is not ours any more, or nobody knows: it is dropped when its calls have ended
+
+    def __init__(
+        self, engine: Engine, owner: Callable[[], bytes], epoch: Callable[[], int], *, each: int, offset: float
+    ) -> None:
+        """`each` is how many answers are kept, `offset` how far the store's clock is before that of the table."""
+        self.engine, self._table, self._owner, self._epoch = engine, engine.table, owner, epoch
+        self._each, self._offset = each, offset
+        self.kind = Kind(
+            engine.name,
+            engine.version,
+            engine.digest,
+            {name: array.shape[1:] for name, array in engine.table.state.items()},
+            engine.model.outputs,
+        )
+        self._encoded, self._digester = self.kind.encode(), Digester(engine.model.features)
+        self._width = engine.model.outputs
+        self.keys: list[bytes] = []
+        self._capacity = 0
+        self._grow()
+
+    def operations(self, changes: Sequence[Change], now: float) -> dict[int, Operation]:
+        """What changes come to, by row; `now` is the time on the table's clock."""
+        if self._capacity < self._table.capacity:
+            self._grow()
+        found: dict[int, Operation] = {}
+        for one in changes:
+            if isinstance(one, Advanced):
+                self._advance(one, now, found)
+            elif isinstance(one, Deleted):
+                found[one.row] = Operation(one.row, self.keys[one.row], self.fence(one.row), clear=True, score=-1.0)
+            elif isinstance(one, Snapped):
+                rule = self.engine.rewinds.rule(one.row)
+                assert rule is not None
+                self._snap(found[one.row], rule, one.step, one.state)
+            elif isinstance(one, Replaced):
+                found[one.row] = self._replace(one, now)
+            else:
+                rows, ids = ([one.row], [one.id]) if isinstance(one, Opened) else (one.rows.tolist(), one.ids)
+                for row, id in zip(rows, ids, strict=True):
+                    found[row] = self._open(row, id, one, now)
+        return found
+
+    def fence(self, row: int) -> bytes:
+        """Owner, epoch and step of a session as the store has it."""
+        return FENCE.pack(self._owner(), self.epoch.item(row), self._table.step.item(row))
+
+    def written(self, operation: Operation) -> None:
+        """An operation is in the store."""
+        if operation.new:
+            self.count[operation.row] += operation.answers
+            self.snapped[operation.row] += operation.snapshots
+        else:
+            self.forget(operation.row)
+
+    def refused(self, operation: Operation) -> None:
+        """An operation is not in the store."""
+        if not operation.old:
+            self.forget(operation.row)
+
+    def forget(self, row: int) -> None:
+        """A session is no more, or not here."""
+        for name in _COLUMNS:
+            getattr(self, name)[row] = 0
+        self.keys[row] = b""
+
+    def adopt(self, row: int, found: Found, epoch: int) -> None:
+        """Put a session that was taken into a row of the table, whose rule for snapshots is there already."""
+        if self._capacity < self._table.capacity:
+            self._grow()
+        self._table.step[row] = self._table.ahead[row] = found.step
+        self.keys[row], self.epoch[row], self.born[row] = found.key, epoch, found.born
+        self.count[row] = found.kept[0].number + 1 if found.kept else 0
+        self.noted[row] = self.indexed[row] = found.deadline
+        if self.engine.refusal is None:  # else its model is not there, and it can only be deleted
+            rows, state = np.array([row]), np.frombuffer(found.state, np.float32)[None]
+            self._table.scatter(rows, shaped(state, self.kind.shapes))
+            self._restore(rows, found.kept[: self._each])
+            for number, step, kept in found.snapshots:
+                self.snapped[row] = number + 1
+                self.engine.rewinds.take(row, step, shaped(np.frombuffer(kept, np.float32)[None], self.kind.shapes))
+
+    def _restore(self, rows: Index, kept: Sequence[Kept]) -> None:
+        words, long = np.zeros((1, self._each, 4 + self._width), np.uint32), []
+        for back, one in enumerate(kept, 1):
+            first, second = np.frombuffer(one.digest, np.uint64).tolist()
+            if len(one.outputs) == 1:
+                words[0, back - 1, :4] = np.array([first ^ one.start + 1, second], np.uint64).view(np.uint32)
+                words[0, back - 1, 4:] = one.outputs.view(np.uint32)
+            else:
+                long.append(LongAnswer(back, one.start, (first, second), one.outputs))
+        self.engine.answers.restore(rows, words, {0: long} if long else {})
+
+    def owned(self) -> Index:
+        """The rows of all sessions that are."""
+        return np.flatnonzero((self.epoch > 0) & ~self.lost)
+
+    def touched(self) -> list[Operation]:
+        """Write the deadlines of sessions whose idle clocks were restarted without a commit."""
+        table, count = self._table, self._capacity
+        if self.engine.refusal is not None:
+            return []
+        late = table.deadline[:count] + self._offset - self.noted > _LATE * table.ttl[:count]
+        rows = np.flatnonzero(late & (self.epoch > 0) & ~self.lost & (table.last[:count] == 0))
+        states = flat(table.gather(rows), len(rows))
+        found = []
+        for row, state in zip(rows.tolist(), states, strict=True):
+            one = Operation(row, self.keys[row], self.fence(row), self.fence(row))
+            self._stand(one, table.deadline.item(row), state.tobytes())
+            found.append(one)
+        return found
+
+    def _advance(self, one: Advanced, now: float, found: dict[int, Operation]) -> None:
+        count, numbers = len(one.rows), self._width * 4
+        digests = memoryview(self._digester.of(one.inputs, one.lengths).tobytes())
+        outputs = np.ascontiguousarray(one.outputs).data.cast("B")
+        states = None if one.state is None else np.ascontiguousarray(flat(one.state, count)).data.cast("B")
+        size, end = len(states) // count if states is not None else 0, 0
+        deadlines = (now + self._table.ttl[one.rows]).tolist()
+        stands = zip(one.rows.tolist(), one.starts.tolist(), one.lengths.tolist(), deadlines, strict=True)
+        for place, (row, start, length, deadline) in enumerate(stands):
+            operation = found.get(row)
+            if operation is None:
+                operation = found[row] = Operation(row, self.keys[row], self.fence(row))
+            begin, end = end, end + numbers * length
+            number, digest = self.count.item(row) + operation.answers, bytes(digests[16 * place : 16 * place + 16])
+            answer = answer_field(operation.key, number, start, digest, outputs[begin:end])
+            operation.fields[b"a%d" % (number % self._each)] = answer
+            operation.answers += 1
+            if states is not None:
+                operation.new = FENCE.pack(self._owner(), self.epoch.item(row), start + length)
+                self._stand(operation, deadline, states[size * place : size * (place + 1)])
+
+    def _open(self, row: int, id: str, one: Opened | Copied, now: float) -> Operation:
+        """A session that opens gets its key and its epoch here."""
+        self.keys[row], self.epoch[row] = key_of(id), self._epoch()
+        self.born[row] = self.epoch[row]
+        return self._whole(row, b"", one, now)
+
+    def _replace(self, one: Replaced, now: float) -> Operation:
+        operation, rule = self._whole(one.row, self.fence(one.row), one, now), self.engine.rewinds.rule(one.row)
+        for kept in self.engine.rewinds.of(one.row):
+            if rule is not None and kept.step <= one.step:
+                self._snap(operation, rule, kept.step, kept.state)
+        return operation
+
+    def _whole(self, row: int, old: bytes, one: Opened | Copied | Replaced, now: float) -> Operation:
+        """Write a session anew, without answers and snapshots."""
+        state = one.state
+        if state is None:
+            state = {name: np.zeros((1, *shape), np.float32) for name, shape in self.kind.shapes.items()}
+        new = FENCE.pack(self._owner(), self.epoch.item(row), one.step)
+        operation, rule = Operation(row, self.keys[row], old, new, clear=True), self.engine.rewinds.rule(row)
+        operation.fields[b"about"] = about_field(operation.key, self.born.item(row), rule, self._encoded)
+        self._stand(operation, now + self._table.ttl.item(row), flat(state, 1).tobytes())
+        return operation
+
+    def _snap(self, operation: Operation, rule: Rule, step: int, state: State) -> None:
+        number = self.snapped.item(operation.row) + operation.snapshots
+        kept = snapshot_field(operation.key, records.Snapped(number, step, flat(state, 1).tobytes()))
+        operation.fields[b"r%d" % (number % rule.keep)] = kept
+        operation.snapshots += 1
+
+    def _stand(self, one: Operation, deadline: float, state: bytes | memoryview) -> None:
+        """Let an operation write state and deadline; the index follows seldom."""
+        row, ttl, deadline = one.row, self._table.ttl.item(one.row), deadline + self._offset
+        one.fields[b"state"] = state_field(one.key, one.new, deadline, ttl, state)
+        self.noted[row] = deadline
+        if deadline - self.indexed.item(row) > _LATE * ttl:
+            self.indexed[row] = one.score = deadline
+
+    def _grow(self) -> None:
+        capacity = self._table.capacity
+        for name, kind in _COLUMNS.items():
+            grown: NDArray[Any] = np.zeros(capacity, kind)
+            if self._capacity:
+                grown[: self._capacity] = getattr(self, name)
+            setattr(self, name, grown)
+        self.keys += [b""] * (capacity - self._capacity)
+        self._capacity = capacity

@@ -1,0 +1,239 @@
+"""How sessions come to this process when they are needed, and go to another that asks for them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from service.errors import CarouselError, StoreUnavailable
+from service.sessions.session import Standing
+from service.store.redis import owner, scripts
+from service.store.redis.link import LostError
+from service.store.redis.records import (
+    BUCKETS,
+    NOBODY,
+    Found,
+    Operation,
+    decode,
+    ids_of,
+    key_of,
+    mark_of,
+    pairs,
+    state_field,
+)
+
+if TYPE_CHECKING:
+    from service.store.redis.store import RedisStore
+
+_ANSWER = 0.2  # seconds until an owner is asked again
+_LONGEST = 128  # characters of an id
+_REMEMBERED = 10_000  # ids of which somebody who asked has not heard
+_KEPT = 0.002  # seconds that a session stays at least: the call for which it came is accepted by then
+
+_log = logging.getLogger("carousel.store")
+
+
+class Handover:
+    """Invariant: an id is looked up once at a time; `_told` has what came of it, for the one that asks next."""
+
+    def __init__(self, store: RedisStore, url: str, patience: float) -> None:
+        self._store, self._patience = store, patience
+        self._redis = Redis.from_url(url, protocol=2, socket_timeout=None)
+        self._looking: dict[str, asyncio.Future[None]] = {}
+        self._told: dict[str, CarouselError | None] = {}
+        self._freed: dict[str, asyncio.Event] = {}  # by id: its owner has given it up
+        self._going: dict[str, asyncio.Task[None]] = {}
+
+    # Sessions that come: see Elsewhere.
+
+    def owned(self) -> None:
+        """See Elsewhere."""
+        self._store.owner.check()
+
+    async def ids(self, after: str, prefix: str, most: int) -> list[str]:
+        """See Elsewhere."""
+        first = b"[:" + prefix.encode() if prefix > after else b"(:" + after.encode()
+        rest = (b"[:" + prefix.encode() + b"\xff", "LIMIT", 0, most)
+        asked = [self._store.link.ask("ZRANGEBYLEX", ids_of(bucket), first, *rest) for bucket in range(BUCKETS)]
+        return sorted(id[1:].decode() for ids in await self._heard(asked) for id in ids)[:most]
+
+    async def standing(self, id: str) -> Standing | None:
+        """See Elsewhere."""
+        try:
+            found, *_ = await self._read(id)
+        except LostError as error:
+            raise StoreUnavailable("the connection to the session store was lost") from error
+        if found is None or (left := found.deadline - self._store.clock.seconds()) <= 0:
+            return None
+        steps = [one.step for one in found.snapshots] if found.rule is not None else None
+        told = (id, found.kind.model, found.kind.version, found.step, found.ttl, left)
+        return Standing(*told, resident=False, snapshots=steps)
+
+    @staticmethod
+    async def _heard(asked: list[asyncio.Future[Any]]) -> list[Any]:
+        try:
+            return await asyncio.gather(*asked)
+        except LostError as error:
+            raise StoreUnavailable("the connection to the session store was lost") from error
+
+    def fetch(self, id: str) -> asyncio.Future[None] | None:
+        """Begin to look a session up that is not here → what to wait for; None: it is known what became of it.
+
+        Raises:
+            StoreUnavailable: it cannot be looked up.
+
+        """
+        if len(id) > _LONGEST:
+            return None
+        if id in self._told:
+            error = self._told.pop(id)
+            if error is not None:
+                raise error
+            return None
+        if id not in self._looking:
+            looking = self._looking[id] = asyncio.ensure_future(self._look(id))
+            looking.add_done_callback(lambda _: self._looking.pop(id))
+        return self._looking[id]
+
+    async def _look(self, id: str) -> None:
+        error: CarouselError | None = None
+        try:
+            async with asyncio.timeout(self._patience):
+                while not await self._attempt(id):
+                    pass
+        except TimeoutError:
+            error = StoreUnavailable(f"session {id!r} is held by another process, or the store does not answer")
+        except CarouselError as refusal:
+            error = refusal
+        if len(self._told) >= _REMEMBERED:
+            self._told.clear()  # who asked has left
+        if error is not None or self._store.sessions.find(id) is None:
+            self._told[id] = error
+
+    async def _attempt(self, id: str) -> bool:
+        """Look a session up, and take it or have it given up → whether it is known what became of it."""
+        store = self._store
+        if (left := store.leaving.get(id)) is not None:
+            await asyncio.wait([left])
+        if store.sessions.find(id) is not None:
+            return True
+        try:
+            found, lives, is_dead = await self._read(id)
+            if found is None:
+                return True
+            if found.owner not in (NOBODY, store.owner.name) and not await self._free(id, found, lives, is_dead):
+                return False
+            return await self._take(id, found)
+        except LostError:
+            return False
+
+    async def end(self, id: str) -> None:
+        """End a session that has expired, if nobody owns it."""
+        store = self._store
+        if store.sessions.find(id) is None and id not in self._looking:
+            found, lives, is_dead = await self._read(id)
+            if found is None or lives or found.deadline > store.clock.seconds():
+                return
+            if found.owner in (NOBODY, store.owner.name) or await store.owner.fence(found.owner, dead=is_dead):
+                await self._take(id, found)
+
+    async def _read(self, id: str) -> tuple[Found | None, bool, bool]:
+        """A session as the server has it, whether its owner lives, and whether that is known to be dead."""
+        key = key_of(id)
+        keys = (owner.OWNERS, owner.PROCESSES, key, mark_of(key))
+        flat, told, lease, process = await self._store.link.ask("EVAL", scripts.READ, 4, *keys, owner.LEASE)
+        if told > 0:
+            self._store.sessions.remember(id, told / 1000)
+        try:
+            is_dead = owner.dead(process)
+            return decode(key, pairs(flat)) if flat else None, bool(lease) and not is_dead, is_dead
+        except ValueError as error:
+            _log.error("session %r is refused: %s", id, error)
+            return None, False, False
+
+    async def _free(self, id: str, found: Found, lives: bool, is_dead: bool) -> bool:
+        """Free a session of its owner: ask it, or fence it if it is dead → whether it is fenced."""
+        if lives:
+            freed = self._freed.setdefault(id, asyncio.Event())
+            asked = b"%b %b" % (self._store.owner.name.hex().encode(), id.encode())
+            await self._store.link.ask("PUBLISH", _channel(found.owner), asked)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(freed.wait(), _ANSWER)
+            self._freed.pop(id, None)
+            return False
+        return await self._store.owner.fence(found.owner, dead=is_dead)
+
+    async def _take(self, id: str, found: Found) -> bool:
+        store, now = self._store, self._store.clock.seconds()
+        if found.deadline <= now:
+            until = found.deadline + found.ttl
+            gone = Operation(-1, found.key, found.fence, clear=True, score=-1.0, told=max(0.0, until - now))
+            return not await store.link.ask(*store.writer.command([gone]))
+        book = store.book(found.kind)
+        epoch = store.new_epoch()
+        fence = store.writer.fence(epoch, found.step)
+        state = state_field(found.key, fence, found.deadline, found.ttl, found.state)
+        taken = Operation(-1, found.key, found.fence, fence, {b"state": state})
+        if await store.link.ask(*store.writer.command([taken])):
+            return False  # another was sooner
+        session = store.sessions.restore(id, book.engine, found.ttl, found.deadline - now, found.rule, born=found.born)
+        book.adopt(session.row, found, epoch)
+        store.sessions.restored([id])
+        return True
+
+    # Sessions that go.
+
+    async def listen(self) -> None:
+        """Hear what other processes ask of this one, and what they gave up."""
+        while True:
+            await self._store.link.risen()
+            try:
+                async with self._redis.pubsub() as channel:
+                    name = self._store.owner.name
+                    await channel.subscribe(_channel(name))
+                    while name == self._store.owner.name:
+                        told = await channel.get_message(ignore_subscribe_messages=True, timeout=1.0)
+                        if told is not None:
+                            self._hear(told["data"])
+            except (RedisError, OSError) as error:
+                _log.debug("%r", error)
+                await asyncio.sleep(_ANSWER)
+
+    def _hear(self, told: bytes) -> None:
+        asker, _, id = told.decode().partition(" ")
+        if not asker:
+            if id in self._freed:
+                self._freed[id].set()
+        elif id not in self._going:
+            going = self._going[id] = asyncio.ensure_future(self._give(id, bytes.fromhex(asker)))
+            going.add_done_callback(lambda _: self._going.pop(id))
+
+    async def _give(self, id: str, asker: bytes) -> None:
+        """Finish what a session has accepted, and give it up."""
+        store = self._store
+        await asyncio.sleep(_KEPT)
+        session = store.sessions.find(id)
+        if session is None and id not in self._looking:  # it was lost: nobody here knew where it stood
+            await self._attempt(id)
+            session = store.sessions.find(id)
+        if session is None or store.sessions.opening(session) or id in store.sessions.ending:
+            return
+        with suppress(CarouselError, LostError):
+            if id not in store.leaving:
+                await store.give_up(session)
+            await store.link.ask("PUBLISH", _channel(asker), b" " + id.encode())
+
+    async def close(self) -> None:
+        """Stop."""
+        for task in [*self._going.values()]:
+            task.cancel()
+        await self._redis.aclose()
+
+
+def _channel(name: bytes) -> bytes:
+    return b"carousel:to:" + name.hex().encode()

@@ -1,0 +1,154 @@
+"""The connection to the server: commands go out in order, many at once, and their answers come back in order.
+
+It is made anew when it is lost. It knows the protocol and its faults; not sessions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from redis.asyncio import ConnectionPool
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from service.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from asyncio import Future
+
+    from redis.asyncio.connection import AbstractConnection
+
+_PAUSE = 0.1  # seconds between attempts
+
+_log = logging.getLogger("carousel.store")
+
+
+class LostError(Exception):
+    """The connection was lost before the answer: nobody knows what became of the command."""
+
+
+class Link:
+    """Invariant: `_asked` has the futures of commands that are not answered, in their order."""
+
+    def __init__(self, url: str, greet: Callable[[], Awaitable[None]], patience: float) -> None:
+        """`greet` is done on every new connection before others may use it; answers come within `patience` seconds."""
+        self._pool = ConnectionPool.from_url(url, protocol=2, socket_timeout=None, socket_connect_timeout=patience)
+        self._greet, self._patience = greet, patience
+        self._asked: deque[tuple[Future[Any], float]] = deque()
+        self._waiting: list[bytes] = []  # parts of commands that were not sent
+        self._news, self._rose = asyncio.Event(), asyncio.Event()
+        self._serving: asyncio.Future[None] | None = None
+        self._connection: AbstractConnection | None = None
+        self.up = False
+
+    def __repr__(self) -> str:
+        return f"<Link {'up' if self.up else 'down'}, {len(self._asked)} commands under way>"
+
+    def ask(self, *command: bytes | int | float | str) -> Future[Any]:
+        """Send a command → its answer.
+
+        Raises, or the future raises:
+            StoreUnavailable: it was not carried out.
+            LostError: nobody knows (the future only).
+
+        """
+        if not self.up:
+            raise StoreUnavailable("the session store cannot be reached")
+        return self.greeting(*command)
+
+    def greeting(self, *command: bytes | int | float | str) -> Future[Any]:
+        """Send a command on a connection that others may not use yet."""
+        assert self._connection is not None
+        answer: Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting += self._connection.pack_command(*command)
+        self._asked.append((answer, time.monotonic()))
+        self._news.set()
+        return answer
+
+    async def risen(self) -> None:
+        """Return when there is a connection."""
+        await self._rose.wait()
+
+    def look(self) -> None:
+        """Give the connection up if the oldest command waits for too long."""
+        if self._asked and time.monotonic() - self._asked[0][1] > self._patience and self._serving is not None:
+            self._serving.cancel()
+
+    async def run(self) -> None:
+        """Connect, serve until the connection is lost, and again."""
+        failing = False
+        while True:
+            connection = self._connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+            self._serving = asyncio.ensure_future(self._serve(connection))
+            try:
+                await asyncio.wait([self._serving])
+            finally:
+                self._serving.cancel()
+                self._fall()
+                with suppress(Exception):
+                    await connection.disconnect(nowait=True)
+            if not failing:
+                why = "no answer" if self._serving.cancelled() else self._serving.exception()
+                _log.error("the connection to the session store is lost: %s", why)
+            failing = not self._rose.is_set()
+            self._rose.clear()
+            await asyncio.sleep(_PAUSE)
+
+    async def _serve(self, connection: AbstractConnection) -> None:
+        await connection.connect()  # type: ignore[no-untyped-call]
+        tasks = [asyncio.ensure_future(one) for one in (self._write(connection), self._read(connection))]
+        try:
+            greeting = asyncio.ensure_future(self._greet())
+            tasks.append(greeting)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if greeting.done():
+                greeting.result()
+                self.up = True
+                self._rose.set()
+                _log.info("connected to the session store")
+                await asyncio.wait(tasks[:2], return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks[:2]:
+                if task.done():
+                    task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _fall(self) -> None:
+        self.up = False
+        asked, self._asked, self._waiting = self._asked, deque(), []
+        for answer, _ in asked:
+            if not answer.done():
+                answer.set_exception(LostError())
+                answer.exception()  # who asked may have left
+
+    async def _write(self, connection: AbstractConnection) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            parts, self._waiting = self._waiting, []
+            await connection.send_packed_command(parts)
+
+    async def _read(self, connection: AbstractConnection) -> None:
+        while True:
+            try:
+                told = await connection.read_response(disable_decoding=True, timeout=math.inf)
+            except NoScriptError:
+                raise
+            except ResponseError as error:
+                told = error
+            answer, _ = self._asked.popleft()
+            if answer.done():
+                continue
+            if isinstance(told, RedisError):
+                answer.set_exception(told if str(told) == "FENCED" else StoreUnavailable(f"the session store: {told}"))
+                answer.exception()
+            else:
+                answer.set_result(told)

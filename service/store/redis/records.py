@@ -1,0 +1,212 @@
+"""Sessions as the server keeps them: a hash each, every field sealed. Pure.
+
+Keys, all of a session in one slot of a cluster: `carousel:{XX}:s:TENANT:ID`, where XX is one of 16 buckets; the indexes
+`carousel:{XX}:expiry` and `carousel:{XX}:ids` of a bucket, and its marks `carousel:{XX}:expired:TENANT:ID`. Fields:
+`fence` (owner, epoch, step), `state`, `about` (what never changes), an answer kept for a retry in each of `a0`, `a1`,
+and a snapshot to which it may be rewound in each of `r0`, `r1`, …
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+from zlib import crc32
+
+import numpy as np
+import orjson
+from xxhash import xxh3_64_digest
+
+from service.sessions.rewinds import Rule
+from service.store.embedded.book import Kind
+from service.store.embedded.entries import width_of
+
+if TYPE_CHECKING:
+    from service.models.model import Array
+
+FENCE = struct.Struct("<16sQQ")  # owner, epoch, step
+NOBODY = bytes(16)  # the owner of a session that was given up
+BUCKETS = 16
+_FORMAT = 1
+_STATE = struct.Struct("<dd")  # deadline, on the store's own clock, and TTL
+_SNAPSHOT = struct.Struct("<QQ")  # number of all of the session, step
+_ANSWER = struct.Struct("<QQ16s")  # number of all of the session, first step, digest of the inputs
+_OPERATION, _LENGTH = struct.Struct("<BdIH"), struct.Struct("<I")
+_SEAL = 8
+_PREFIX = len("carousel:{00}:")
+
+
+class Kept(NamedTuple):
+    """An answer that a retry gets."""
+
+    number: int
+    start: int
+    digest: bytes
+    outputs: Array  # [T, K]
+
+
+class Snapped(NamedTuple):
+    """A snapshot to which a session may be rewound."""
+
+    number: int  # of all of the session
+    step: int
+    state: bytes
+
+
+class Found(NamedTuple):
+    """A session as the server has it."""
+
+    key: bytes
+    fence: bytes
+    step: int
+    deadline: float
+    ttl: float
+    state: bytes  # float32
+    kind: Kind
+    born: int  # the epoch that it began with: tells sessions of one id apart
+    rule: Rule | None
+    kept: list[Kept]  # the newest first
+    snapshots: list[Snapped]  # the oldest first
+
+    @property
+    def owner(self) -> bytes:
+        """The process that may write it, or NOBODY."""
+        return self.fence[:16]
+
+
+@dataclass(slots=True)
+class Operation:
+    """What is written of a session if its fence is `old`; empty: it is not there."""
+
+    row: int
+    key: bytes
+    old: bytes
+    new: bytes = b""  # its fence then; empty: it is no more
+    fields: dict[bytes, bytes] = field(default_factory=dict)
+    answers: int = 0  # kept by it
+    snapshots: int = 0
+    clear: bool = False  # fields that are not written are dropped
+    score: float = 0.0  # in the index of expiry; 0: as it is; −1: none
+    told: float = 0.0  # seconds for which the id is told as expired
+
+    def encode(self) -> bytes:
+        """The bytes that COMMIT reads."""
+        fields = {b"fence": self.new, **self.fields} if self.new else {}
+        parts = [
+            _OPERATION.pack(self.clear, self.score, min(int(1000 * self.told), 2**32 - 1), len(self.key)),
+            self.key,
+            struct.pack("<H", len(self.old)),
+            self.old,
+            struct.pack("<H", len(fields)),
+        ]
+        for name, value in fields.items():
+            parts += (_LENGTH.pack(len(name)), name, _LENGTH.pack(len(value)), value)
+        return b"".join(parts)
+
+
+def key_of(id: str) -> bytes:
+    """The key of a session. The tenant is empty."""
+    name = id.encode()
+    return b"carousel:{%02x}:s::%b" % (crc32(b":" + name) % BUCKETS, name)
+
+
+def id_of(key: bytes) -> str:
+    """The id in a key."""
+    return key[_PREFIX:].split(b":", 2)[2].decode()
+
+
+def mark_of(key: bytes) -> bytes:
+    """The key that tells a session as expired."""
+    return key[:_PREFIX] + b"expired:" + key[_PREFIX + 2 :]
+
+
+def index_of(bucket: int) -> bytes:
+    """The key of the index of expiry of a bucket."""
+    return b"carousel:{%02x}:expiry" % bucket
+
+
+def ids_of(bucket: int) -> bytes:
+    """The key of the ids of a bucket, in order."""
+    return b"carousel:{%02x}:ids" % bucket
+
+
+def state_field(key: bytes, fence: bytes, deadline: float, ttl: float, state: bytes | memoryview) -> bytes:
+    """The field `state` of a session with this fence, whoever owns it."""
+    return _sealed(key + fence[16:], _STATE.pack(deadline, ttl), state)
+
+
+def about_field(key: bytes, born: int, rule: Rule | None, kind: bytes) -> bytes:
+    """The field `about`: what holds as long as the session lives."""
+    return _sealed(key, b"%d %d %d %d " % (_FORMAT, born, *(rule or (0, 0))), kind)
+
+
+def answer_field(key: bytes, number: int, start: int, digest: bytes, outputs: bytes | memoryview) -> bytes:
+    """The field of a kept answer."""
+    return _sealed(key, _ANSWER.pack(number, start, digest), outputs)
+
+
+def snapshot_field(key: bytes, one: Snapped) -> bytes:
+    """The field of a snapshot."""
+    return _sealed(key, _SNAPSHOT.pack(one.number, one.step), one.state)
+
+
+def decode(key: bytes, fields: Mapping[bytes, bytes]) -> Found:
+    """Read a session.
+
+    Raises:
+        ValueError: it is damaged, or of another format.
+
+    """
+    fence = fields.get(b"fence", b"")
+    if len(fence) != FENCE.size:
+        raise ValueError("its fence is damaged")
+    *numbers, encoded = bytes(_content(key, fields, b"about")).split(b" ", 4)
+    told, born, every, keep = map(int, numbers)
+    if told != _FORMAT:
+        raise ValueError(f"it has format {told}, not {_FORMAT}")
+    kind = Kind(**orjson.loads(encoded))
+    state = _content(key + fence[16:], fields, b"state")
+    if len(state) != _STATE.size + 4 * width_of(kind.shapes):
+        raise ValueError("its state has another size")
+    kept = [_kept(_content(key, fields, name), kind.outputs) for name in fields if _numbered(name, b"a")]
+    kept.sort(key=lambda one: -one.number)
+    snapshots = sorted(_snapped(_content(key, fields, name)) for name in fields if _numbered(name, b"r"))
+    deadline, ttl = _STATE.unpack_from(state)
+    step = FENCE.unpack(fence)[2]
+    rule, found = Rule(every, keep) if every else None, bytes(state[_STATE.size :])
+    return Found(key, fence, step, deadline, ttl, found, kind, born, rule, kept, snapshots)
+
+
+def _numbered(name: bytes, letter: bytes) -> bool:
+    return name[:1] == letter and name[1:].isdigit()
+
+
+def _snapped(content: memoryview) -> Snapped:
+    number, step = _SNAPSHOT.unpack_from(content)
+    return Snapped(number, step, bytes(content[_SNAPSHOT.size :]))
+
+
+def _kept(content: memoryview, width: int) -> Kept:
+    outputs = np.frombuffer(content, np.float32, offset=_ANSWER.size).reshape(-1, width)
+    number, start, digest = _ANSWER.unpack_from(content)
+    return Kept(number, start, digest, outputs)
+
+
+def _sealed(context: bytes, *parts: bytes | memoryview) -> bytes:
+    content = b"".join((context, *parts))
+    return content[len(context) :] + xxh3_64_digest(content)
+
+
+def _content(context: bytes, fields: Mapping[bytes, bytes], name: bytes) -> memoryview:
+    """The content of a sealed field."""
+    value = fields.get(name, b"")
+    content = memoryview(value)[:-_SEAL]
+    if len(value) < _SEAL or xxh3_64_digest(context + content) != value[-_SEAL:]:
+        raise ValueError(f"its field {name.decode()} is damaged")
+    return content
+
+
+def pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Fields as the server lists them."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -1,0 +1,279 @@
+"""The Redis store: each commit is one script that compares owner, epoch and step of its sessions, and writes them.
+
+Everything but `start` is called on the loop's thread. It wires connection, owner, books and hand-over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import redis
+from redis.exceptions import RedisError
+
+from service.engine.call import Operation as Turn
+from service.errors import CarouselError
+from service.store.embedded.clock import Clock
+from service.store.redis import owner, scripts
+from service.store.redis.book import Book
+from service.store.redis.handover import Handover
+from service.store.redis.link import Link, LostError
+from service.store.redis.owner import Owner
+from service.store.redis.records import BUCKETS, NOBODY, Operation, id_of, index_of
+from service.store.redis.writer import Writer
+from service.store.store import StoreRefusedError
+
+if TYPE_CHECKING:
+    from service.engine.engine import Engine
+    from service.sessions.session import Session
+    from service.sessions.sessions import Sessions
+    from service.store.embedded.book import Kind
+    from service.store.store import Change, Conflicts
+
+_EPOCH = 44  # bits that count sessions of one process
+_RENEWALS = 5  # of a lease while it holds
+_AT_ONCE = 500  # sessions of one command that is not a commit: some milliseconds of the server
+_BEGIN = 10.0  # seconds that the server may take to be there
+
+_log = logging.getLogger("carousel.store")
+
+
+class RedisStore:
+    """Invariant: what was answered is on the server; a session in the table is owned, or `lost` and about to go."""
+
+    def __init__(
+        self,
+        url: str,
+        sessions: Sessions,
+        *,
+        lease: float = 5.0,
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._url, self.sessions, self._lease, self._monotonic, self._wall = url, sessions, lease, monotonic, wall
+        self._books: dict[object, Book] = {}
+        self._absent: Callable[[str, str], Engine] | None = None
+        self._recovered = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.leaving: dict[str, asyncio.Future[Any]] = {}  # sessions that are lost or given up: done when they are gone
+        self._bucket = 0
+
+    # Commits.
+
+    def commit(self, home: object, changes: Sequence[Change]) -> asyncio.Future[Conflicts]:
+        """See Store."""
+        return self.writer.commit(self._books[home], changes)
+
+    def new_epoch(self) -> int:
+        """An epoch that was never used."""
+        self._epoch += 1
+        return self._epoch
+
+    # Sessions that leave the table.
+
+    def _lose(self, book: Book, row: int) -> None:
+        """A session is not ours any more, or nobody knows: it goes when its calls have ended."""
+        id = id_of(book.keys[row]) if book.keys[row] else ""
+        session = self.sessions.find(id) if id else None
+        if book.lost[row] or session is None or session.row != row:
+            return
+        book.lost[row] = True
+        if self.sessions.opening(session):
+            book.forget(row)  # it goes by itself, as its opening fails
+        elif id not in self.leaving:
+            self._leave(session)
+
+    def _leave(self, session: Session) -> asyncio.Future[bytes]:
+        """Let a session go when its calls have ended → the fence that it had."""
+        engine = cast("Engine", session.home)
+        book, hidden = self._books[engine], cast("set[str]", self.sessions.recovering)
+        gone: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        def act() -> bytes:
+            if self.sessions.find(session.id) != session:
+                return b""  # deleted before
+            fence = b"" if book.lost[session.row] else book.fence(session.row)
+            self.sessions.release(session, book.born.item(session.row))
+            book.forget(session.row)
+            return fence
+
+        def ended(_: object) -> None:
+            hidden.discard(session.id)
+            self.leaving.pop(session.id, None)
+
+        hidden.add(session.id)
+        engine.table.generation += 1
+        self.leaving[session.id] = gone
+        gone.add_done_callback(ended)
+        engine.operate(Turn(np.array([session.row]), act, gone))
+        return gone
+
+    async def give_up(self, session: Session) -> None:
+        """Finish what a session has accepted, and let another process take it."""
+        key = self._books[session.home].keys[session.row]
+        fence = await self._leave(session)
+        if fence:
+            await self.link.ask(*self.writer.command([_freed(key, fence)]))
+
+    def expired(self, session: Session, until: float) -> None:
+        """A session was idle beyond its TTL; its id is told as expired until then."""
+        book, row = self._books[session.home], session.row
+        if book.epoch[row] and not book.lost[row] and self.link.up:
+            told = max(0.0, until - self._monotonic())
+            gone = Operation(row, book.keys[row], book.fence(row), clear=True, score=-1.0, told=told)
+            _unheard(self.link.ask(*self.writer.command([gone])))
+        book.forget(row)
+
+    # The beginning.
+
+    def start(self) -> None:
+        """See Keeper."""
+        try:
+            with redis.Redis.from_url(self._url, socket_timeout=_BEGIN) as server:
+                self._number, alive = self._begin(server)
+        except (RedisError, OSError, ValueError) as error:
+            raise StoreRefusedError(f"the session store cannot be used: {error} (docs/durability.md)") from error
+        self._epoch = self._number << _EPOCH
+        self.clock = Clock(self._monotonic, self._wall, alive)
+        self.link = Link(self._url, self._greet, self._lease)
+        self.owner = Owner(self.link, self.clock, self._lease)
+        self.writer = Writer(self.link, self.owner, self._lose, self._lease, self._monotonic)
+        self._handover = Handover(self, self._url, 2 * self._lease)
+        self.sessions.recovering, self.sessions.lapsed = set(), self.expired
+        self.sessions.elsewhere = self._handover
+
+    @staticmethod
+    def _begin(server: redis.Redis) -> tuple[int, tuple[float, float] | None]:
+        until = time.monotonic() + _BEGIN
+        while True:
+            try:
+                number, alive = server.incr(b"carousel:epoch"), cast("bytes | None", server.get(owner.CLOCK))
+                break
+            except (redis.ConnectionError, redis.exceptions.BusyLoadingError):
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
+        seconds = [float(one) for one in alive.split()] if alive else []
+        return number, (seconds[0], seconds[1]) if seconds else None
+
+    async def _greet(self) -> None:
+        """Begin with a new connection: what the last one left on its way is refused from now on."""
+        self.owner.generation += 1
+        ask = self.link.greeting
+        self.writer.sha = await ask("SCRIPT", "LOAD", scripts.COMMIT)
+        if not self.owner.name:
+            await self.owner.register(ask)
+        if not await self.owner.renew(ask):
+            await self._reborn(ask)
+
+    async def _reborn(self, ask: Callable[..., asyncio.Future[object]]) -> None:
+        """This owner was fenced, or the server forgot it: all its sessions go, and come back as they are now."""
+        _log.warning("the lease of this process was over: its sessions are looked up anew")
+        for book in self._books.values():
+            for row in book.owned().tolist():
+                self._lose(book, row)
+        await self.owner.register(ask)
+        await self.owner.renew(ask)
+
+    async def recover(self, home: object) -> None:
+        """See Keeper. Sessions come when they are called."""
+        self._book(cast("Engine", home))
+        if not self._tasks:
+            works = (self.link.run(), self._renew(), self._handover.listen(), self._look_after())
+            self._tasks = [asyncio.create_task(one) for one in works]
+
+    async def recovered(self, absent: Callable[[str, str], Engine]) -> None:
+        """See Keeper. `absent` makes an engine that refuses the calls of a model version and says why."""
+        self._absent = absent
+        await self.link.risen()
+        self._recovered.set()
+
+    def book(self, kind: Kind) -> Book:
+        """The book of an engine of that kind; of one that refuses all calls if the model is not there."""
+        for engine, book in self._books.items():
+            if book.kind.encode() == kind.encode() or (cast("Engine", engine).refusal and _same(book.kind, kind)):
+                return book
+        assert self._absent is not None
+        return self._book(self._absent(kind.model, kind.version))
+
+    def _book(self, engine: Engine) -> Book:
+        each, offset = self.sessions.budget.each, self.clock.offset
+        book = self._books[engine] = Book(engine, lambda: self.owner.name, self.new_epoch, each=each, offset=offset)
+        return book
+
+    # While it serves, and the end.
+
+    async def _renew(self) -> None:
+        """Renew the lease, and drop a connection that does not answer."""
+        while True:
+            await asyncio.sleep(self._lease / _RENEWALS)
+            self.link.look()
+            if self.link.up:
+                try:
+                    if not await self.owner.renew(self.link.ask):
+                        await self._reborn(self.link.ask)
+                except (LostError, CarouselError) as error:
+                    _log.debug("the lease is not renewed: %r", error)
+
+    async def _look_after(self) -> None:
+        """Write deadlines that no call wrote; end expired sessions that nobody owns, a bucket at a time."""
+        await self._recovered.wait()
+        while True:
+            await asyncio.sleep(0.5)
+            try:
+                await self.note_touched()
+                self._bucket = (self._bucket + 1) % BUCKETS
+                late = ("ZRANGEBYSCORE", index_of(self._bucket), "-inf", self.clock.seconds(), "LIMIT", 0, _AT_ONCE)
+                for key in await self.link.ask(*late):
+                    await self._handover.end(id_of(key))
+            except (LostError, CarouselError) as error:
+                _log.debug("%r", error)
+
+    async def note_touched(self) -> None:
+        """Write the sessions whose idle clocks were restarted without a call: a retry, say."""
+        for book in self._books.values():
+            touched = book.touched()
+            for first in range(0, len(touched), _AT_ONCE):
+                await self.link.ask(*self.writer.command(touched[first : first + _AT_ONCE]))
+
+    def ends(self) -> None:
+        """See Keeper."""
+
+    async def close(self) -> None:
+        """See Keeper."""
+        await self.writer.settled()
+        try:
+            async with asyncio.timeout(self._lease):
+                await self._give_all_up()
+        except (TimeoutError, LostError, CarouselError, RedisError) as error:
+            _log.error("sessions are not given up, their lease will end: %r", error)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._handover.close()
+
+    async def _give_all_up(self) -> None:
+        for book in self._books.values():
+            rows = book.owned().tolist()
+            for first in range(0, len(rows), _AT_ONCE):
+                part = rows[first : first + _AT_ONCE]
+                await self.link.ask(*self.writer.command([_freed(book.keys[row], book.fence(row)) for row in part]))
+        if self.owner.name:
+            await self.owner.fence(self.owner.name, dead=True)
+
+
+def _freed(key: bytes, fence: bytes) -> Operation:
+    return Operation(-1, key, fence, NOBODY + fence[16:])
+
+
+def _same(one: Kind, other: Kind) -> bool:
+    return (one.model, one.version) == (other.model, other.version)
+
+
+def _unheard(asked: asyncio.Future[Any]) -> None:
+    """Nobody waits for this: if it is lost, the deadline of the session still tells."""
+    asked.add_done_callback(lambda done: done.exception())
