@@ -16,6 +16,10 @@ def main(
     seed: Annotated[int | None, typer.Option(help="[default: a random one]")] = None,
     longest: Annotated[float, typer.Option(help="Seconds that a server lives at most, once it is ready.")] = 1.0,
     streams: Annotated[int, typer.Option(help="Sessions of a client.")] = 64,
+    store: Annotated[
+        str, typer.Option(help="embedded, or redis: it and its owners are stopped and killed too.")
+    ] = "embedded",
+    pause: Annotated[float, typer.Option(help="Seconds that a process stands still at most.")] = 2.0,
     sync: Annotated[bool, typer.Option(help="With CAROUSEL_STORE_SYNC=1.")] = False,
 ) -> None:
     """Kill and restart a server under load, and compare every answer with an undisturbed run."""
@@ -24,8 +28,13 @@ def main(
     settings: dict[str, object] = {"store_sync": 1} if sync else {}
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
-        campaign = Campaign(Plan(seed, kills, longest=longest, streams=streams, settings=settings), Path(folder))
+        campaign = Campaign(
+            Plan(seed, kills, longest=longest, streams=streams, store=store, pause=pause, settings=settings),
+            Path(folder),
+        )
         figures = campaign.run()
+    if figures.harms:
+        print(", ".join(f"{count} × {kind}" for kind, count in sorted(figures.harms.items())))
     slowest = max(campaign.recoveries, default=0.0)
     print(
         f"{kills} ends in {time.perf_counter() - begin:.0f} s, {figures.steps} answered steps,"

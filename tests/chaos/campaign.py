@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,9 +15,11 @@ from tests import graphs
 from tests.chaos.lives import Lives
 from tests.chaos.reference import Network, Reference, Sums, same
 from tests.chaos.streams import Client, Figures, Violation
+from tests.redis_server import RedisServer
 from tests.wire.server import Server
 
 _ENDS = 120.0  # seconds for the clients to get what they wait for, and for a server to be ready
+_LEASE = 1.0  # seconds
 _FEW = 16  # sessions of a client where the reference is slower than the server
 
 
@@ -30,6 +33,8 @@ class Plan:
     streams: int = 64  # sessions of a client of the running sum
     longest: float = 1.0
     gentle: float = 0.1  # part of the ends that are SIGTERM
+    store: str = "embedded"
+    pause: float = 2.0  # seconds that a process or Redis stands still at most
     settings: dict[str, object] = field(default_factory=dict)
 
 
@@ -56,6 +61,7 @@ class Campaign:
             for _ in range(plan.clients)
         ]
         self._lives = Lives(next(seeds), self.figures)
+        self._redis = RedisServer(folder / "redis") if plan.store == "redis" else None
         self._server = self._start()
         self.recoveries: list[float] = []
 
@@ -67,6 +73,8 @@ class Campaign:
         finally:
             if self._server.process.poll() is None:
                 self._server.kill()
+            if self._redis is not None:
+                self._redis.kill()
         return self.figures
 
     async def _run(self) -> None:
@@ -87,16 +95,45 @@ class Campaign:
             await asyncio.sleep(self._random.uniform(0, self._plan.longest))
             if stop.is_set():
                 return
+            if self._redis is not None and await self._harm(self._redis):
+                continue
             if self._random.random() < self._plan.gentle:
                 await asyncio.to_thread(self._server.stop)
             else:
                 self._server.kill()
-            begin = time.perf_counter()
-            self._server = self._start()
-            await self._ready()
-            self.recoveries.append(time.perf_counter() - begin)
+            await self._succeed()
         await asyncio.sleep(0.2)
         stop.set()
+
+    async def _succeed(self) -> None:
+        """Start another server, and return when it is ready."""
+        begin = time.perf_counter()
+        self._server = self._start()
+        await self._ready()
+        self.recoveries.append(time.perf_counter() - begin)
+
+    async def _harm(self, redis: RedisServer) -> bool:
+        """Let Redis stand still, or die and come back; or stop the server past its lease, and go on beside another."""
+        kind = self._random.choice(["kill", "kill", "redis stops", "redis dies", "stopped"])
+        seconds = self._random.uniform(0, self._plan.pause)
+        if kind == "redis stops":
+            redis.pause()
+            await asyncio.sleep(seconds)
+            redis.go_on()
+        elif kind == "redis dies":
+            redis.kill()
+            await asyncio.sleep(seconds / 4)
+            await asyncio.to_thread(redis.start)
+        elif kind == "stopped":
+            stopped = self._server
+            stopped.process.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(_LEASE)
+            await self._succeed()
+            stopped.process.send_signal(signal.SIGCONT)
+            await asyncio.sleep(seconds)  # its clients go on there, those that come go to the other
+            stopped.kill()
+        self.figures.harms[kind] += 1
+        return kind != "kill"
 
     def _port(self) -> int:
         return self._server.port
@@ -135,6 +172,13 @@ class Campaign:
             self._server = self._start().wait_until_ready()
 
     def _start(self) -> Server:
-        settings = {"store": "embedded", "store_path": self._folder / "store", "store_replay_seconds": 1.0}
+        if self._redis is not None:
+            settings: dict[str, object] = {
+                "store": "redis",
+                "store_url": self._redis.url,
+                "store_lease_seconds": _LEASE,
+            }
+        else:
+            settings = {"store": "embedded", "store_path": self._folder / "store", "store_replay_seconds": 1.0}
         count = len(list(self._folder.glob("log-*")))
         return Server(self._folder / "models", self._folder / f"log-{count:04d}", **(settings | self._plan.settings))

@@ -1,8 +1,9 @@
 """Clients of the stream that outlive a server: they name their steps, and send again what was not answered."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import orjson
@@ -58,6 +59,7 @@ class Figures:
     steps: int = 0  # answered
     replayed: int = 0  # frames that were sent again after they were answered
     resumed: int = 0  # sessions, on a new connection
+    harms: Counter[str] = field(default_factory=Counter)  # of Redis and of its owners
 
 
 class Client:

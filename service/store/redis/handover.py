@@ -173,7 +173,8 @@ class Handover:
         if found.deadline <= now:
             until = found.deadline + found.ttl
             gone = Operation(-1, found.key, found.fence, clear=True, score=-1.0, told=max(0.0, until - now))
-            return not await store.link.ask(*store.writer.command([gone]))
+            await store.link.ask(*store.writer.command([gone]))
+            return False  # what is there now is read
         book = store.book(found.kind)
         epoch = store.new_epoch()
         fence = store.writer.fence(epoch, found.step)
@@ -232,7 +233,7 @@ class Handover:
         """Stop."""
         for task in [*self._going.values()]:
             task.cancel()
-        await self._redis.aclose()
+        await self._redis.connection_pool.disconnect()
 
 
 def _channel(name: bytes) -> bytes:

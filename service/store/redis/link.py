@@ -75,11 +75,6 @@ class Link:
         """Return when there is a connection."""
         await self._rose.wait()
 
-    def look(self) -> None:
-        """Give the connection up if the oldest command waits for too long."""
-        if self._asked and time.monotonic() - self._asked[0][1] > self._patience and self._serving is not None:
-            self._serving.cancel()
-
     async def run(self) -> None:
         """Connect, serve until the connection is lost, and again."""
         failing = False
@@ -94,7 +89,7 @@ class Link:
                 with suppress(Exception):
                     await connection.disconnect(nowait=True)
             if not failing:
-                why = "no answer" if self._serving.cancelled() else self._serving.exception()
+                why = "" if self._serving.cancelled() else self._serving.exception()
                 _log.error("the connection to the session store is lost: %s", why)
             failing = not self._rose.is_set()
             self._rose.clear()
@@ -102,7 +97,8 @@ class Link:
 
     async def _serve(self, connection: AbstractConnection) -> None:
         await connection.connect()  # type: ignore[no-untyped-call]
-        tasks = [asyncio.ensure_future(one) for one in (self._write(connection), self._read(connection))]
+        works = (self._write(connection), self._read(connection), self._watch())
+        tasks = [asyncio.ensure_future(one) for one in works]
         try:
             greeting = asyncio.ensure_future(self._greet())
             tasks.append(greeting)
@@ -112,8 +108,8 @@ class Link:
                 self.up = True
                 self._rose.set()
                 _log.info("connected to the session store")
-                await asyncio.wait(tasks[:2], return_when=asyncio.FIRST_COMPLETED)
-            for task in tasks[:2]:
+                await asyncio.wait(tasks[:-1], return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
                 if task.done():
                     task.result()
         finally:
@@ -128,6 +124,12 @@ class Link:
             if not answer.done():
                 answer.set_exception(LostError())
                 answer.exception()  # who asked may have left
+
+    async def _watch(self) -> None:
+        """Give the connection up when the oldest command has waited for too long."""
+        while not self._asked or time.monotonic() - self._asked[0][1] < self._patience:
+            await asyncio.sleep(self._patience / 8)
+        raise TimeoutError("no answer")
 
     async def _write(self, connection: AbstractConnection) -> None:
         while True:

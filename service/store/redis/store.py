@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _EPOCH = 44  # bits that count sessions of one process
 _RENEWALS = 5  # of a lease while it holds
 _AT_ONCE = 500  # sessions of one command that is not a commit: some milliseconds of the server
+_LAST = 1.0  # seconds for connections to close
 _BEGIN = 10.0  # seconds that the server may take to be there
 
 _log = logging.getLogger("carousel.store")
@@ -208,10 +209,9 @@ class RedisStore:
     # While it serves, and the end.
 
     async def _renew(self) -> None:
-        """Renew the lease, and drop a connection that does not answer."""
+        """Renew the lease."""
         while True:
             await asyncio.sleep(self._lease / _RENEWALS)
-            self.link.look()
             if self.link.up:
                 try:
                     if not await self.owner.renew(self.link.ask):
@@ -253,8 +253,9 @@ class RedisStore:
             _log.error("sessions are not given up, their lease will end: %r", error)
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._handover.close()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_LAST)
 
     async def _give_all_up(self) -> None:
         for book in self._books.values():

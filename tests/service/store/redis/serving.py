@@ -1,0 +1,70 @@
+"""An engine over a Redis store, one of several processes that share it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from service.engine.admission import Bounds
+from service.engine.engine import Engine
+from service.engine.lifecycle import reach
+from service.errors import VersionNotFound
+from service.models.fitness import Fitness
+from service.models.model import NoModel
+from service.sessions.session import Session
+from service.store.redis.store import RedisStore
+from tests.fakes import FakeClock
+from tests.service.engine.serving import Serving
+
+LEASE = 1.0  # seconds
+_DIGEST, _OTHER = "ab" * 32, "cd" * 32
+
+Begin = Callable[..., Awaitable["Shared"]]
+
+
+class Shared(Serving):
+    """A process: it lives from `begin` until `crash` or `end`. Its clock stands still, so its lease does not end."""
+
+    store: RedisStore
+
+    async def begin(self, url: str, wall: FakeClock, *, served: bool = True, lease: float = LEASE) -> "Shared":
+        """Connect, and run; `served`: its model is there."""
+        self.store = RedisStore(url, self.sessions, lease=lease, monotonic=self.clock, wall=wall)
+        self.store.start()
+        found, bounds = self.engine.fitness, Bounds(20_000, 10**8)
+        digest = _DIGEST if served else _OTHER
+        self.engine = Engine(self.model, found, self.sessions, self.store, bounds, digest=digest, clock=self.clock)
+        self.lifecycle = self.engine.lifecycle
+        await self.store.recover(self.engine)
+        await self.store.recovered(self._absent)
+        self.start()
+        return self
+
+    async def opened(self, id: str, **how: Any) -> Session:
+        """Open a session."""
+        session: Session = await self.lifecycle.open(id, 60.0, **how)
+        return session
+
+    async def get(self, id: str) -> Session:
+        """A session, wherever it is."""
+        await reach(self.sessions, id)
+        return self.sessions.get(id)
+
+    async def crash(self) -> None:
+        """End without a word."""
+        assert self.loop is not None
+        tasks = [self.loop, *self.store._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+    async def end(self) -> None:
+        """Drain and close."""
+        await self.stop()
+        await self.store.close()
+
+    def _absent(self, name: str, version: str) -> Engine:
+        fitness, refusal = Fitness(False, 0.0, 1, 0.0), VersionNotFound(f"{name}/{version} is not there")
+        bounds = Bounds(100, 10**6)
+        return Engine(
+            NoModel(), fitness, self.sessions, self.store, bounds, name=name, version=version, refusal=refusal
+        )
