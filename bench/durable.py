@@ -1,4 +1,4 @@
-"""What the embedded store costs: the same loads with it and without, and how long it takes to be back after a kill."""
+"""What durable stores cost: the same loads with it and without, and how long it takes to be back after a kill."""
 
 import time
 from contextlib import ExitStack
@@ -10,9 +10,14 @@ from bench.generator import Load, Tally
 from bench.report import Bound, Line, spread
 from bench.rows import ROWS, figures
 from bench.workshop import Workshop
+from tests.redis_server import RedisServer
 
 _ROOM = {"max_sessions": 5_000_000, "max_session_bytes": 2**33}  # each repeat opens its own
-_STORES: dict[str, dict[str, object]] = {"embedded": {}, "embedded, CAROUSEL_STORE_SYNC=1": {"store_sync": 1}}
+_STORES: dict[str, dict[str, object]] = {
+    "embedded": {},
+    "embedded, CAROUSEL_STORE_SYNC=1": {"store_sync": 1},
+    "redis": {"store": "redis"},
+}
 
 
 @dataclass(frozen=True)
@@ -21,14 +26,14 @@ class _Row:
 
     says: str
     load: Load
-    rate: float
+    rates: dict[str, float]
     p99: float | None
 
 
 _LOADS = (
-    _Row(ROWS["many-S"].says, ROWS["many-S"].load, 0.9, 1.5),
-    _Row(ROWS["frames-1"].says, ROWS["frames-1"].load, 0.9, 1.5),
-    _Row("100 000 sessions stepped in turn, S", replace(CROWD, count=0, warm=1.0), 0.6, None),
+    _Row(ROWS["many-S"].says, ROWS["many-S"].load, {"embedded": 0.9, "redis": 0.4}, 1.5),
+    _Row(ROWS["frames-1"].says, ROWS["frames-1"].load, {"embedded": 0.9}, 1.5),
+    _Row("100 000 sessions stepped in turn, S", replace(CROWD, count=0, warm=1.0), {"embedded": 0.6}, None),
 )
 
 
@@ -44,6 +49,10 @@ def _measure(row: _Row, shop: Workshop) -> list[Line]:
         servers = {"memory": running.enter_context(shop.carousel("S", store="memory", **_ROOM))}
         for name, settings in _STORES.items():
             more = _settings(shop, row.says + name) | settings
+            if name == "redis":
+                redis = RedisServer(shop.folder / "redis" / str(_LOADS.index(row)))
+                running.callback(redis.kill)
+                more["store_url"] = redis.url
             servers[name] = running.enter_context(shop.carousel("S", **more, **_ROOM))
         for repeat in range(shop.repeats):
             for name, server in servers.items():
@@ -58,7 +67,9 @@ def _measure(row: _Row, shop: Workshop) -> list[Line]:
         must = name == "embedded"
         rates = tuple(one.rate / other.rate for one, other in seen)
         late = tuple(one.answers_p99 / other.answers_p99 for one, other in seen)
-        lines.append(Line(row.says, name, figures(runs[name]), rates, Bound(row.rate) if must else None))
+        lines.append(
+            Line(row.says, name, figures(runs[name]), rates, Bound(row.rates[name]) if name in row.rates else None)
+        )
         shares = tuple(other / one for one, other in zip(costs[name], costs["memory"], strict=True))
         lines.append(Line(row.says, f"{name}: CPU a step of memory ÷ its own", f"{spread(costs[name])} µs", shares))
         if row.p99 is not None:

@@ -14,6 +14,7 @@ from tests.chaos.campaign import Campaign, Plan
 def main(
     kills: Annotated[int, typer.Option(help="How often the server ends.")] = 20,
     seed: Annotated[int | None, typer.Option(help="[default: a random one]")] = None,
+    *,
     longest: Annotated[float, typer.Option(help="Seconds that a server lives at most, once it is ready.")] = 1.0,
     streams: Annotated[int, typer.Option(help="Sessions of a client.")] = 64,
     store: Annotated[

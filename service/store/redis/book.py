@@ -100,13 +100,15 @@ class Book:
         """Owner, epoch and step of a session as the store has it."""
         return FENCE.pack(self._owner(), self.epoch.item(row), self._table.step.item(row))
 
-    def written(self, operation: Operation) -> None:
-        """An operation is in the store."""
-        if operation.new:
-            self.count[operation.row] += operation.answers
-            self.snapped[operation.row] += operation.snapshots
-        else:
-            self.forget(operation.row)
+    def written(self, operations: Sequence[Operation]) -> None:
+        """Operations are in the store."""
+        rows = np.array([one.row for one in operations], np.int64)
+        self.count[rows] += np.array([one.answers for one in operations], np.int64)
+        for one in operations:
+            if one.snapshots:
+                self.snapped[one.row] += one.snapshots
+            elif not one.new:
+                self.forget(one.row)
 
     def refused(self, operation: Operation) -> None:
         """An operation is not in the store."""
@@ -157,7 +159,7 @@ class Book:
             return []
         late = table.deadline[:count] + self._offset - self.noted > _LATE * table.ttl[:count]
         rows = np.flatnonzero(late & (self.epoch > 0) & ~self.lost & (table.last[:count] == 0))
-        states = flat(table.gather(rows), len(rows))
+        states = flat(table.gather(rows), len(rows)) if len(rows) else ()
         found = []
         for row, state in zip(rows.tolist(), states, strict=True):
             one = Operation(row, self.keys[row], self.fence(row), self.fence(row))
@@ -171,19 +173,20 @@ class Book:
         outputs = np.ascontiguousarray(one.outputs).data.cast("B")
         states = None if one.state is None else np.ascontiguousarray(flat(one.state, count)).data.cast("B")
         size, end = len(states) // count if states is not None else 0, 0
-        deadlines = (now + self._table.ttl[one.rows]).tolist()
-        stands = zip(one.rows.tolist(), one.starts.tolist(), one.lengths.tolist(), deadlines, strict=True)
-        for place, (row, start, length, deadline) in enumerate(stands):
+        deadlines, owner = (now + self._table.ttl[one.rows]).tolist(), self._owner()
+        stands = zip(one.rows.tolist(), one.starts.tolist(), one.lengths.tolist(), strict=True)
+        columns = zip(self.epoch[one.rows].tolist(), self.count[one.rows].tolist(), deadlines, strict=True)
+        for place, ((row, start, length), (epoch, number, deadline)) in enumerate(zip(stands, columns, strict=True)):
             operation = found.get(row)
             if operation is None:
-                operation = found[row] = Operation(row, self.keys[row], self.fence(row))
-            begin, end = end, end + numbers * length
-            number, digest = self.count.item(row) + operation.answers, bytes(digests[16 * place : 16 * place + 16])
-            answer = answer_field(operation.key, number, start, digest, outputs[begin:end])
-            operation.fields[b"a%d" % (number % self._each)] = answer
+                operation = found[row] = Operation(row, self.keys[row], FENCE.pack(owner, epoch, start))
+            begin, end, newest = end, end + numbers * length, number + operation.answers
+            digest = bytes(digests[16 * place : 16 * place + 16])
+            answer = answer_field(operation.key, newest, start, digest, outputs[begin:end])
+            operation.fields[b"a%d" % (newest % self._each)] = answer
             operation.answers += 1
             if states is not None:
-                operation.new = FENCE.pack(self._owner(), self.epoch.item(row), start + length)
+                operation.new = FENCE.pack(owner, epoch, start + length)
                 self._stand(operation, deadline, states[size * place : size * (place + 1)])
 
     def _open(self, row: int, id: str, one: Opened | Copied, now: float) -> Operation:

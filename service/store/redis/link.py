@@ -127,7 +127,7 @@ class Link:
 
     async def _watch(self) -> None:
         """Give the connection up when the oldest command has waited for too long."""
-        while not self._asked or time.monotonic() - self._asked[0][1] < self._patience:
+        while not self._asked or time.monotonic() - self._asked[0][1] < self._patience:  # noqa: ASYNC110  # time passes
             await asyncio.sleep(self._patience / 8)
         raise TimeoutError("no answer")
 

@@ -33,8 +33,18 @@ _STATE = struct.Struct("<dd")  # deadline, on the store's own clock, and TTL
 _SNAPSHOT = struct.Struct("<QQ")  # number of all of the session, step
 _ANSWER = struct.Struct("<QQ16s")  # number of all of the session, first step, digest of the inputs
 _OPERATION, _LENGTH = struct.Struct("<BdIH"), struct.Struct("<I")
+_COUNT = struct.Struct("<H")
 _SEAL = 8
 _PREFIX = len("carousel:{00}:")
+
+
+def _named(name: bytes) -> bytes:
+    return bytes((len(name),)) + name
+
+
+_NAMES = {
+    name: _named(name) for name in (b"fence", b"state", b"about", b"a0", b"a1", b"a2", b"a3")
+}  # the most frequent
 
 
 class Kept(NamedTuple):
@@ -96,12 +106,12 @@ class Operation:
         parts = [
             _OPERATION.pack(self.clear, self.score, min(int(1000 * self.told), 2**32 - 1), len(self.key)),
             self.key,
-            struct.pack("<H", len(self.old)),
+            _COUNT.pack(len(self.old)),
             self.old,
-            struct.pack("<H", len(fields)),
+            _COUNT.pack(len(fields)),
         ]
         for name, value in fields.items():
-            parts += (_LENGTH.pack(len(name)), name, _LENGTH.pack(len(value)), value)
+            parts += (_NAMES.get(name) or _named(name), _LENGTH.pack(len(value)), value)
         return b"".join(parts)
 
 

@@ -11,8 +11,8 @@ local function go_through(write)
   while at <= #all do
     local clear, score, told, key, old, count
     clear, score, told, key, old, count, at = struct.unpack('<BdI4Hc0Hc0H', all, at)
-    local fields = {}
-    for index = 1, 2 * count do fields[index], at = struct.unpack('<I4c0', all, at) end
+    local fields = {struct.unpack('<' .. string.rep('Bc0I4c0', count), all, at)}
+    at = table.remove(fields)
     local now = redis.call('HGET', key, 'fence') or ''
     if now ~= old then
       refused[#refused + 1] = place

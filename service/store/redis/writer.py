@@ -131,14 +131,14 @@ class Writer:
 
     def _close_commit(self, commit: _Commit, refused: dict[int, bytes]) -> None:
         """Some operations were refused, by row with the fences that their sessions have; the others are written."""
+        out = refused.keys() | commit.moved.keys()
+        commit.book.written([one for one in commit.operations if one.row not in out] if out else commit.operations)
         conflicts: dict[int, CarouselError] = {}
-        for one in commit.operations:
-            if one.row in commit.moved:
+        for one in commit.operations if refused else ():
+            if one.row not in refused:
                 continue
             id = id_of(one.key)
-            if one.row not in refused:
-                commit.book.written(one)
-            elif not one.old:
+            if not one.old:
                 conflicts[one.row] = SessionExists(f"session {id!r} exists")
                 commit.book.refused(one)
             else:

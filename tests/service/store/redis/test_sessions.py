@@ -224,3 +224,19 @@ async def test_ids_come_in_order_from_all_processes(begin: Begin) -> None:
     assert [standing.id for standing in found] == ids[5:10]
     assert last == ids[9]
     assert [standing.id for standing in (await one.sessions.page("", "s1", 99))[0]] == ids[10:]
+
+
+async def test_an_idle_clock_that_a_retry_restarted_is_written(begin: Begin) -> None:
+    one = await begin()
+    session = await one.opened("s")
+    await one.step(session, 1, step=0)
+    one.clock.advance(0.8)  # within the lease
+    for _ in range(12):
+        one.clock.advance(0.5)
+        await one.store.owner.renew(one.store.link.ask)
+    await one.step(session, 1, step=0)  # a repeat commits nothing
+    await one.store.note_touched()
+    standing = await one.store._handover.standing("s")
+    assert standing is not None
+    assert standing.left == 60.0
+    assert (await one.step(session, 1, step=1)).sums == [2.0]

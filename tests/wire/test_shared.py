@@ -1,0 +1,80 @@
+"""Several services over one Redis, seen from outside: any of them serves any session, over any door."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from tests import graphs
+from tests.redis_server import RedisServer
+from tests.wire.binary import Item
+from tests.wire.expect import done, refused
+from tests.wire.server import Server
+from tests.wire.ws import dial
+
+Launch = Callable[..., Server]
+
+
+@pytest.fixture
+def pair(launch: Launch, tmp_path: Path) -> Iterator[tuple[Server, Server]]:
+    """Two services over one store."""
+    graphs.running_sum(tmp_path / "models/sum/1/model.onnx")
+    redis = RedisServer(tmp_path / "redis")
+    how = {"store": "redis", "store_url": redis.url}
+    one, other = (launch(tmp_path / "models", **how) for _ in range(2))
+    yield one.wait_until_ready(), other.wait_until_ready()
+    redis.kill()
+
+
+def _step(http: httpx.Client, server: Server, id: str, step: int, value: float) -> list[list[float]]:
+    asked = {"inputs": [[value]], "step": step}
+    outputs: list[list[float]] = done(http.post(f"{server.url}/v1/sessions/{id}/steps", json=asked))["outputs"]
+    return outputs
+
+
+def test_a_channel_stays_with_its_session_wherever_that_was_meanwhile(
+    pair: tuple[Server, Server], pool: httpx.Client
+) -> None:
+    one, other = pair
+    with dial(one.stream_url) as socket:
+        channel = socket.ask({"id": 1, "open": {"model": "sum", "session": "s"}})["opened"]["channel"]
+        for step in range(0, 20, 3):
+            told = socket.step([Item(channel, np.array([[1]], np.float32), step)])
+            assert told.outputs[channel].tolist() == [[step + 1]]
+            assert _step(pool, other, "s", step + 1, 1) == [[step + 2]]
+            told_text = socket.ask({"id": 2, "channel": channel, "inputs": [[1]], "step": step + 2})
+            assert told_text["outputs"] == [[step + 3]]
+
+
+def test_all_sessions_are_listed_looked_at_and_deleted_from_anywhere(
+    pair: tuple[Server, Server], pool: httpx.Client
+) -> None:
+    one, other = pair
+    for index in range(20):
+        done(pool.post(f"{pair[index % 2].url}/v1/models/sum/sessions", json={"id": f"s{index:02}"}), 201)
+    _step(pool, one, "s00", 0, 5)
+    told = done(pool.get(f"{other.url}/v1/sessions", params={"limit": 12}))
+    assert [session["id"] for session in told["sessions"]] == [f"s{index:02}" for index in range(12)]
+    told = done(pool.get(f"{other.url}/v1/sessions", params={"after": told["next"]}))
+    assert [session["id"] for session in told["sessions"]] == [f"s{index:02}" for index in range(12, 20)]
+    assert done(pool.get(f"{other.url}/v1/sessions/s00"))["step"] == 1
+    items = [{"session": f"s{index:02}", "inputs": [[1]]} for index in range(20)]
+    answers = done(pool.post(f"{other.url}/v1/models/sum/steps", json={"items": items}))["items"]
+    assert [one["outputs"] for one in answers] == [[[6.0]], *([[1.0]],) * 19]
+    assert done(pool.delete(f"{one.url}/v1/sessions", params={"prefix": "s0"}))["deleted"] == 10
+    refused(pool.get(f"{other.url}/v1/sessions/s03"), "session_not_found")
+
+
+def test_sessions_of_a_killed_service_are_there_at_once_and_of_a_stopped_one_too(
+    pair: tuple[Server, Server], pool: httpx.Client
+) -> None:
+    one, other = pair
+    for id in "ab":
+        done(pool.post(f"{one.url}/v1/models/sum/sessions", json={"id": id}), 201)
+        _step(pool, one, id, 0, 2)
+    one.kill()
+    assert _step(pool, other, "a", 0, 2) == [[2.0]]
+    assert _step(pool, other, "b", 1, 3) == [[5.0]]
+    assert other.stop() == 0
