@@ -30,7 +30,7 @@ class RedisServer:
         """Start it on what it has, and wait until it answers."""
         self.folder.mkdir(parents=True, exist_ok=True)
         options = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder), "--save", ""]
-        options += ["--appendonly", "yes", "--appendfsync", "everysec", "--aof-load-truncated", "yes"]
+        options += ["--appendonly", "yes", "--appendfsync", "always", "--aof-load-truncated", "yes"]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen([get_binary_path(), *options], stdout=log, stderr=log)
         until(self._answers, seconds=10, what="a server that answers")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+
+import redis
 
 from service.errors import StoreUnavailable
 from service.store.redis import scripts
@@ -64,6 +67,27 @@ class Owner:
         """Take an owner whose lease is over, or that is dead, off the table → whether it is off."""
         keys = (OWNERS, PROCESSES, LEASE + name)
         return bool(await self._link.ask("EVAL", scripts.FENCE, 3, *keys, name, int(dead)) == 1)
+
+
+def begin(url: str, patience: float) -> tuple[int, tuple[float, float] | None]:
+    """Count a start → its number, and when a process was last seen alive: see Clock. Blocks.
+
+    Raises:
+        RedisError, OSError, ValueError: it cannot be counted within so many seconds.
+
+    """
+    until = time.monotonic() + patience
+    with redis.Redis.from_url(url, socket_timeout=patience) as server:
+        while True:
+            try:
+                number, alive = server.incr(b"carousel:epoch"), cast("bytes | None", server.get(CLOCK))
+                break
+            except (redis.ConnectionError, redis.BusyLoadingError):
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
+    seconds = [float(one) for one in alive.split()] if alive else []
+    return number, (seconds[0], seconds[1]) if seconds else None
 
 
 def process() -> bytes:

@@ -115,6 +115,11 @@ class Operation:
         return b"".join(parts)
 
 
+def freed(key: bytes, fence: bytes) -> Operation:
+    """Give a session up that has this fence."""
+    return Operation(-1, key, fence, NOBODY + fence[16:])
+
+
 def key_of(id: str) -> bytes:
     """The key of a session. The tenant is empty."""
     name = id.encode()

@@ -12,18 +12,17 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import redis
 from redis.exceptions import RedisError
 
 from service.engine.call import Operation as Turn
 from service.errors import CarouselError
 from service.store.embedded.clock import Clock
-from service.store.redis import owner, scripts
+from service.store.redis import scripts
 from service.store.redis.book import Book
 from service.store.redis.handover import Handover
 from service.store.redis.link import Link, LostError
-from service.store.redis.owner import Owner
-from service.store.redis.records import BUCKETS, NOBODY, Operation, id_of, index_of
+from service.store.redis.owner import Owner, begin
+from service.store.redis.records import BUCKETS, Operation, freed, id_of, index_of
 from service.store.redis.writer import Writer
 from service.store.store import StoreRefusedError
 
@@ -118,7 +117,7 @@ class RedisStore:
         key = self._books[session.home].keys[session.row]
         fence = await self._leave(session)
         if fence:
-            await self.link.ask(*self.writer.command([_freed(key, fence)]))
+            await self.link.ask(*self.writer.command([freed(key, fence)]))
 
     def expired(self, session: Session, until: float) -> None:
         """A session was idle beyond its TTL; its id is told as expired until then."""
@@ -134,11 +133,10 @@ class RedisStore:
     def start(self) -> None:
         """See Keeper."""
         try:
-            with redis.Redis.from_url(self._url, socket_timeout=_BEGIN) as server:
-                self._number, alive = self._begin(server)
+            number, alive = begin(self._url, _BEGIN)
         except (RedisError, OSError, ValueError) as error:
             raise StoreRefusedError(f"the session store cannot be used: {error} (docs/durability.md)") from error
-        self._epoch = self._number << _EPOCH
+        self._epoch = number << _EPOCH
         self.clock = Clock(self._monotonic, self._wall, alive)
         self.link = Link(self._url, self._greet, self._lease)
         self.owner = Owner(self.link, self.clock, self._lease)
@@ -146,20 +144,6 @@ class RedisStore:
         self._handover = Handover(self, self._url, 2 * self._lease)
         self.sessions.recovering, self.sessions.lapsed = set(), self.expired
         self.sessions.elsewhere = self._handover
-
-    @staticmethod
-    def _begin(server: redis.Redis) -> tuple[int, tuple[float, float] | None]:
-        until = time.monotonic() + _BEGIN
-        while True:
-            try:
-                number, alive = server.incr(b"carousel:epoch"), cast("bytes | None", server.get(owner.CLOCK))
-                break
-            except (redis.ConnectionError, redis.exceptions.BusyLoadingError):
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.1)
-        seconds = [float(one) for one in alive.split()] if alive else []
-        return number, (seconds[0], seconds[1]) if seconds else None
 
     async def _greet(self) -> None:
         """Begin with a new connection: what the last one left on its way is refused from now on."""
@@ -262,13 +246,9 @@ class RedisStore:
             rows = book.owned().tolist()
             for first in range(0, len(rows), _AT_ONCE):
                 part = rows[first : first + _AT_ONCE]
-                await self.link.ask(*self.writer.command([_freed(book.keys[row], book.fence(row)) for row in part]))
+                await self.link.ask(*self.writer.command([freed(book.keys[row], book.fence(row)) for row in part]))
         if self.owner.name:
             await self.owner.fence(self.owner.name, dead=True)
-
-
-def _freed(key: bytes, fence: bytes) -> Operation:
-    return Operation(-1, key, fence, NOBODY + fence[16:])
 
 
 def _same(one: Kind, other: Kind) -> bool:
