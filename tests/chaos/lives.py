@@ -10,6 +10,7 @@ from service.sessions.snapshot import Seals, decode
 from tests.chaos.streams import Figures, Violation
 
 _LATER = (503, 504)
+_PATIENCE = 120  # seconds: what is sent again while a stopped server still has it would be done twice
 _EVERY, _KEEP = 2, 3  # of snapshots
 
 
@@ -27,7 +28,7 @@ class Lives:
     async def run(self, port: Callable[[], int], stop: asyncio.Event) -> None:
         """One operation after another, and look at what is there."""
         self._port = port
-        async with httpx.AsyncClient(timeout=20) as self._http:
+        async with httpx.AsyncClient(timeout=_PATIENCE) as self._http:
             while not stop.is_set():
                 await self._act()
 

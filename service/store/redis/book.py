@@ -10,18 +10,7 @@ import numpy as np
 from service.sessions.replay import Digester, LongAnswer
 from service.store.embedded.book import Kind
 from service.store.embedded.entries import flat, shaped
-from service.store.redis import records
-from service.store.redis.records import (
-    FENCE,
-    Found,
-    Kept,
-    Operation,
-    about_field,
-    answer_field,
-    key_of,
-    snapshot_field,
-    state_field,
-)
+from service.store.redis.records import FENCE, Found, Kept, Operation, key_of
 from service.store.store import Advanced, Copied, Deleted, Opened, Replaced, Snapped
 
 if TYPE_CHECKING:
@@ -168,26 +157,33 @@ class Book:
         return found
 
     def _advance(self, one: Advanced, now: float, found: dict[int, Operation]) -> None:
-        count, numbers = len(one.rows), self._width * 4
-        digests = memoryview(self._digester.of(one.inputs, one.lengths).tobytes())
+        count, size, rows, table = len(one.rows), self._width * 4, one.rows, self._table
+        digests = self._digester.of(one.inputs, one.lengths).tobytes()
         outputs = np.ascontiguousarray(one.outputs).data.cast("B")
-        states = None if one.state is None else np.ascontiguousarray(flat(one.state, count)).data.cast("B")
-        size, end = len(states) // count if states is not None else 0, 0
-        deadlines, owner = (now + self._table.ttl[one.rows]).tolist(), self._owner()
-        stands = zip(one.rows.tolist(), one.starts.tolist(), one.lengths.tolist(), strict=True)
-        columns = zip(self.epoch[one.rows].tolist(), self.count[one.rows].tolist(), deadlines, strict=True)
-        for place, ((row, start, length), (epoch, number, deadline)) in enumerate(zip(stands, columns, strict=True)):
+        stands = zip(rows.tolist(), one.starts.tolist(), one.lengths.tolist(), strict=True)
+        columns = zip(self.epoch[rows].tolist(), self.count[rows].tolist(), strict=True)
+        owner, each, end, done = self._owner(), self._each, 0, list[Operation]()
+        for place, ((row, start, length), (epoch, number)) in enumerate(zip(stands, columns, strict=True)):
             operation = found.get(row)
             if operation is None:
                 operation = found[row] = Operation(row, self.keys[row], FENCE.pack(owner, epoch, start))
-            begin, end, newest = end, end + numbers * length, number + operation.answers
-            digest = bytes(digests[16 * place : 16 * place + 16])
-            answer = answer_field(operation.key, newest, start, digest, outputs[begin:end])
-            operation.fields[b"a%d" % (newest % self._each)] = answer
-            operation.answers += 1
-            if states is not None:
+            begin, end = end, end + size * length
+            digest = digests[16 * place : 16 * place + 16]
+            operation.put_answer(each, number + operation.answers, start, digest, outputs[begin:end])
+            if one.state is not None:
                 operation.new = FENCE.pack(owner, epoch, start + length)
-                self._stand(operation, deadline, states[size * place : size * (place + 1)])
+                done.append(operation)
+        if one.state is None:
+            return
+        states, ttl = np.ascontiguousarray(flat(one.state, count)), table.ttl[rows]
+        deadlines = now + self._offset + ttl
+        late = deadlines - self.indexed[rows] > _LATE * ttl
+        self.noted[rows], self.indexed[rows[late]] = deadlines, deadlines[late]
+        stood = zip(done, deadlines.tolist(), ttl.tolist(), late.tolist(), states, strict=True)
+        for operation, deadline, lives, scored, state in stood:
+            operation.put_state(deadline, lives, state.data.cast("B"))
+            if scored:
+                operation.score = deadline
 
     def _open(self, row: int, id: str, one: Opened | Copied, now: float) -> Operation:
         """A session that opens gets its key and its epoch here."""
@@ -209,20 +205,18 @@ class Book:
             state = {name: np.zeros((1, *shape), np.float32) for name, shape in self.kind.shapes.items()}
         new = FENCE.pack(self._owner(), self.epoch.item(row), one.step)
         operation, rule = Operation(row, self.keys[row], old, new, clear=True), self.engine.rewinds.rule(row)
-        operation.fields[b"about"] = about_field(operation.key, self.born.item(row), rule, self._encoded)
+        operation.put_about(self.born.item(row), rule, self._encoded)
         self._stand(operation, now + self._table.ttl.item(row), flat(state, 1).tobytes())
         return operation
 
     def _snap(self, operation: Operation, rule: Rule, step: int, state: State) -> None:
         number = self.snapped.item(operation.row) + operation.snapshots
-        kept = snapshot_field(operation.key, records.Snapped(number, step, flat(state, 1).tobytes()))
-        operation.fields[b"r%d" % (number % rule.keep)] = kept
-        operation.snapshots += 1
+        operation.put_snapshot(rule.keep, number, step, flat(state, 1).tobytes())
 
     def _stand(self, one: Operation, deadline: float, state: bytes | memoryview) -> None:
         """Let an operation write state and deadline; the index follows seldom."""
         row, ttl, deadline = one.row, self._table.ttl.item(one.row), deadline + self._offset
-        one.fields[b"state"] = state_field(one.key, one.new, deadline, ttl, state)
+        one.put_state(deadline, ttl, state)
         self.noted[row] = deadline
         if deadline - self.indexed.item(row) > _LATE * ttl:
             self.indexed[row] = one.score = deadline

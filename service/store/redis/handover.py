@@ -24,7 +24,6 @@ from service.store.redis.records import (
     key_of,
     mark_of,
     pairs,
-    state_field,
 )
 
 if TYPE_CHECKING:
@@ -178,8 +177,8 @@ class Handover:
         book = store.book(found.kind)
         epoch = store.new_epoch()
         fence = store.writer.fence(epoch, found.step)
-        state = state_field(found.key, fence, found.deadline, found.ttl, found.state)
-        taken = Operation(-1, found.key, found.fence, fence, {b"state": state})
+        taken = Operation(-1, found.key, found.fence, fence)
+        taken.put_state(found.deadline, found.ttl, found.state)
         if await store.link.ask(*store.writer.command([taken])):
             return False  # another was sooner
         session = store.sessions.restore(id, book.engine, found.ttl, found.deadline - now, found.rule, born=found.born)

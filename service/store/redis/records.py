@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from zlib import crc32
 
 import numpy as np
@@ -42,9 +42,9 @@ def _named(name: bytes) -> bytes:
     return bytes((len(name),)) + name
 
 
-_NAMES = {
-    name: _named(name) for name in (b"fence", b"state", b"about", b"a0", b"a1", b"a2", b"a3")
-}  # the most frequent
+Part: TypeAlias = "bytes | memoryview"
+_NAMES = {name: _named(name) for name in (b"state", b"about", b"a0", b"a1", b"a2", b"a3")}  # the most frequent
+_FENCE = _named(b"fence") + _LENGTH.pack(FENCE.size)
 
 
 class Kept(NamedTuple):
@@ -93,26 +93,46 @@ class Operation:
     key: bytes
     old: bytes
     new: bytes = b""  # its fence then; empty: it is no more
-    fields: dict[bytes, bytes] = field(default_factory=dict)
+    fields: list[Part] = field(default_factory=list)  # as COMMIT reads them; a later one of a name wins
+    count: int = 0  # of the fields
     answers: int = 0  # kept by it
     snapshots: int = 0
     clear: bool = False  # fields that are not written are dropped
     score: float = 0.0  # in the index of expiry; 0: as it is; −1: none
     told: float = 0.0  # seconds for which the id is told as expired
 
-    def encode(self) -> bytes:
-        """The bytes that COMMIT reads."""
-        fields = {b"fence": self.new, **self.fields} if self.new else {}
-        parts = [
-            _OPERATION.pack(self.clear, self.score, min(int(1000 * self.told), 2**32 - 1), len(self.key)),
-            self.key,
-            _COUNT.pack(len(self.old)),
-            self.old,
-            _COUNT.pack(len(fields)),
-        ]
-        for name, value in fields.items():
-            parts += (_NAMES.get(name) or _named(name), _LENGTH.pack(len(value)), value)
-        return b"".join(parts)
+    def put(self, name: bytes, context: bytes, head: bytes, body: Part) -> None:
+        """Write a field: its seal is over the context too."""
+        seal = xxh3_64_digest(b"".join((context, head, body)))
+        named = _NAMES.get(name) or _named(name)
+        self.fields += (named, _LENGTH.pack(len(head) + len(body) + _SEAL), head, body, seal)
+        self.count += 1
+
+    def put_state(self, deadline: float, ttl: float, state: Part) -> None:
+        """Write the field `state`, for its fence, whoever owns it."""
+        self.put(b"state", self.key + self.new[16:], _STATE.pack(deadline, ttl), state)
+
+    def put_about(self, born: int, rule: Rule | None, kind: bytes) -> None:
+        """Write the field `about`: what holds as long as the session lives."""
+        self.put(b"about", self.key, b"%d %d %d %d " % (_FORMAT, born, *(rule or (0, 0))), kind)
+
+    def put_answer(self, places: int, number: int, start: int, digest: bytes, outputs: Part) -> None:
+        """Write an answer that is kept, in one of so many places."""
+        self.put(b"a%d" % (number % places), self.key, _ANSWER.pack(number, start, digest), outputs)
+        self.answers += 1
+
+    def put_snapshot(self, places: int, number: int, step: int, state: bytes) -> None:
+        """Write a snapshot, in one of so many places."""
+        self.put(b"r%d" % (number % places), self.key, _SNAPSHOT.pack(number, step), state)
+        self.snapshots += 1
+
+    def encode(self) -> list[Part]:
+        """The bytes that COMMIT reads, in parts."""
+        head = _OPERATION.pack(self.clear, self.score, min(int(1000 * self.told), 2**32 - 1), len(self.key))
+        old = _COUNT.pack(len(self.old)) + self.old
+        if not self.new:
+            return [head, self.key, old, _COUNT.pack(0)]
+        return [head, self.key, old, _COUNT.pack(self.count + 1), _FENCE, self.new, *self.fields]
 
 
 def freed(key: bytes, fence: bytes) -> Operation:
@@ -144,26 +164,6 @@ def index_of(bucket: int) -> bytes:
 def ids_of(bucket: int) -> bytes:
     """The key of the ids of a bucket, in order."""
     return b"carousel:{%02x}:ids" % bucket
-
-
-def state_field(key: bytes, fence: bytes, deadline: float, ttl: float, state: bytes | memoryview) -> bytes:
-    """The field `state` of a session with this fence, whoever owns it."""
-    return _sealed(key + fence[16:], _STATE.pack(deadline, ttl), state)
-
-
-def about_field(key: bytes, born: int, rule: Rule | None, kind: bytes) -> bytes:
-    """The field `about`: what holds as long as the session lives."""
-    return _sealed(key, b"%d %d %d %d " % (_FORMAT, born, *(rule or (0, 0))), kind)
-
-
-def answer_field(key: bytes, number: int, start: int, digest: bytes, outputs: bytes | memoryview) -> bytes:
-    """The field of a kept answer."""
-    return _sealed(key, _ANSWER.pack(number, start, digest), outputs)
-
-
-def snapshot_field(key: bytes, one: Snapped) -> bytes:
-    """The field of a snapshot."""
-    return _sealed(key, _SNAPSHOT.pack(one.number, one.step), one.state)
 
 
 def decode(key: bytes, fields: Mapping[bytes, bytes]) -> Found:
@@ -206,11 +206,6 @@ def _kept(content: memoryview, width: int) -> Kept:
     outputs = np.frombuffer(content, np.float32, offset=_ANSWER.size).reshape(-1, width)
     number, start, digest = _ANSWER.unpack_from(content)
     return Kept(number, start, digest, outputs)
-
-
-def _sealed(context: bytes, *parts: bytes | memoryview) -> bytes:
-    content = b"".join((context, *parts))
-    return content[len(context) :] + xxh3_64_digest(content)
 
 
 def _content(context: bytes, fields: Mapping[bytes, bytes], name: bytes) -> memoryview:

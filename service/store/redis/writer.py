@@ -65,7 +65,7 @@ class Writer:
 
         `whole`: none is written if one of them has.
         """
-        content = b"".join([one.encode() for one in operations])
+        content = b"".join([part for one in operations for part in one.encode()])
         return "EVALSHA", self.sha, 1, OWNERS, self._owner.name, self._owner.generation, content, int(whole)
 
     def fence(self, epoch: int, step: int) -> bytes:
