@@ -88,7 +88,7 @@ class Admission:
     def check_call(self, call: Call) -> None:
         """Refuse a call for which there is no room, or one that would be too many on one of its sessions."""
         self.check(len(call.rows), len(call.inputs))
-        if call.commits:
+        if call.commits and call.opens is None:  # else `create` has looked
             self._sessions.owned()
         if call.commits and self.rows >= PENDING:  # with fewer rows none of them has so many
             self._may_wait(call.where)

@@ -192,6 +192,7 @@ class Sessions:
             Overloaded: there is no room, in number or bytes; or it is being recovered.
 
         """
+        self.owned()
         if id is not None and id in self.recovering:
             raise _recovering(id)
         if id is not None and self.find(id) is not None:

@@ -117,6 +117,7 @@ class Handover:
     async def _attempt(self, id: str) -> bool:
         """Look a session up, and take it or have it given up → whether it is known what became of it."""
         store = self._store
+        await store.recovered_once.wait()  # else its model may not be there yet
         if (left := store.leaving.get(id)) is not None:
             await asyncio.wait([left])
         if store.sessions.find(id) is not None:

@@ -57,7 +57,7 @@ class RedisStore:
         self._url, self.sessions, self._lease, self._monotonic, self._wall = url, sessions, lease, monotonic, wall
         self._books: dict[object, Book] = {}
         self._absent: Callable[[str, str], Engine] | None = None
-        self._recovered = asyncio.Event()
+        self.recovered_once = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.leaving: dict[str, asyncio.Future[Any]] = {}  # sessions that are lost or given up: done when they are gone
         self._bucket = 0
@@ -175,7 +175,7 @@ class RedisStore:
         """See Keeper. `absent` makes an engine that refuses the calls of a model version and says why."""
         self._absent = absent
         await self.link.risen()
-        self._recovered.set()
+        self.recovered_once.set()
 
     def book(self, kind: Kind) -> Book:
         """The book of an engine of that kind; of one that refuses all calls if the model is not there."""
@@ -205,7 +205,7 @@ class RedisStore:
 
     async def _look_after(self) -> None:
         """Write deadlines that no call wrote; end expired sessions that nobody owns, a bucket at a time."""
-        await self._recovered.wait()
+        await self.recovered_once.wait()
         while True:
             await asyncio.sleep(0.5)
             try:

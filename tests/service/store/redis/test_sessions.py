@@ -19,7 +19,7 @@ from service.errors import (
 from service.sessions.rewinds import Rule
 from service.store.redis.owner import LEASE, OWNERS
 from service.store.redis.records import key_of
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, column
 from tests.service.engine.serving import summed
 from tests.service.store.redis.serving import Begin
 
@@ -85,6 +85,9 @@ async def test_a_process_without_a_lease_tells_nothing(begin: Begin) -> None:
         one.sessions.get("s")
     with pytest.raises(StoreUnavailable):
         one.step(session, 1)
+    with pytest.raises(StoreUnavailable):
+        one.lifecycle.open_warm("warm", 60.0, column(1.0))
+    assert one.sessions.find("warm") is None
 
 
 async def test_an_owner_whose_lease_was_over_is_fenced_and_writes_no_more(begin: Begin, client: "redis.Redis") -> None:
