@@ -103,14 +103,17 @@ class Records:
     """
 
     def __init__(self, folder: Path) -> None:
+        environment = folder / "records"
         try:
-            self._env = lmdb.open(str(folder / "records"), map_size=_LARGEST, max_dbs=8, lock=False, mode=0o600)
+            environment.mkdir(exist_ok=True)
+            environment.chmod(0o700)  # lmdb would give it the mode of its files, with which only root enters it
+            self._env = lmdb.open(str(environment), map_size=_LARGEST, max_dbs=8, lock=False, mode=0o600)
             self._records, self._ids, self._ended, self._about, self._snapshots = (
                 self._env.open_db(name) for name in (b"records", b"ids", b"ended", b"about", b"snapshots")
             )
             self.epoch, self.store, self.alive = self._begin()
-        except lmdb.Error as error:
-            raise StoreRefusedError(f"{folder / 'records'} cannot be read: {error} (docs/durability.md)") from error
+        except (lmdb.Error, OSError) as error:
+            raise StoreRefusedError(f"{environment} cannot be read: {error} (docs/durability.md)") from error
 
     def _begin(self) -> tuple[int, bytes, tuple[float, float] | None]:
         """Count this start → its number, the store's own random one, and when it was last seen alive."""
