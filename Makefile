@@ -16,7 +16,7 @@ demo-reber: $(READY)  ## memory across a string: train, export, serve, stream 50
 results: $(READY)  ## measure what is missing of docs/results.md, with CAROUSEL_DATA all of it, and write it
 	$(BIN)/python -m demo.results
 
-tables: $(READY)  ## init and fit over two dozen public tables out of packages, into docs/recipes.md; half an hour
+tables: $(READY)  ## init and fit over two dozen public tables out of packages, into docs/recipes.md; some minutes
 	$(BIN)/python -m demo.tables
 
 test: $(READY)  ## all tests

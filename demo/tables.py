@@ -42,6 +42,7 @@ def main() -> None:
     before, _, rest = _PAGE.read_text(encoding="utf-8").partition(_BEGIN)
     lines = [_HEAD, ["---"] * len(_HEAD), *rows]
     text = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    text += f"\n{sum(row[-1].startswith('better') for row in rows)} of {len(rows)} are better on both parts.\n"
     _PAGE.write_text(before + _BEGIN + "\n" + text + "\n" + _END + rest.partition(_END)[2], encoding="utf-8")
     sys.exit(1 if failed else 0)
 
