@@ -120,7 +120,7 @@ class Lifecycle:
                 copies.append(self._sessions.create(id, self._engine, session.ttl))
                 if len(copies) % _SLICE == 0:
                     await asyncio.sleep(0)
-            self._sessions.get(session.id)  # else it has ended meanwhile
+            session = self._sessions.get(session.id)  # its row may be another, or it has ended meanwhile
             step, state = await self.read(session)
             rows = np.array([copy.row for copy in copies])
             for part in (rows[first : first + _SLICE] for first in range(0, len(rows), _SLICE)):

@@ -99,6 +99,11 @@ class Answers:
     def __repr__(self) -> str:
         return f"<Answers {self._places} places of {self._capacity} rows, longer ones of {len(self._long)}>"
 
+    @property
+    def row_bytes(self) -> int:
+        """What the one-step answers of a row take."""
+        return self._places * (16 + 4 * self.width)
+
     def keep(self, rows: Index, starts: Index, digests: Digests, outputs: Array) -> None:
         """Keep answers of one step each: [N] different rows, digests [N, 2], outputs [N, K]."""
         if self._capacity < self._table.capacity:

@@ -76,6 +76,25 @@ class Session(NamedTuple):
             raise StateMismatch(f"session {self.id!r} is of {self.model}/{self.version}")
 
 
+class Cold(Protocol):
+    """Sessions that only a store has."""
+
+    count: int
+    bytes: int  # of their states and snapshots
+
+    def load(self, id: str) -> Session | None:
+        """Bring a session into memory. Raises Overloaded: it is being recovered."""
+
+    def look(self, id: str) -> Standing | None:
+        """How a session stands. Raises as `load`."""
+
+    def expired(self, id: str) -> bool:
+        """Whether an id is told as expired."""
+
+    def ids(self, after: str, prefix: str, most: int) -> list[str]:
+        """The next ids in order, behind one, that begin so; some may have ended."""
+
+
 class Standing(NamedTuple):
     """What a client is told of a session, in memory or not."""
 

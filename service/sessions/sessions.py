@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from sortedcontainers import SortedSet
 
 from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound
-from service.sessions.session import Home, Session, Standing
+from service.sessions.session import Cold, Home, Session, Standing
 
 if TYPE_CHECKING:
     from service.models.model import Index
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from service.sessions.rewinds import Rule
 
 _ROWS = 2**32  # more than a table has
-_BIRTHS = 2**31 - 1  # counted, then from 1 again
 _REMEMBERED = 100_000  # expired ids
 _AT_ONCE = 1_000  # sessions looked at before an opening is refused, at 0.3 µs each
 _SORTED = 2_000  # ids that are put in order in one turn of the loop: 4 ms
@@ -37,7 +36,7 @@ class SessionStatistics:
     """Counts since the start, and sessions and bytes now."""
 
     live: int
-    by_state: dict[str, int]  # opening, ending (a delete waits), open
+    by_state: dict[str, int]  # opening, ending (a delete waits), open, spilled
     state_bytes: int
     kept_bytes: int
     opened: int
@@ -63,7 +62,9 @@ class Sessions:
         self._unsorted: list[str] = []  # not among them yet
         self.recovering: Collection[str] = ()  # ids whose sessions a store has and the table has not yet
         self.lapsed: Callable[[Session, float], None] = _unheard  # is told of a session that expires, and until when
-        self._bytes = self._born = self._opened = self._deleted = self._lapsed = 0
+        self.cold: Cold | None = None  # sessions that are not in memory
+        self.born = 0  # the number of the newest session; none is used twice
+        self._bytes = self._opened = self._deleted = self._lapsed = 0
 
     def __repr__(self) -> str:
         return f"<Sessions {len(self._live)} live, {self._bytes} B of state>"
@@ -90,13 +91,15 @@ class Sessions:
             return session
         if id in self.recovering:
             raise _recovering(id)
-        if session is None and self._expired.get(id, 0.0) > self._clock():
+        expired = session is None and self._expired.get(id, 0.0) > self._clock()
+        if expired or (session is None and self.cold is not None and self.cold.expired(id)):
             raise SessionExpired(f"session {id!r} was idle beyond its TTL")
         raise SessionNotFound(f"no session {id!r}")
 
     def look(self, id: str) -> Standing:
-        """How the live session of an id stands. Raises as `known`."""
-        return self.stands(self.known(id))
+        """How the live session of an id stands; it is not brought into memory. Raises as `known`."""
+        cold = None if self.cold is None or id in self._live or id in self.recovering else self.cold.look(id)
+        return cold or self.stands(self.known(id))
 
     def stands(self, session: Session) -> Standing:
         """How a session stands."""
@@ -118,13 +121,18 @@ class Sessions:
         assert self._sorted is not None
         first, inclusive = (prefix, True) if prefix > after else (after, False)
         found = self._sorted.irange(first, inclusive=(inclusive, False))
-        return list(islice(takewhile(lambda one: one.startswith(prefix), found), most))
+        ids = list(islice(takewhile(lambda one: one.startswith(prefix), found), most))
+        return ids if self.cold is None else sorted({*ids, *self.cold.ids(after, prefix, most)})[:most]
+
+    def resident(self, id: str) -> bool:
+        """Whether the session of an id is in memory."""
+        return id in self._live
 
     def find(self, id: str) -> Session | None:
         """The session that holds an id now, an opening or ending one too."""
         place = self._live.get(id)
         if place is None:
-            return None
+            return None if self.cold is None or id in self.recovering else self.cold.load(id)
         home, row = self._homes[place // _ROWS], place % _ROWS
         session = Session(id, home, row, home.table.birth.item(row))
         if not self._idle(session):
@@ -154,13 +162,13 @@ class Sessions:
             raise SessionExists(f"session {id!r} exists")
         if not self.room(1, home.table.row_bytes * (1 + (rule.keep if rule else 0))):
             raise Overloaded(f"the session table is full: {len(self._live)} sessions, {self._bytes} bytes")
-        return self._create(id, home, ttl, rule)
+        self.born += 1
+        return self._create(id, home, ttl, rule, self.born)
 
-    def _create(self, id: str | None, home: Home, ttl: float, rule: Rule | None) -> Session:
+    def _create(self, id: str | None, home: Home, ttl: float, rule: Rule | None, birth: int) -> Session:
         if home not in self._homes:
             self._homes.append(home)
-        self._born = self._born % _BIRTHS + 1
-        session = Session(id or secrets.token_urlsafe(16), home, home.table.allocate(), self._born)
+        session = Session(id or secrets.token_urlsafe(16), home, home.table.allocate(), birth)
         home.table.birth[session.row], home.table.ttl[session.row] = session.birth, ttl
         self._live[session.id] = self._homes.index(home) * _ROWS + session.row
         if self._sorted is not None:
@@ -170,10 +178,11 @@ class Sessions:
         self._bytes += _size(session)
         return session
 
-    def restore(self, id: str, home: Home, ttl: float, left: float, rule: Rule | None = None) -> Session:
-        """A session that a store has, with seconds left to live, whatever the bounds; not visible until `restored`."""
-        session = self._create(id, home, ttl, rule)
-        home.table.deadline[session.row] = self._clock() + left
+    def restore(self, stands: Standing, home: Home, rule: Rule | None, birth: int) -> Session:
+        """A session that a store has, whatever the bounds; not visible until `restored`."""
+        session = self._create(stands.id, home, stands.ttl, rule, birth)
+        home.table.step[session.row] = home.table.ahead[session.row] = stands.step
+        home.table.deadline[session.row] = self._clock() + stands.left
         return session
 
     def restored(self, ids: Iterable[str]) -> None:
@@ -192,7 +201,8 @@ class Sessions:
         """Whether `count` more sessions fit; before the answer is no, idle ones are looked for."""
 
         def fits() -> bool:
-            return len(self._live) + count <= self._most and self._bytes + count * row_bytes <= self._most_bytes
+            live, size = self._all()
+            return live + count <= self._most and size + count * row_bytes <= self._most_bytes
 
         if not fits():
             self.sweep(_AT_ONCE)
@@ -224,6 +234,10 @@ class Sessions:
         """How long the session lives without a call."""
         return session.deadline - self._clock()
 
+    def spill(self, session: Session) -> None:
+        """Take a session that nothing waits on out of memory: a store has it as it stands."""
+        self._drop(session)
+
     def delete(self, session: Session) -> None:
         """Forget a session: its id is unknown from now on."""
         self._deleted += session.id not in self._opening
@@ -241,9 +255,24 @@ class Sessions:
         """A frozen view."""
         states = {"opening": len(self._opening), "ending": len(self.ending)}
         states["open"] = len(self._live) - sum(states.values())
-        return SessionStatistics(
-            len(self._live), states, self._bytes, self.budget.bytes, self._opened, self._deleted, self._lapsed
+        live, size = self._all()
+        if self.cold is not None:
+            states["spilled"] = self.cold.count
+        return SessionStatistics(live, states, size, self.budget.bytes, self._opened, self._deleted, self._lapsed)
+
+    def _all(self) -> tuple[int, int]:
+        """Count and bytes of all sessions, in memory or not."""
+        cold = self.cold
+        return (
+            (len(self._live), self._bytes) if cold is None else (len(self._live) + cold.count, self._bytes + cold.bytes)
         )
+
+    def lapse(self, id: str, forgotten: float) -> None:
+        """Count a session that has expired, and remember its id until even that is forgotten."""
+        self._lapsed += 1
+        self._expired[id] = forgotten
+        while len(self._expired) > _REMEMBERED:
+            self._expired.popitem(last=False)
 
     def _idle(self, session: Session) -> bool:
         """Whether its TTL has passed, and nothing that was accepted holds its idle clock."""
@@ -253,13 +282,10 @@ class Sessions:
         )
 
     def _expire(self, session: Session) -> None:
-        self._lapsed += 1
         forgotten = session.deadline + session.ttl
         self.lapsed(session, forgotten)
         self._drop(session)
-        self._expired[session.id] = forgotten
-        while len(self._expired) > _REMEMBERED:
-            self._expired.popitem(last=False)
+        self.lapse(session.id, forgotten)
 
     def _drop(self, session: Session) -> None:
         del self._live[session.id]

@@ -6,7 +6,7 @@ It knows records, entries and models; not engines or the loop.
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -47,27 +47,29 @@ class Replayed(NamedTuple):
 
 
 class Recovery:
-    """Reads a store once. `records` are the sessions by number, `calls` those behind them by the model's digest."""
+    """Reads the journal once, and the records that it is about: no start reads all of them.
+
+    `records` are these sessions by number, `calls` those behind them by the model's digest.
+    """
 
     def __init__(self, records: Records, files: Iterable[Path]) -> None:
         self.records: dict[int, Record] = {}
         self.calls: dict[bytes, list[Call]] = defaultdict(list)
-        self.ended: list[Ended] = []  # expired, or harmed: to be told to the records
+        self.ended: list[Ended] = []  # expired, deleted, or harmed: to be told to the records
+        self.stored: dict[int, int] = {}  # positions of the records that were read, by number
+        self.tailed: set[int] = set()  # sessions whose calls waited for their model
         self.damaged: set[Path] = set()  # files of the journal
         self.position, self.alive = 0, records.alive
         self.snapshots: dict[int, list[Snapshot]] = {}  # by session
         self._touched: dict[int, float] = {}
+        self._counted: list[tuple[bytes, int]] = []  # kinds and states of the records that were read
         self._zeros: dict[bytes, bytes] = {}
         self._key = int.from_bytes(records.store[:8], "little")
         self._txn = records.snapshot()
-        self._ids = records.ids(self._txn)
-        self.remembered = records.ended(self._txn)
-        self._stored = records
-        self._read_records(records)
-        self.stored = {number: record.position for number, record in self.records.items()}
-        for record in list(self.records.values()):
-            if record.tail:
-                self._read_entries(memoryview(record.tail), f"the record of session {record.id!r}")
+        self._stored, self._read = records, set[int]()
+        for number, tail in records.tails(self._txn):
+            self.tailed.add(number)
+            self._read_entries(memoryview(tail), f"the calls that waited of session {number:x}")
         for path in files:
             self._read_file(path, records.store)
 
@@ -82,6 +84,13 @@ class Recovery:
         for _, record in sorted(self.records.items()):
             kinds[record.kind].append(record)
         return kinds
+
+    def counts(self) -> dict[bytes, tuple[int, int]]:
+        """How many sessions of each kind there are that the journal is not about, and their states: see Records."""
+        counts = self._stored.kinds(self._txn)
+        for kind, states in self._counted:
+            counts[kind] = counts[kind][0] - 1, counts[kind][1] - states
+        return {kind: count for kind, count in counts.items() if count[0] > 0}
 
     def expire(self, now: float) -> None:
         """Forget sessions that were idle beyond their TTL."""
@@ -103,18 +112,25 @@ class Recovery:
 
     def refuse(self, number: int, why: str) -> None:
         """Give a session up: it is damaged."""
-        if record := self.records.pop(number, None):
+        if self._record(number) and (record := self.records.pop(number)):
             _log.error("session %r is refused: %s", record.id, why)
             self.ended.append(Ended(number, record.id, 0.0))
 
-    def _read_records(self, records: Records) -> None:
-        for number, value in records.all(self._txn):
-            try:
-                self.records[number] = decode(number, value)
-            except (ValueError, UnicodeDecodeError) as error:
-                id = self._ids.get(number, "")
-                _log.error("the record of session %r (number %d) is refused: %s", id, number, error)
-                self.ended.append(Ended(number, id, 0.0))
+    def _record(self, number: int) -> Record | None:
+        """The session of a number as it stands, with its record where there is one."""
+        if number not in self._read:
+            self._read.add(number)
+            value = self._stored.value(self._txn, number)
+            if value is not None and number not in self.records:
+                try:
+                    record = decode(number, value)
+                except (ValueError, UnicodeDecodeError) as error:
+                    _log.error("the record of the session of number %d is refused: %s", number, error)
+                    self.ended.append(Ended(number, "", 0.0))
+                else:
+                    self.records[number], self.stored[number] = record, record.position
+                    self._counted.append((record.kind, record.states))
+        return self.records.get(number)
 
     def _read_file(self, path: Path, store: bytes) -> None:
         with path.open("rb") as file:
@@ -156,6 +172,8 @@ class Recovery:
         position, seconds, _, model = entry.stamp
         for one in entry.changes():
             if one.kind == entries.ADVANCED:
+                for number in one.numbers.tolist():
+                    self._record(number)
                 self.calls[model].append(Call(position, seconds, one))
                 continue
             if one.kind in (entries.OPENED, entries.COPIED):
@@ -171,11 +189,11 @@ class Recovery:
         state = self._zero(kind) if one.state is None else one.state.tobytes()
         step = one.starts.item(0)
         for number, id in zip(one.numbers.tolist(), ids, strict=True):
-            if number not in self.records:
+            if self._record(number) is None and number not in self.stored:
                 self.records[number] = Record(number, id, position, step, seconds + ttl, ttl, kind, state, rule=rule)
 
     def _change(self, number: int, position: int, seconds: float, one: Written) -> None:
-        record = self.records.get(number)
+        record = self._record(number)
         if record is None or position <= record.position:
             return
         if one.kind == entries.TOUCHED:
@@ -184,7 +202,7 @@ class Recovery:
             assert one.state is not None
             step, deadline, state = one.starts.item(0), seconds + record.ttl, one.state.tobytes()
             record = record._replace(position=position, step=step, deadline=deadline, numbers=state)
-            self.records[number] = record._replace(long=b"", tail=b"")
+            self.records[number] = record._replace(long=b"")
             self._snapshots_of(record)[:] = [kept for kept in self._snapshots_of(record) if kept.step <= step]
         elif one.kind == entries.SNAPPED:
             assert one.state is not None
@@ -214,13 +232,15 @@ class Recovery:
 
     # Behind the records.
 
-    def tails(self, records: Iterable[Record], model: bytes) -> Iterator[Record]:
-        """Records with the entries behind them, of sessions whose model is not there."""
+    def tails(self, records: Iterable[Record], model: bytes) -> Iterator[tuple[Record, bytes, int]]:
+        """Records, the entries behind them and their time steps, of sessions whose model is not there."""
         wanted = {record.number: record for record in records}
         tails: dict[int, bytes] = defaultdict(bytes)
+        steps: Counter[int] = Counter()
         for position, seconds, one in self.calls.get(model, ()):
             for place, number in enumerate(one.numbers.tolist()):
                 if number in wanted and position > wanted[number].position:
+                    steps[number] += one.lengths.item(place)
                     stamp = entries.Stamp(position, seconds, 0.0, model)
                     tails[number] += entries.entry(
                         entries.part(one, place), one.numbers[[place]].tobytes(), stamp, self._key
@@ -228,7 +248,7 @@ class Recovery:
         for number, record in wanted.items():
             if tails[number] or number not in self.stored or record.position != self.stored[number]:
                 kept = self._snapshots_of(record)
-                yield record._replace(tail=tails[number], deadline=self.deadline(record), snapshots=kept)
+                yield record._replace(deadline=self.deadline(record), snapshots=kept), tails[number], steps[number]
 
     def replay(self, records: list[Record], model: bytes, network: Model, fitness: Fitness, *, each: int) -> Replayed:
         """Run the calls behind records of one file; `each` is how many answers are kept. Blocks."""
@@ -257,4 +277,4 @@ class Recovery:
 
     def _behind(self, record: Record) -> bool:
         touched = record.number in self._touched
-        return touched or bool(record.tail) or self.stored.get(record.number) != record.position
+        return touched or record.number in self.tailed or self.stored.get(record.number) != record.position
