@@ -66,7 +66,7 @@ class Bulk:
     async def _all(self, asked: dict[str, str]) -> AsyncIterator[Standing]:
         """The sessions that the filters of a query let through, as each stands when its turn comes."""
         model, prefix, after = asked.get("model"), asked.get("prefix", ""), asked.get("after", "")
-        await self._sessions.sort()
+        await self._sessions.pages.sort()
         while ids := self._sessions.ids(after, prefix, _AT_ONCE):
             for id in ids:
                 try:

@@ -129,7 +129,7 @@ class Lifecycle:
                 await asyncio.sleep(0)
             answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             copied = Copied(rows, [copy.id for copy in copies], session.ttl, step, state)
-            opened = partial(self._sessions.opened_all, copies)
+            opened = partial(self._sessions.opened, *copies)
             self._engine.operate(Operation(rows, opened, answer, lambda: [copied]))
             await answer
         except BaseException:

@@ -5,20 +5,16 @@ How a session stands is in the columns of its row. It knows ids and an injected 
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from asyncio import Future
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
-from itertools import islice, takewhile
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
-from sortedcontainers import SortedSet
-
 from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound
-from service.sessions.session import Cold, Home, Session, Standing
+from service.sessions.pages import Pages
+from service.sessions.session import Cold, Home, Session, SessionStatistics, Standing
 
 if TYPE_CHECKING:
     from service.models.model import Index
@@ -28,20 +24,6 @@ if TYPE_CHECKING:
 _ROWS = 2**32  # more than a table has
 _REMEMBERED = 100_000  # expired ids
 _AT_ONCE = 1_000  # sessions looked at before an opening is refused, at 0.3 µs each
-_SORTED = 2_000  # ids that are put in order in one turn of the loop: 4 ms
-
-
-@dataclass(frozen=True)
-class SessionStatistics:
-    """Counts since the start, and sessions and bytes now."""
-
-    live: int
-    by_state: dict[str, int]  # opening, ending (a delete waits), open, spilled
-    state_bytes: int
-    kept_bytes: int
-    opened: int
-    deleted: int
-    expired: int
 
 
 class Sessions:
@@ -58,10 +40,11 @@ class Sessions:
         self.ending: dict[str, Future[None]] = {}  # their delete was accepted: not visible any more
         self._expired: OrderedDict[str, float] = OrderedDict()  # id → when even that is forgotten
         self._unswept: list[str] = []
-        self._sorted: SortedSet[str] | None = None  # ids of `_live`, once pages were asked for
-        self._unsorted: list[str] = []  # not among them yet
+        self.pages = Pages(self._live)
         self.recovering: Collection[str] = ()  # ids whose sessions a store has and the table has not yet
-        self.lapsed: Callable[[Session, float], None] = _unheard  # is told of a session that expires, and until when
+        self.lapsed: Callable[[Session, float], None] = lambda _, __: (
+            None
+        )  # is told of a session that expires, and until when
         self.cold: Cold | None = None  # sessions that are not in memory
         self.born = 0  # the number of the newest session; none is used twice
         self._bytes = self._opened = self._deleted = self._lapsed = 0
@@ -103,25 +86,11 @@ class Sessions:
 
     def stands(self, session: Session) -> Standing:
         """How a session stands."""
-        told, rewinds = (session.id, session.model, session.version, session.step), session.home.rewinds
-        kept = [one.step for one in rewinds.of(session.row)] if rewinds.rule(session.row) else None
-        return Standing(*told, session.ttl, self.seconds_left(session), resident=True, snapshots=kept)
-
-    async def sort(self) -> None:
-        """Put the ids in order, if they are not; they stay so."""
-        if self._sorted is None:
-            self._sorted, self._unsorted = SortedSet(), list(self._live)
-        while self._unsorted:
-            self._sorted.update(id for id in self._unsorted[-_SORTED:] if id in self._live)
-            del self._unsorted[-_SORTED:]
-            await asyncio.sleep(0)
+        return session.stands(self._clock())
 
     def ids(self, after: str, prefix: str, most: int) -> list[str]:
-        """The next ids in order, behind one, that begin so; `sort` was awaited. Some may be opening or ending."""
-        assert self._sorted is not None
-        first, inclusive = (prefix, True) if prefix > after else (after, False)
-        found = self._sorted.irange(first, inclusive=(inclusive, False))
-        ids = list(islice(takewhile(lambda one: one.startswith(prefix), found), most))
+        """The next ids in order, behind one, that begin so; `pages.sort` was awaited. Some may be opening or ending."""
+        ids = self.pages.after(after, prefix, most)
         return ids if self.cold is None else sorted({*ids, *self.cold.ids(after, prefix, most)})[:most]
 
     def resident(self, id: str) -> bool:
@@ -171,11 +140,10 @@ class Sessions:
         session = Session(id or secrets.token_urlsafe(16), home, home.table.allocate(), birth)
         home.table.birth[session.row], home.table.ttl[session.row] = session.birth, ttl
         self._live[session.id] = self._homes.index(home) * _ROWS + session.row
-        if self._sorted is not None:
-            self._sorted.add(session.id)
+        self.pages.add(session.id)
         self._opening.add(session.id)
         home.rewinds.follow(session.row, rule)
-        self._bytes += _size(session)
+        self._bytes += session.size
         return session
 
     def restore(self, stands: Standing, home: Home, rule: Rule | None, birth: int) -> Session:
@@ -208,22 +176,13 @@ class Sessions:
             self.sweep(_AT_ONCE)
         return fits()
 
-    def opened(self, session: Session) -> None:
-        """Make a new session visible, and start its idle clock."""
-        self._opening.discard(session.id)
-        self._expired.pop(session.id, None)
-        self._opened += 1
-        self.touch(session)
-
-    def opened_all(self, copies: Sequence[Session]) -> None:
-        """Make new sessions of one home and TTL visible."""
-        self.restored(one.id for one in copies)
-        if self._expired:
-            for one in copies:
-                self._expired.pop(one.id, None)
-        self._opened += len(copies)
-        rows = [one.row for one in copies]
-        copies[0].home.table.deadline[rows] = self._clock() + copies[0].ttl
+    def opened(self, *sessions: Session) -> None:
+        """Make new sessions visible, and start their idle clocks."""
+        for session in sessions:
+            self._opening.discard(session.id)
+            self._expired.pop(session.id, None)
+            self.touch(session)
+        self._opened += len(sessions)
 
     def touch(self, session: Session) -> None:
         """Restart the idle clock."""
@@ -289,25 +248,14 @@ class Sessions:
 
     def _drop(self, session: Session) -> None:
         del self._live[session.id]
-        if self._sorted is not None:
-            self._sorted.discard(session.id)
+        self.pages.discard(session.id)
         self._opening.discard(session.id)
         self.ending.pop(session.id, None)
-        self._bytes -= _size(session)
+        self._bytes -= session.size
         session.home.rewinds.rows.pop(session.row, None)
         session.home.answers.forget(session.row)
         session.home.table.free(session.row)
 
 
-def _size(session: Session) -> int:
-    """Bytes of its state and of the snapshots that it may keep."""
-    rule = session.home.rewinds.rule(session.row)
-    return session.home.table.row_bytes * (1 + (rule.keep if rule else 0))
-
-
 def _recovering(id: str) -> Overloaded:
     return Overloaded(f"session {id!r} is being recovered")
-
-
-def _unheard(session: Session, until: float) -> None:
-    """Tell nobody."""

@@ -135,6 +135,11 @@ class Campaign:
             self._server = self._start().wait_until_ready()
 
     def _start(self) -> Server:
-        settings = {"store": "embedded", "store_path": self._folder / "store", "store_replay_seconds": 1.0}
+        settings: dict[str, object] = {
+            "store": "embedded",
+            "store_path": self._folder / "store",
+            "store_replay_seconds": 1.0,
+        }
+        settings["resident_bytes"] = self._random.choice([1, 20_000, 2**30])
         count = len(list(self._folder.glob("log-*")))
         return Server(self._folder / "models", self._folder / f"log-{count:04d}", **(settings | self._plan.settings))

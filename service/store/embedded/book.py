@@ -5,43 +5,27 @@ It turns changes into entries and rows into records. It knows the engine's table
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from service.sessions.replay import LongAnswer
 from service.store.embedded import entries
 from service.store.embedded.entries import flat
-from service.store.embedded.records import Ended, Kept, Record
+from service.store.embedded.kind import Kind, pack
+from service.store.embedded.record import Ended, Kept, Record
 from service.store.store import Advanced, Change, Copied, Deleted, Replaced, Snapped
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
-    from service.models.model import Array, Index
+    from service.models.model import Index
     from service.sessions.rewinds import Snapshot
 
 IN_RECORD = 1  # position of a session that is as its record has it since before this process
-_LONG = struct.Struct("<IQQQI")  # back, start, digest, time steps
 _OVERHEAD = 400  # bytes of a session in memory beside state and kept answers: columns, id, index
 _LATE = 0.1  # of its TTL that the stored deadline of a session may be behind
-
-
-class Kind(NamedTuple):
-    """What all sessions of an engine have in common. `shapes` are those of the states, in order."""
-
-    model: str
-    version: str
-    digest: str
-    shapes: dict[str, Sequence[int]]
-    outputs: int
-
-    def encode(self) -> bytes:
-        """The bytes that `Kind(**orjson.loads(…))` reads."""
-        return orjson.dumps(self._asdict())
 
 
 class Book:
@@ -60,7 +44,7 @@ class Book:
             {name: array.shape[1:] for name, array in engine.table.state.items()},
             engine.model.outputs,
         )
-        self.model = bytes.fromhex(engine.digest)[:8].ljust(8, b"\0")
+        self.model = self.kind.file
         self._exact = engine.fitness.bit_equal
         self._encoded = self.kind.encode()
         self.ids: list[str] = []
@@ -167,7 +151,7 @@ class Book:
                 ttl,
                 self._encoded,
                 numbers[place].tobytes(),
-                _pack(long[place]) if place in long else b"",
+                pack(long[place]) if place in long else b"",
                 rule=rewinds.rule(row),
                 snapshots=[_kept(one) for one in rewinds.of(row)],
             )
@@ -248,20 +232,3 @@ def _rows(one: Change) -> Index | slice:
 
 def _kept(one: Snapshot) -> Kept:
     return Kept(one.step, b"" if one.stored else flat(one.state, 1).tobytes(), one.stored)
-
-
-def _pack(answers: Sequence[LongAnswer]) -> bytes:
-    return b"".join(
-        _LONG.pack(one.back, one.start, *one.digest, len(one.outputs)) + one.outputs.tobytes() for one in answers
-    )
-
-
-def unpack(long: bytes, width: int) -> list[LongAnswer]:
-    """The longer kept answers of a record, whose outputs have so many numbers a step."""
-    answers, at = [], 0
-    while at < len(long):
-        back, start, one, other, steps = _LONG.unpack_from(long, at)
-        outputs: Array = np.frombuffer(long, np.float32, steps * width, at + _LONG.size).reshape(steps, width)
-        answers.append(LongAnswer(back, start, (one, other), outputs))
-        at += _LONG.size + outputs.nbytes
-    return answers

@@ -10,10 +10,10 @@ import orjson
 
 from service.errors import Overloaded
 from service.sessions.session import Standing
-from service.store.embedded.book import Kind
 from service.store.embedded.entries import width_of
+from service.store.embedded.kind import Kind
 from service.store.embedded.placing import place_one
-from service.store.embedded.records import Ended, decode
+from service.store.embedded.record import Ended, decode
 
 if TYPE_CHECKING:
     import lmdb
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from service.sessions.sessions import Sessions
     from service.store.embedded.book import Book
     from service.store.embedded.clock import Clock
-    from service.store.embedded.records import Record, Records
+    from service.store.embedded.record import Record
+    from service.store.embedded.records import Records
 
 _log = logging.getLogger("carousel.store")
 

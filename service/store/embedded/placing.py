@@ -10,14 +10,15 @@ import numpy as np
 
 from service.sessions.rewinds import Snapshot
 from service.sessions.session import Session, Standing
-from service.store.embedded.book import IN_RECORD, Book, unpack
+from service.store.embedded.book import IN_RECORD, Book
 from service.store.embedded.entries import shaped
-from service.store.embedded.recovery import Replayed
+from service.store.embedded.kind import unpack
+from service.store.embedded.replaying import Replayed
 
 if TYPE_CHECKING:
     from service.models.model import Index
     from service.sessions.sessions import Sessions
-    from service.store.embedded.records import Kept, Record
+    from service.store.embedded.record import Kept, Record
 
 _SLICE = 2_000  # sessions in one turn of the loop: 10 ms
 

@@ -9,20 +9,13 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, takewhile
 from pathlib import Path
-from typing import NamedTuple
 
 import lmdb
 from xxhash import xxh3_64_digest
 
-from service.sessions.rewinds import Rule
+from service.store.embedded.record import FORMAT, SEAL, Ended, Kept, Record, kind_of
 from service.store.store import StoreRefusedError
 
-_FORMAT = 2
-_MARK = b"CRSs"
-# mark, format, owner, epoch, position, step, deadline, TTL, rule; bytes of: tenant, id, kind, numbers, long
-_HEAD = struct.Struct("<4sHxx16sQQQddQQHHIII")
-_SEAL = 8
-_NOBODY = bytes(16)  # the owner of all records while a store has one worker
 _LARGEST = 2**40  # bytes of the environment: of addresses, not of the disk
 _ID = struct.Struct(">Q")
 _SNAPSHOT = struct.Struct(">QQ")  # number, step
@@ -34,76 +27,6 @@ _COUNTS = struct.Struct("<qq")  # sessions, and their states with those of the s
 _LOCK = 2**16  # bytes: more than LMDB maps of its lock file
 
 _log = logging.getLogger("carousel.store")
-
-
-class Kept(NamedTuple):
-    """A snapshot of a session: a value of its own, written once."""
-
-    step: int
-    state: bytes
-    stored: bool
-
-
-class Record(NamedTuple):
-    """One session as it stood behind the entry at `position`."""
-
-    number: int
-    id: str
-    position: int
-    step: int
-    deadline: float  # seconds on the store's own clock
-    ttl: float
-    kind: bytes  # see Kind; equal for all sessions of an engine
-    numbers: bytes | memoryview  # state, keys and outputs of kept one-step answers; see Answers.record
-    long: bytes = b""  # longer kept answers; see pack_long
-    rule: Rule | None = None
-    snapshots: Sequence[Kept] | None = None  # None: as they are stored
-
-    @property
-    def states(self) -> int:
-        """Its state and the snapshots that it may keep."""
-        return 1 + (self.rule.keep if self.rule else 0)
-
-    def encode(self) -> bytes:
-        """The bytes that `decode` reads. The tenant is empty, the owner and its epoch are 0."""
-        id = self.id.encode()
-        parts = (b"", id, self.kind, self.numbers, self.long)
-        stands = self.position, self.step, self.deadline, self.ttl, *(self.rule or (0, 0))
-        head = _HEAD.pack(_MARK, _FORMAT, _NOBODY, 0, *stands, *map(len, parts))
-        content = b"".join((_ID.pack(self.number), head, *parts))
-        return content[_ID.size :] + xxh3_64_digest(content)
-
-
-def decode(number: int, value: memoryview) -> Record:
-    """Read what `encode` wrote under that number.
-
-    Raises:
-        ValueError: it is damaged, or of another format.
-
-    """
-    content, seal = value[:-_SEAL], value[-_SEAL:]
-    if len(value) < _HEAD.size + _SEAL or xxh3_64_digest(_ID.pack(number) + content) != seal:
-        raise ValueError("it is damaged")
-    mark, told, _, _, position, step, deadline, ttl, every, keep, *sizes = _HEAD.unpack_from(content)
-    if (mark, told) != (_MARK, _FORMAT):
-        raise ValueError(f"it has format {told}, not {_FORMAT}")
-    parts, at = [], _HEAD.size
-    for size in sizes:
-        parts.append(content[at : at + size])
-        at += size
-    _, id, kind, numbers, long = parts
-    return Record(
-        *(number, str(id, "utf-8"), position, step, deadline, ttl, bytes(kind), numbers, bytes(long)),
-        rule=Rule(every, keep) if every else None,
-    )
-
-
-class Ended(NamedTuple):
-    """A session that is no more. `until`: its id is told as expired until then; 0: never."""
-
-    number: int
-    id: str
-    until: float
 
 
 class Records:
@@ -134,9 +57,9 @@ class Records:
     def _begin(self) -> tuple[int, bytes, tuple[float, float] | None]:
         """Count this start → its number, the store's own random one, and when it was last seen alive."""
         with self._env.begin(write=True, db=self._about) as txn:
-            told = txn.get(b"format", str(_FORMAT).encode())
-            if told != str(_FORMAT).encode():
-                raise StoreRefusedError(f"the store has format {told.decode()}, not {_FORMAT}")
+            told = txn.get(b"format", str(FORMAT).encode())
+            if told != str(FORMAT).encode():
+                raise StoreRefusedError(f"the store has format {told.decode()}, not {FORMAT}")
             txn.put(b"format", told)
             store = txn.get(b"store") or secrets.token_bytes(16)
             txn.put(b"store", store)
@@ -194,7 +117,7 @@ class Records:
         found = []
         with txn.cursor(self._snapshots) as cursor:
             for key, value in _of_number(cursor, number):
-                seal, state = value[:_SEAL], value[_SEAL:]
+                seal, state = value[:SEAL], value[SEAL:]
                 if xxh3_64_digest(key + bytes(state)) == seal:
                     found.append(Kept(_SNAPSHOT.unpack(key)[1], bytes(state), stored=True))
                 else:
@@ -252,7 +175,7 @@ class Records:
             for number, id, until in ended:
                 value = txn.pop(_ID.pack(number), db=self._records)
                 if value is not None:
-                    self._count(txn, *_kind_of(value))
+                    self._count(txn, *kind_of(value))
                 txn.delete(_ID.pack(number), db=self._tails)
                 with txn.cursor(self._snapshots) as cursor:
                     for key in [key for key, _ in _of_number(cursor, number)]:
@@ -312,13 +235,6 @@ def _of_number(cursor: lmdb.Cursor, number: int) -> Iterator[tuple[bytes, bytes 
     while there and bytes(cursor.key()[:8]) == _ID.pack(number):
         yield bytes(cursor.key()), cursor.value()
         there = cursor.next()
-
-
-def _kind_of(value: bytes) -> tuple[bytes, int, int]:
-    """The kind of a record that is deleted and not decoded, and what it counts for."""
-    *_, keep, tenant, id, kind, _, _ = _HEAD.unpack_from(value)
-    first = _HEAD.size + tenant + id
-    return value[first : first + kind], -1, -1 - keep
 
 
 def _due_session(deadline: float, number: int) -> bytes:

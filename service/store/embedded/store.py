@@ -17,21 +17,24 @@ import orjson
 
 from service.errors import CarouselError
 from service.store.embedded import entries, journal
-from service.store.embedded.book import Book, Kind
+from service.store.embedded.book import Book
 from service.store.embedded.clock import Clock
 from service.store.embedded.cold import ColdSessions
 from service.store.embedded.entries import Stamp
 from service.store.embedded.journal import Journal
+from service.store.embedded.kind import Kind
 from service.store.embedded.lock import Lock
 from service.store.embedded.placing import place
-from service.store.embedded.records import Record, Records
+from service.store.embedded.records import Records
 from service.store.embedded.recovery import Recovery
+from service.store.embedded.replaying import replay, tails
 from service.store.embedded.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
     from service.sessions.session import Session
     from service.sessions.sessions import Sessions
+    from service.store.embedded.record import Record
     from service.store.store import Change, Conflicts
 
 _LOOK = 0.5  # seconds between looks for touched sessions and jumps of the clock
@@ -148,9 +151,7 @@ class EmbeddedStore:
             _log.info("%d sessions are stored in %s", total, self._path)
 
     def _lapsed(self, record: Record, until: float) -> None:
-        self._note_expired(
-            record.number, until, bytes.fromhex(Kind(**orjson.loads(record.kind)).digest)[:8].ljust(8, b"\0")
-        )
+        self._note_expired(record.number, until, Kind(**orjson.loads(record.kind)).file)
 
     async def recover(self, home: object) -> None:
         """See Keeper."""
@@ -160,21 +161,23 @@ class EmbeddedStore:
         if not records:
             return
         begin, refused = time.perf_counter(), len(self._recovery.ended)
-        each, replay = self._sessions.budget.each, self._recovery.replay
-        found = await asyncio.to_thread(replay, records, book.model, engine.model, engine.fitness, each=each)
+        told, each = (self._recovery, records, book.model, engine.model, engine.fitness), self._sessions.budget.each
+        found = await asyncio.to_thread(replay, *told, each=each)
         self._upkeep.ended |= {one.number: one for one in self._recovery.ended[refused:]}
         await place(found, book, self._sessions, self._clock.seconds)
         for record in records:
             self.recovering.pop(record.id, None)
-        told = len(found.records), engine.name, engine.version, time.perf_counter() - begin, found.replayed
-        _log.info("%d sessions of %s/%s are back in %.1f s; %d steps were run again", *told)
+        _log.info(
+            "%d sessions of %s/%s are back in %.1f s; %d steps were run again",
+            *(len(found.records), engine.name, engine.version, time.perf_counter() - begin, found.replayed),
+        )
 
     async def recovered(self, absent: Callable[[str, str], Engine]) -> None:
         """See Keeper. `absent` makes an engine that refuses the calls of a model version and says why."""
         for encoded, records in self._kinds.items():
             kind = Kind(**orjson.loads(encoded))
             engine = absent(kind.model, kind.version)
-            await self._keep(records, bytes.fromhex(kind.digest)[:8].ljust(8, b"\0"))
+            await self._keep(records, kind.file)
             book = self._book(engine)
             self._cold.books[encoded] = book
             for record in records:
@@ -188,7 +191,7 @@ class EmbeddedStore:
 
     async def _keep(self, records: Sequence[Record], model: bytes) -> None:
         """Keep what is behind the records of sessions whose model is not there."""
-        for record, *tail in self._recovery.tails(records, model):
+        for record, *tail in tails(self._recovery, records, model):
             await self._upkeep.blocking(self._records.put_tail, record, *tail)
             self._upkeep.tailed.discard(record.number)
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from service.sessions.session import Session
-from service.store.embedded.records import decode
+from service.store.embedded.record import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from service.store.embedded.clock import Clock
     from service.store.embedded.cold import ColdSessions
     from service.store.embedded.journal import Journal
-    from service.store.embedded.records import Ended, Records
+    from service.store.embedded.record import Ended
+    from service.store.embedded.records import Records
 
 _SLICE = 512  # sessions whose states are copied in one turn of the loop: 1 ms
 _SPILL = 500  # sessions that leave memory in one turn of the loop: 2 ms

@@ -13,7 +13,8 @@ from service.engine.engine import Engine
 from service.engine.lifecycle import settle
 from service.models.fitness import Fitness, Policy
 from service.models.model import State
-from service.sessions.replay import Budget, Digester
+from service.sessions.digests import Digester
+from service.sessions.replay import Budget
 from service.sessions.session import Session
 from service.sessions.sessions import Sessions
 from service.sessions.table import ZERO

@@ -43,7 +43,7 @@ async def test_what_is_looked_at_stays_where_it_is_and_tells_the_truth(begin: Be
     told = one.sessions.look("a")
     assert (told.model, told.version, told.step, told.ttl, told.resident) == ("model", "1", 1, TTL, False)
     assert told.left == pytest.approx(TTL * 3 / 4)
-    await one.sessions.sort()
+    await one.sessions.pages.sort()
     assert one.sessions.ids("", "", 9) == ["a"]
     assert live(one) == (1, 0)
 
@@ -52,7 +52,7 @@ async def test_ids_of_both_kinds_are_told_in_order(begin: Begin) -> None:
     one = await spilled(begin, "b", "d", "da")
     for id in ("a", "c", "db"):
         one.open(id)
-    await one.sessions.sort()
+    await one.sessions.pages.sort()
     assert one.sessions.ids("", "", 4) == ["a", "b", "c", "d"]
     assert one.sessions.ids("d", "d", 4) == ["da", "db"]
     assert one.sessions.ids("", "x", 4) == []
