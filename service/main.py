@@ -162,6 +162,7 @@ def _store(settings: Settings, sessions: Sessions) -> Keeper:
         path,
         sessions,
         sync=settings.store_sync,
+        behind=settings.store_behind_ms / 1000 if settings.store_write == "behind" else 0.0,
         resident=settings.resident_bytes,
         replay_seconds=settings.store_replay_seconds,
         patience=patience,

@@ -34,6 +34,7 @@ class Sessions:
     ) -> None:
         self._most, self._most_bytes, self._clock = most, most_bytes, clock
         self.budget = budget
+        self.promises = {"replay": budget.each}  # what clients are told of every session
         self._live: dict[str, int] = {}  # id → index of its home, times _ROWS, and its row
         self._homes: list[Home] = []
         self._opening: set[str] = set()  # not visible yet

@@ -29,6 +29,7 @@ from service.store.embedded.records import Records
 from service.store.embedded.recovery import Recovery
 from service.store.embedded.replaying import replay, tails
 from service.store.embedded.upkeep import Upkeep
+from service.store.store import Advanced, Snapped
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
@@ -52,6 +53,7 @@ class EmbeddedStore:
         sessions: Sessions,
         *,
         sync: bool = False,
+        behind: float = 0.0,
         resident: int = 2**30,
         replay_seconds: float = 10.0,
         patience: float = 0.0,
@@ -59,6 +61,7 @@ class EmbeddedStore:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._path, self._sessions, self._sync, self._replay_seconds = path, sessions, sync, replay_seconds
+        self._behind = behind  # seconds of answered steps that may be lost
         self._patience, self._monotonic, self._wall, self._resident = patience, clock, wall, resident
         self._books: dict[object, Book] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -71,7 +74,8 @@ class EmbeddedStore:
         book = self._books[home]
         body, numbers = book.entry(changes)
         position = self._journal.next()
-        pending = self._append(body, numbers, position, book.model)
+        steps = all(isinstance(one, Advanced | Snapped) for one in changes)
+        pending = self._append(body, numbers, position, book.model, behind=steps)
         if pending is None:
             self._committed(book, changes, position)
             return None
@@ -100,9 +104,11 @@ class EmbeddedStore:
         for one in book.committed(changes, position):
             self._upkeep.ended[one.number] = one
 
-    def _append(self, body: bytes, numbers: bytes, position: int, model: bytes) -> asyncio.Future[Conflicts] | None:
+    def _append(
+        self, body: bytes, numbers: bytes, position: int, model: bytes, *, behind: bool = False
+    ) -> asyncio.Future[Conflicts] | None:
         stamp = Stamp(position, self._clock.seconds(), self._clock.wall(), model)
-        return self._journal.append(entries.entry(body, numbers, stamp, self._key))
+        return self._journal.append(entries.entry(body, numbers, stamp, self._key), behind=behind)
 
     def _note(self, body: bytes, numbers: bytes, model: bytes) -> None:
         """Write an entry that no call waits for. If it is lost, the deadline of the session still tells."""
@@ -125,7 +131,7 @@ class EmbeddedStore:
         files = journal.files(self._path)
         self._recovery = Recovery(self._records, files)
         self._clock = Clock(self._monotonic, self._wall, self._recovery.alive)
-        self._journal = Journal(self._path, self._records.store, first, sync=self._sync)
+        self._journal = Journal(self._path, self._records.store, first, sync=self._sync, behind=self._behind)
         told = self._journal, self._records, self._clock, self._sessions
         self._upkeep = upkeep = Upkeep(*told, resident=self._resident, position=first)
         upkeep.old, upkeep.damaged, upkeep.tailed = files, self._recovery.damaged, self._recovery.tailed
@@ -139,6 +145,8 @@ class EmbeddedStore:
         self._sessions.recovering, self._sessions.lapsed = self.recovering, self.expired
         cold = self._cold = ColdSessions(self._records, self._sessions, self._clock, upkeep.ended, self._lapsed)
         upkeep.cold = self._sessions.cold = cold
+        if self._behind:
+            self._sessions.promises["behind_ms"] = round(1000 * self._behind)
         self._count()
 
     def _count(self) -> None:
