@@ -159,7 +159,13 @@ def _store(settings: Settings, sessions: Sessions) -> Keeper:
     path = settings.store_path or settings.models.resolve().with_name("sessions")
     patience = settings.drain_seconds + 2 * _LAST_SECONDS
     return EmbeddedStore(
-        path, sessions, sync=settings.store_sync, replay_seconds=settings.store_replay_seconds, patience=patience
+        path,
+        sessions,
+        sync=settings.store_sync,
+        behind=settings.store_behind_ms / 1000 if settings.store_write == "behind" else 0.0,
+        resident=settings.resident_bytes,
+        replay_seconds=settings.store_replay_seconds,
+        patience=patience,
     )
 
 

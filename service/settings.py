@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     store: str = Field(default="memory", pattern="^(memory|embedded)$")
     store_path: Path | None = None  # else `sessions` beside the folder of models
     store_sync: bool = False  # answers wait until the disk has them
+    store_write: str = Field(default="before", pattern="^(before|behind)$")  # steps are stored, then answered; or after
+    store_behind_ms: int = Field(default=100, ge=1, le=60_000)  # of answered steps that may be lost, written behind
+    resident_bytes: int = Field(default=2**30, ge=1)  # of sessions in memory, where a store has the others
     store_replay_seconds: float = Field(default=10, gt=0, le=3600)
     lame_duck_seconds: float | None = Field(default=None, ge=0)  # not ready, but serving; else 2, on a terminal 0
     drain_seconds: float = Field(default=30, gt=0)

@@ -25,6 +25,7 @@ class SessionObject(Struct):
     model: str
     version: str
     step: Count
+    behind_ms: Count = 0  # of answers that the service may lose
     snapshots: list[Count] | None = None  # steps of those that are kept, oldest first; None: it takes none
 
 

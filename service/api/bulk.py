@@ -35,7 +35,7 @@ class Bulk:
         async for standing in self._all(asked):
             if len(found) == most:
                 return body.answer({"sessions": found, "next": found[-1]["id"]})
-            found.append(views.listed(standing, self._sessions.budget.each))
+            found.append(views.listed(standing, self._sessions.promises))
         return body.answer({"sessions": found})
 
     async def delete_sessions(self, request: Request) -> Response:
@@ -59,14 +59,14 @@ class Bulk:
         told = list[dict[str, Any]]()
         for first in range(0, len(made), _AT_ONCE):
             part = made[first : first + _AT_ONCE]
-            told += [views.session(self._sessions.stands(one), self._sessions.budget.each) for one in part]
+            told += [views.session(self._sessions.stands(one), self._sessions.promises) for one in part]
             await asyncio.sleep(0)
         return body.answer({"sessions": told}, 201)
 
     async def _all(self, asked: dict[str, str]) -> AsyncIterator[Standing]:
         """The sessions that the filters of a query let through, as each stands when its turn comes."""
         model, prefix, after = asked.get("model"), asked.get("prefix", ""), asked.get("after", "")
-        await self._sessions.sort()
+        await self._sessions.pages.sort()
         while ids := self._sessions.ids(after, prefix, _AT_ONCE):
             for id in ids:
                 try:

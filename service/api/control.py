@@ -87,7 +87,7 @@ class Control:
         engine, _ = self._repository.ready(session.model, session.version)
 
         def told(session: Session) -> View:
-            return {"rewound": views.session(self._sessions.stands(session), self._sessions.budget.each)}
+            return {"rewound": views.session(self._sessions.stands(session), self._sessions.promises)}
 
         return engine.lifecycle.rewind(session, step or 0, told)
 
@@ -151,7 +151,7 @@ class Control:
                 "session": session.id,
                 "created": created,
                 "step": session.ahead,
-                "replay": self._sessions.budget.each,
+                **self._sessions.promises,
                 "feature_count": engine.model.features,
                 "output_count": engine.model.outputs,
                 "version": session.version,

@@ -68,6 +68,7 @@ class Many:
         good = [item for item in items if isinstance(item, _Item)]
         self._admit(good)
         opened = await self._open(good)
+        self._look_again(good)
         done = self._submit(good, deadline)
         clocks = [(session, session.deadline) for session in opened.values()]
         await done
@@ -125,6 +126,15 @@ class Many:
             except CarouselError as error:
                 engine.admission.refuse(error)
                 raise
+
+    def _look_again(self, items: list[_Item]) -> None:
+        """Find the sessions of the items once more: a row holds for one turn of the loop."""
+        for item in items:
+            if item.error is None:
+                try:
+                    item.session = self._sessions.get(item.id)
+                except CarouselError as error:
+                    item.error = error
 
     async def _open(self, items: list[_Item]) -> dict[str, Session]:
         """Open the sessions of the items that have none."""

@@ -186,7 +186,7 @@ class Rest:
         return self._view(self._sessions.stands(session))
 
     def _view(self, standing: Standing) -> dict[str, Any]:
-        return views.session(standing, self._sessions.budget.each)
+        return views.session(standing, self._sessions.promises)
 
     def _new_id(self, asked: dict[str, Any]) -> str | None:
         id = asked.get("id")

@@ -67,7 +67,11 @@ COMPONENTS: dict[str, Schema] = {
             **{"id": _NAME, "model": _TEXT, "version": _TEXT, "step": _COUNT, "ttl_seconds": _TTL},
             **{"expires_at": {"type": "string", "format": "date-time"}, "replay": _COUNT},
         },
-        {"snapshots": _list(_COUNT) | {"description": "steps of the kept snapshots, where it takes any"}},
+        {
+            "behind_ms": _COUNT
+            | {"description": "so many milliseconds of answers may be lost, where they are written behind"},
+            "snapshots": _list(_COUNT) | {"description": "steps of the kept snapshots, where it takes any"},
+        },
     ),
     "Snapshots": _asked(
         "A snapshot is taken at the end of each call that reaches or passes a multiple of `every`; `keep` are kept.",

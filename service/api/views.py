@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,7 @@ def _column(column: Column) -> dict[str, Any]:
     return {"name": column.name} | ({"unit": column.unit} if column.unit else {}) | dict(column.making)
 
 
-def session(one: Standing, replay: int) -> dict[str, Any]:
+def session(one: Standing, promises: Mapping[str, int]) -> dict[str, Any]:
     """The session object."""
     expires = datetime.now(UTC) + timedelta(seconds=one.left)
     return {
@@ -69,13 +70,13 @@ def session(one: Standing, replay: int) -> dict[str, Any]:
         "step": one.step,
         "ttl_seconds": one.ttl,
         "expires_at": expires.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "replay": replay,
+        **promises,
     } | ({} if one.snapshots is None else {"snapshots": one.snapshots})
 
 
-def listed(one: Standing, replay: int) -> dict[str, Any]:
+def listed(one: Standing, promises: Mapping[str, int]) -> dict[str, Any]:
     """The session object of a page."""
-    return session(one, replay) | {"resident": one.resident, "idle_seconds": round(max(0.0, one.ttl - one.left), 3)}
+    return session(one, promises) | {"resident": one.resident, "idle_seconds": round(max(0.0, one.ttl - one.left), 3)}
 
 
 def ttl(asked: dict[str, Any], settings: Settings) -> float:

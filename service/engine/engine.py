@@ -25,7 +25,8 @@ from service.engine.runner import Runner
 from service.engine.scheduler import Scheduler
 from service.engine.statistics import Counters, EngineStatistics
 from service.errors import CarouselError, ShuttingDown
-from service.sessions.replay import Answers, Digester
+from service.sessions.digests import Digester
+from service.sessions.replay import Answers
 from service.sessions.rewinds import Rewinds
 from service.sessions.table import Table
 

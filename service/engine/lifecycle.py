@@ -120,7 +120,7 @@ class Lifecycle:
                 copies.append(self._sessions.create(id, self._engine, session.ttl))
                 if len(copies) % _SLICE == 0:
                     await asyncio.sleep(0)
-            self._sessions.get(session.id)  # else it has ended meanwhile
+            session = self._sessions.get(session.id)  # its row may be another, or it has ended meanwhile
             step, state = await self.read(session)
             rows = np.array([copy.row for copy in copies])
             for part in (rows[first : first + _SLICE] for first in range(0, len(rows), _SLICE)):
@@ -129,7 +129,7 @@ class Lifecycle:
                 await asyncio.sleep(0)
             answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             copied = Copied(rows, [copy.id for copy in copies], session.ttl, step, state)
-            opened = partial(self._sessions.opened_all, copies)
+            opened = partial(self._sessions.opened, *copies)
             self._engine.operate(Operation(rows, opened, answer, lambda: [copied]))
             await answer
         except BaseException:

@@ -24,7 +24,7 @@ _COLUMNS: Mapping[str, DTypeLike] = {
     "last": np.int64,
     "answers": np.int64,
     "waiting": np.int32,
-    "birth": np.int32,
+    "birth": np.int64,
     "deadline": np.float64,
     "ttl": np.float64,
 }
@@ -54,7 +54,7 @@ class Table:
     last: Index  # serial of the last call or operation on the session that is not finished; 0: none
     answers: Index  # kept so far
     waiting: NDArray[np.int32]  # calls and operations accepted and not told
-    birth: NDArray[np.int32]  # number of the session, of all there were
+    birth: Index  # number of the session, of all there were
     deadline: NDArray[np.float64]  # when the idle session expires, on the clock
     ttl: NDArray[np.float64]  # seconds
 

@@ -16,20 +16,23 @@ def main(
     seed: Annotated[int | None, typer.Option(help="[default: a random one]")] = None,
     longest: Annotated[float, typer.Option(help="Seconds that a server lives at most, once it is ready.")] = 1.0,
     streams: Annotated[int, typer.Option(help="Sessions of a client.")] = 64,
-    sync: Annotated[bool, typer.Option(help="With CAROUSEL_STORE_SYNC=1.")] = False,
+    write: Annotated[str, typer.Option(help="When steps are written: before, sync or behind.")] = "before",
 ) -> None:
     """Kill and restart a server under load, and compare every answer with an undisturbed run."""
     seed = random.randrange(2**16) if seed is None else seed
     print(f"seed {seed}", flush=True)
-    settings: dict[str, object] = {"store_sync": 1} if sync else {}
+    settings: dict[str, object] = {"store_sync": 1} if write == "sync" else {}
+    behind = 100 if write == "behind" else 0
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
-        campaign = Campaign(Plan(seed, kills, longest=longest, streams=streams, settings=settings), Path(folder))
+        campaign = Campaign(
+            Plan(seed, kills, longest=longest, streams=streams, behind=behind, settings=settings), Path(folder)
+        )
         figures = campaign.run()
     slowest = max(campaign.recoveries, default=0.0)
     print(
         f"{kills} ends in {time.perf_counter() - begin:.0f} s, {figures.steps} answered steps,"
-        f" {figures.resumed} sessions resumed, {figures.replayed} frames replayed;"
+        f" {figures.resumed} sessions resumed, {figures.replayed} frames replayed, {figures.resent} sent again;"
         f" 0 lost, doubled, torn or leaked; ready again after {slowest:.1f} s at most"
     )
 

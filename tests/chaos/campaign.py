@@ -17,6 +17,7 @@ from tests.chaos.streams import Client, Figures, Violation
 from tests.wire.server import Server
 
 _ENDS = 120.0  # seconds for the clients to get what they wait for, and for a server to be ready
+_LATE = 0.2  # seconds that answers may take to arrive on a busy machine
 _FEW = 16  # sessions of a client where the reference is slower than the server
 
 
@@ -30,6 +31,7 @@ class Plan:
     streams: int = 64  # sessions of a client of the running sum
     longest: float = 1.0
     gentle: float = 0.1  # part of the ends that are SIGTERM
+    behind: int = 0  # milliseconds of answers that may be lost
     settings: dict[str, object] = field(default_factory=dict)
 
 
@@ -51,11 +53,17 @@ class Campaign:
         self.figures = Figures()
         seeds = iter(range(plan.seed * 1000, plan.seed * 1000 + 999))
         self._clients = [
-            Client(model, reference, plan.streams if model == "sum" else _FEW, next(seeds), self.figures)
+            Client(
+                model,
+                reference,
+                plan.streams if model == "sum" else _FEW,
+                *(next(seeds), self.figures),
+                behind=plan.behind / 1000 + _LATE if plan.behind else 0.0,
+            )
             for model, reference in references.items()
             for _ in range(plan.clients)
         ]
-        self._lives = Lives(next(seeds), self.figures)
+        self._lives = Lives(next(seeds), self.figures, behind=plan.behind > 0)
         self._server = self._start()
         self.recoveries: list[float] = []
 
@@ -135,6 +143,13 @@ class Campaign:
             self._server = self._start().wait_until_ready()
 
     def _start(self) -> Server:
-        settings = {"store": "embedded", "store_path": self._folder / "store", "store_replay_seconds": 1.0}
+        settings: dict[str, object] = {
+            "store": "embedded",
+            "store_path": self._folder / "store",
+            "store_replay_seconds": 1.0,
+        }
+        if self._plan.behind:
+            settings |= {"store_write": "behind", "store_behind_ms": self._plan.behind}
+        settings["resident_bytes"] = self._random.choice([1, 20_000, 2**30])
         count = len(list(self._folder.glob("log-*")))
         return Server(self._folder / "models", self._folder / f"log-{count:04d}", **(settings | self._plan.settings))

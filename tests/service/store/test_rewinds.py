@@ -44,17 +44,20 @@ class Past:
 
 
 @settings(max_examples=40)
-@given(st.lists(_ACTS, max_size=25), st.booleans())
-def test_snapshots_are_what_they_would_be_undisturbed(acts: list[tuple[str, object]], exact: bool) -> None:
-    asyncio.run(_play(acts, exact=exact))
+@given(st.lists(_ACTS, max_size=25), st.booleans(), st.booleans())
+def test_snapshots_are_what_they_would_be_undisturbed(
+    acts: list[tuple[str, object]], exact: bool, spilled: bool
+) -> None:
+    asyncio.run(_play(acts, exact=exact, resident=1 if spilled else 2**30))
 
 
-async def _play(acts: list[tuple[str, object]], *, exact: bool) -> None:
+async def _play(acts: list[tuple[str, object]], *, exact: bool, resident: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         wall, past = FakeClock(1e9), Past()
 
         async def begin(**how: str) -> Durable:
-            return await process(fitness=EXACT if exact else INEXACT).begin(Path(folder), wall, **how)
+            one = process(fitness=EXACT if exact else INEXACT)
+            return await one.begin(Path(folder), wall, resident=resident, **how)
 
         one = await begin()
         await one.lifecycle.open("s", TTL, rule=Rule(EVERY, KEEP))
