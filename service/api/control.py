@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import Future
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
@@ -52,15 +53,16 @@ class Control:
     def open(self, frame: View) -> Future[View]:
         """Open a channel: of a new session, or of one that exists."""
         fields(frame, "frame", {"id": int, "open": dict}, {})
-        known = {"session": str, "version": str, "ttl_seconds": (int, float), "snapshots": dict}
+        known = {"session": str, "version": str, "ttl_seconds": (int, float), "snapshots": dict, **views.BEGINNINGS}
         asked = fields(frame["open"], "open", {"model": str}, known)
         ttl, id, version = views.ttl(asked, self._settings), asked.get("session"), asked.get("version")
         session = self._resumed(id) if id is not None else None
         if session is None:
-            engine, _ = self._repository.ready(asked["model"], version)
+            engine, served = self._repository.ready(asked["model"], version)
             self._channels.check_room()
-            rule = views.rule(asked, engine.table.row_bytes, "open")
-            return engine.lifecycle.open(id, ttl, lambda session: self._opened(session, created=True), rule=rule)
+            rule, state = views.rule(asked, engine.table.row_bytes, "open"), views.beginning(asked, served)
+            told = partial(self._opened, created=True)
+            return engine.lifecycle.open(id, ttl, told, rule=rule, state=state)
         session.belongs(asked["model"], version)
         self._repository.ready(session.model, session.version)
         self._sessions.touch(session)

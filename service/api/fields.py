@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from service.errors import InvalidInput, InvalidRequest, UnknownLabel
 
 if TYPE_CHECKING:  # the process that parses large bodies must not load onnxruntime
-    from service.models.model import Column
+    from service.models.description import Column
 
 Array = NDArray[np.float32]
 

@@ -24,7 +24,8 @@ from service.errors import CarouselError, InvalidInput, ModelNotFound, SessionEx
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
-    from service.models.model import Array, Column
+    from service.models.description import Column
+    from service.models.model import Array
     from service.models.repository import Repository
     from service.sessions.sessions import Sessions
     from service.settings import Settings
@@ -116,7 +117,7 @@ class JsonCalls:
         if not known["sequences"]:
             raise InvalidInput("sequences: empty")
         features, columns = served.description.features, served.description.outputs
-        run = partial(self._run, asked, engine, columns=columns, deadline=deadline)
+        run = partial(self._run, asked, engine, columns=columns, last=served.description.last, deadline=deadline)
         packed = known["sequences"][0]
         if isinstance(packed, Packed):
             one = sequence(packed.steps, features, "sequences[0]")
@@ -136,12 +137,19 @@ class JsonCalls:
         lengths: list[int],
         objects: list[bool],
         columns: Sequence[Column],
+        last: bool,
         deadline: Deadline | None,
     ) -> None:
-        """Submit a predict of sequences that lie one behind the other, each to be answered in its style."""
+        """Submit a predict of sequences that lie one behind the other, each to be answered in its style.
+
+        `last`: each has one answer, after its last step.
+        """
 
         def encode(call: Call) -> None:
-            outputs = Split(call.outputs, lengths, [column.name for column in columns], objects)
+            found, counts = call.outputs, lengths
+            if last:
+                found, counts = found[np.cumsum(lengths) - 1], [1] * len(lengths)
+            outputs = Split(found, counts, [column.name for column in columns], objects)
             told = {"model": asked.name, "version": engine.version, "outputs": outputs}
             self._tell(asked, told, call.outputs.size + _LIST * len(lengths))
 

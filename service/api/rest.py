@@ -77,20 +77,20 @@ class Rest:
 
     async def open(self, request: Request, model: str, version: str | None = None) -> Response:
         """Open a session, warmed up by its history."""
-        known = {"id": str, "ttl_seconds": (int, float), "history": object, "snapshots": dict}
+        known = {"id": str, "ttl_seconds": (int, float), "history": object, "snapshots": dict, **views.BEGINNINGS}
         raw = await body.read(request, self._settings.max_body_bytes)
         deadline = body.deadline(dict(request.scope["headers"]))
         asked = fields(await self._pool.parse(raw), "body", {}, known)
         engine, served = self._repository.ready(model, version)
         engine.admission.streamable()
         id, ttl = self._new_id(asked), views.ttl(asked, self._settings)
-        rule = views.rule(asked, engine.table.row_bytes, "body")
+        rule, state = views.rule(asked, engine.table.row_bytes, "body"), views.beginning(asked, served)
         if id is not None:
             await vacant(self._sessions, id)
         if "history" not in asked:
-            return body.answer(await engine.lifecycle.open(id, ttl, self._told, rule=rule), 201)
+            return body.answer(await engine.lifecycle.open(id, ttl, self._told, rule=rule, state=state), 201)
         history = sequence(asked["history"], served.description.features, "history").inputs
-        opened = engine.lifecycle.open_warm(id, ttl, history, deadline, self._told, rule=rule)
+        opened = engine.lifecycle.open_warm(id, ttl, history, deadline, self._told, rule=rule, state=state)
         return body.answer(await opened, 201)
 
     async def many_steps(self, request: Request, model: str, version: str | None = None) -> Response:

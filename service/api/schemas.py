@@ -37,6 +37,10 @@ _NUMBER: Schema = {"type": "number", "minimum": -_FLOAT32, "maximum": _FLOAT32}
 _NAME: Schema = {"type": "string", "pattern": r"^(?!\.{1,2}$)[A-Za-z0-9._:@-]{1,128}$"}
 _TTL: Schema = {"type": "number", "exclusiveMinimum": 0}
 _STEP = _COUNT | {"description": "index of the first time step of the inputs; left out, it is not checked"}
+_VALUES: Schema = {
+    "type": "object",
+    "description": "numbers or nested lists by name, as the model's `signature` has them",
+}
 _NEXT = _COUNT | {"description": "the next expected step"}
 
 COMPONENTS: dict[str, Schema] = {
@@ -59,7 +63,10 @@ COMPONENTS: dict[str, Schema] = {
     "Open": _asked(
         "A session to open. Without an id the server makes one; the history is run first, to warm the state up.",
         {},
-        {"id": _NAME, "ttl_seconds": _TTL, "history": _ref("Sequence"), "snapshots": _ref("Snapshots")},
+        {
+            **{"id": _NAME, "ttl_seconds": _TTL, "history": _ref("Sequence"), "snapshots": _ref("Snapshots")},
+            **{"constants": _VALUES, "initial": _VALUES},
+        },
     ),
     "Session": _answered(
         "A session as it stands; `replay` is how many answers are kept for retries.",
@@ -136,7 +143,10 @@ COMPONENTS: dict[str, Schema] = {
             **{"features": _list(_ref("Column")), "outputs": _list(_ref("Column")), "state_bytes": _COUNT},
             **{"metrics": {"type": "object"}, "streamable": _BOOL, "bit_equal": _BOOL},
         },
-        {"memory_horizon": _COUNT, "tolerance": {"type": "number"}},
+        {
+            **{"memory_horizon": _COUNT, "tolerance": {"type": "number"}, "signature": {"type": "object"}},
+            **{"not_streamable": _TEXT, "in_thread": {"const": True}},
+        },
     ),
     "Live": _answered("The process answers.", {"live": {"const": True}}),
     "Ready": _answered("Whether traffic should come here, and if not, why.", {"ready": _BOOL}, {"reason": _TEXT}),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from service.api.browser import Browsers
     from service.api.socket import Socket
     from service.engine.engine import Engine
-    from service.models.model import Column
+    from service.models.description import Column
     from service.models.repository import Repository
     from service.sessions.sessions import Sessions
     from service.settings import Settings

@@ -12,13 +12,17 @@ from service.sessions.rewinds import Rule
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
-    from service.models.model import Column, OnnxModel
+    from service.models.description import Column
+    from service.models.model import OnnxModel, State
     from service.models.repository import Repository
     from service.sessions.session import Standing
     from service.settings import Settings
 
 _OFTEN = 2**53  # steps: the largest number that every JSON reader keeps
 _KEPT, _KEPT_BYTES = 256, 2**24  # snapshots of a session
+
+
+BEGINNINGS = {"constants": dict, "initial": dict}  # of a session: see OnnxModel.opening
 
 
 def models(repository: Repository) -> dict[str, Any]:
@@ -49,6 +53,12 @@ def model(engine: Engine, served: OnnxModel) -> dict[str, Any]:
         "streamable": fitness.streamable,
         "bit_equal": fitness.bit_equal,
     }
+    if served.signature is not None:
+        view["signature"] = served.signature.shown()
+    if fitness.reason is not None:
+        view["not_streamable"] = fitness.reason
+    if fitness.in_thread:
+        view["in_thread"] = True
     if told.memory_horizon is not None:
         view["memory_horizon"] = told.memory_horizon
     if not fitness.bit_equal:
@@ -110,6 +120,12 @@ def rule(asked: dict[str, Any], row_bytes: int, place: str) -> Rule | None:
     if told["keep"] * row_bytes > _KEPT_BYTES:
         raise InvalidRequest(f"{place}.keep: {told['keep']} of {row_bytes} bytes are over {_KEPT_BYTES}")
     return Rule(told["every"], told["keep"])
+
+
+def beginning(asked: dict[str, Any], served: OnnxModel) -> State | None:
+    """The state of a session that is opened with `constants` or `initial`; None: the zero state. See OnnxModel."""
+    constants, initial = asked.get("constants", {}), asked.get("initial", {})
+    return served.opening(constants, initial) if constants or initial else None
 
 
 def step(asked: dict[str, Any], place: str) -> int | None:

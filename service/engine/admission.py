@@ -126,7 +126,8 @@ class Admission:
     def streamable(self) -> None:
         """Raise NotStreamable if the model needs the whole sequence."""
         if not self._fitness.streamable:
-            raise NotStreamable(f"{self._name} needs the whole sequence")
+            reason = f": {self._fitness.reason}" if self._fitness.reason else ""
+            raise NotStreamable(f"{self._name} needs the whole sequence{reason}")
 
     def refuse(self, error: CarouselError) -> None:
         """Count a refusal by its code. A stream that waits for room is not refused."""

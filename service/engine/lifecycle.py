@@ -70,12 +70,18 @@ class Lifecycle:
         told: Callable[[Session], _T] = _itself,
         *,
         rule: Rule | None = None,
+        state: State | None = None,
     ) -> asyncio.Future[_T]:
-        """Open a session after its history [T, F] ran: see `open`. If the history fails there is no session."""
+        """Open a session after its history [T, F] ran from a state [1, …]: see `open`.
+
+        If the history fails there is no session.
+        """
         admission = self._engine.admission
         admission.streamable()
         admission.check(1, len(history))
         session = self._sessions.create(id, self._engine, ttl, rule)
+        if state is not None:
+            self._table.scatter(np.array([session.row]), state)
         answer: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
 
         def ended(call: Call) -> None:

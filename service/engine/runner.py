@@ -174,7 +174,8 @@ class Runner:
         return outputs, after
 
     def _in_a_thread(self, rows: int, steps: int) -> bool:
-        return self._is_slow or self._pace * self._fitness.seconds(rows, steps) > _IN_A_THREAD
+        slow = self._fitness.in_thread or self._is_slow
+        return slow or self._pace * self._fitness.seconds(rows, steps) > _IN_A_THREAD
 
     def _timed(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State, float, float]:
         """Run the model in a thread → also seconds, and CPU seconds: on a busy machine a model is not slow."""

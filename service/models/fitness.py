@@ -16,6 +16,7 @@ import numpy as np
 from service.errors import ModelUnusable
 
 if TYPE_CHECKING:
+    from service.models.adapter import AdaptedModel
     from service.models.model import Array, Model, State
 
 BATCHES, CHUNKS = (8, 16, 32, 64, 128, 256, 512, 1024), (8, 16, 32, 64)
@@ -46,6 +47,8 @@ class Fitness:
     seconds_per_step: float  # of one row in a full batch of whole chunks
     seconds_alone: float = 0.0  # of one step of one row in a run of its own
     policy: Policy = Policy(batch=64, chunk=32, steps=2048)  # the one that it was examined with
+    reason: str | None = None  # why it is not streamable, where that is known
+    in_thread: bool = False  # values of the inputs may decide how long a run takes: it never holds the loop
 
     def seconds(self, rows: int, steps: int) -> float:
         """Estimate how long a run of `rows` rows of `steps` steps takes."""
@@ -111,8 +114,14 @@ def _seconds(model: Model, rows: int, steps: int, clock: Callable[[], float] = t
     return min(took)
 
 
-def examine(model: Model, policy: Policy) -> Fitness:
+def _as_it_is(values: Array) -> Array:
+    return values
+
+
+def examine(model: Model, policy: Policy, draw: Callable[[Array], Array] = _as_it_is) -> Fitness:
     """Run sequences alone and batched, whole, chunked and stepped, and compare.
+
+    `draw` makes values that the model takes.
 
     Raises:
         ModelUnusable: rows of a batch change each other; the model has states and stepping does not equal the whole;
@@ -120,9 +129,10 @@ def examine(model: Model, policy: Policy) -> Fitness:
 
     """
     chunk, batch = policy.chunk, min(policy.batch, max(1, policy.steps // policy.chunk))
+    sequences = [draw(sequence) for sequence in _sequences(model.features, chunk)]
     compared: dict[int, dict[str, float]] = {}
     for min_batch in (1, 2):
-        compared[min_batch] = _compare(model, chunk, min_batch)
+        compared[min_batch] = _compare(model, sequences, chunk, min_batch)
         if max(compared[min_batch].values()) == 0.0:
             break
     else:
@@ -140,9 +150,8 @@ def examine(model: Model, policy: Policy) -> Fitness:
     )
 
 
-def _compare(model: Model, chunk: int, min_batch: int) -> dict[str, float]:
+def _compare(model: Model, sequences: Sequence[Array], chunk: int, min_batch: int) -> dict[str, float]:
     """Deviation of each way of running sequences from running each alone and whole; only ways that the model allows."""
-    sequences = list(_sequences(model.features, chunk))
     whole = max(len(sequence) for sequence in sequences)
     ways: dict[str, int] = {"stepped": 1, "in chunks": chunk, "in a batch": whole}
     alone = [_advance(model, [sequence], whole, min_batch)[0] for sequence in sequences]
@@ -199,3 +208,33 @@ def _deviation(alone: list[tuple[Array, State]], other: list[tuple[Array, State]
             gap[(a == b) | (np.isnan(a) & np.isnan(b))] = 0.0
             worst = max(worst, float(np.nan_to_num(gap, nan=np.inf).max()), np.finfo(np.float64).tiny)
     return worst
+
+
+def prove(model: AdaptedModel, fitness: Fitness) -> None:
+    """Run what states may hide: that they matter at all, and that a sequence's one answer is that of its steps.
+
+    Raises:
+        ModelUnusable: they do not, or it is not.
+
+    """
+    signature = model.signature
+    if not signature.states:
+        return
+    rows = fitness.min_batch
+    inputs = np.stack([model.draw(list(_sequences(model.features, 5))[3])] * rows)  # [B, 5, F]
+    lengths = np.full(rows, inputs.shape[1], np.int32)
+    fresh = {name: np.zeros((rows, *shape), np.float32) for name, shape in model.state_shapes.items()}
+    outputs, after = model.run(inputs, lengths, fresh)
+    again, later = model.run(inputs, lengths, after)
+    called_so = all(one.told == "contract" for one in signature.states)
+    same = not called_so and all(later[name].tobytes() == after[name].tobytes() for name in after)
+    if same and again.tobytes() == outputs.tobytes():
+        names = ", ".join(f"{one.port.name} → {one.output}" for one in signature.states)
+        raise ModelUnusable(
+            f"self-test: the states ({names}) change nothing: tell the right ones under [state] in model.toml"
+        )
+    if signature.last:
+        whole = model.whole(inputs, fresh)[:, -1]
+        gap = float(np.abs(whole - outputs[:, -1]).max() / max(1.0, np.abs(whole).max()))
+        if gap > _WRONG:
+            raise ModelUnusable(f"self-test: the answer of a sequence differs from that of its steps by {gap:.2g}")

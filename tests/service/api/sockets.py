@@ -11,7 +11,7 @@ import orjson
 from service.api.browser import Browsers
 from service.api.json_pool import JsonPool
 from service.api.stream import Streams
-from service.models.model import Column
+from service.models.description import Column
 from service.settings import Settings
 from tests.fakes import until
 from tests.service.engine.serving import Serving

@@ -17,7 +17,7 @@ from service.api.json_lane import JsonLane
 from service.api.json_pool import JsonPool
 from service.api.request import MANY, PREDICT, STEPS, Head, Request
 from service.errors import ModelNotFound
-from service.models.model import Column
+from service.models.description import Column
 from service.settings import Settings
 from tests.service.api.line import parts
 from tests.service.engine.serving import Serving

@@ -1,0 +1,258 @@
+"""Run a graph of any signature as a Model: turn axes, cast, group rows of equal length, step what takes one step.
+
+Every state is carried in float32: as it is, or in three numbers where its type has more digits. A vector or number that
+is fixed for a session is carried likewise, and never changes; so records, forks and exports hold it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import InvalidInput, ModelUnusable
+from service.models.description import Description, described
+from service.models.model import Array, Lengths, OnnxModel, State, numbers, opened
+
+if TYPE_CHECKING:
+    from service.models.signature import Port, Signature
+
+BEGUN = "begun"  # a state that is 0 in a new row: its other states are the initial ones
+_PARTS = 3  # numbers of float32 that hold one of 64 bits
+_Any = NDArray[Any]
+
+
+class AdaptedModel(OnnxModel):
+    """A graph that does not follow the model contract, behind the Model protocol."""
+
+    signature: Signature
+
+    def __init__(self, source: bytes | Path, digest: str, signature: Signature) -> None:
+        self.signature = signature
+        self._session = opened(source)
+        self.features = sum(port.width for port in signature.inputs)
+        self.outputs = sum(port.width for port in signature.outputs)
+        self._ports = {one.port.name: one.port for one in signature.states}
+        self._ports |= {one.port.name: one.port for one in signature.constants}
+        initial = {one.port.name: one.initial for one in signature.states}
+        initial |= {one.port.name: one.value for one in signature.constants}
+        self._initial = {name: filled(initial[name], port)[None] for name, port in self._ports.items()}
+        shapes = {name: carried(array)[0].shape for name, array in self._initial.items()}
+        self._shared = [one.port.name for one in signature.constants if one.port.batch is None]
+        self._begins = any(array.any() for array in self._initial.values())
+        self.state_shapes = shapes | ({BEGUN: (1,)} if self._begins else {})
+        self._after = {one.output: one.port for one in signature.states}
+        self._names = list(dict.fromkeys([*(port.name for port in signature.outputs), *self._after]))
+        self._stepped = not signature.timed or (signature.last and bool(signature.states))
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        self.description: Description = described(metadata, _columns(signature), digest, last=signature.last)
+
+    def __repr__(self) -> str:
+        return f"<AdaptedModel {self.features} → {self.outputs}, state {dict(self.state_shapes)}>"
+
+    def run(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State]:
+        """See Model.run. Raises ValueError if an input cannot hold a value."""
+        if self._together(lengths):
+            return self._advance(inputs, state)
+        outputs = np.zeros((*inputs.shape[:2], self.outputs), np.float32)
+        after = {name: np.empty_like(array) for name, array in state.items()}
+        for rows in self._groups(lengths, state):
+            length = int(lengths[rows][0])
+            answers, mine = self._advance(inputs[rows, :length], {name: array[rows] for name, array in state.items()})
+            outputs[rows, :length] = answers
+            for name, array in mine.items():
+                after[name][rows] = array
+        return outputs, after
+
+    def whole(self, inputs: Array, state: State) -> Array:
+        """One call of the graph for sequences [B, T, F] of one length → its answers [B, T, K], also if `run` steps."""
+        return self._ask(inputs, self._given(state, len(inputs)))[0]
+
+    def draw(self, values: Array) -> Array:
+        """The nearest values that the inputs can hold, for tests."""
+        drawn = values.copy()
+        for port, span in self._spans():
+            if port.kind == "bool":
+                drawn[..., span] = values[..., span] > 1
+            elif np.dtype(port.kind).kind in "iu":
+                drawn[..., span] = values[..., span].round()
+        return drawn
+
+    def opening(self, constants: Mapping[str, Any], initial: Mapping[str, Any]) -> State | None:
+        """See OnnxModel.opening."""
+        if not constants and not initial:
+            return None
+        fixed = {one.port.name for one in self.signature.constants}
+        given = {name: array.copy() for name, array in self._initial.items()}
+        for place, values, known in (
+            ("constants", constants, fixed),
+            ("initial", initial, self._ports.keys() - fixed),
+        ):
+            for name, value in values.items():
+                if name not in known:
+                    raise InvalidInput(f"{place}.{name}: the model has {', '.join(sorted(known)) or 'none'}")
+                array = numbers(value, f"{place}.{name}")
+                try:
+                    given[name] = filled(array, self._ports[name])[None]
+                except ValueError as error:
+                    raise InvalidInput(f"{place}.{name}: {error}") from None
+        begun = {BEGUN: np.ones((1, 1), np.float32)} if self._begins else {}
+        return {name: carried(array) for name, array in given.items()} | begun
+
+    def _together(self, lengths: Lengths) -> bool:
+        """Whether all rows run in one call."""
+        if len(lengths) == 1:
+            return True
+        return self.signature.batched and not self._shared and bool((lengths == lengths[0]).all())
+
+    def _groups(self, lengths: Lengths, state: State) -> Iterator[Any]:
+        """Rows that may run in one call: of equal length, and of equal constants where the graph takes one for all."""
+        if not self.signature.batched:
+            yield from (slice(row, row + 1) for row in range(len(lengths)))
+            return
+        names = [*self._shared, BEGUN] if self._begins and self._shared else self._shared
+        columns = [state[name].reshape(len(lengths), -1) for name in names]
+        _, group = np.unique(np.column_stack([lengths, *columns]), axis=0, return_inverse=True)
+        for index in range(int(group.max()) + 1):
+            yield np.flatnonzero(group.ravel() == index)
+
+    def _advance(self, inputs: Array, state: State) -> tuple[Array, State]:
+        """Advance rows of one length: in one call, or step by step."""
+        given = self._given(state, len(inputs))
+        if self._stepped:
+            answers = []
+            for step in range(inputs.shape[1]):
+                answer, given = self._ask(inputs[:, step : step + 1], given)
+                answers.append(answer)
+            outputs = answers[0] if len(answers) == 1 else np.concatenate(answers, axis=1)
+        else:
+            outputs, given = self._ask(inputs, given)
+        after = {name: carried(given[name]) if name in given else state[name] for name in self._ports}
+        return outputs, after | ({BEGUN: np.ones_like(state[BEGUN])} if self._begins else {})
+
+    def _given(self, state: State, rows: int) -> dict[str, _Any]:
+        """States and constants of rows [B, …] in their own types, the initial ones where a row has not begun."""
+        given: dict[str, _Any] = {}
+        for name, port in self._ports.items():
+            array = uncarried(state[name], port)
+            if self._begins:
+                begun = state[BEGUN].reshape(rows, *[1] * len(port.shape)) > 0
+                array = np.where(begun, array, self._initial[name])
+            given[name] = array
+        return given
+
+    def _ask(self, inputs: Array, given: Mapping[str, _Any]) -> tuple[Array, dict[str, _Any]]:
+        """Call the graph with rows [B, T, F] of one length → outputs [B, T, K], states and constants after it."""
+        rows, steps = inputs.shape[:2]
+        feeds = {port.name: laid(held(inputs[..., span], port), port) for port, span in self._spans()}
+        feeds |= {name: laid(array[:, None], self._ports[name]) for name, array in given.items()}
+        if (lengths := self.signature.lengths) is not None:
+            feeds[lengths.name] = np.full(() if lengths.batch is None else rows, steps, lengths.kind)
+        answers = dict(zip(self._names, self._session.run(self._names, feeds), strict=True))
+        outputs = np.empty((rows, steps, self.outputs), np.float32)
+        first = 0
+        for port in self.signature.outputs:
+            outputs[:, :, first : first + port.width] = unlaid(answers[port.name], port, rows, steps)
+            first += port.width
+        after = {port.name: unlaid(answers[name], port, rows, 1) for name, port in self._after.items()}
+        return outputs, dict(given) | {name: array.reshape(given[name].shape) for name, array in after.items()}
+
+    def _spans(self) -> Iterator[tuple[Port, slice]]:
+        """Each input, and its place in a row of F numbers."""
+        first = 0
+        for port in self.signature.inputs:
+            yield port, slice(first, first + port.width)
+            first += port.width
+
+
+def _columns(signature: Signature) -> tuple[list[str], list[str]]:
+    """Names of features and outputs: x0, x1, … of one input, INPUT.0, … of several."""
+
+    def names(ports: tuple[Port, ...], alone: str) -> list[str]:
+        if len(ports) == 1:
+            return [f"{alone}{index}" for index in range(ports[0].width)]
+        return [f"{port.name}.{index}" for port in ports for index in range(port.width)]
+
+    return names(signature.inputs, "x"), names(signature.outputs, "y")
+
+
+def filled(value: Any, port: Port) -> _Any:
+    """A value in the shape and type of one row of a state or constant.
+
+    Raises:
+        ValueError: it has another shape, or the type cannot hold it.
+
+    """
+    array = np.asarray(value, np.float64)
+    if array.shape not in ((), port.shape):
+        raise ValueError(f"shape {list(array.shape)}, the model has {list(port.shape)}")
+    return np.broadcast_to(held(array, port), port.shape)
+
+
+def held(values: _Any, port: Port) -> _Any:
+    """Values in the type of an input; ValueError if it cannot hold one."""
+    if port.kind == values.dtype.name:
+        return values
+    kind = np.dtype(port.kind)
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = values.astype(kind)
+    bad = ~np.isfinite(cast) if kind.kind == "f" else cast.astype(np.float64) != values
+    if kind.kind in "iu":  # beyond the range, a cast may give anything
+        bad |= (values < np.iinfo(kind).min) | (values >= float(np.iinfo(kind).max) + 1)
+    if bad.any():
+        raise ValueError(f"{port.name}: {values[bad].item(0):g} is no {port.kind}")
+    return cast
+
+
+def laid(array: _Any, port: Port) -> _Any:
+    """Rows and steps [B, T, width] as the graph has them; one row or step where it has no axis for them."""
+    array = array.reshape(*array.shape[:2], *port.shape)
+    axes = [axis for axis in (port.batch, port.time) if axis is not None]
+    if port.time is None:
+        array = array[:, 0]
+    if port.batch is None:
+        array = array[0]
+    return np.ascontiguousarray(np.moveaxis(array, range(len(axes)), axes)) if axes != [0, 1][: len(axes)] else array
+
+
+def unlaid(array: _Any, port: Port, rows: int, steps: int) -> _Any:
+    """Undo `laid`: [B, T, width]. An answer without time stands for every step."""
+    axes = [axis for axis in (port.batch, port.time) if axis is not None]
+    array = np.moveaxis(array, axes, range(len(axes))) if axes != [0, 1][: len(axes)] else array
+    if port.time is None:
+        array = np.broadcast_to(array.reshape(rows, 1, -1), (rows, steps, port.width))
+    array = array.reshape(rows, steps, -1)
+    if array.shape[2] != port.width:
+        raise ModelUnusable(f"{port.name!r} has {array.shape[2]} numbers a step, not {port.width}")
+    return array
+
+
+def carried(array: _Any) -> Array:
+    """Numbers [B, …] as float32, exactly: [B, …], or [B, …, 3] where they have more digits."""
+    if array.dtype.itemsize <= 2 or array.dtype == np.float32:
+        return array.astype(np.float32, copy=False)
+    parts = np.empty((*array.shape, _PARTS), np.float32)
+    if array.dtype.kind == "f":
+        rest = array
+        with np.errstate(over="ignore", invalid="ignore"):
+            for part in range(_PARTS):
+                parts[..., part] = rest
+                rest = rest - parts[..., part]
+    else:
+        whole = array.astype(np.uint64).view(np.int64)  # the same bits
+        parts[..., 0], parts[..., 1], parts[..., 2] = whole >> 48, whole >> 24 & 0xFFFFFF, whole & 0xFFFFFF
+    return parts
+
+
+def uncarried(array: Array, port: Port) -> _Any:
+    """Undo `carried`."""
+    kind = np.dtype(port.kind)
+    if kind.itemsize <= 2 or kind == np.float32:
+        return array.astype(kind, copy=False)
+    if kind.kind == "f":
+        return array[..., 0].astype(np.float64) + array[..., 1] + array[..., 2]
+    high, middle, low = (array[..., part].astype(np.int64) for part in range(_PARTS))
+    return ((high << 48) | (middle << 24) | low).astype(kind)
