@@ -214,7 +214,7 @@ def laid(array: _Any, port: Port) -> _Any:
     if port.time is None:
         array = array[:, 0]
     if port.batch is None:
-        array = array[0]
+        array = np.asarray(array[0])
     return np.ascontiguousarray(np.moveaxis(array, range(len(axes)), axes)) if axes != [0, 1][: len(axes)] else array
 
 

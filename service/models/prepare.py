@@ -78,14 +78,17 @@ def _readings(content: bytes, declared: Declared, faults: list[str]) -> Iterator
     if declared == Declared() and _is_contract(graph) and (stated or not nodes):
         yield _Reading(content, None)
         return
-    given = list(_measured(content, readings(graph, declared), faults))
+    tried: list[str] = []
+    given = list(_measured(content, readings(graph, declared), tried))
     reason = None
     if given and nodes and not any(one.signature and one.signature.states for one in given):
         try:
             yield from _exposed(content, declared, given, faults)
         except ModelUnusable as error:
             faults.append(str(error))
-        reason, faults[:] = "; ".join(dict.fromkeys(faults)) or None, []
+        reason = faults[0] if faults else None
+        faults.clear()
+    faults.extend(() if given else tried)
     for one in given:
         yield replace(one, reason=reason)
 

@@ -40,17 +40,15 @@ def with_outputs(content: bytes, signature: Signature) -> Signature:
                 port, shape=tuple(np.delete(base, [a for a in (batch, time) if a is not None])), batch=batch, time=time
             )
         )
-    if len({port.time is None for port in outputs}) > 1:
-        timeless = next(port.name for port in outputs if port.time is None)
-        raise ModelUnusable(
-            f"the output {timeless!r} has no time and others have: choose under outputs = […] in model.toml"
-        )
+    timed = [port for port in outputs if port.time is not None]
+    left_out = tuple(port.name for port in outputs if port.time is None) if timed else ()
+    outputs = timed or outputs
     if sum(port.width for port in outputs) > MOST_WIDTH:
         raise ModelUnusable(
             f"the outputs of a step have width {sum(port.width for port in outputs)}, more than {MOST_WIDTH}"
         )
     clean = [replace(port, shape=tuple(map(int, port.shape))) for port in outputs]
-    return replace(signature, outputs=tuple(clean))
+    return replace(signature, outputs=tuple(clean), left_out=left_out)
 
 
 def first_states(content: bytes, signature: Signature, tensors: Mapping[str, str]) -> dict[str, Any]:

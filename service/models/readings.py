@@ -52,6 +52,8 @@ def readings(graph: Graph, declared: Declared, pairs: Sequence[Pair] = ()) -> It
     """
     faults = [*_unknown(graph, declared), *_types(graph)]
     inputs = {name: _as_declared(one, declared) for name, one in graph.inputs.items()}
+    known = [pair for pair in declared.state.items() if pair[0] in graph.inputs and pair[1] in graph.outputs]
+    declared = replace(declared, state=dict(known))
     found = paired({**graph.__dict__, "inputs": inputs}, declared, faults, pairs)
     states, lengths = _states(inputs, found, declared, faults), None
     constants: list[Constant] = []
@@ -70,11 +72,13 @@ def readings(graph: Graph, declared: Declared, pairs: Sequence[Pair] = ()) -> It
         faults.append('no input is a sequence: tell which by inputs = ["NAME"] in model.toml')
     rows = any(state.port.batch is not None for state in states) or lengths is not None or not states
     layouts = _layouts(sequences, _About(declared, rows, bool(states)), faults)
+    after = {pair.output for pair in found}
+    answers = declared.outputs or [name for name in graph.outputs if name not in after]
+    if not answers:
+        faults.append('every output is a state: tell which one is the answer by outputs = ["NAME"] in model.toml')
     if faults:
         raise ModelUnusable("; ".join(dict.fromkeys(faults)))
-    after = {pair.output for pair in found}
-    answers = [graph.outputs[name] for name in declared.outputs or graph.outputs if name not in after]
-    outputs = tuple(Port(one.name, one.kind, ()) for one in answers)
+    outputs = tuple(Port(name, graph.outputs[name].kind, ()) for name in answers)
     freed = inputs != graph.inputs
     for layout, loosened in layouts:
         yield Signature(layout, outputs, tuple(states), tuple(constants), lengths, freed or loosened)

@@ -69,8 +69,10 @@ def exposed(content: bytes) -> Exposed:
             kind = _type_of(model.graph, node) or onnx.TensorProto.FLOAT
             width = [1, "batch", told["hidden_size"]]
             model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, width))
-            model.graph.output.append(onnx.helper.make_tensor_value_info(node.output[_LAST + place], kind, width))
-            pairs.append(Pair(name, node.output[_LAST + place], "rewritten"))
+            model.graph.output.append(onnx.helper.make_tensor_value_info(after, kind, width))
+            if node.output[_LAST + place] != after:
+                model.graph.node.append(onnx.helper.make_node("Identity", [node.output[_LAST + place]], [after]))
+            pairs.append(Pair(name, after, "rewritten"))
     return Exposed(model.SerializeToString(), pairs, begins)
 
 

@@ -82,6 +82,7 @@ class Signature:
     constants: tuple[Constant, ...] = ()
     lengths: Port | None = None
     freed: bool = False  # sizes that the file declares as fixed have to be freed
+    left_out: tuple[str, ...] = ()  # outputs without time, where others have it
 
     @property
     def timed(self) -> bool:
@@ -125,4 +126,5 @@ def restored(told: Mapping[str, Any]) -> Signature:
         tuple(Constant(port(one["port"]), one["value"]) for one in told["constants"]),
         told["lengths"] and port(told["lengths"]),
         told["freed"],
+        tuple(told["left_out"]),
     )

@@ -1,0 +1,142 @@
+"""Files of other people over the wire: constants and first states of a session, one answer a sequence, reasons."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests import graphs
+from tests.service.models import foreign
+from tests.wire.expect import done, refused
+from tests.wire.server import Server
+from tests.wire.ws import dial
+
+# y = s + rate · x, and s is the next one
+RATED = """
+g (float[batch, 1] x, float[batch, 1] s, float rate) => (float[batch, 1] y, float[batch, 1] s_out)
+{ part = Mul(x, rate)
+  y = Add(part, s)
+  s_out = Identity(y) }
+"""
+TOKENS = "g (int64[batch, time] token) => (float[batch, time] y) { y = Cast<to = 1>(token) }"
+
+
+@pytest.fixture(scope="module")
+def foreigners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("foreign")
+    foreign.write(folder / "rated/1/model.onnx", RATED, "[constants]\nrate = 2\n[initial]\ns = 100")
+    foreign.write(folder / "tokens/1/model.onnx", TOKENS)
+    graphs.write(folder / "lstm/1/model.onnx", "lstm")
+    graphs.write(folder / "both/1/model.onnx", "bidirectional")
+    log = tmp_path_factory.mktemp("server") / "log"
+    server = Server(folder, log, store="embedded", store_path=log.parent / "sessions").wait_until_ready()
+    yield server
+    assert server.stop() == 0, server.log
+
+
+@pytest.fixture
+def client(foreigners: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=foreigners.url, timeout=20) as one:
+        yield one
+
+
+def opened(client: httpx.Client, model: str = "rated", **asked: object) -> str:
+    return str(done(client.post(f"/v1/models/{model}/sessions", json=asked), 201)["id"])
+
+
+def step(client: httpx.Client, session: str, *values: float) -> list[float]:
+    answer = client.post(f"/v1/sessions/{session}/steps", json={"inputs": [[value] for value in values]})
+    return [output for (output,) in done(answer)["outputs"]]
+
+
+def test_the_description_shows_what_was_inferred(client: httpx.Client) -> None:
+    told = done(client.get("/v1/models/rated"))["signature"]
+    assert told["states"] == [
+        {
+            "port": {"name": "s", "kind": "float32", "shape": [1], "batch": 0, "time": None},
+            "output": "s_out",
+            "told": "name",
+            "initial": 100,
+        }
+    ]
+    assert [(one["port"]["name"], one["value"]) for one in told["constants"]] == [("rate", 2)]
+    assert (told["calls"], told["answers"]) == ("rows × one step", "each step")
+
+
+def test_a_session_without_beginnings_has_those_of_the_model(client: httpx.Client) -> None:
+    assert step(client, opened(client), 1, 1) == [102, 104]
+    answer = client.post("/v1/models/rated/predict", json={"sequences": [[[1], [1]], [[2]]]})
+    assert done(answer)["outputs"] == [[[102], [104]], [[104]]]
+
+
+def test_constants_and_first_states_belong_to_their_session(client: httpx.Client) -> None:
+    tens, fresh = opened(client, constants={"rate": 10}, initial={"s": [0]}), opened(client, initial={"s": 5})
+    assert step(client, tens, 1) == [10]
+    assert step(client, fresh, 1) == [7]
+    assert step(client, tens, 1) == [20]
+
+
+def test_a_history_begins_with_them(client: httpx.Client) -> None:
+    session = opened(client, history=[[1], [1]], constants={"rate": 10}, initial={"s": 0})
+    assert step(client, session, 1) == [30]
+
+
+def test_forks_and_states_as_bytes_keep_them(client: httpx.Client) -> None:
+    session = opened(client, constants={"rate": 10}, initial={"s": 0})
+    step(client, session, 1)
+    fork = done(client.post(f"/v1/sessions/{session}/fork", json={}), 201)["id"]
+    blob = client.get(f"/v1/sessions/{session}/state").content
+    done(client.put("/v1/sessions/restored/state", content=blob), 201)
+    assert step(client, fork, 1) == step(client, "restored", 1) == [20]
+
+
+def test_a_restarted_service_keeps_them(tmp_path: Path) -> None:
+    foreign.write(tmp_path / "models/rated/1/model.onnx", RATED, "[constants]\nrate = 2")
+    stored = {"store": "embedded", "store_path": tmp_path / "sessions"}
+    server = Server(tmp_path / "models", tmp_path / "log", **stored).wait_until_ready()
+    with httpx.Client(base_url=server.url) as client:
+        cold = opened(client, constants={"rate": 10}, initial={"s": 3})
+        warm = opened(client, history=[[1]], constants={"rate": 10})
+        assert step(client, cold, 1) == [13]
+    server.kill()
+    server = Server(tmp_path / "models", tmp_path / "log2", **stored).wait_until_ready()
+    with httpx.Client(base_url=server.url) as client:
+        assert step(client, cold, 1) == [23]
+        assert step(client, warm, 1) == [20]
+    assert server.stop() == 0
+
+
+def test_a_stream_opens_with_them(foreigners: Server) -> None:
+    with dial(foreigners.stream_url) as socket:
+        asked = {"model": "rated", "constants": {"rate": 3}, "initial": {"s": 1}}
+        channel = socket.ask({"id": 1, "open": asked})["opened"]["channel"]
+        assert socket.ask({"id": 2, "channel": channel, "inputs": [[1], [1]]})["outputs"] == [[4], [7]]
+        refusal = socket.ask({"id": 3, "open": {"model": "rated", "constants": {"speed": 1}}})
+        assert refusal["error"]["code"] == "invalid_input"
+
+
+def test_a_file_of_the_contract_takes_first_states_too(client: httpx.Client) -> None:
+    ones, zeros = opened(client, "lstm", initial={"h": [1] * 8}), opened(client, "lstm")
+    inputs = {"inputs": [[1, 2, 3]]}
+    answers = [done(client.post(f"/v1/sessions/{one}/steps", json=inputs))["outputs"] for one in (ones, zeros)]
+    assert answers[0] != answers[1]
+    told = refused(client.post("/v1/models/lstm/sessions", json={"initial": {"h": [1, 2]}}), "invalid_input")
+    assert told["detail"] == "initial.h: shape [2], not [8]"
+    refused(client.post("/v1/models/lstm/sessions", json={"constants": {"rate": 1}}), "invalid_input")
+    refused(client.post("/v1/models/lstm/sessions", json={"constants": [1]}), "invalid_request")
+
+
+def test_a_value_that_the_input_cannot_hold_fails_alone(client: httpx.Client) -> None:
+    sessions = [opened(client, "tokens") for _ in range(3)]
+    items = [{"session": one, "inputs": [[value]]} for one, value in zip(sessions, (1, 2.5, 3), strict=True)]
+    answers = done(client.post("/v1/models/tokens/steps", json={"items": items}))["items"]
+    assert [one.get("outputs") for one in answers] == [[[1]], None, [[3]]]
+    assert answers[1]["error"]["code"] == "invalid_input"
+    assert "token: 2.5 is no int64" in answers[1]["error"]["detail"]
+
+
+def test_a_model_that_does_not_stream_says_why(client: httpx.Client) -> None:
+    reason = "it reads the sequence whole"
+    assert reason in done(client.get("/v1/models/both"))["not_streamable"]
+    assert reason in refused(client.post("/v1/models/both/sessions", json={}), "not_streamable")["detail"]
