@@ -33,6 +33,10 @@ _BATCH = re.compile(r"^(b|n|bs|bsz)$|batch", re.I)
 _TIME = re.compile(r"^(t|s|l)$|time|seq|len|step|frame", re.I)
 _LENGTHS = re.compile(r"len|^num_?(steps|frames)$", re.I)
 
+_NO_TIME = (
+    "without time where others have it: tell its value by {name} = … under [constants], or its output under [state]"
+)
+
 
 @dataclass(frozen=True)
 class _About:
@@ -172,6 +176,9 @@ def _layouts(sequences: Sequence[Tensor], about: _About, faults: list[str]) -> l
         way = tuple(port for port, _ in read), any(loosened for _, loosened in read)
         if way not in ways:
             ways.append(way)
+    timeless = [port.name for port in ways[0][0] if port.time is None]
+    if len(timeless) < len(ways[0][0]):
+        faults.extend(f"{name!r} is {_NO_TIME.format(name=name)}" for name in timeless)
     width = sum(port.width for port in ways[0][0])
     if width > MOST_WIDTH:
         faults.append(f"a step has width {width}, more than {MOST_WIDTH}")
