@@ -100,6 +100,8 @@ def _ports(signature: Signature) -> Iterator[str]:
         yield f"left out  {', '.join(signature.left_out)}: without time, where other outputs have it"
     if signature.freed:
         yield "freed     sizes of batch or time that the file has as fixed"
+    if signature.alone:
+        yield "alone     it is quantised by what runs together, so rows and steps do not share a call"
     yield f"a call    takes {signature.shown()['calls']}"
 
 

@@ -46,7 +46,8 @@ class AdaptedModel(OnnxModel):
         self.state_shapes = shapes | ({BEGUN: (1,)} if self._begins else {})
         self._after = {one.output: one.port for one in signature.states}
         self._names = list(dict.fromkeys([*(port.name for port in signature.outputs), *self._after]))
-        self._stepped = not signature.timed or (signature.last and bool(signature.states))
+        self._stepped = not signature.timed or (bool(signature.states) and (signature.last or signature.alone))
+        self._rows_together = signature.batched and not signature.alone
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.description: Description = described(metadata, _columns(signature), digest, last=signature.last)
 
@@ -106,11 +107,11 @@ class AdaptedModel(OnnxModel):
         """Whether all rows run in one call."""
         if len(lengths) == 1:
             return True
-        return self.signature.batched and not self._shared and bool((lengths == lengths[0]).all())
+        return self._rows_together and not self._shared and bool((lengths == lengths[0]).all())
 
     def _groups(self, lengths: Lengths, state: State) -> Iterator[Any]:
         """Rows that may run in one call: of equal length, and of equal constants where the graph takes one for all."""
-        if not self.signature.batched:
+        if not self._rows_together:
             yield from (slice(row, row + 1) for row in range(len(lengths)))
             return
         names = [*self._shared, BEGUN] if self._begins and self._shared else self._shared

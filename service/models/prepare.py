@@ -110,7 +110,8 @@ def _measured(content: bytes, signatures: Iterator[Signature], faults: list[str]
         for signature in signatures:
             try:
                 changed = rewrite.freed(content, signature) if signature.freed else content
-                yield _Reading(changed, probe.with_outputs(changed, signature))
+                found = replace(signature, alone=rewrite.quantised_by_run(content))
+                yield _Reading(changed, probe.with_outputs(changed, found))
             except ModelUnusable as error:
                 faults.append(str(error))
     except ModelUnusable as error:

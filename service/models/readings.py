@@ -83,7 +83,11 @@ def readings(graph: Graph, declared: Declared, pairs: Sequence[Pair] = ()) -> It
     if faults:
         raise ModelUnusable("; ".join(dict.fromkeys(faults)))
     outputs = tuple(Port(name, graph.outputs[name].kind, ()) for name in answers)
-    freed = inputs != graph.inputs
+    freed = any(
+        isinstance(size, int) and isinstance(told, str)
+        for name, one in graph.inputs.items()
+        for size, told in zip(one.shape or (), inputs[name].shape or (), strict=False)
+    )
     for layout, loosened in layouts:
         yield Signature(layout, outputs, tuple(states), tuple(constants), lengths, freed or loosened)
 

@@ -14,7 +14,7 @@ from service.models.pairs import Pair
 if TYPE_CHECKING:
     from service.models.signature import Signature
 
-_NODES = ("LSTM", "GRU", "RNN")
+_NODES = ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM")
 _SEQUENCE_LENS, _INITIAL, _LAST = 4, 5, 1  # inputs: lengths, and the first state; outputs: the first state
 # Operators whose time, or whose output's size, follows from the value of an input.
 _SIZED = {
@@ -35,6 +35,11 @@ class Exposed(NamedTuple):
 def recurrent(content: bytes) -> bool:
     """Whether a graph may have recurrent nodes."""
     return any(_operator(kind) in content for kind in _NODES)
+
+
+def quantised_by_run(content: bytes) -> bool:
+    """Whether scales are taken from all that runs together: then a row's numbers depend on its company."""
+    return b"DynamicQuantize" in content
 
 
 def exposed(content: bytes) -> Exposed:
@@ -61,7 +66,7 @@ def exposed(content: bytes) -> Exposed:
             )
         if told.get("layout", 0):
             raise ModelUnusable(f"{node.op_type} {node.name!r} has layout 1, which ONNX Runtime does not run")
-        for place, letter in enumerate("hc" if node.op_type == "LSTM" else "h"):
+        for place, letter in enumerate("hc" if "LSTM" in node.op_type else "h"):
             name, after = f"state.{letter}{index}", f"next_state.{letter}{index}"
             begin = _expose(node, place, name, after)
             if begin:

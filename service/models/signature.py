@@ -83,6 +83,7 @@ class Signature:
     lengths: Port | None = None
     freed: bool = False  # sizes that the file declares as fixed have to be freed
     left_out: tuple[str, ...] = ()  # outputs without time, where others have it
+    alone: bool = False  # quantised by what runs together: rows never share a call, nor steps where it has states
 
     @property
     def timed(self) -> bool:
@@ -108,7 +109,9 @@ class Signature:
             if isinstance(value, list):
                 value = "as model.toml or the file has it"
             one["initial" if "output" in one else "value"] = value
-        told["calls"] = ("rows × " if self.batched else "one row × ") + ("steps" if self.timed else "one step")
+        rows = "rows" if self.batched and not self.alone else "one row"
+        steps = "steps" if self.timed and not (self.alone and self.states) else "one step"
+        told["calls"] = f"{rows} × {steps}"
         told["answers"] = "last step" if self.last else "each step"
         return told
 
@@ -127,4 +130,5 @@ def restored(told: Mapping[str, Any]) -> Signature:
         told["lengths"] and port(told["lengths"]),
         told["freed"],
         tuple(told["left_out"]),
+        told["alone"],
     )
