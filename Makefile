@@ -1,11 +1,11 @@
-# make demo | demo-reber | results | tables | test | soak | check | serve | smoke URL=… | bench | chaos — each sets up what it needs in .venv
+# make demo | demo-reber | results | tables | test | soak | check | serve | smoke URL=… | bench | third-party | chaos — each sets up what it needs in .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 URL ?= http://127.0.0.1:8000
 
-.PHONY: demo demo-reber results tables test soak check format serve smoke bench chaos openapi clean
+.PHONY: demo demo-reber results tables test soak check format serve smoke bench third-party chaos openapi clean
 
 demo: $(READY)  ## train, export, serve, stream six unseen months, print the table, draw the picture
 	$(BIN)/python -m demo.metro_traffic
@@ -47,6 +47,9 @@ smoke: $(READY)  ## the client against a running service: make smoke URL=http://
 
 bench: $(READY)  ## every load against its floors and peers, appended to bench/RESULTS.md: make bench ARGS='--only many-S'
 	$(BIN)/python -m bench $(ARGS)
+
+third-party: $(READY)  ## serve recurrent models of public packages and compare with ONNX Runtime: the table of docs/models.md
+	$(BIN)/python -m tests.third_party
 
 chaos: $(READY)  ## kill and restart a server under load: make chaos ARGS='--kills 200 --seed 7'
 	$(BIN)/python -m tests.chaos $(ARGS)

@@ -88,7 +88,7 @@ def _readings(content: bytes, declared: Declared, faults: list[str]) -> Iterator
             faults.append(str(error))
         reason = faults[0] if faults else None
         faults.clear()
-    faults.extend(() if given else tried)
+    faults.extend(() if given else tried[:1])  # of the likeliest
     for one in given:
         yield replace(one, reason=reason)
 

@@ -112,4 +112,9 @@ def _run(
         raise
     except Exception as error:  # errors of ONNX Runtime have no common base
         told = ", ".join(f"{name} {list(array.shape)}" for name, array in feeds.items())
-        raise ModelUnusable(f"it does not run on {told}: {str(error)[:300]}") from error
+        reason = str(error).rpartition("Status Message: ")[2][:200]
+        first = signature.inputs[0].name
+        raise ModelUnusable(
+            f"it does not run on {told}: {reason}; where these sizes are wrong, tell the right ones by"
+            f' {first} = ["batch", 512], say, under [shapes] in model.toml'
+        ) from error

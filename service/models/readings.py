@@ -203,7 +203,8 @@ def _sequence(one: Tensor, about: _About, *, turned: bool, loosen: bool) -> tupl
     if not free and not about.stated and not told:
         raise ModelUnusable(
             f"{one.name!r} is {_sizes(shape)}: batch and time are fixed; export it with dynamic_axes"
-            f' {{{one.name!r}: {{0: "batch", 1: "time"}}}} (dynamic_shapes with dynamo=True)'
+            f' {{{one.name!r}: {{0: "batch", 1: "time"}}}} (dynamic_shapes with dynamo=True);'
+            f" or, if all of it is one step, write {one.name} = {_sizes(shape)} under [shapes] in model.toml"
         )
     names = [str(shape[axis]) for axis in free]
     batch: int | None = None
