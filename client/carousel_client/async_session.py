@@ -77,11 +77,14 @@ class AsyncSession(Closing):
         ttl_seconds: float | None = None,
         history: Any = None,
         snapshots: Mapping[str, int] | None = None,
+        constants: Mapping[str, Any] | None = None,
+        initial: Mapping[str, Any] | None = None,
     ) -> None:
         self._exchange = exchange
         self._policy = exchange.policy
         self._asked = (model, version)
         self._ttl_seconds = ttl_seconds
+        self._begins = {"constants": constants, "initial": initial}
         self._history: list[Any] = [] if history is None else encode(history).steps
         self._rule = None if snapshots is None else dict(snapshots)
         self._owner = os.getpid() if id is None else None  # the process whose `with` block ends the session
@@ -244,7 +247,7 @@ class AsyncSession(Closing):
             return
         model, version = self._asked
         wanted: dict[str, Any] = {"id": self.id, "ttl_seconds": self._ttl_seconds, "snapshots": self._rule}
-        wanted["history"] = self._history or None
+        wanted |= {"history": self._history or None, **self._begins}
         body = to_json({key: value for key, value in wanted.items() if value is not None})
         request = Request("POST", route("models", model, "sessions", version=version), body, replayable=True)
         steps = len(self._history)

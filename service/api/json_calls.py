@@ -150,7 +150,9 @@ class JsonCalls:
             if last:
                 found, counts = found[np.cumsum(lengths) - 1], [1] * len(lengths)
             outputs = Split(found, counts, [column.name for column in columns], objects)
-            told = {"model": asked.name, "version": engine.version, "outputs": outputs}
+            told = {"model": asked.name, "version": engine.version, "outputs": outputs} | (
+                {"last": True} if last else {}
+            )
             self._tell(asked, told, call.outputs.size + _LIST * len(lengths))
 
         if asked.left:

@@ -59,6 +59,7 @@ COMPONENTS: dict[str, Schema] = {
     "Predicted": _answered(
         "The outputs of each sequence, in the style it came in.",
         {"model": _TEXT, "version": _TEXT, "outputs": _list(_ref("Outputs"))},
+        {"last": {"const": True, "description": "one answer a sequence, after its last step"}},
     ),
     "Open": _asked(
         "A session to open. Without an id the server makes one; the history is run first, to warm the state up.",

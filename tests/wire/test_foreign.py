@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from carousel_client import Client
 from tests import graphs
 from tests.service.models import foreign
 from tests.wire.expect import done, refused
@@ -19,6 +20,13 @@ g (float[batch, 1] x, float[batch, 1] s, float rate) => (float[batch, 1] y, floa
   y = Add(part, s)
   s_out = Identity(y) }
 """
+LAST = """
+g (float[batch, time, 1] x, float[batch, 1] s) => (float[batch, 1] y, float[batch, 1] s_out)
+<int64[1] one = {1}>
+{ part = ReduceSum<keepdims = 0>(x, one)
+  y = Add(part, s)
+  s_out = Identity(y) }
+"""
 TOKENS = "g (int64[batch, time] token) => (float[batch, time] y) { y = Cast<to = 1>(token) }"
 
 
@@ -27,6 +35,7 @@ def foreigners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("foreign")
     foreign.write(folder / "rated/1/model.onnx", RATED, "[constants]\nrate = 2\n[initial]\ns = 100")
     foreign.write(folder / "tokens/1/model.onnx", TOKENS)
+    foreign.write(folder / "last/1/model.onnx", LAST)
     graphs.write(folder / "lstm/1/model.onnx", "lstm")
     graphs.write(folder / "both/1/model.onnx", "bidirectional")
     log = tmp_path_factory.mktemp("server") / "log"
@@ -140,3 +149,22 @@ def test_a_model_that_does_not_stream_says_why(client: httpx.Client) -> None:
     reason = "it reads the sequence whole"
     assert reason in done(client.get("/v1/models/both"))["not_streamable"]
     assert reason in refused(client.post("/v1/models/both/sessions", json={}), "not_streamable")["detail"]
+
+
+def test_a_model_of_one_answer_a_sequence_gives_one_to_a_predict_and_the_answer_so_far_to_a_step(
+    client: httpx.Client,
+) -> None:
+    told = done(client.post("/v1/models/last/predict", json={"sequences": [[[1], [2], [3]], [[4]]]}))
+    assert told["outputs"] == [[[6]], [[4]]]
+    assert told["last"] is True
+    assert step(client, opened(client, "last"), 1, 2, 3) == [1, 3, 6]
+
+
+def test_the_client_opens_with_them_and_takes_one_answer_a_sequence(foreigners: Server) -> None:
+    with Client(foreigners.url) as client:
+        assert client.predict("last", [[[1.0], [2.0]]]) == [[[3.0]]]
+        with client.session("rated", constants={"rate": 10}, initial={"s": [1.0]}, history=[[1.0]]) as session:
+            assert session.step([[1.0]]) == [[21.0]]
+        with client.stream() as stream:
+            channel = stream.open("rated", constants={"rate": 3}, initial={"s": 0})
+            assert channel.step([[1.0]]).tolist() == [[3.0]]
