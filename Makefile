@@ -1,17 +1,20 @@
-# make demo | demo-reber | results | tables | test | soak | check | serve | smoke URL=… | bench | third-party | chaos — each sets up what it needs in .venv
+# make demo | demo-reber | demo-voice | results | tables | test | soak | check | serve | smoke URL=… | bench | third-party | chaos — each sets up what it needs in .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 URL ?= http://127.0.0.1:8000
 
-.PHONY: demo demo-reber results tables test soak check format serve smoke bench third-party chaos openapi clean
+.PHONY: demo demo-reber demo-voice results tables test soak check format serve smoke bench third-party chaos openapi clean
 
 demo: $(READY)  ## train, export, serve, stream six unseen months, print the table, draw the picture
 	$(BIN)/python -m demo.metro_traffic
 
 demo-reber: $(READY)  ## memory across a string: train, export, serve, stream 500 unseen strings, score
 	$(BIN)/python -m demo.reber
+
+demo-voice: $(READY)  ## a spoken word through a voice-activity model that a public package ships, frame by frame
+	$(BIN)/python -m demo.voice
 
 results: $(READY)  ## measure what is missing of docs/results.md, with CAROUSEL_DATA all of it, and write it
 	$(BIN)/python -m demo.results

@@ -33,6 +33,7 @@ class AdaptedModel(OnnxModel):
     def __init__(self, source: bytes | Path, digest: str, signature: Signature) -> None:
         self.signature = signature
         self._session = opened(source)
+        self._ask = self._session.run
         self.features = sum(port.width for port in signature.inputs)
         self.outputs = sum(port.width for port in signature.outputs)
         self._ports = {one.port.name: one.port for one in signature.states}
@@ -70,7 +71,7 @@ class AdaptedModel(OnnxModel):
 
     def whole(self, inputs: Array, state: State) -> Array:
         """One call of the graph for sequences [B, T, F] of one length → its answers [B, T, K], also if `run` steps."""
-        return self._ask(inputs, self._given(state, len(inputs)))[0]
+        return self._call(inputs, self._given(state, len(inputs)))[0]
 
     def draw(self, values: Array) -> Array:
         """The nearest values that the inputs can hold, for tests."""
@@ -126,11 +127,11 @@ class AdaptedModel(OnnxModel):
         if self._stepped:
             answers = []
             for step in range(inputs.shape[1]):
-                answer, given = self._ask(inputs[:, step : step + 1], given)
+                answer, given = self._call(inputs[:, step : step + 1], given)
                 answers.append(answer)
             outputs = answers[0] if len(answers) == 1 else np.concatenate(answers, axis=1)
         else:
-            outputs, given = self._ask(inputs, given)
+            outputs, given = self._call(inputs, given)
         after = {name: carried(given[name]) if name in given else state[name] for name in self._ports}
         return outputs, after | ({BEGUN: np.ones_like(state[BEGUN])} if self._begins else {})
 
@@ -145,14 +146,14 @@ class AdaptedModel(OnnxModel):
             given[name] = array
         return given
 
-    def _ask(self, inputs: Array, given: Mapping[str, _Any]) -> tuple[Array, dict[str, _Any]]:
+    def _call(self, inputs: Array, given: Mapping[str, _Any]) -> tuple[Array, dict[str, _Any]]:
         """Call the graph with rows [B, T, F] of one length → outputs [B, T, K], states and constants after it."""
         rows, steps = inputs.shape[:2]
         feeds = {port.name: laid(held(inputs[..., span], port), port) for port, span in self._spans()}
         feeds |= {name: laid(array[:, None], self._ports[name]) for name, array in given.items()}
         if (lengths := self.signature.lengths) is not None:
             feeds[lengths.name] = np.full(() if lengths.batch is None else rows, steps, lengths.kind)
-        answers = dict(zip(self._names, self._session.run(self._names, feeds), strict=True))
+        answers = dict(zip(self._names, self._ask(self._names, feeds), strict=True))
         outputs = np.empty((rows, steps, self.outputs), np.float32)
         first = 0
         for port in self.signature.outputs:

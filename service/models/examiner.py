@@ -33,6 +33,7 @@ _SECONDS, _BYTES_A_SECOND = 3, 5_000_000
 _IMPORT = 0.7  # more for the first file that has to be changed: it loads the package onnx
 _TIMES_CPU = 10  # seconds of an examination, for each second of CPU time
 _MEMORY, _TIMES_BYTES = 2**30, 6  # address space: 1 GiB, and 6 times the files; one of 286 MB took 3, and 5 if changed
+_LONGEST_RUN = 10.0  # seconds, where values decide
 _MOST_REASON = 500  # characters
 _MOST_MESSAGE = 2**15  # bytes; so small that it is received in one piece
 
@@ -64,7 +65,10 @@ class Examiner:
                 raise ModelUnusable(told["reason"])
             fed = restored(json.load(signature)) if told["adapted"] else None
             model = load(Path(f"/dev/fd/{file.fileno()}"), told["digest"], fed)
-        return model, Fitness(**told["fitness"] | {"policy": Policy(**told["fitness"]["policy"])})
+        fitness = Fitness(**told["fitness"] | {"policy": Policy(**told["fitness"]["policy"])})
+        if fitness.in_thread:
+            model.bound(_LONGEST_RUN)
+        return model, fitness
 
     def close(self) -> None:
         """End the child. A call that waits for it ends with ModelUnusable."""

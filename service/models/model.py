@@ -5,7 +5,9 @@ Knows one file and how to run it; not sessions, queues or names of versions.
 
 import math
 import os
+import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -114,6 +116,7 @@ class OnnxModel:
 
     def __init__(self, source: bytes | Path, digest: str) -> None:
         self._session = opened(source)
+        self._ask = self._session.run
         inputs = {node.name: node for node in self._session.get_inputs()}
         outputs = {node.name: node for node in self._session.get_outputs()}
         self._takes_lengths = "lengths" in inputs
@@ -128,6 +131,10 @@ class OnnxModel:
 
     def __repr__(self) -> str:
         return f"<OnnxModel {self.features} → {self.outputs}, state {dict(self.state_shapes)}>"
+
+    def bound(self, seconds: float) -> None:
+        """End runs that take longer, with TimeoutError: for a file in which a value may decide how long a run takes."""
+        self._ask = partial(_bounded, self._session, seconds)
 
     def draw(self, values: Array) -> Array:
         """The nearest values that the inputs can hold, for tests."""
@@ -158,8 +165,22 @@ class OnnxModel:
         feeds["input"] = inputs
         if self._takes_lengths:
             feeds["lengths"] = lengths
-        output, *next_state = self._session.run(self._names, feeds)
+        output, *next_state = self._ask(self._names, feeds)
         return output, dict(zip(self.state_shapes, next_state, strict=True))
+
+
+def _bounded(session: ort.InferenceSession, seconds: float, names: list[str], feeds: dict[str, Any]) -> list[Any]:
+    options = ort.RunOptions()
+    timer = threading.Timer(seconds, setattr, (options, "terminate", True))
+    timer.start()
+    try:
+        return list(session.run(names, feeds, options))
+    except Exception as error:  # errors of ONNX Runtime have no common base
+        if options.terminate:
+            raise TimeoutError(f"a run takes more than {seconds:g} s") from error
+        raise
+    finally:
+        timer.cancel()
 
 
 def numbers(value: Any, place: str) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """Files of other people over the wire: constants and first states of a session, one answer a sequence, reasons."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from carousel_client import Client
 from tests import graphs
 from tests.service.models import foreign
+from tests.service.models.test_rewrite import COUNTS
 from tests.wire.expect import done, refused
 from tests.wire.server import Server
 from tests.wire.ws import dial
@@ -36,6 +38,7 @@ def foreigners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     foreign.write(folder / "rated/1/model.onnx", RATED, "[constants]\nrate = 2\n[initial]\ns = 100")
     foreign.write(folder / "tokens/1/model.onnx", TOKENS)
     foreign.write(folder / "last/1/model.onnx", LAST)
+    foreign.write(folder / "counts/1/model.onnx", COUNTS)
     graphs.write(folder / "lstm/1/model.onnx", "lstm")
     graphs.write(folder / "both/1/model.onnx", "bidirectional")
     log = tmp_path_factory.mktemp("server") / "log"
@@ -168,3 +171,23 @@ def test_the_client_opens_with_them_and_takes_one_answer_a_sequence(foreigners: 
         with client.stream() as stream:
             channel = stream.open("rated", constants={"rate": 3}, initial={"s": 0})
             assert channel.step([[1.0]]).tolist() == [[3.0]]
+
+
+def test_a_value_that_makes_a_model_slow_holds_up_its_own_model_only(foreigners: Server) -> None:
+    slow: list[httpx.Response] = []
+
+    def ask(model: str, value: float) -> httpx.Response:
+        body = {"sequences": [[[value]]]}
+        return httpx.post(f"{foreigners.url}/v1/models/{model}/predict", json=body, timeout=60)
+
+    thread = threading.Thread(target=lambda: slow.append(ask("counts", 2e6)))  # a second or two
+    thread.start()
+    answered = 0
+    while not slow:
+        assert done(ask("tokens", 1))["outputs"] == [[[1]]]
+        answered += 1
+    assert answered > 3  # one that waits for the slow run is the last
+    thread.join()
+    assert done(slow[0])["outputs"] == [[[2e6]]]
+    with httpx.Client(base_url=foreigners.url) as client:
+        assert done(client.get("/v1/models/counts"))["in_thread"] is True

@@ -17,7 +17,7 @@ from service.api.json_lane import JsonLane
 from service.api.json_pool import JsonPool
 from service.api.request import MANY, PREDICT, STEPS, Head, Request
 from service.errors import ModelNotFound
-from service.models.description import Column
+from service.models.description import Column, Description
 from service.settings import Settings
 from tests.service.api.line import parts
 from tests.service.engine.serving import Serving
@@ -28,7 +28,7 @@ class Repository:
 
     def __init__(self, serving: Serving) -> None:
         self._engine = serving.engine
-        self._served = SimpleNamespace(description=SimpleNamespace(features=[Column("x")], outputs=[Column("sum")]))
+        self._served = SimpleNamespace(description=Description((Column("x"),), (Column("sum"),), ""))
 
     def ready(self, model: str, version: str | None = None) -> tuple[Any, Any]:
         if model != "model":

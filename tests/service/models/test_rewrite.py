@@ -161,3 +161,25 @@ def test_a_graph_whose_time_follows_from_sizes_is_not_taken_for_one(tmp_path: Pa
 
 def test_a_loop_of_constant_length_is_not_decided_by_values(tmp_path: Path) -> None:
     assert not rewrite.by_values(looping(tmp_path / "model.onnx").read_bytes())
+
+
+COUNTS = """
+g (float[batch, time, 1] x) => (float[batch, time, 1] y)
+<bool go = {1}, float zero = {0}> {
+  top = ReduceMax<keepdims = 0>(x)
+  trips = Cast<to = 7>(top)
+  sum = Loop (trips, go, zero) <body = body (int64 i, bool on, float a) => (bool still, float b)
+    <float step = {1}> { still = Identity(on) b = Add(a, step) }>
+  nothing = Mul(sum, zero)
+  y = Add(x, nothing)
+}
+"""  # takes as many turns as the largest input says
+
+
+def test_a_run_whose_time_a_value_decides_ends_when_it_takes_too_long(tmp_path: Path) -> None:
+    model, fitness = load(write(tmp_path / "model.onnx", COUNTS))
+    assert fitness.in_thread
+    model.bound(0.05)
+    with pytest.raises(TimeoutError, match=r"more than 0\.05 s"):
+        run(model, [[[2.0**62]]])
+    assert run(model, [[[3]]])[0].item() == 3
