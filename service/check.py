@@ -9,7 +9,7 @@ from service.errors import ModelUnusable
 from service.models.examiner import Examiner
 from service.models.fitness import Fitness
 from service.models.model import OnnxModel
-from service.models.signature import Port, Signature
+from service.models.signature import Signature
 
 _FILE, _DEPTH = "model.onnx", 2  # models/NAME/VERSION/model.onnx
 _VERSION = re.compile("0|[1-9][0-9]*")
@@ -86,14 +86,14 @@ def _described(model: OnnxModel, fitness: Fitness) -> Iterator[str]:
 
 def _ports(signature: Signature) -> Iterator[str]:
     for port in signature.inputs:
-        yield f"input     {_port(port)}"
+        yield f"input     {port}"
     for port in signature.outputs:
-        yield f"output    {_port(port)}"
+        yield f"output    {port}"
     for state in signature.states:
         initial = "zero" if state.initial == 0 else "what was told"
-        yield f"state     {_port(state.port)} → {state.output} ({state.told}), begins as {initial}"
+        yield f"state     {state.port} → {state.output} ({state.told}), begins as {initial}"
     for constant in signature.constants:
-        yield f"constant  {_port(constant.port)}, {str(constant.value)[:40]} unless a session says otherwise"
+        yield f"constant  {constant.port}, {str(constant.value)[:40]} unless a session says otherwise"
     if signature.lengths is not None:
         yield f"lengths   {signature.lengths.name}"
     if signature.left_out:
@@ -103,15 +103,6 @@ def _ports(signature: Signature) -> Iterator[str]:
     if signature.alone:
         yield "alone     it is quantised by what runs together, so rows and steps do not share a call"
     yield f"a call    takes {signature.shown()['calls']}"
-
-
-def _port(port: Port) -> str:
-    sizes: list[object] = list(port.shape)
-    for axis, name in sorted(
-        (axis, name) for axis, name in ((port.batch, "batch"), (port.time, "time")) if axis is not None
-    ):
-        sizes.insert(axis, name)
-    return f"{port.name} {port.kind} [{', '.join(map(str, sizes))}]"
 
 
 def _numbers(model: OnnxModel) -> int:

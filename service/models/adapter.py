@@ -6,23 +6,21 @@ is fixed for a session is carried likewise, and never changes; so records, forks
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from service.errors import InvalidInput, ModelUnusable
+from service.errors import InvalidInput
 from service.models.description import Description, described
 from service.models.model import Array, Lengths, OnnxModel, State, numbers, opened
+from service.models.turning import AnyArray, Turn, carried, filled, uncarried
 
 if TYPE_CHECKING:
     from service.models.signature import Port, Signature
 
 BEGUN = "begun"  # a state that is 0 in a new row: its other states are the initial ones
-_PARTS = 3  # numbers of float32 that hold one of 64 bits
-_Any = NDArray[Any]
 
 
 class AdaptedModel(OnnxModel):
@@ -45,8 +43,13 @@ class AdaptedModel(OnnxModel):
         self._shared = [one.port.name for one in signature.constants if one.port.batch is None]
         self._begins = any(array.any() for array in self._initial.values())
         self.state_shapes = shapes | ({BEGUN: (1,)} if self._begins else {})
-        self._after = {one.output: one.port for one in signature.states}
-        self._names = list(dict.fromkeys([*(port.name for port in signature.outputs), *self._after]))
+        self._inputs = list(_spans(signature.inputs))
+        self._outputs = list(_spans(signature.outputs))
+        self._turns = {name: Turn(port) for name, port in self._ports.items()}
+        self._after = [(one.output, one.port.name, Turn(one.port)) for one in signature.states]
+        self._names = list(
+            dict.fromkeys([*(port.name for port in signature.outputs), *(one[0] for one in self._after)])
+        )
         self._stepped = not signature.timed or (bool(signature.states) and (signature.last or signature.alone))
         self._rows_together = signature.batched and not signature.alone
         metadata = self._session.get_modelmeta().custom_metadata_map
@@ -76,10 +79,10 @@ class AdaptedModel(OnnxModel):
     def draw(self, values: Array) -> Array:
         """The nearest values that the inputs can hold, for tests."""
         drawn = values.copy()
-        for port, span in self._spans():
-            if port.kind == "bool":
+        for turn, span in self._inputs:
+            if turn.port.kind == "bool":
                 drawn[..., span] = values[..., span] > 1
-            elif np.dtype(port.kind).kind in "iu":
+            elif np.dtype(turn.port.kind).kind in "iu":
                 drawn[..., span] = values[..., span].round()
         return drawn
 
@@ -123,6 +126,9 @@ class AdaptedModel(OnnxModel):
 
     def _advance(self, inputs: Array, state: State) -> tuple[Array, State]:
         """Advance rows of one length: in one call, or step by step."""
+        if self.signature.twins and len(inputs) == 1:
+            outputs, after = self._advance(inputs.repeat(2, 0), {name: a.repeat(2, 0) for name, a in state.items()})
+            return outputs[:1], {name: array[:1] for name, array in after.items()}
         given = self._given(state, len(inputs))
         if self._stepped:
             answers = []
@@ -132,12 +138,14 @@ class AdaptedModel(OnnxModel):
             outputs = answers[0] if len(answers) == 1 else np.concatenate(answers, axis=1)
         else:
             outputs, given = self._call(inputs, given)
-        after = {name: carried(given[name]) if name in given else state[name] for name in self._ports}
-        return outputs, after | ({BEGUN: np.ones_like(state[BEGUN])} if self._begins else {})
+        after = {name: carried(array) for name, array in given.items()}
+        if self._begins:
+            after[BEGUN] = np.ones_like(state[BEGUN])
+        return outputs, after
 
-    def _given(self, state: State, rows: int) -> dict[str, _Any]:
+    def _given(self, state: State, rows: int) -> dict[str, AnyArray]:
         """States and constants of rows [B, …] in their own types, the initial ones where a row has not begun."""
-        given: dict[str, _Any] = {}
+        given: dict[str, AnyArray] = {}
         for name, port in self._ports.items():
             array = uncarried(state[name], port)
             if self._begins:
@@ -146,28 +154,34 @@ class AdaptedModel(OnnxModel):
             given[name] = array
         return given
 
-    def _call(self, inputs: Array, given: Mapping[str, _Any]) -> tuple[Array, dict[str, _Any]]:
+    def _call(self, inputs: Array, given: Mapping[str, AnyArray]) -> tuple[Array, dict[str, AnyArray]]:
         """Call the graph with rows [B, T, F] of one length → outputs [B, T, K], states and constants after it."""
         rows, steps = inputs.shape[:2]
-        feeds = {port.name: laid(held(inputs[..., span], port), port) for port, span in self._spans()}
-        feeds |= {name: laid(array[:, None], self._ports[name]) for name, array in given.items()}
+        feeds = {turn.port.name: turn.inward(inputs[..., span], rows, steps) for turn, span in self._inputs}
+        for name, array in given.items():
+            feeds[name] = self._turns[name].inward(array, rows, 1)
         if (lengths := self.signature.lengths) is not None:
             feeds[lengths.name] = np.full(() if lengths.batch is None else rows, steps, lengths.kind)
         answers = dict(zip(self._names, self._ask(self._names, feeds), strict=True))
-        outputs = np.empty((rows, steps, self.outputs), np.float32)
-        first = 0
-        for port in self.signature.outputs:
-            outputs[:, :, first : first + port.width] = unlaid(answers[port.name], port, rows, steps)
-            first += port.width
-        after = {port.name: unlaid(answers[name], port, rows, 1) for name, port in self._after.items()}
-        return outputs, dict(given) | {name: array.reshape(given[name].shape) for name, array in after.items()}
+        if len(self._outputs) == 1:
+            turn, _ = self._outputs[0]
+            outputs = turn.outward(answers[turn.port.name], rows, steps).astype(np.float32, copy=False)
+        else:
+            outputs = np.empty((rows, steps, self.outputs), np.float32)
+            for turn, span in self._outputs:
+                outputs[..., span] = turn.outward(answers[turn.port.name], rows, steps)
+        after = dict(given)
+        for output, name, turn in self._after:
+            after[name] = turn.outward(answers[output], rows, 1).reshape(given[name].shape)
+        return outputs, after
 
-    def _spans(self) -> Iterator[tuple[Port, slice]]:
-        """Each input, and its place in a row of F numbers."""
-        first = 0
-        for port in self.signature.inputs:
-            yield port, slice(first, first + port.width)
-            first += port.width
+
+def _spans(ports: Sequence[Port]) -> Iterator[tuple[Turn, slice]]:
+    """Each port, and its place in a row of numbers."""
+    first = 0
+    for port in ports:
+        yield Turn(port), slice(first, first + port.width)
+        first += port.width
 
 
 def _columns(signature: Signature) -> tuple[list[str], list[str]]:
@@ -179,82 +193,3 @@ def _columns(signature: Signature) -> tuple[list[str], list[str]]:
         return [f"{port.name}.{index}" for port in ports for index in range(port.width)]
 
     return names(signature.inputs, "x"), names(signature.outputs, "y")
-
-
-def filled(value: Any, port: Port) -> _Any:
-    """A value in the shape and type of one row of a state or constant.
-
-    Raises:
-        ValueError: it has another shape, or the type cannot hold it.
-
-    """
-    array = np.asarray(value, np.float64)
-    if array.shape not in ((), port.shape):
-        raise ValueError(f"shape {list(array.shape)}, the model has {list(port.shape)}")
-    return np.broadcast_to(held(array, port), port.shape)
-
-
-def held(values: _Any, port: Port) -> _Any:
-    """Values in the type of an input; ValueError if it cannot hold one."""
-    if port.kind == values.dtype.name:
-        return values
-    kind = np.dtype(port.kind)
-    with np.errstate(over="ignore", invalid="ignore"):
-        cast = values.astype(kind)
-    bad = ~np.isfinite(cast) if kind.kind == "f" else cast.astype(np.float64) != values
-    if kind.kind in "iu":  # beyond the range, a cast may give anything
-        bad |= (values < np.iinfo(kind).min) | (values >= float(np.iinfo(kind).max) + 1)
-    if bad.any():
-        raise ValueError(f"{port.name}: {values[bad].item(0):g} is no {port.kind}")
-    return cast
-
-
-def laid(array: _Any, port: Port) -> _Any:
-    """Rows and steps [B, T, width] as the graph has them; one row or step where it has no axis for them."""
-    array = array.reshape(*array.shape[:2], *port.shape)
-    axes = [axis for axis in (port.batch, port.time) if axis is not None]
-    if port.time is None:
-        array = array[:, 0]
-    if port.batch is None:
-        array = np.asarray(array[0])
-    return np.ascontiguousarray(np.moveaxis(array, range(len(axes)), axes)) if axes != [0, 1][: len(axes)] else array
-
-
-def unlaid(array: _Any, port: Port, rows: int, steps: int) -> _Any:
-    """Undo `laid`: [B, T, width]. An answer without time stands for every step."""
-    axes = [axis for axis in (port.batch, port.time) if axis is not None]
-    array = np.moveaxis(array, axes, range(len(axes))) if axes != [0, 1][: len(axes)] else array
-    if port.time is None:
-        array = np.broadcast_to(array.reshape(rows, 1, -1), (rows, steps, port.width))
-    array = array.reshape(rows, steps, -1)
-    if array.shape[2] != port.width:
-        raise ModelUnusable(f"{port.name!r} has {array.shape[2]} numbers a step, not {port.width}")
-    return array
-
-
-def carried(array: _Any) -> Array:
-    """Numbers [B, …] as float32, exactly: [B, …], or [B, …, 3] where they have more digits."""
-    if array.dtype.itemsize <= 2 or array.dtype == np.float32:
-        return array.astype(np.float32, copy=False)
-    parts = np.empty((*array.shape, _PARTS), np.float32)
-    if array.dtype.kind == "f":
-        rest = array
-        with np.errstate(over="ignore", invalid="ignore"):
-            for part in range(_PARTS):
-                parts[..., part] = rest
-                rest = rest - parts[..., part]
-    else:
-        whole = array.astype(np.uint64).view(np.int64)  # the same bits
-        parts[..., 0], parts[..., 1], parts[..., 2] = whole >> 48, whole >> 24 & 0xFFFFFF, whole & 0xFFFFFF
-    return parts
-
-
-def uncarried(array: Array, port: Port) -> _Any:
-    """Undo `carried`."""
-    kind = np.dtype(port.kind)
-    if kind.itemsize <= 2 or kind == np.float32:
-        return array.astype(kind, copy=False)
-    if kind.kind == "f":
-        return array[..., 0].astype(np.float64) + array[..., 1] + array[..., 2]
-    high, middle, low = (array[..., part].astype(np.int64) for part in range(_PARTS))
-    return ((high << 48) | (middle << 24) | low).astype(kind)

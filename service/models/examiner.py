@@ -6,6 +6,7 @@ model, and the signature by which it is run.
 """
 
 import json
+import logging
 import os
 import resource
 import signal
@@ -37,6 +38,8 @@ _LONGEST_RUN = 10.0  # seconds, where values decide
 _MOST_REASON = 500  # characters
 _MOST_MESSAGE = 2**15  # bytes; so small that it is received in one piece
 
+_log = logging.getLogger("carousel.models")
+
 
 class Examiner:
     """One child process at a time; it is started when it is needed, and replaced if it ends."""
@@ -66,6 +69,8 @@ class Examiner:
             fed = restored(json.load(signature)) if told["adapted"] else None
             model = load(Path(f"/dev/fd/{file.fileno()}"), told["digest"], fed)
         fitness = Fitness(**told["fitness"] | {"policy": Policy(**told["fitness"]["policy"])})
+        if model.signature is not None:
+            _log.info("%s is read as %s", path, model.signature)
         if fitness.in_thread:
             model.bound(_LONGEST_RUN)
         return model, fitness

@@ -110,7 +110,9 @@ def _measured(content: bytes, signatures: Iterator[Signature], faults: list[str]
         for signature in signatures:
             try:
                 changed = rewrite.freed(content, signature) if signature.freed else content
-                found = replace(signature, alone=rewrite.quantised_by_run(content))
+                alone = rewrite.quantised_by_run(content)
+                twins = signature.batched and not alone and rewrite.lone_rows_differ(content)
+                found = replace(signature, alone=alone, twins=twins)
                 yield _Reading(changed, probe.with_outputs(changed, found))
             except ModelUnusable as error:
                 faults.append(str(error))

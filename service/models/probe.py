@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import ModelUnusable
-from service.models.adapter import filled, held, laid
 from service.models.model import opened
 from service.models.signature import MOST_WIDTH, Port, Signature
+from service.models.turning import Turn, filled
 
 _ROWS, _STEPS = 2, 3
 
@@ -94,14 +94,13 @@ def _run(
         steps = 1
 
     def full(port: Port) -> NDArray[Any]:
-        values = np.full((rows, steps, port.width), value, np.float32)
-        return laid(held(values, port), port)
+        return Turn(port).inward(np.full((rows, steps, port.width), value, np.float32), rows, steps)
 
     feeds = {port.name: full(port) for port in signature.inputs}
     begins = [(one.port, one.initial) for one in signature.states]
     for port, initial in [*begins, *((one.port, one.value) for one in signature.constants)]:
-        array = filled(initial, port)
-        feeds[port.name] = laid(np.broadcast_to(array, (rows, 1, *port.shape)), port)
+        array = np.broadcast_to(filled(initial, port), (rows, *port.shape))
+        feeds[port.name] = Turn(port).inward(array, rows, 1)
     if signature.lengths is not None:
         feeds[signature.lengths.name] = np.full(
             () if signature.lengths.batch is None else rows, steps, signature.lengths.kind

@@ -37,6 +37,11 @@ def recurrent(content: bytes) -> bool:
     return any(_operator(kind) in content for kind in _NODES)
 
 
+def lone_rows_differ(content: bytes) -> bool:
+    """Whether there is a plain RNN node, which computes a lone row in another order than one of several."""
+    return _operator("RNN") in content
+
+
 def quantised_by_run(content: bytes) -> bool:
     """Whether scales are taken from all that runs together: then a row's numbers depend on its company."""
     return b"DynamicQuantize" in content

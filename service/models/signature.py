@@ -48,6 +48,13 @@ class Port:
     batch: int | None = None
     time: int | None = None
 
+    def __str__(self) -> str:
+        axes = sorted((axis, name) for axis, name in ((self.batch, "batch"), (self.time, "time")) if axis is not None)
+        sizes: list[object] = list(self.shape)
+        for axis, name in axes:
+            sizes.insert(axis, name)
+        return f"{self.name} {self.kind} [{', '.join(map(str, sizes))}]"
+
     @property
     def width(self) -> int:
         """Numbers of one row at one step."""
@@ -83,7 +90,12 @@ class Signature:
     lengths: Port | None = None
     freed: bool = False  # sizes that the file declares as fixed have to be freed
     left_out: tuple[str, ...] = ()  # outputs without time, where others have it
+    twins: bool = False  # a lone row runs beside a copy: the plain RNN node computes it in another order otherwise
     alone: bool = False  # quantised by what runs together: rows never share a call, nor steps where it has states
+
+    def __str__(self) -> str:
+        states = ", ".join(f"{one.port} → {one.output} ({one.told})" for one in self.states)
+        return f"{', '.join(map(str, self.inputs))} to {', '.join(map(str, self.outputs))}; states: {states or 'none'}"
 
     @property
     def timed(self) -> bool:
@@ -130,5 +142,6 @@ def restored(told: Mapping[str, Any]) -> Signature:
         told["lengths"] and port(told["lengths"]),
         told["freed"],
         tuple(told["left_out"]),
+        told["twins"],
         told["alone"],
     )

@@ -118,6 +118,11 @@ def test_axes_without_names_are_found_by_running(tmp_path: Path, inputs: np.ndar
     np.testing.assert_allclose(outputs, turned, atol=1e-5)
 
 
+def test_lone_rows_of_a_plain_rnn_are_computed_as_rows_among_others(tmp_path: Path) -> None:
+    _, fitness = load(export(Network("RNN", 2), tmp_path / "model.onnx"))
+    assert fitness.streamable and fitness.bit_equal
+
+
 def test_the_file_is_not_written(tmp_path: Path) -> None:
     path = export(Network(), tmp_path / "model.onnx")
     before = path.read_bytes()
