@@ -13,6 +13,7 @@ from tests.exports import Export
 from tests.wire.expect import Array, bits, done, refused
 from tests.wire.server import Server
 
+pytestmark = pytest.mark.timeout(900)  # thirty-six exports are written first, some of them for seconds
 STREAM = "abdefghijklmopqr"
 REFUSED = {"c": "batch and time are fixed", "n": "batch and time are fixed", "s": "ONNX Runtime does not load the file"}
 Exports = dict[str, Export]
@@ -36,7 +37,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Exports]:
 
 @pytest.fixture(scope="session")
 def exported(written: tuple[Path, Exports], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(written[0], tmp_path_factory.mktemp("exported") / "log").wait_until_ready()
+    server = Server(written[0], tmp_path_factory.mktemp("exported") / "log").wait_until_ready(seconds=200)
     yield server
     assert server.stop() == 0, server.log
 
