@@ -75,6 +75,9 @@ def readings(graph: Graph, declared: Declared, pairs: Sequence[Pair] = ()) -> It
     if not sequences and not faults:
         faults.append('no input is a sequence: tell which by inputs = ["NAME"] in model.toml')
     rows = any(state.port.batch is not None for state in states) or lengths is not None or not states
+    ports = [*(one.port for one in states), *(one.port for one in constants)]
+    if (numbers := sum(port.width for port in ports)) > MOST_STATE:
+        faults.append(f"states and constants of one row have {numbers} numbers, more than {MOST_STATE}")
     layouts = _layouts(sequences, _About(declared, rows, bool(states)), faults)
     after = {pair.output for pair in found}
     answers = declared.outputs or [name for name in graph.outputs if name not in after]
@@ -144,7 +147,7 @@ def _constant(one: Tensor, declared: Declared, faults: list[str]) -> Iterator[Co
 def _states(
     inputs: Mapping[str, Tensor], pairs: Sequence[Pair], declared: Declared, faults: list[str]
 ) -> list[Carried]:
-    states, numbers = [], 0
+    states = []
     for pair in pairs:
         shape = inputs[pair.input].shape
         free = [axis for axis, size in enumerate(shape or ()) if not isinstance(size, int)]
@@ -161,10 +164,7 @@ def _states(
         initial = declared.initial.get(pair.input, pair.initial)
         faults.extend(declared.unfit(pair.input, initial, sizes))
         port = Port(pair.input, inputs[pair.input].kind, sizes, free[0] if free else None)
-        numbers += port.width
         states.append(Carried(port, pair.output, pair.told, initial))
-    if numbers > MOST_STATE:
-        faults.append(f"the states of one row have {numbers} numbers, more than {MOST_STATE}")
     return states
 
 
