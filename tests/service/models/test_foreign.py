@@ -266,3 +266,65 @@ def test_model_toml_is_part_of_the_digest(tmp_path: Path) -> None:
         for name, toml in (("1", ""), ("2", "[initial]\ns = 1"), ("3", "[initial]\ns = 2"))
     }
     assert len(digests) == 3
+
+
+def test_a_state_space_model_is_stepped(tmp_path: Path) -> None:
+    text = """
+    ssm (float[batch, 1] u, float[batch, 2] x_prev) => (float[batch, 1] y, float[batch, 2] x_next)
+    <float[2, 2] A = {0.5, 0.25, -0.25, 0.5}, float[1, 2] B = {1, 2}, float[2, 1] C = {1, -1}>
+    { moved = MatMul(x_prev, A)
+      driven = MatMul(u, B)
+      x_next = Add(moved, driven)
+      y = MatMul(x_next, C) }
+    """
+    model, _ = load(write(tmp_path / "model.onnx", text))
+    A, B, C = np.array([[0.5, 0.25], [-0.25, 0.5]]), np.array([1, 2]), np.array([1, -1])
+    state, expected = np.zeros(2), []
+    for value in (1, 2, 3):
+        state = state @ A + value * B
+        expected.append(state @ C)
+    assert run(model, [[[1], [2], [3]]])[0].ravel().tolist() == expected
+
+
+def test_a_window_of_attention_is_a_state_like_others(tmp_path: Path) -> None:
+    """Attention of a token over itself and the two before it, which are kept as keys and values in one."""
+    text = """
+    window (float[batch, 2] token, float[batch, 2, 2] cache) => (float[batch, 2] y, float[batch, 2, 2] new_cache)
+    <int64[1] one = {1}, int64[1] end = {9}, int64[1] last = {2}>
+    { row = Unsqueeze(token, one)
+      keys = Concat<axis = 1>(cache, row)
+      turned = Transpose<perm = [0, 2, 1]>(keys)
+      scores = MatMul(row, turned)
+      weights = Softmax<axis = -1>(scores)
+      mixed = MatMul(weights, keys)
+      y = Squeeze(mixed, one)
+      new_cache = Slice(keys, one, end, one) }
+    """
+    model, fitness = load(write(tmp_path / "model.onnx", text))
+    tokens = np.random.default_rng(0).normal(0, 1, (6, 2)).astype(np.float32)
+    seen, expected = [np.zeros(2, np.float32)] * 2, []
+    for token in tokens:
+        keys = np.array([*seen[-2:], token])
+        weights = np.exp(keys @ token)
+        expected.append(weights @ keys / weights.sum())
+        seen.append(token)
+    outputs, _ = run(model, tokens[None])
+    np.testing.assert_allclose(outputs[0], expected, atol=1e-6)
+    assert fitness.streamable
+
+
+def test_lengths_of_other_names_and_ranks_are_fed(tmp_path: Path) -> None:
+    for name, shape in (("x_lens", "[batch]"), ("seq_length", "")):
+        text = f"""
+        g (float[batch, time, 1] x, int64{shape} {name}) => (float[batch, time, 1] y)
+        <int64[1] one = {{-1}}, int64[3] to = {{-1, 1, 1}}, float zero = {{0}}>
+        {{ flat = Reshape({name}, to)
+           count = Cast<to = 1>(flat)
+           nothing = Mul(count, zero)
+           y = Add(x, nothing) }}
+        """
+        model, fitness = load(write(tmp_path / name / "model.onnx", text))
+        assert model.signature is not None and model.signature.lengths is not None
+        assert model.signature.lengths.name == name
+        assert run(model, [[[1], [2]]])[0].ravel().tolist() == [1, 2]
+        assert fitness.streamable
