@@ -13,6 +13,7 @@ from service.errors import ModelUnusable
 from service.models.adapter import AdaptedModel
 from tests.service.models.foreign import load, run
 
+pytestmark = pytest.mark.timeout(600)  # all cases of ONNX are collected first
 NAMES = [
     f"test_{kind}"
     for kind in (
