@@ -25,7 +25,10 @@ from service.api.guard import Guard
 from service.api.json_calls import JsonCalls
 from service.api.json_lane import JsonLane
 from service.api.json_pool import JsonPool
+from service.api.oip import Oip
+from service.api.oip_infer import Infer
 from service.api.ops import Metrics, Ops
+from service.api.request import INFER, MANY, PREDICT, STEPS
 from service.api.rest import Rest
 from service.api.stream import Streams
 from service.engine.admission import Bounds
@@ -41,6 +44,7 @@ from service.store.embedded.store import EmbeddedStore
 from service.store.memory import MemoryStore
 
 if TYPE_CHECKING:
+    from service.api.answering import Answering
     from service.models.model import Model, OnnxModel
     from service.settings import Settings
     from service.store.store import Keeper
@@ -69,12 +73,15 @@ class Carousel:
         self._leaving = self._draining = self._recovered = False
         self.app = _application(self._lifespan)
         self.edge, calls = Edge(), JsonCalls(self._repository, self._sessions, settings, self._pool)
-        self.lane = JsonLane(calls, self._sessions, self.edge, settings.max_body_bytes, self.browsers.serves)
+        infer = Infer(self._repository, self._sessions, settings, self._pool)
+        doors: dict[str, Answering] = {STEPS: calls, MANY: calls, PREDICT: calls, INFER: infer}
+        self.lane = JsonLane(doors, self._sessions, self.edge, settings.max_body_bytes, self.browsers.serves)
         self.asgi = Named(Guarded(self.app, self.browsers), self.edge)
         rest = Rest(self._repository, self._sessions, settings, calls, self._pool)
         ops = Ops(self._unready, Metrics(self._repository, self._sessions, self.edge, self.guard))
-        self.app.include_router(rest.router())
-        self.app.include_router(ops.router())
+        oip = Oip(self._repository, settings, infer, self._unready)
+        for door in (rest, ops, oip):
+            self.app.include_router(door.router())
         openapi.install(self.app)
 
     async def drain(self) -> None:
@@ -181,19 +188,19 @@ def _application(lifespan: object) -> FastAPI:
 
     @app.exception_handler(CarouselError)
     async def refused(request: Request, error: CarouselError) -> Response:
-        return body.problem(error)
+        return body.refusal(error, request.url.path)
 
     @app.exception_handler(HTTPException)
     async def not_routed(request: Request, error: HTTPException) -> Response:
         kind = {404: NotFound, 405: MethodNotAllowed}.get(error.status_code, InvalidRequest)
-        answer = body.problem(kind(f"{request.method} {request.url.path}"))
+        answer = body.refusal(kind(f"{request.method} {request.url.path}"), request.url.path)
         if error.status_code == 405:
             answer.headers["Allow"] = ", ".join(_verbs(app, request))
         return answer
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:  # the server logs it, with its request id
-        return body.problem(CarouselError())
+        return body.refusal(CarouselError(), request.url.path)
 
     return app
 

@@ -64,6 +64,7 @@ class Calls:
 
     def admit(self, call: Call) -> None:
         """Count a call that is accepted."""
+        call.arrived = self._clock()
         self._admission.enter(call)
         self._accepted.add(call)
 
@@ -137,7 +138,7 @@ class Calls:
         self._accepted.discard(call)
         for part in call.parts:
             self.abandon(part)
-        self._admission.leave(call)
+        self._admission.leave(call, self._clock() - call.arrived)
         if call.deadline is not None:
             self.deadlines.done(call, call.deadline)
         if call.serial:

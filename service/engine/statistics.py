@@ -1,5 +1,6 @@
 """What an engine counts; `EngineStatistics` is a frozen view that metrics pull."""
 
+import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
@@ -49,6 +50,10 @@ class EngineStatistics:
     running: Distribution  # seconds of a tick in the model
     answering: Distribution  # seconds of a tick to commit, apply and tell what it answered
     refused: dict[str, int]  # by code: calls that were not accepted, and rows that ended unapplied
+    done: int  # rows of calls that were answered
+    done_seconds: float  # of all of them, from their arrival to their answer
+    last: float  # when the newest answer was told: seconds since 1970; 0: there was none
+    batches: dict[int, tuple[int, float]]  # by rows of a tick: how many there were, and seconds of them in the model
 
 
 class Counters:
@@ -59,6 +64,8 @@ class Counters:
         self.rows = Histogram(ROW_BOUNDS)
         self.queued, self.running, self.answering = (Histogram(SECOND_BOUNDS) for _ in range(3))
         self.refused: Counter[str] = Counter()
+        self.done, self.done_seconds, self.last = 0, 0.0, 0.0
+        self._batches: dict[int, tuple[int, float]] = {}
 
     def tick(self, rows: int, steps: int, longest: int, seconds: float) -> None:
         """Count a run of `rows` rows padded to `longest` steps each, `steps` of them asked for."""
@@ -66,6 +73,14 @@ class Counters:
         self.padded_steps += rows * longest - steps
         self.rows.add(rows)
         self.running.add(seconds)
+        count, total = self._batches.get(rows, (0, 0.0))
+        self._batches[rows] = count + 1, total + seconds
+
+    def tell(self, rows: int, seconds: float) -> None:
+        """Count rows that were answered so many seconds after they arrived."""
+        self.done += rows
+        self.done_seconds += rows * seconds
+        self.last = time.time()
 
     def frozen(self, *, alive: bool, rows: int, size: int) -> EngineStatistics:
         """A frozen view."""
@@ -80,4 +95,8 @@ class Counters:
             self.running.frozen(),
             self.answering.frozen(),
             dict(self.refused),
+            self.done,
+            self.done_seconds,
+            self.last,
+            dict(self._batches),
         )

@@ -72,7 +72,9 @@ class Clients:
         repository: Any = Repository(self.serving)
         self.pool = JsonPool(10**6, 100)
         calls = JsonCalls(repository, self.serving.sessions, Settings(max_queue_rows=100), self.pool)
-        self.lane = JsonLane(calls, self.serving.sessions, self.edge, 10**6, lambda host: True)
+        self.lane = JsonLane(
+            {STEPS: calls, MANY: calls, PREDICT: calls}, self.serving.sessions, self.edge, 10**6, lambda host: True
+        )
         self.asked: list[Connection] = []
 
     def ask(self, route: str, name: str, content: Any, **headers: str) -> Connection:
