@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from service.sessions.sessions import Session, Sessions
     from service.settings import Settings
 
-_LARGE = 2**16  # bytes of JSON; fewer are parsed in a millisecond
+_LARGE, _SHORT = 2**16, 2**10  # bytes of JSON: fewer are parsed in a millisecond; so few are remembered
 
 
 class Infer(Answering):
@@ -53,7 +53,7 @@ class Infer(Answering):
             if len(text) > _LARGE:
                 self._then(asked, self._pool.parse_by(text, oip_codec.header), infer)
             else:
-                infer(oip_codec.header(text))
+                infer(oip_codec.header_of_raw(text) if raw and len(text) < _SHORT else oip_codec.header(text))
 
         self._try(asked, begin)
 
