@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ from service.engine.admission import Bounds
 from service.engine.engine import Engine
 from service.errors import CarouselError, InvalidRequest, MethodNotAllowed, NotFound
 from service.models.examiner import Examiner
-from service.models.fitness import Fitness
+from service.models.fitness import Fitness, warm
 from service.models.model import NoModel
 from service.models.repository import Repository
 from service.sessions.replay import Budget
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from service.settings import Settings
     from service.store.store import Keeper
 
+_SETTLE_SECONDS = 0.5
 _SWEEP_SECONDS, _SWEPT = 0.01, 200  # so a million sessions are looked at within a minute, and nobody feels it
 
 _LAME_DUCK_SECONDS = 2.0  # a balancer looks about once a second
@@ -65,7 +67,8 @@ class Carousel:
         budget = Budget(each=settings.replay, most_bytes=settings.max_replay_bytes)
         self._sessions = Sessions(budget, most=settings.max_sessions, most_bytes=settings.max_session_bytes)
         self.store = _store(settings, self._sessions)
-        self._repository = Repository(settings.models, self._start_engine)
+        self._repository = Repository(settings.models, self._start_engine, self._stop_engine, settings.versions)
+        self._engines: dict[Engine, asyncio.Task[None]] = {}
         self._pool = JsonPool(settings.max_queue_bytes, settings.max_queue_rows)
         self.browsers, self.guard = Browsers(settings), Guard(settings)
         self.streams = Streams(self._repository, self._sessions, settings, self._pool, self.browsers)
@@ -79,7 +82,7 @@ class Carousel:
         self.asgi = Named(Guarded(self.app, self.browsers), self.edge)
         rest = Rest(self._repository, self._sessions, settings, calls, self._pool)
         ops = Ops(self._unready, Metrics(self._repository, self._sessions, self.edge, self.guard))
-        oip = Oip(self._repository, settings, infer, self._unready)
+        oip = Oip(self._repository, settings, infer, self._unready, self._reload)
         for door in (rest, ops, oip):
             self.app.include_router(door.router())
         openapi.install(self.app)
@@ -95,10 +98,10 @@ class Carousel:
         self._draining = True
         self.store.ends()
         self.streams.stop()  # before the gates close: a frame that is read is accepted
-        for engine in self._repository.engines():
+        engines = self._repository.running()
+        for engine in engines:
             engine.admission.closed = True
         _log.info("draining: %d streams, %r", len(self.streams), self._sessions)
-        engines = self._repository.engines()
         done = asyncio.gather(self.streams.drained(), *(engine.drained() for engine in engines))
         try:
             await asyncio.wait_for(asyncio.shield(done), self._settings.drain_seconds)
@@ -119,10 +122,19 @@ class Carousel:
 
     async def _start_engine(self, model: OnnxModel, fitness: Fitness, name: str, version: str) -> Engine:
         engine = self._engine(model, fitness, name, version, digest=model.description.digest)
+        await asyncio.to_thread(warm, model, fitness)
         await self.store.recover(engine)
         engine.admission.closed = self._draining
-        self._keep(asyncio.create_task(engine.run()))
+        self._engines[engine] = asyncio.create_task(engine.run())
+        self._keep(self._engines[engine])
         return engine
+
+    def _stop_engine(self, engine: Engine) -> None:
+        """Forget an engine in which no session lives."""
+        self._engines.pop(engine).cancel()
+        engine.sleep()
+        self._sessions.release(engine)
+        self.store.release(engine)
 
     def _engine(self, model: Model, fitness: Fitness, name: str, version: str, **told: Any) -> Engine:
         bounds = Bounds(self._settings.max_queue_rows, self._settings.max_queue_bytes)
@@ -145,10 +157,33 @@ class Carousel:
         await self.store.close()
 
     async def _load(self) -> None:
-        with closing(Examiner(batch=self._settings.batch, chunk=self._settings.chunk)) as examiner:
+        self._repository.stored = self.store.stored()
+        with self._examiner() as examiner:
             await self._repository.load(examiner.load)
         await self.store.recovered(self._absent)
         self._recovered = True
+        self._keep(asyncio.create_task(self._follow()))
+
+    def _examiner(self) -> closing[Examiner]:
+        return closing(Examiner(batch=self._settings.batch, chunk=self._settings.chunk))
+
+    async def _reload(self, model: str | None = None) -> list[str]:
+        """Follow what has changed in the folder, or in that of one model → what went wrong."""
+        with self._examiner() as examiner:
+            return await self._repository.follow(examiner.load, model)
+
+    async def _follow(self) -> None:
+        """Look at the folder from time to time, if the operator wants that, and let go of what nobody uses."""
+        every, looked = self._settings.watch_seconds, time.monotonic()
+        while True:
+            await asyncio.sleep(_SETTLE_SECONDS)
+            try:
+                self._repository.settle()
+                if every and time.monotonic() - looked >= every:
+                    await self._reload()
+                    looked = time.monotonic()
+            except Exception:
+                _log.exception("the folder of models cannot be followed")
 
     async def _sweep(self) -> None:
         while True:

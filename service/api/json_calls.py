@@ -63,13 +63,13 @@ class JsonCalls(Answering):
         if asked.route == PREDICT:
             return self._repository.ready(asked.name, asked.version)[0]
         session = self._sessions.get(asked.name)
-        return self._repository.ready(session.model, session.version)[0]
+        return self._repository.of(session)[0]
 
     def _steps(self, asked: Asked, read: dict[str, Any], deadline: Deadline | None) -> None:
         """Advance a session by T steps."""
         known = fields(read, "body", _INPUTS, _STEP)
         session = self._sessions.get(asked.name)
-        engine, served = self._repository.ready(session.model, session.version)
+        engine, served = self._repository.of(session)
         step = views.step(known, "body")
         given = sequence(known["inputs"], served.description.features, "inputs")
 

@@ -5,7 +5,7 @@ What the protocol leaves open is decided in docs/wire.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request, Response
@@ -14,7 +14,7 @@ from service import __version__
 from service.api import body
 from service.api.json_codec import parse_any
 from service.api.request import INFER
-from service.errors import Overloaded
+from service.errors import InvalidRequest, Overloaded
 
 if TYPE_CHECKING:
     from service.api.oip_infer import Infer
@@ -28,18 +28,28 @@ _EXTENSIONS = [
     "binary_tensor_data",
     "sequence",
     "sequence(string_id)",
+    "model_repository",
     "statistics",
     "model_configuration",
 ]
 
 
 class Oip:
-    """The routes, over what they call. `unready` says why traffic should not come, or None."""
+    """The routes, over what they call. `unready` says why traffic should not come, or None.
+
+    `reload` follows changes of a model's folder, and says what went wrong.
+    """
 
     def __init__(
-        self, repository: Repository, settings: Settings, infer: Infer, unready: Callable[[], str | None]
+        self,
+        repository: Repository,
+        settings: Settings,
+        infer: Infer,
+        unready: Callable[[], str | None],
+        reload: Callable[[str], Awaitable[list[str]]],
     ) -> None:
-        self._repository, self._settings, self._infer, self._unready = repository, settings, infer, unready
+        self._repository, self._settings, self._infer = repository, settings, infer
+        self._unready, self._reload = unready, reload
 
     def router(self) -> APIRouter:
         """All routes of `/v2`. The protocol documents itself: they are not in our OpenAPI document."""
@@ -58,6 +68,8 @@ class Oip:
             ("POST", INFER, self.infer),
             ("POST", "/v2/models/{model}/versions/{version}/infer", self.infer),
             ("POST", "/v2/repository/index", self.index),
+            ("POST", "/v2/repository/models/{model}/load", self.load),
+            ("POST", "/v2/repository/models/{model}/unload", self.unload),
         ]
         for path, route in of_model:
             routes += [("GET", f"/v2/models/{{model}}{at}{path}", route) for at in ("", "/versions/{version}")]
@@ -143,6 +155,20 @@ class Oip:
                 if one.state == "ready" or not only_ready
             ]
         )
+
+    async def load(self, request: Request, model: str) -> Response:
+        """Look at a model's folder, and serve what is there now."""
+        if (await self._object(request)).get("parameters"):
+            raise InvalidRequest("parameters: a model is loaded from its folder, as it is there")
+        if faults := await self._reload(model):
+            raise InvalidRequest(f"model {model!r}: {'; '.join(faults)}")
+        return Response()
+
+    async def unload(self, request: Request, model: str) -> Response:
+        """Serve a model no more."""
+        await self._object(request)
+        await self._repository.unload(model)
+        return Response()
 
     async def _object(self, request: Request) -> dict[str, Any]:
         """The body, which may be empty."""

@@ -65,7 +65,10 @@ class Infer(Answering):
             deadline = Deadline(time.monotonic() + told.timeout)
         sequence = told.sequence
         session = None if sequence is None or sequence.start else self._going_on(asked, sequence)
-        engine = self._engine(asked) if session is None else cast("Engine", session.home)
+        if session is not None:
+            engine = cast("Engine", session.home)
+        else:
+            engine = self._engine(asked) if sequence is None or sequence.end else self._new(asked, sequence)
         given = oip_codec.rows(told, raw, engine.model.features)
         if sequence is not None and len(given.lengths) > 1:
             raise InvalidRequest(f"a request of a sequence has a batch of 1, not of {len(given.lengths)}")
@@ -82,6 +85,9 @@ class Infer(Answering):
             engine.admission.check(1, len(given.inputs))
             step = partial(self._step, asked, given=given, end=False, begun=True, **how)
             self._then(asked, self._begin(sequence.session(asked.name), engine), step)
+
+    def _new(self, asked: Asked, sequence: Sequence) -> Engine:
+        return self._repository.new(asked.name, asked.version, sequence.session(asked.name))[0]
 
     def _going_on(self, asked: Asked, sequence: Sequence) -> Session:
         """The session of a sequence that was started."""

@@ -81,7 +81,7 @@ class Rest:
         raw = await body.read(request, self._settings.max_body_bytes)
         deadline = body.deadline(dict(request.scope["headers"]))
         asked = fields(await self._pool.parse(raw), "body", {}, known)
-        engine, served = self._repository.ready(model, version)
+        engine, served = self._repository.new(model, version, asked.get("id"))
         engine.admission.streamable()
         id, ttl = self._new_id(asked), views.ttl(asked, self._settings)
         rule, state = views.rule(asked, engine.table.row_bytes, "body"), views.beginning(asked, served)
@@ -180,7 +180,7 @@ class Rest:
         return await self._pool.parse(await body.read(request, self._settings.max_body_bytes))
 
     def _of(self, session: Session) -> tuple[Engine, OnnxModel]:
-        return self._repository.ready(session.model, session.version)
+        return self._repository.of(session)
 
     def _told(self, session: Session) -> dict[str, Any]:
         return self._view(self._sessions.stands(session))

@@ -25,6 +25,7 @@ from service.engine.runner import Runner
 from service.engine.scheduler import Scheduler
 from service.engine.statistics import Counters, EngineStatistics
 from service.errors import CarouselError, ShuttingDown
+from service.models.model import NoModel
 from service.sessions.digests import Digester
 from service.sessions.replay import Answers
 from service.sessions.rewinds import Rewinds
@@ -140,6 +141,15 @@ class Engine:
         """Return when everything that was accepted has ended."""
         while not self.calls.idle:
             await self.freed()
+
+    def sleep(self) -> None:
+        """Give the model's memory back. No call may come until `wake`: `refusal` tells sessions why."""
+        self.model = self._runner.model = NoModel(self.model)
+
+    def wake(self, model: Model) -> None:
+        """Serve again, by the same file."""
+        self.model = self._runner.model = model
+        self.refusal = None
 
     def abort(self, error: CarouselError | None = None) -> None:
         """End what is left unapplied."""

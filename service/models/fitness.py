@@ -86,6 +86,19 @@ def measured(
     return Policy(batch, chunk, max(batch, chunk, min(batch * chunk, int(_LONGEST / each), _MOST_NUMBERS // step)))
 
 
+def warm(model: Model, fitness: Fitness) -> None:
+    """Run a model once in each of its usual shapes, so that nobody waits for what the first runs prepare."""
+    policy = fitness.policy
+    for rows, steps in (
+        (fitness.min_batch, 1),
+        (policy.batch, 1),
+        (max(1, policy.steps // policy.chunk), policy.chunk),
+    ):
+        inputs = np.zeros((rows, steps, model.features), np.float32)
+        state = {name: np.zeros((rows, *shape), np.float32) for name, shape in model.state_shapes.items()}
+        model.run(inputs, np.full(rows, steps, np.int32), state)
+
+
 def _up_to(most: int, sizes: Sequence[int]) -> Sequence[int]:
     return [size for size in sizes if size <= most] or [most]
 

@@ -53,10 +53,11 @@ class Model(Protocol):
 
 
 class NoModel:
-    """Stands for a model that is not there. It is never run."""
+    """Stands for a model that is not there, or not any more. It is never run."""
 
-    features = outputs = 0
-    state_shapes: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+    def __init__(self, was: Model | None = None) -> None:
+        self.features, self.outputs = (was.features, was.outputs) if was else (0, 0)
+        self.state_shapes: Mapping[str, tuple[int, ...]] = was.state_shapes if was else MappingProxyType({})
 
     def run(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State]:
         """See Model.run."""

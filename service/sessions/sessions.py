@@ -36,7 +36,7 @@ class Sessions:
         self.budget = budget
         self.promises = {"replay": budget.each}  # what clients are told of every session
         self._live: dict[str, int] = {}  # id → index of its home, times _ROWS, and its row
-        self._homes: list[Home] = []
+        self._homes: list[Home | None] = []  # None: a place that is free
         self._opening: set[str] = set()  # not visible yet
         self.ending: dict[str, Future[None]] = {}  # their delete was accepted: not visible any more
         self._expired: OrderedDict[str, float] = OrderedDict()  # id → when even that is forgotten
@@ -104,6 +104,7 @@ class Sessions:
         if place is None:
             return None if self.cold is None or id in self.recovering else self.cold.load(id)
         home, row = self._homes[place // _ROWS], place % _ROWS
+        assert home is not None, "a home is released when no session lives in it"
         session = Session(id, home, row, home.table.birth.item(row))
         if not self._idle(session):
             return session
@@ -137,7 +138,10 @@ class Sessions:
 
     def _create(self, id: str | None, home: Home, ttl: float, rule: Rule | None, birth: int) -> Session:
         if home not in self._homes:
-            self._homes.append(home)
+            if None in self._homes:
+                self._homes[self._homes.index(None)] = home
+            else:
+                self._homes.append(home)
         session = Session(id or secrets.token_urlsafe(16), home, home.table.allocate(), birth)
         home.table.birth[session.row], home.table.ttl[session.row] = session.birth, ttl
         self._live[session.id] = self._homes.index(home) * _ROWS + session.row
@@ -146,6 +150,11 @@ class Sessions:
         home.rewinds.follow(session.row, rule)
         self._bytes += session.size
         return session
+
+    def release(self, home: Home) -> None:
+        """Forget a home in which no session lives."""
+        if home in self._homes:
+            self._homes[self._homes.index(home)] = None
 
     def restore(self, stands: Standing, home: Home, rule: Rule | None, birth: int) -> Session:
         """A session that a store has, whatever the bounds; not visible until `restored`."""

@@ -103,6 +103,12 @@ class Keeper(Store, Protocol):
 
         """
 
+    def stored(self) -> set[tuple[str, str]]:
+        """Models and versions of whose sessions it knows before they are recovered."""
+
+    def release(self, home: Any) -> None:
+        """Forget an engine in which no session lives."""
+
     async def recover(self, home: Any) -> None:
         """Give the stored sessions of an engine back to it, before it is served."""
 

@@ -161,6 +161,16 @@ class EmbeddedStore:
     def _lapsed(self, record: Record, until: float) -> None:
         self._note_expired(record.number, until, Kind(**orjson.loads(record.kind)).file)
 
+    def stored(self) -> set[tuple[str, str]]:
+        """See Keeper."""
+        kinds = [Kind(**orjson.loads(encoded)) for encoded in self._kinds]
+        return {(kind.model, kind.version) for kind in kinds}
+
+    def release(self, home: object) -> None:
+        """See Keeper."""
+        if (book := self._books.pop(home, None)) is not None:
+            self._upkeep.books.remove(book)
+
     async def recover(self, home: object) -> None:
         """See Keeper."""
         engine = cast("Engine", home)

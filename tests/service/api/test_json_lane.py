@@ -35,6 +35,12 @@ class Repository:
             raise ModelNotFound(f"no model {model!r}")
         return self._engine, self._served
 
+    def new(self, model: str, version: str | None, id: str) -> tuple[Any, Any]:
+        return self.ready(model, version)
+
+    def of(self, session: Any) -> tuple[Any, Any]:
+        return self._engine, self._served
+
     def only(self, model: str, version: str | None) -> Any:
         return self.ready(model, version)[0]
 
