@@ -164,12 +164,12 @@ class Carousel:
         self._recovered = True
         self._keep(asyncio.create_task(self._follow()))
 
-    def _examiner(self) -> closing[Examiner]:
-        return closing(Examiner(batch=self._settings.batch, chunk=self._settings.chunk))
+    def _examiner(self, *, aside: bool = False) -> closing[Examiner]:
+        return closing(Examiner(batch=self._settings.batch, chunk=self._settings.chunk, aside=aside))
 
     async def _reload(self, model: str | None = None) -> list[str]:
         """Follow what has changed in the folder, or in that of one model → what went wrong."""
-        with self._examiner() as examiner:
+        with self._examiner(aside=True) as examiner:
             return await self._repository.follow(examiner.load, model)
 
     async def _follow(self) -> None:

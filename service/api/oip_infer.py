@@ -47,7 +47,6 @@ class Infer(Answering):
 
         def begin() -> None:
             deadline = body.deadline(asked.headers)
-            self._engine(asked)  # a model that is not there is told before the body is looked at
             text, raw = oip_codec.split(content, asked.headers.get(oip_codec.LENGTH))
             infer = partial(self._infer, asked, raw, deadline)
             if len(text) > _LARGE:

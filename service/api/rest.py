@@ -57,6 +57,7 @@ class Rest:
             ("POST", "/v1/sessions/{id}/fork", self.fork),
             ("POST", "/v1/sessions/{id}/rewind", self.rewind),
             ("POST", "/v1/sessions/{id}/forecast", self.forecast),
+            ("POST", "/v1/sessions/{id}/migrate", self.migrate),
             ("GET", "/v1/sessions/{id}/state", self.read_state),
             ("PUT", "/v1/sessions/{id}/state", self.write_state),
         ):
@@ -138,6 +139,27 @@ class Rest:
         feeding, written = forecasts.asked(asked, served.description, "body")
         outputs, step = await engine.forecasts.forecast(session, feeding, deadline)
         return body.answer({"outputs": written(outputs), "step": step})
+
+    async def migrate(self, request: Request, id: str) -> Response:
+        """Let a session go on in another version, once the accepted work is done."""
+        asked = fields(await self._object(request), "body", {"version": str}, {"history": object})
+        deadline = body.deadline(dict(request.scope["headers"]))
+        session = self._sessions.get(id)
+        target, served = self._repository.new(session.model, asked["version"], id)
+        target.admission.streamable()
+        state = None
+        if "history" in asked:
+            history = sequence(asked["history"], served.description.features, "history").inputs
+            warm: Session = await target.lifecycle.open_warm(None, session.ttl, history, deadline)
+            _, state = await target.lifecycle.read(warm)
+            await target.lifecycle.delete(warm)
+            session = self._sessions.get(id)
+        engine, _ = self._of(session)
+        if state is None and dict(engine.model.state_shapes) != dict(target.model.state_shapes):
+            raise StateMismatch(f"version {target.version} has states of other shapes: send a history")
+        if target is engine and state is None:
+            return self._session(session)
+        return body.answer(await engine.lifecycle.migrate(session, target, self._told, state=state))
 
     async def read_state(self, id: str) -> Response:
         """The state as bytes, once the accepted work is done."""

@@ -122,6 +122,11 @@ COMPONENTS: dict[str, Schema] = {
     ),
     "Forked": {"anyOf": [_ref("Session"), _ref("Copies")]},
     "Copies": _answered("The copies, in the order asked.", {"sessions": _list(_ref("Session"))}),
+    "Migrate": _asked(
+        "The version to go on in; with a history, with the state after it.",
+        {"version": _TEXT},
+        {"history": _ref("Sequence")},
+    ),
     "Version": _answered(
         "A version of a model.",
         {"version": _TEXT, "state": {"enum": ["ready", "loading", "unavailable"]}},

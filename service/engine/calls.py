@@ -191,6 +191,21 @@ class Calls:
         self.freed.set()
         self.release([operation])
 
+    def end_behind(self, entry: Entry, row: int, error: CarouselError) -> None:
+        """End what waits behind an entry on a session, unapplied."""
+        rows: list[tuple[Call, int, CarouselError]] = []
+        for later in [*self.order.behind(entry, row)]:
+            if later.told:
+                continue
+            if isinstance(later, Call):
+                rows.append((later, later.place(row), error))
+            elif isinstance(later, Operation):
+                later.told = True
+                self._table.waiting[later.where] -= 1
+                later.answer.set_exception(error)
+                later.answer.exception()  # the client may have left
+        self.failures.fail(rows)
+
     def abandon(self, call: Call) -> None:
         """The client of a predict has left: what of it did not run does not."""
         if not call.told:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from service.engine.call import UNCHECKED, Call, Deadline, Operation
-from service.errors import SnapshotNotKept
-from service.store.store import Change, Copied, Deleted, Opened, Replaced
+from service.errors import Overloaded, SnapshotNotKept
+from service.store.store import Change, Copied, Deleted, Moved, Opened, Replaced
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from service.sessions.rewinds import Rule
     from service.sessions.session import Session
     from service.sessions.sessions import Sessions
+
+_FREED = 0.01  # seconds between looks whether a row is free
 
 _T = TypeVar("_T")
 _SLICE = 500  # sessions that are made in one turn of the loop: 2 ms
@@ -204,6 +206,57 @@ class Lifecycle:
             ending[session.id] = done
             done.add_done_callback(ended)
         return _shielded(done)
+
+    def migrate(
+        self,
+        session: Session,
+        home: Engine,
+        told: Callable[[Session], _T] = _itself,
+        *,
+        state: State | None = None,
+    ) -> asyncio.Future[_T]:
+        """Let a session go on in another engine after its accepted calls, with its state, or with another one [1, …].
+
+        Its step stays, kept answers and snapshots are forgotten, and what arrives before it has moved is overloaded.
+        """
+        self._engine.admission.check_operation(session)
+        home.admission.streamable()
+        home.admission.check()
+        new = self._sessions.seat(session, home)
+
+        def opened() -> Opened:
+            now = self._table.gather(np.array([session.row])) if state is None else state
+            return Opened(new.row, session.id, session.ttl, session.step, now)
+
+        def act() -> _T:
+            stands = opened()
+            home.table.step[new.row] = home.table.ahead[new.row] = stands.step
+            home.table.scatter(np.array([new.row]), stands.state or {})
+            self._engine.calls.end_behind(operation, session.row, Overloaded(f"session {session.id!r} moves", 10))
+            self._sessions.moved(session, new)
+            return told(new)
+
+        def done(future: asyncio.Future[_T]) -> None:
+            if future.exception() is None:
+                self._free(session.row)
+            else:
+                self._sessions.unseat(new)
+
+        def changes() -> Sequence[Change]:
+            return [Moved(session.row, home, opened())]
+
+        answer: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+        operation = Operation(np.array([session.row]), act, answer, changes)
+        answer.add_done_callback(done)
+        self._engine.operate(operation)
+        return _shielded(answer)
+
+    def _free(self, row: int) -> None:
+        """Free a row once nothing that was accepted holds it."""
+        if self._table.last.item(row):
+            asyncio.get_running_loop().call_later(_FREED, self._free, row)
+        else:
+            self._table.free(row)
 
     def take_back(self, session: Session, deadline: float) -> None:
         """Delete a session that was opened for steps none of which was applied, unless something was called on it since

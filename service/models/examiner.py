@@ -35,6 +35,7 @@ _IMPORT = 0.7  # more for the first file that has to be changed: it loads the pa
 _TIMES_CPU = 10  # seconds of an examination, for each second of CPU time
 _MEMORY, _TIMES_BYTES = 2**30, 6  # address space: 1 GiB, and 6 times the files; one of 286 MB took 3, and 5 if changed
 _LONGEST_RUN = 10.0  # seconds, where values decide
+_NICE = 10  # of an examination beside calls
 _MOST_REASON = 500  # characters
 _MOST_MESSAGE = 2**15  # bytes; so small that it is received in one piece
 
@@ -42,10 +43,13 @@ _log = logging.getLogger("carousel.models")
 
 
 class Examiner:
-    """One child process at a time; it is started when it is needed, and replaced if it ends."""
+    """One child process at a time; it is started when it is needed, and replaced if it ends.
 
-    def __init__(self, *, batch: int | None = None, chunk: int | None = None) -> None:
-        self._policy = {"batch": batch, "chunk": chunk}
+    `aside` gives way to calls: others are served meanwhile.
+    """
+
+    def __init__(self, *, batch: int | None = None, chunk: int | None = None, aside: bool = False) -> None:
+        self._policy, self._aside = {"batch": batch, "chunk": chunk}, aside
         self._child: tuple[subprocess.Popen[bytes], socket.socket] | None = None
         self._asking = threading.Lock()
 
@@ -87,7 +91,7 @@ class Examiner:
         with self._asking:
             if self._child is not None and self._child[0].poll() is not None:
                 self._end()  # while it had nothing to do
-            _, connection = self._child = self._child or _start()
+            _, connection = self._child = self._child or _start(_NICE if self._aside else 0)
             connection.settimeout(_TIMES_CPU * question["seconds"])
             late = TimeoutError(f"the examination takes more than {question['seconds']:.1f} s")
             try:
@@ -115,11 +119,11 @@ class Examiner:
         return child.wait()
 
 
-def _start() -> tuple[subprocess.Popen[bytes], socket.socket]:
+def _start(nice: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with theirs:
         child = subprocess.Popen(
-            [sys.executable, "-P", "-m", __name__],
+            [sys.executable, "-P", "-m", __name__, str(nice)],
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"},
@@ -178,6 +182,7 @@ def _bound_memory(more: int) -> None:
 
 
 if __name__ == "__main__":
+    os.nice(int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the whole group; the service decides
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError):

@@ -66,7 +66,18 @@ class Snapped(NamedTuple):
     state: State  # [1, …]
 
 
-Change: TypeAlias = Opened | Copied | Advanced | Replaced | Deleted | Snapped
+class Moved(NamedTuple):
+    """A session goes on in another engine, the one that commits this; it is the only change of its commit."""
+
+    row: int  # that it goes to
+    id: str
+    step: int
+    state: State  # [1, …]
+    home: Home  # that it leaves
+    left: int  # its row there
+
+
+Change: TypeAlias = Opened | Copied | Advanced | Replaced | Deleted | Snapped | Moved
 Conflicts: TypeAlias = Mapping[int, CarouselError]  # by table row: its change was not written, and why
 
 

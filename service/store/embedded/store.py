@@ -29,7 +29,7 @@ from service.store.embedded.records import Records
 from service.store.embedded.recovery import Recovery
 from service.store.embedded.replaying import replay, tails
 from service.store.embedded.upkeep import Upkeep
-from service.store.store import Advanced, Snapped
+from service.store.store import Advanced, Moved, Snapped
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
@@ -101,6 +101,8 @@ class EmbeddedStore:
 
     def _committed(self, book: Book, changes: Sequence[Change], position: int) -> None:
         self._upkeep.position = position
+        if isinstance(changes[0], Moved):
+            self._books[changes[0].home].forget(changes[0].left)
         for one in book.committed(changes, position):
             self._upkeep.ended[one.number] = one
 
