@@ -34,11 +34,12 @@ from service.api.rest import Rest
 from service.api.stream import Streams
 from service.engine.admission import Bounds
 from service.engine.engine import Engine
+from service.engine.shadow import Shadow
 from service.errors import CarouselError, InvalidRequest, MethodNotAllowed, NotFound
 from service.models.examiner import Examiner
 from service.models.fitness import Fitness, warm
 from service.models.model import NoModel
-from service.models.repository import Repository
+from service.models.repository import Hosts, Repository
 from service.sessions.replay import Budget
 from service.sessions.sessions import Sessions
 from service.store.embedded.store import EmbeddedStore
@@ -67,8 +68,9 @@ class Carousel:
         budget = Budget(each=settings.replay, most_bytes=settings.max_replay_bytes)
         self._sessions = Sessions(budget, most=settings.max_sessions, most_bytes=settings.max_session_bytes)
         self.store = _store(settings, self._sessions)
-        self._repository = Repository(settings.models, self._start_engine, self._stop_engine, settings.versions)
         self._engines: dict[Engine, asyncio.Task[None]] = {}
+        hosts = Hosts(self._start_engine, self._stop_engine, self._cast_shadow)
+        self._repository = Repository(settings.models, hosts, settings.versions)
         self._pool = JsonPool(settings.max_queue_bytes, settings.max_queue_rows)
         self.browsers, self.guard = Browsers(settings), Guard(settings)
         self.streams = Streams(self._repository, self._sessions, settings, self._pool, self.browsers)
@@ -125,20 +127,46 @@ class Carousel:
         await asyncio.to_thread(warm, model, fitness)
         await self.store.recover(engine)
         engine.admission.closed = self._draining
+        self._run(engine)
+        return engine
+
+    def _run(self, engine: Engine) -> None:
         self._engines[engine] = asyncio.create_task(engine.run())
         self._keep(self._engines[engine])
-        return engine
 
     def _stop_engine(self, engine: Engine) -> None:
         """Forget an engine in which no session lives."""
         self._engines.pop(engine).cancel()
         engine.sleep()
+        engine.answers.close()
         self._sessions.release(engine)
         self.store.release(engine)
 
     def _engine(self, model: Model, fitness: Fitness, name: str, version: str, **told: Any) -> Engine:
-        bounds = Bounds(self._settings.max_queue_rows, self._settings.max_queue_bytes)
-        return Engine(model, fitness, self._sessions, self.store, bounds, name=name, version=version, **told)
+        return Engine(model, fitness, self._sessions, self.store, self._bounds(), name=name, version=version, **told)
+
+    def _bounds(self) -> Bounds:
+        return Bounds(self._settings.max_queue_rows, self._settings.max_queue_bytes)
+
+    def _cast_shadow(self, live: Engine, beside: Engine | None) -> None:
+        """Step a version beside a live one from now on, by an engine of its own; None: none any more."""
+        old = live.shadow
+        if old is not None and (beside is None or old.engine.model is not beside.model):
+            self._engines.pop(old.engine).cancel()
+            live.shadow = old = None
+        if beside is not None and old is None:
+            nobody = Sessions(Budget(each=1, most_bytes=0), most=0, most_bytes=0)
+            engine = Engine(
+                beside.model,
+                beside.fitness,
+                nobody,
+                MemoryStore(),
+                self._bounds(),
+                name=beside.name,
+                version=beside.version,
+            )
+            live.shadow = Shadow(live, engine)
+            self._run(engine)
 
     def _absent(self, name: str, version: str) -> Engine:
         """An engine for stored sessions whose model is not there: they are told of, and can be deleted."""

@@ -33,6 +33,7 @@ from service.sessions.table import Table
 
 if TYPE_CHECKING:
     from service.engine.call import Call, Operation, Piece
+    from service.engine.shadow import Shadow
     from service.models.fitness import Fitness
     from service.models.model import Model
     from service.sessions.sessions import Sessions
@@ -79,6 +80,7 @@ class Engine:
         self._runner = Runner(model, fitness, self.table, self.counters, chunk=policy.chunk)
         self._commits = Commits(self, store, self.calls, self._scheduler)
         self.lifecycle, self.forecasts = Lifecycle(self, sessions), Forecasts(self)
+        self.shadow: Shadow | None = None
         self._resting = False  # nothing runs, and nothing is ready
 
     def __repr__(self) -> str:
@@ -96,6 +98,8 @@ class Engine:
         self.admission.check_call(call)
         if self.rewinds.rows and call.deadline is None and not self.rewinds.rows.keys().isdisjoint(call.rows.tolist()):
             call.deadline = Deadline(math.inf)  # what has a deadline runs in no tick of another: its state is needed
+        if self.shadow is not None:
+            self.shadow.watch(call)
         self._acceptance.accept(call)
 
     def go_on(self, call: Call) -> None:
@@ -116,7 +120,7 @@ class Engine:
         If not, submit it. For calls that came alone: what comes together runs faster in one batch. The latency of a
         client that has the server for itself is a third lower (`python -m bench --only lone`).
         """
-        if not self._resting or not self.admission.room() or call.rows.item(0) in self.rewinds.rows:
+        if not self._resting or self.shadow or not self.admission.room() or call.rows.item(0) in self.rewinds.rows:
             return False
         if not self._acceptance.alone(call):
             return False

@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 ROW_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 SECOND_BOUNDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
@@ -30,6 +33,12 @@ class Histogram:
         """Count a value so many times."""
         self._counts[bisect_left(self._bounds, value)] += times
         self._total += value * times
+
+    def add_all(self, values: NDArray[np.float64]) -> None:
+        """Count each of some values."""
+        for place, count in enumerate(np.bincount(np.searchsorted(self._bounds, values)).tolist()):
+            self._counts[place] += count
+        self._total += float(values.sum())
 
     def frozen(self) -> Distribution:
         """A frozen view."""

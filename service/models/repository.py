@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from service.errors import ModelNotFound, ModelUnusable, VersionNotFound
 from service.models import files
@@ -22,28 +22,32 @@ from service.models.versions import Version, Versions
 if TYPE_CHECKING:
     from service.engine.engine import Engine
 
-__all__ = ["NAME", "Repository"]
+__all__ = ["NAME", "Hosts", "Repository"]
 
 _SHARES = (0.2, 1.0)  # of the time that an examination may take: slow files are tried again after all others
 
 _log = logging.getLogger("carousel.repository")
 
 Load = Callable[[Path, float], tuple[OnnxModel, Fitness]]  # a file, and the share of its time; as Examiner.load
-Start = Callable[[OnnxModel, Fitness, str, str], Awaitable["Engine"]]
+
+
+class Hosts(NamedTuple):
+    """How engines begin and end: `shadow` steps the second one beside the first, which is live, or none any more."""
+
+    start: Callable[[OnnxModel, Fitness, str, str], Awaitable[Engine]]
+    stop: Callable[[Engine], None] = lambda engine: None
+    shadow: Callable[[Engine, Engine | None], None] = lambda live, beside: None
 
 
 class Repository(Versions):
     """All versions under a folder. Those are served that `choice` wants, or the file of the operator beside them.
 
-    `start` makes an engine, `stop` ends one. `stored` are models and versions of which a store has sessions: they are
-    served to these, whatever is wanted.
+    `stored` are models and versions of which a store has sessions: they are served to these, whatever is wanted.
     """
 
-    def __init__(
-        self, folder: Path, start: Start, stop: Callable[[Engine], None] = lambda engine: None, choice: str = "all"
-    ) -> None:
+    def __init__(self, folder: Path, hosts: Hosts, choice: str = "all") -> None:
         super().__init__()
-        self._folder, self._start, self._stop = Folder(folder, choice), start, stop
+        self._folder, self._hosts = Folder(folder, choice), hosts
         self.stored: set[tuple[str, str]] = set()
         self._leaving: list[Engine] = []  # another file has their version now, or their model is unloaded
         self._unloaded: set[str] = set()  # models that are not to be loaded unless that is asked for
@@ -115,10 +119,11 @@ class Repository(Versions):
         for engine in [engine for engine in self._leaving if _empty(engine)]:
             self._leaving.remove(engine)
             self._files.pop(engine, None)
-            self._stop(engine)
+            self._hosts.stop(engine)
             _log.info("%s/%s has no sessions left: its memory is given back", engine.name, engine.version)
 
     def _leave(self, engine: Engine) -> None:
+        self._hosts.shadow(engine, None)
         if engine not in self._leaving:
             self._leaving.append(engine)
 
@@ -165,6 +170,12 @@ class Repository(Versions):
         plain = [version for version in served if version not in (serving.canary, serving.shadow)] or served
         if plain:
             self._ready[model, None] = self._ready[model, plain[-1]]
+        for one in known.values():
+            if one.engine is not None:
+                live = serving.shadow != one.version and plain[-1:] == [one.version]
+                self._hosts.shadow(
+                    one.engine, known[serving.shadow].engine if live and serving.shadow in known else None
+                )
         gone = [version for version, one in known.items() if not one.there and one.engine is None]
         for version in gone:
             del known[version]
@@ -191,7 +202,7 @@ class Repository(Versions):
             if await asyncio.to_thread(stamp, one.path.parent) != one.tried:
                 one.tried = None
                 raise ModelUnusable("its files change while they are read")
-            engine = self._woken(one, model) or await self._start(model, fitness, one.model, one.version)
+            engine = self._woken(one, model) or await self._hosts.start(model, fitness, one.model, one.version)
         except TimeoutError as error:
             if share < 1:
                 _log.info("%s/%s takes long: it is tried again after the others", one.model, one.version)

@@ -89,6 +89,11 @@ class Table:
         self._fresh += 1
         return self._fresh - 1
 
+    def reach(self, row: int) -> None:
+        """Have a row of this number, whoever allocates it."""
+        while row >= self.capacity:
+            self._grow(2 * self.capacity)
+
     def free(self, row: int) -> None:
         """Give a row back."""
         for name in _COLUMNS:

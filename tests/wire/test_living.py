@@ -102,6 +102,40 @@ def test_stored_sessions_find_their_version_again(launch: Launch, folder: Path, 
     assert server.stop() == 0
 
 
+def test_a_shadow_is_stepped_beside_the_live_version_and_its_differences_are_counted(
+    launch: Launch, folder: Path
+) -> None:
+    graphs.running_sum(folder / "sum/2/model.onnx", whole=False)  # it does not round its inputs
+    (folder / "sum/serving.toml").write_text('shadow = "2"')
+    server = launch(folder).wait_until_ready()
+
+    def apart(bound: str) -> int:
+        return int(server.metric("carousel_shadow_apart_bucket", model="sum", version="1", shadow="2", le=bound))
+
+    with httpx.Client(base_url=server.url) as http:
+        assert done(http.get("/v1/models/sum"))["version"] == "1"
+        for id in ("a", "b"):
+            done(http.post("/v1/models/sum/sessions", json={"id": id, "history": [[1], [2]]}), 201)
+            for step in (2, 3, 4):
+                done(http.post(f"/v1/sessions/{id}/steps", json={"inputs": [[step]], "step": step}))
+            done(http.post(f"/v1/sessions/{id}/steps", json={"inputs": [[4]], "step": 4}))  # a retry
+            assert http.delete(f"/v1/sessions/{id}").status_code == 204
+        done(http.post("/v1/models/sum/predict", json={"sequences": [[[1], [2]], [[3]]]}))
+        until(lambda: apart("+Inf") == 13, what="13 steps beside")
+        assert apart("0.0") == 13
+        items = [{"session": id, "inputs": [[0.25]]} for id in ("c", "d")]
+        told = done(http.post("/v1/models/sum/steps", json={"items": items, "open": True}))["items"]
+        assert [one["outputs"] for one in told] == [[[0]], [[0]]]
+        until(lambda: apart("+Inf") == 15, what="15 steps beside")
+        assert (apart("0.1"), apart("1.0")) == (13, 15)
+        (folder / "sum/serving.toml").unlink()
+        assert http.post("/v2/repository/models/sum/load", timeout=60).status_code == 200
+        assert apart("+Inf") == 0
+        assert done(http.get("/v1/models/sum"))["version"] == "2"
+        assert done(http.post("/v1/sessions/c/steps", json={"inputs": [[1]]}))["outputs"] == [[1]]
+    assert not server.errors()
+
+
 class TestMigrating:
     @pytest.fixture
     def http(self, launch: Launch, tmp_path: Path) -> Iterator[httpx.Client]:

@@ -12,7 +12,7 @@ from service.models.files import read
 from service.models.fitness import Fitness
 from service.models.folder import Serving, serving
 from service.models.model import NoModel, OnnxModel
-from service.models.repository import Repository
+from service.models.repository import Hosts, Repository
 from service.sessions.replay import Budget
 from service.sessions.sessions import Session, Sessions
 from service.store.memory import MemoryStore
@@ -31,7 +31,7 @@ class Living:
     def __init__(self, folder: Path, choice: str = "all") -> None:
         self.folder, self.stopped = folder, list[str]()
         self.sessions = Sessions(Budget(each=1, most_bytes=2**20), most=100, most_bytes=2**20)
-        self.repository = Repository(folder, self._start, self._stop, choice)
+        self.repository = Repository(folder, Hosts(self._start, self._stop), choice)
 
     async def _start(self, model: OnnxModel, fitness: Fitness, name: str, version: str) -> Engine:
         how = {"name": name, "version": version, "digest": model.description.digest}
@@ -67,7 +67,7 @@ class Living:
 async def living(tmp_path: Path) -> Living:
     one = Living(tmp_path, "latest:1")
     one.put("a/1")
-    one.repository = Repository(tmp_path, one._start, one._stop, "latest:1")
+    one.repository = Repository(tmp_path, Hosts(one._start, one._stop), "latest:1")
     await one.repository.load(load)
     return one
 
@@ -198,7 +198,7 @@ async def test_versions_with_stored_sessions_are_served_whatever_is_wanted(tmp_p
     living = Living(tmp_path)
     for place in ("a/1", "a/2", "a/3"):
         living.put(place)
-    living.repository = Repository(tmp_path, living._start, living._stop, "latest:1")
+    living.repository = Repository(tmp_path, Hosts(living._start, living._stop), "latest:1")
     living.repository.stored = {("a", "1")}
     await living.repository.load(load)
     assert living.states == {"1": "ready kept", "2": "unavailable", "3": "ready"}
