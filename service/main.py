@@ -38,7 +38,8 @@ from service.engine.shadow import Shadow
 from service.errors import CarouselError, InvalidRequest, MethodNotAllowed, NotFound
 from service.models.examiner import Examiner
 from service.models.fitness import Fitness, warm
-from service.models.model import NoModel
+from service.models.model import NoModel, available
+from service.models.providers import providers_of
 from service.models.repository import Hosts, Repository
 from service.sessions.replay import Budget
 from service.sessions.sessions import Sessions
@@ -61,10 +62,16 @@ _log = logging.getLogger("carousel.main")
 
 
 class Carousel:
-    """The service. A server starts `store`, runs `asgi`, `lane`, `streams`, `guard`, and calls `drain` at the end."""
+    """The service. A server starts `store`, runs `asgi`, `lane`, `streams`, `guard`, and calls `drain` at the end.
+
+    Raises:
+        ValueError: a provider that is asked for is not there.
+
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._providers = providers_of(settings.providers, available(), settings.provider_options)
         budget = Budget(each=settings.replay, most_bytes=settings.max_replay_bytes)
         self._sessions = Sessions(budget, most=settings.max_sessions, most_bytes=settings.max_session_bytes)
         self.store = _store(settings, self._sessions)
@@ -193,7 +200,8 @@ class Carousel:
         self._keep(asyncio.create_task(self._follow()))
 
     def _examiner(self, *, aside: bool = False) -> closing[Examiner]:
-        return closing(Examiner(batch=self._settings.batch, chunk=self._settings.chunk, aside=aside))
+        how = {"batch": self._settings.batch, "chunk": self._settings.chunk}
+        return closing(Examiner(**how, aside=aside, providers=self._providers))
 
     async def _reload(self, model: str | None = None) -> list[str]:
         """Follow what has changed in the folder, or in that of one model → what went wrong."""

@@ -25,6 +25,8 @@ class Settings(BaseSettings):
     models: Path = Path("models")
     versions: str = "all"  # that are served of a model: all, latest:N, or numbers by commas
     watch_seconds: float = Field(default=0, ge=0)  # between looks at the folder of models; 0: it is not watched
+    providers: Annotated[tuple[str, ...], NoDecode] = ("cpu",)  # of ONNX Runtime, the first that can run; by commas
+    provider_options: Path | None = None  # a TOML file with a table for each provider
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
 
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()  # names that are served beside addresses; comma-separated
@@ -56,7 +58,7 @@ class Settings(BaseSettings):
     lame_duck_seconds: float | None = Field(default=None, ge=0)  # not ready, but serving; else 2, on a terminal 0
     drain_seconds: float = Field(default=30, gt=0)
 
-    @field_validator("allowed_hosts", "allowed_origins", mode="before")
+    @field_validator("allowed_hosts", "allowed_origins", "providers", mode="before")
     @classmethod
     def _listed(cls, given: object) -> object:
         return tuple(one.strip() for one in given.split(",") if one.strip()) if isinstance(given, str) else given

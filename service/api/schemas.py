@@ -147,7 +147,7 @@ COMPONENTS: dict[str, Schema] = {
         {
             **{"name": _TEXT, "version": _TEXT, "cell": {"type": ["string", "null"]}},
             **{"features": _list(_ref("Column")), "outputs": _list(_ref("Column")), "state_bytes": _COUNT},
-            **{"metrics": {"type": "object"}, "streamable": _BOOL, "bit_equal": _BOOL},
+            **{"metrics": {"type": "object"}, "streamable": _BOOL, "bit_equal": _BOOL, "provider": _TEXT},
         },
         {
             **{"memory_horizon": _COUNT, "tolerance": {"type": "number"}, "signature": {"type": "object"}},
