@@ -19,7 +19,6 @@ from service.errors import InvalidRequest, Overloaded
 if TYPE_CHECKING:
     from service.api.oip_infer import Infer
     from service.engine.engine import Engine
-    from service.engine.statistics import Distribution
     from service.models.repository import Repository
     from service.settings import Settings
 
@@ -118,10 +117,7 @@ class Oip:
             "platform": "onnxruntime_onnx",
             "backend": "onnxruntime",
             "max_batch_size": self._settings.max_queue_rows,
-            "input": [
-                {"name": "input", "data_type": "TYPE_FP32", "dims": [-1, engine.model.features]},
-                {"name": "lengths", "data_type": "TYPE_INT32", "dims": [1], "optional": True},
-            ],
+            "input": [{"name": "input", "data_type": "TYPE_FP32", "dims": [-1, engine.model.features]}],
             "output": [{"name": "output", "data_type": "TYPE_FP32", "dims": [-1, engine.model.outputs]}],
         }
         if engine.fitness.streamable:
@@ -177,11 +173,9 @@ class Oip:
 
 
 def _statistics(engine: Engine) -> dict[str, Any]:
+    """Tools divide durations by counts, which have to agree: all are of the sequences that were answered."""
     now = engine.statistics()
-
-    def spent(seen: Distribution) -> dict[str, int]:
-        return _duration(sum(seen.counts), seen.total)
-
+    running = sum(rows * seconds for rows, (_, seconds) in now.batches.items())  # each waits for all of its tick
     return {
         "name": engine.name,
         "version": engine.version,
@@ -191,16 +185,19 @@ def _statistics(engine: Engine) -> dict[str, Any]:
         "inference_stats": {
             "success": _duration(now.done, now.done_seconds),
             "fail": _duration(sum(now.refused.values()), 0.0),
-            "queue": spent(now.queued),
-            "compute_input": _duration(0, 0.0),  # is a part of the door's work
-            "compute_infer": spent(now.running),
-            "compute_output": spent(now.answering),
+            "queue": _duration(now.done, now.queued.total),
+            **_compute(now.done, running, now.answering.total),
         },
-        "batch_stats": [
-            {"batch_size": rows, "compute_infer": _duration(*told)}
-            | {name: _duration(0, 0.0) for name in ("compute_input", "compute_output")}
-            for rows, told in sorted(now.batches.items())
-        ],
+        "batch_stats": [{"batch_size": rows} | _compute(*told) for rows, told in sorted(now.batches.items())],
+    }
+
+
+def _compute(count: int, seconds: float, after: float = 0.0) -> dict[str, Any]:
+    """Durations in the model, and after it; what a door does before it is not measured."""
+    return {
+        "compute_input": _duration(count, 0.0),
+        "compute_infer": _duration(count, seconds),
+        "compute_output": _duration(count, after),
     }
 
 
