@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from service.api.request import Asked
     from service.engine.engine import Engine
     from service.models.repository import Repository
-    from service.sessions.sessions import Session, Sessions
+    from service.sessions.session import Session
+    from service.sessions.sessions import Sessions
     from service.settings import Settings
 
 _LARGE, _SHORT = 2**16, 2**10  # bytes of JSON: fewer are parsed in a millisecond; so few are remembered

@@ -158,8 +158,8 @@ class Rest:
         if state is None and dict(engine.model.state_shapes) != dict(target.model.state_shapes):
             raise StateMismatch(f"version {target.version} has states of other shapes: send a history")
         if target is engine and state is None:
-            return self._session(session)
-        return body.answer(await engine.lifecycle.migrate(session, target, self._told, state=state))
+            return body.answer(self._told(session))
+        return body.answer(await engine.moves.migrate(session, target, self._told, state=state))
 
     async def read_state(self, id: str) -> Response:
         """The state as bytes, once the accepted work is done."""

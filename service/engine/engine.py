@@ -21,6 +21,7 @@ from service.engine.calls import Calls
 from service.engine.commits import Commits
 from service.engine.forecasts import Forecasts
 from service.engine.lifecycle import Lifecycle
+from service.engine.moves import Moves
 from service.engine.runner import Runner
 from service.engine.scheduler import Scheduler
 from service.engine.statistics import Counters, EngineStatistics
@@ -80,6 +81,7 @@ class Engine:
         self._runner = Runner(model, fitness, self.table, self.counters, chunk=policy.chunk)
         self._commits = Commits(self, store, self.calls, self._scheduler)
         self.lifecycle, self.forecasts = Lifecycle(self, sessions), Forecasts(self)
+        self.moves = Moves(self, sessions)
         self.shadow: Shadow | None = None
         self._resting = False  # nothing runs, and nothing is ready
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from service.engine.call import UNCHECKED, Call, Deadline, Operation
-from service.errors import Overloaded, SnapshotNotKept
-from service.store.store import Change, Copied, Deleted, Moved, Opened, Replaced
+from service.errors import SnapshotNotKept
+from service.store.store import Change, Copied, Deleted, Opened, Replaced
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
@@ -23,13 +23,12 @@ if TYPE_CHECKING:
     from service.sessions.session import Session
     from service.sessions.sessions import Sessions
 
-_FREED = 0.01  # seconds between looks whether a row is free
-
 _T = TypeVar("_T")
 _SLICE = 500  # sessions that are made in one turn of the loop: 2 ms
 
 
-def _itself(session: Session) -> Any:
+def itself(session: Session) -> Any:
+    """Tell the session as it is."""
     return session
 
 
@@ -46,7 +45,7 @@ class Lifecycle:
         self,
         id: str | None,
         ttl: float,
-        told: Callable[[Session], _T] = _itself,
+        told: Callable[[Session], _T] = itself,
         *,
         step: int = 0,
         state: State | None = None,
@@ -69,7 +68,7 @@ class Lifecycle:
         ttl: float,
         history: Array,
         deadline: Deadline | None = None,
-        told: Callable[[Session], _T] = _itself,
+        told: Callable[[Session], _T] = itself,
         *,
         rule: Rule | None = None,
         state: State | None = None,
@@ -100,7 +99,7 @@ class Lifecycle:
         self._engine.submit(Call(rows, lengths, np.array([UNCHECKED]), history, ended, deadline, opens=opens))
         return answer
 
-    def fork(self, session: Session, id: str | None, told: Callable[[Session], _T] = _itself) -> asyncio.Future[_T]:
+    def fork(self, session: Session, id: str | None, told: Callable[[Session], _T] = itself) -> asyncio.Future[_T]:
         """Open a session with a copy of the state, the step and the TTL of another, after its accepted calls."""
         self._engine.admission.check_operation(session)
         copy = self._sessions.create(id, self._engine, session.ttl)
@@ -151,15 +150,15 @@ class Lifecycle:
     def read(self, session: Session) -> asyncio.Future[tuple[int, State]]:
         """The step and a copy of the state [1, …], after the accepted calls."""
         self._engine.admission.check_operation(session)
-        return _shielded(self._operate(session, lambda: (session.step, self._table.gather(np.array([session.row])))))
+        return shielded(self._operate(session, lambda: (session.step, self._table.gather(np.array([session.row])))))
 
     def replace(
-        self, session: Session, step: int, state: State, told: Callable[[Session], _T] = _itself
+        self, session: Session, step: int, state: State, told: Callable[[Session], _T] = itself
     ) -> asyncio.Future[_T]:
         """Set step and state [1, …] after the accepted calls; kept answers and later snapshots are forgotten."""
         return self._replace(session, step, lambda: state, told)
 
-    def rewind(self, session: Session, step: int, told: Callable[[Session], _T] = _itself) -> asyncio.Future[_T]:
+    def rewind(self, session: Session, step: int, told: Callable[[Session], _T] = itself) -> asyncio.Future[_T]:
         """Set the session back to a kept snapshot, as `replace` does with a state.
 
         The future raises:
@@ -189,7 +188,7 @@ class Lifecycle:
             self._sessions.touch(session)
             return told(session)
 
-        return _shielded(self._operate(session, act, changes, step_after=step))
+        return shielded(self._operate(session, act, changes, step_after=step))
 
     def delete(self, session: Session) -> asyncio.Future[None]:
         """Forget a session after its accepted calls; from now on it is not found."""
@@ -205,58 +204,7 @@ class Lifecycle:
         if not done.done():
             ending[session.id] = done
             done.add_done_callback(ended)
-        return _shielded(done)
-
-    def migrate(
-        self,
-        session: Session,
-        home: Engine,
-        told: Callable[[Session], _T] = _itself,
-        *,
-        state: State | None = None,
-    ) -> asyncio.Future[_T]:
-        """Let a session go on in another engine after its accepted calls, with its state, or with another one [1, …].
-
-        Its step stays, kept answers and snapshots are forgotten, and what arrives before it has moved is overloaded.
-        """
-        self._engine.admission.check_operation(session)
-        home.admission.streamable()
-        home.admission.check()
-        new = self._sessions.seat(session, home)
-
-        def opened() -> Opened:
-            now = self._table.gather(np.array([session.row])) if state is None else state
-            return Opened(new.row, session.id, session.ttl, session.step, now)
-
-        def act() -> _T:
-            stands = opened()
-            home.table.step[new.row] = home.table.ahead[new.row] = stands.step
-            home.table.scatter(np.array([new.row]), stands.state or {})
-            self._engine.calls.end_behind(operation, session.row, Overloaded(f"session {session.id!r} moves", 10))
-            self._sessions.moved(session, new)
-            return told(new)
-
-        def done(future: asyncio.Future[_T]) -> None:
-            if future.exception() is None:
-                self._free(session.row)
-            else:
-                self._sessions.unseat(new)
-
-        def changes() -> Sequence[Change]:
-            return [Moved(session.row, home, opened())]
-
-        answer: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
-        operation = Operation(np.array([session.row]), act, answer, changes)
-        answer.add_done_callback(done)
-        self._engine.operate(operation)
-        return _shielded(answer)
-
-    def _free(self, row: int) -> None:
-        """Free a row once nothing that was accepted holds it."""
-        if self._table.last.item(row):
-            asyncio.get_running_loop().call_later(_FREED, self._free, row)
-        else:
-            self._table.free(row)
+        return shielded(done)
 
     def take_back(self, session: Session, deadline: float) -> None:
         """Delete a session that was opened for steps none of which was applied, unless something was called on it since
@@ -292,7 +240,7 @@ class Lifecycle:
 
         opening = self._operate(source, act, changes)
         opening.add_done_callback(failed)
-        return _shielded(opening)
+        return shielded(opening)
 
     def _operate(
         self,
@@ -308,7 +256,7 @@ class Lifecycle:
         return answer
 
 
-def _shielded(answer: asyncio.Future[_T]) -> asyncio.Future[_T]:
+def shielded(answer: asyncio.Future[_T]) -> asyncio.Future[_T]:
     """For a client, which may leave: the operation goes on."""
     return answer if answer.done() else asyncio.shield(answer)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from service.engine.call import UNCHECKED, Call
 from service.engine.statistics import Histogram
 from service.errors import CarouselError
-from service.sessions.sessions import Session
+from service.sessions.session import Session
 from service.sessions.table import ZERO
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from service.models.folder import Serving, Stamp, rank
 if TYPE_CHECKING:
     from service.engine.engine import Engine
     from service.models.model import OnnxModel
-    from service.sessions.sessions import Home, Session
+    from service.sessions.session import Home, Session
 
 _log = logging.getLogger("carousel.repository")
 

@@ -14,7 +14,8 @@ from service.models.folder import Serving, serving
 from service.models.model import NoModel, OnnxModel
 from service.models.repository import Hosts, Repository
 from service.sessions.replay import Budget
-from service.sessions.sessions import Session, Sessions
+from service.sessions.session import Session
+from service.sessions.sessions import Sessions
 from service.store.memory import MemoryStore
 from tests.graphs import write
 
