@@ -6,6 +6,7 @@ The only place where the parts are wired; nothing else builds one.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import sys
 import time
@@ -145,9 +146,11 @@ class Carousel:
         """Forget an engine in which no session lives."""
         self._engines.pop(engine).cancel()
         engine.sleep()
-        engine.answers.close()
         self._sessions.release(engine)
         self.store.release(engine)
+        engine.answers.close()
+        engine.table.close()
+        asyncio.get_running_loop().run_in_executor(None, _give_back)
 
     def _engine(self, model: Model, fitness: Fitness, name: str, version: str, **told: Any) -> Engine:
         return Engine(model, fitness, self._sessions, self.store, self._bounds(), name=name, version=version, **told)
@@ -229,6 +232,13 @@ class Carousel:
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _give_back() -> None:
+    """Give memory that is free back to the system: glibc keeps that of models, which is scattered."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _store(settings: Settings, sessions: Sessions) -> Keeper:

@@ -86,7 +86,7 @@ class Control:
         fields(frame, "frame", {"id": int, "channel": int, "rewind": dict}, {})
         step = views.step(fields(frame["rewind"], "rewind", {"step": int}, {}), "rewind")
         session = self._channels.session(frame["channel"])
-        engine, _ = self._repository.ready(session.model, session.version)
+        engine, _ = self._repository.of(session)
 
         def told(session: Session) -> View:
             return {"rewound": views.session(self._sessions.stands(session), self._sessions.promises)}
@@ -98,7 +98,7 @@ class Control:
         fields(frame, "frame", {"id": int, "channel": int, "forecast": dict}, {})
         known = fields(frame["forecast"], "forecast", {}, {"inputs": object, "steps": int})
         session = self._channels.session(frame["channel"])
-        engine, served = self._repository.ready(session.model, session.version)
+        engine, served = self._repository.of(session)
         feeding, written = forecasts.asked(known, served.description, "forecast")
         size = 12 * (len(feeding.inputs) + feeding.steps) * (engine.model.features + engine.model.outputs)
         told: View = {"id": frame["id"], "channel": frame["channel"]}

@@ -131,7 +131,7 @@ class JsonCalls(Answering):
     def _many_steps(self, asked: Asked, read: dict[str, Any], deadline: Deadline | None) -> None:
         """Advance many sessions of a model in one call."""
         known = fields(read, "body", {"items": list}, {"open": bool})
-        self._repository.ready(asked.name, asked.version)
+        self._repository.check(asked.name, asked.version)
         if not known["items"]:
             raise InvalidInput("items: empty")
         how = {"may_open": known.get("open", False), "deadline": deadline}

@@ -96,6 +96,11 @@ class Versions:
             raise self._missing(model, version)
         return found
 
+    def check(self, model: str, version: str | None) -> None:
+        """Raise as `ready` unless some sessions of such a call can be served, be it by a version left to its own."""
+        if version is not None or not any(one.engine for one in self.models.get(model, {}).values()):
+            self.ready(model, version)
+
     def new(self, model: str, version: str | None, id: str | None) -> Served:
         """As `ready`, for a new session: a share of those that name no version goes to the canary, by their ids.
 

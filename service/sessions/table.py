@@ -101,6 +101,13 @@ class Table:
         self._freed.append(row)
         self.generation += 1
 
+    def close(self) -> None:
+        """Give the memory back: no row is used any more, and none will be."""
+        self.state = {name: array[:0].copy() for name, array in self.state.items()}
+        for name, kind in _COLUMNS.items():
+            setattr(self, name, np.zeros(0, kind))
+        self.capacity = 0
+
     def gather(self, rows: Index) -> State:
         """Copies of the states of rows [B] → [B, …] each."""
         return {name: array.take(rows, axis=0) for name, array in self.state.items()}

@@ -42,10 +42,10 @@ def test_hot_swaps_fail_no_request_and_move_no_session(launch: Launch, folder: P
 
 
 def test_memory_of_an_unloaded_model_is_given_back(launch: Launch, tmp_path: Path) -> None:
-    graphs.write(tmp_path / "models/sum/1/model.onnx", "lstm", features=1, hidden=512)  # 4 MiB of weights
+    graphs.write(tmp_path / "models/sum/1/model.onnx", "lstm", features=1, hidden=1024)  # 17 MiB of weights
     server = launch(tmp_path / "models").wait_until_ready()
-    first, *_, last = reload(server, 8)
-    assert last - first < 8 * 2**20
+    first, *_, last = reload(server, 6)
+    assert last - first < 2 * 17 * 2**20  # the allocator keeps some; five models are 84 MiB
 
 
 def test_a_triton_client_loads_and_unloads(launch: Launch, folder: Path) -> None:

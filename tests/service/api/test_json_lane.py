@@ -35,6 +35,9 @@ class Repository:
             raise ModelNotFound(f"no model {model!r}")
         return self._engine, self._served
 
+    def check(self, model: str, version: str | None) -> None:
+        self.ready(model, version)
+
     def new(self, model: str, version: str | None, id: str) -> tuple[Any, Any]:
         return self.ready(model, version)
 
