@@ -54,7 +54,7 @@ class Sockets:
     def __init__(self, it: Serving) -> None:
         described = SimpleNamespace(description=Description((Column("x"),), (Column("sum"),), ""))
         repository: Any = SimpleNamespace(
-            new=lambda model, version, id: (it.engine, described),
+            new=lambda model, version, name: (it.engine, described),
             of=lambda session: (it.engine, described),
             file=lambda engine: described,
         )
