@@ -88,6 +88,8 @@ def test_stored_sessions_find_their_version_again(launch: Launch, folder: Path, 
     for id in ("kept", "ended"):
         httpx.post(f"{server.url}/v1/models/sum/sessions", json={"id": id})
         done(httpx.post(f"{server.url}/v1/sessions/{id}/steps", json={"inputs": [[5]]}))
+    with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
+        infer(client, "sum", [[5]], sequence_id="a b'%", sequence_start=True)
     put(folder, 2)
     assert httpx.post(f"{server.url}/v2/repository/models/sum/load", timeout=60).status_code == 200
     server.kill()
@@ -96,6 +98,8 @@ def test_stored_sessions_find_their_version_again(launch: Launch, folder: Path, 
         assert done(http.get("/v1/models/sum"))["version"] == "2"
         assert done(http.post("/v1/sessions/kept/steps", json={"inputs": [[1]]}))["outputs"] == [[6]]
         assert done(http.get("/v1/sessions/kept"))["version"] == "1"
+        with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
+            assert infer(client, "sum", [[1]], sequence_id="a b'%", sequence_end=True) == 6
         for id in ("kept", "ended"):
             assert http.delete(f"/v1/sessions/{id}").status_code == 204
         until(lambda: server.metric("carousel_engine_alive", model="sum", version="1") == 0, what="the end of 1")
