@@ -77,7 +77,7 @@ class Carousel:
         self._sessions = Sessions(budget, most=settings.max_sessions, most_bytes=settings.max_session_bytes)
         self.store = _store(settings, self._sessions)
         self._engines: dict[Engine, asyncio.Task[None]] = {}
-        hosts = Hosts(self._start_engine, self._stop_engine, self._cast_shadow)
+        hosts = Hosts(self._start_engine, self._stop_engine, self._cast_shadow, self.store.holds)
         self._repository = Repository(settings.models, hosts, settings.versions)
         self._pool = JsonPool(settings.max_queue_bytes, settings.max_queue_rows)
         self.browsers, self.guard = Browsers(settings), Guard(settings)

@@ -87,7 +87,7 @@ class FakeStore:
         if self.error is not None:
             raise self.error
         self.commits.append(changes)
-        changes = [one.opened if isinstance(one, Moved) else one for one in changes]  # an engine cannot be copied
+        changes = [one._replace(home=None, source=None) if isinstance(one, Moved) else one for one in changes]
         refused = {row: self.conflicts[row] for change in changes for row in rows_of(change) if row in self.conflicts}
         if not (self.held or refused):
             self.written.append((deepcopy(changes), {}))

@@ -11,7 +11,7 @@ import numpy as np
 from service.engine.call import Operation
 from service.engine.lifecycle import itself, shielded
 from service.errors import Overloaded
-from service.store.store import Change, Moved, Opened
+from service.store.store import Change, Moved
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
@@ -47,14 +47,14 @@ class Moves:
         home.admission.check()
         new = self._sessions.seat(session, home)
 
-        def opened() -> Opened:
+        def moved() -> Moved:
             now = self._table.gather(np.array([session.row])) if state is None else state
-            return Opened(new.row, session.id, session.ttl, session.step, now)
+            return Moved(new.row, session.id, session.step, now, home, self._engine, session.row)
 
         def act() -> _T:
-            stands = opened()
+            stands = moved()
             home.table.step[new.row] = home.table.ahead[new.row] = stands.step
-            home.table.scatter(np.array([new.row]), stands.state or {})
+            home.table.scatter(np.array([new.row]), stands.state)
             self._engine.calls.end_behind(operation, session.row, Overloaded(f"session {session.id!r} moves", 10))
             self._sessions.moved(session, new)
             return told(new)
@@ -66,7 +66,7 @@ class Moves:
                 self._sessions.unseat(new)
 
         def changes() -> Sequence[Change]:
-            return [Moved(session.row, home, opened())]
+            return [moved()]
 
         answer: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
         operation = Operation(np.array([session.row]), act, answer, changes)

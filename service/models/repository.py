@@ -37,6 +37,7 @@ class Hosts(NamedTuple):
     start: Callable[[OnnxModel, Fitness, str, str], Awaitable[Engine]]
     stop: Callable[[Engine], None] = lambda engine: None
     shadow: Callable[[Engine, Engine | None], None] = lambda live, beside: None
+    holds: Callable[[Engine], bool] = lambda engine: False  # a store has sessions of it that are not in memory
 
 
 class Repository(Versions):
@@ -111,12 +112,12 @@ class Repository(Versions):
     def settle(self) -> None:
         """Let go of engines in which no session lives any more."""
         for one in self.versions():
-            if one.kept and one.engine is not None and _empty(one.engine):
+            if one.kept and one.engine is not None and self._empty(one.engine):
                 self._leave(one.engine)
                 one.engine, one.tried = None, None
                 self.stored.discard((one.model, one.version))
                 self._choose(one.model)
-        for engine in [engine for engine in self._leaving if _empty(engine)]:
+        for engine in [engine for engine in self._leaving if self._empty(engine)]:
             self._leaving.remove(engine)
             self._files.pop(engine, None)
             self._hosts.stop(engine)
@@ -232,7 +233,6 @@ class Repository(Versions):
                 return engine
         return None
 
-
-def _empty(engine: Engine) -> bool:
-    """Whether no session lives in an engine, and nothing waits."""
-    return not engine.table.used and engine.calls.idle
+    def _empty(self, engine: Engine) -> bool:
+        """Whether no session lives in an engine, and nothing waits."""
+        return not engine.table.used and engine.calls.idle and not self._hosts.holds(engine)

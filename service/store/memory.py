@@ -23,6 +23,10 @@ class MemoryStore:
         """See Keeper."""
         return set()
 
+    def holds(self, home: Any) -> bool:
+        """See Keeper."""
+        return False
+
     def release(self, home: Any) -> None:
         """See Keeper."""
 

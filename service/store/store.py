@@ -67,13 +67,14 @@ class Snapped(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """A session goes on in another engine, the one that commits this; it is the only change of its commit."""
+    """A session goes on in another engine, without kept answers and snapshots; the only change of its commit."""
 
-    row: int  # that it goes to
+    row: int  # that it gets there
     id: str
     step: int
     state: State  # [1, …]
-    home: Home  # that it leaves
+    home: Home  # where it goes
+    source: Home  # that it leaves
     left: int  # its row there
 
 
@@ -116,6 +117,9 @@ class Keeper(Store, Protocol):
 
     def stored(self) -> set[tuple[str, str]]:
         """Models and versions of whose sessions it knows before they are recovered."""
+
+    def holds(self, home: Any) -> bool:
+        """Whether sessions of an engine are in the store and not in memory."""
 
     def release(self, home: Any) -> None:
         """Forget an engine in which no session lives."""
