@@ -69,7 +69,11 @@ class Server(uvicorn.Server):
 def serve(settings: Settings) -> None:
     """Run the service until a signal stops it."""
     logs.configure(settings.log_level)
-    carousel = Carousel(settings)
+    try:
+        carousel = Carousel(settings)
+    except ValueError as error:
+        _log.error("%s", error)
+        raise SystemExit(1) from error
     config = uvicorn.Config(
         carousel.asgi,
         host=settings.host,

@@ -73,7 +73,7 @@ class Many:
         clocks = [(session, session.deadline) for session in opened.values()]
         await done
         for session, clock in clocks:
-            self._repository.ready(session.model, session.version)[0].lifecycle.take_back(session, clock)
+            self._repository.of(session)[0].lifecycle.take_back(session, clock)
         return _views(asked, items, set(opened)), sum(
             item.given.inputs.shape[0] * item.engine.model.outputs for item in good
         )
@@ -110,7 +110,10 @@ class Many:
             session = None
         if session is not None:
             session.belongs(model, version)
-        engine, served = self._repository.ready(model, session.version if session else version)
+        if session is not None:
+            engine, served = self._repository.of(session)
+        else:
+            engine, served = self._repository.new(model, version, id)
         engine.admission.streamable()
         given = sequence(known["inputs"], served.description.features, f"{place}.inputs")
         return _Item(id, session, engine, served, given, UNCHECKED if step is None else min(step, LAST))

@@ -78,6 +78,7 @@ _ROUTES: dict[str, tuple[_Kind, int, _Kind, tuple[type[CarouselError], ...]]] = 
     "fork": ("Fork", 201, "Forked", (*_BODY, *_SESSION, errors.SessionExists, *_QUEUE)),
     "rewind": ("Rewind", 200, "Session", (*_BODY, *_SESSION, errors.StepConflict, *_QUEUE)),
     "forecast": ("Forecast", 200, "Stepped", (*_BODY, *_SESSION, *_RUN)),
+    "migrate": ("Migrate", 200, "Session", (*_BODY, *_SESSION, errors.StateMismatch, errors.NotStreamable, *_RUN)),
     "read_state": (None, 200, _BYTES, (*_SESSION, *_QUEUE)),
     "write_state": (
         _BYTES,

@@ -57,6 +57,7 @@ class Rest:
             ("POST", "/v1/sessions/{id}/fork", self.fork),
             ("POST", "/v1/sessions/{id}/rewind", self.rewind),
             ("POST", "/v1/sessions/{id}/forecast", self.forecast),
+            ("POST", "/v1/sessions/{id}/migrate", self.migrate),
             ("GET", "/v1/sessions/{id}/state", self.read_state),
             ("PUT", "/v1/sessions/{id}/state", self.write_state),
         ):
@@ -81,7 +82,7 @@ class Rest:
         raw = await body.read(request, self._settings.max_body_bytes)
         deadline = body.deadline(dict(request.scope["headers"]))
         asked = fields(await self._pool.parse(raw), "body", {}, known)
-        engine, served = self._repository.ready(model, version)
+        engine, served = self._repository.new(model, version, asked.get("id"))
         engine.admission.streamable()
         id, ttl = self._new_id(asked), views.ttl(asked, self._settings)
         rule, state = views.rule(asked, engine.table.row_bytes, "body"), views.beginning(asked, served)
@@ -139,6 +140,27 @@ class Rest:
         outputs, step = await engine.forecasts.forecast(session, feeding, deadline)
         return body.answer({"outputs": written(outputs), "step": step})
 
+    async def migrate(self, request: Request, id: str) -> Response:
+        """Let a session go on in another version, once the accepted work is done."""
+        asked = fields(await self._object(request), "body", {"version": str}, {"history": object})
+        deadline = body.deadline(dict(request.scope["headers"]))
+        session = self._sessions.get(id)
+        target, served = self._repository.new(session.model, asked["version"], id)
+        target.admission.streamable()
+        state = None
+        if "history" in asked:
+            history = sequence(asked["history"], served.description.features, "history").inputs
+            warm: Session = await target.lifecycle.open_warm(None, session.ttl, history, deadline)
+            _, state = await target.lifecycle.read(warm)
+            await target.lifecycle.delete(warm)
+            session = self._sessions.get(id)
+        engine, _ = self._of(session)
+        if state is None and dict(engine.model.state_shapes) != dict(target.model.state_shapes):
+            raise StateMismatch(f"version {target.version} has states of other shapes: send a history")
+        if target is engine and state is None:
+            return body.answer(self._told(session))
+        return body.answer(await engine.moves.migrate(session, target, self._told, state=state))
+
     async def read_state(self, id: str) -> Response:
         """The state as bytes, once the accepted work is done."""
         session = self._sessions.get(id)
@@ -180,7 +202,7 @@ class Rest:
         return await self._pool.parse(await body.read(request, self._settings.max_body_bytes))
 
     def _of(self, session: Session) -> tuple[Engine, OnnxModel]:
-        return self._repository.ready(session.model, session.version)
+        return self._repository.of(session)
 
     def _told(self, session: Session) -> dict[str, Any]:
         return self._view(self._sessions.stands(session))

@@ -122,6 +122,11 @@ COMPONENTS: dict[str, Schema] = {
     ),
     "Forked": {"anyOf": [_ref("Session"), _ref("Copies")]},
     "Copies": _answered("The copies, in the order asked.", {"sessions": _list(_ref("Session"))}),
+    "Migrate": _asked(
+        "The version to go on in; with a history, with the state after it.",
+        {"version": _TEXT},
+        {"history": _ref("Sequence")},
+    ),
     "Version": _answered(
         "A version of a model.",
         {"version": _TEXT, "state": {"enum": ["ready", "loading", "unavailable"]}},
@@ -142,7 +147,7 @@ COMPONENTS: dict[str, Schema] = {
         {
             **{"name": _TEXT, "version": _TEXT, "cell": {"type": ["string", "null"]}},
             **{"features": _list(_ref("Column")), "outputs": _list(_ref("Column")), "state_bytes": _COUNT},
-            **{"metrics": {"type": "object"}, "streamable": _BOOL, "bit_equal": _BOOL},
+            **{"metrics": {"type": "object"}, "streamable": _BOOL, "bit_equal": _BOOL, "provider": _TEXT},
         },
         {
             **{"memory_horizon": _COUNT, "tolerance": {"type": "number"}, "signature": {"type": "object"}},

@@ -85,7 +85,7 @@ class Streams:
 
     def columns(self, engine: Engine) -> Sequence[Column]:
         """The features of the model of an engine."""
-        return self._repository.ready(engine.name, engine.version)[1].description.features
+        return self._repository.file(engine).description.features
 
 
 class Stream:

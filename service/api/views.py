@@ -52,6 +52,7 @@ def model(engine: Engine, served: OnnxModel) -> dict[str, Any]:
         "metrics": dict(told.metrics),
         "streamable": fitness.streamable,
         "bit_equal": fitness.bit_equal,
+        "provider": served.provider,
     }
     if served.signature is not None:
         view["signature"] = served.signature.shown()

@@ -139,8 +139,10 @@ class Admission:
         self.rows += call.charge[0]
         self.size += call.charge[1]
 
-    def leave(self, call: Call) -> None:
-        """Count off a call that has ended."""
+    def leave(self, call: Call, seconds: float) -> None:
+        """Count off a call that has ended so many seconds after it arrived."""
+        if (done := call.charge[0] - max(call.left, len(call.errors))) > 0:
+            self._counters.tell(done, seconds)
         self.rows -= call.charge[0]
         self.size -= call.charge[1]
 

@@ -75,7 +75,9 @@ class Commits:
         if pending is None:
             self._writes.one(one)
             self._calls.done(call, 1)
-            self._engine.counters.answering.add(time.perf_counter() - begin)
+            took = time.perf_counter() - begin
+            self._engine.counters.answering.add(took)
+            self._engine.counters.tell(1, took)
         else:
             self._calls.enter(call)
             self._follow(pending, [call], partial(self._settle, [one], ()))

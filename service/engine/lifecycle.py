@@ -27,7 +27,8 @@ _T = TypeVar("_T")
 _SLICE = 500  # sessions that are made in one turn of the loop: 2 ms
 
 
-def _itself(session: Session) -> Any:
+def itself(session: Session) -> Any:
+    """Tell the session as it is."""
     return session
 
 
@@ -44,7 +45,7 @@ class Lifecycle:
         self,
         id: str | None,
         ttl: float,
-        told: Callable[[Session], _T] = _itself,
+        told: Callable[[Session], _T] = itself,
         *,
         step: int = 0,
         state: State | None = None,
@@ -67,7 +68,7 @@ class Lifecycle:
         ttl: float,
         history: Array,
         deadline: Deadline | None = None,
-        told: Callable[[Session], _T] = _itself,
+        told: Callable[[Session], _T] = itself,
         *,
         rule: Rule | None = None,
         state: State | None = None,
@@ -98,7 +99,7 @@ class Lifecycle:
         self._engine.submit(Call(rows, lengths, np.array([UNCHECKED]), history, ended, deadline, opens=opens))
         return answer
 
-    def fork(self, session: Session, id: str | None, told: Callable[[Session], _T] = _itself) -> asyncio.Future[_T]:
+    def fork(self, session: Session, id: str | None, told: Callable[[Session], _T] = itself) -> asyncio.Future[_T]:
         """Open a session with a copy of the state, the step and the TTL of another, after its accepted calls."""
         self._engine.admission.check_operation(session)
         copy = self._sessions.create(id, self._engine, session.ttl)
@@ -149,15 +150,15 @@ class Lifecycle:
     def read(self, session: Session) -> asyncio.Future[tuple[int, State]]:
         """The step and a copy of the state [1, …], after the accepted calls."""
         self._engine.admission.check_operation(session)
-        return _shielded(self._operate(session, lambda: (session.step, self._table.gather(np.array([session.row])))))
+        return shielded(self._operate(session, lambda: (session.step, self._table.gather(np.array([session.row])))))
 
     def replace(
-        self, session: Session, step: int, state: State, told: Callable[[Session], _T] = _itself
+        self, session: Session, step: int, state: State, told: Callable[[Session], _T] = itself
     ) -> asyncio.Future[_T]:
         """Set step and state [1, …] after the accepted calls; kept answers and later snapshots are forgotten."""
         return self._replace(session, step, lambda: state, told)
 
-    def rewind(self, session: Session, step: int, told: Callable[[Session], _T] = _itself) -> asyncio.Future[_T]:
+    def rewind(self, session: Session, step: int, told: Callable[[Session], _T] = itself) -> asyncio.Future[_T]:
         """Set the session back to a kept snapshot, as `replace` does with a state.
 
         The future raises:
@@ -187,7 +188,7 @@ class Lifecycle:
             self._sessions.touch(session)
             return told(session)
 
-        return _shielded(self._operate(session, act, changes, step_after=step))
+        return shielded(self._operate(session, act, changes, step_after=step))
 
     def delete(self, session: Session) -> asyncio.Future[None]:
         """Forget a session after its accepted calls; from now on it is not found."""
@@ -203,7 +204,7 @@ class Lifecycle:
         if not done.done():
             ending[session.id] = done
             done.add_done_callback(ended)
-        return _shielded(done)
+        return shielded(done)
 
     def take_back(self, session: Session, deadline: float) -> None:
         """Delete a session that was opened for steps none of which was applied, unless something was called on it since
@@ -239,7 +240,7 @@ class Lifecycle:
 
         opening = self._operate(source, act, changes)
         opening.add_done_callback(failed)
-        return _shielded(opening)
+        return shielded(opening)
 
     def _operate(
         self,
@@ -255,7 +256,7 @@ class Lifecycle:
         return answer
 
 
-def _shielded(answer: asyncio.Future[_T]) -> asyncio.Future[_T]:
+def shielded(answer: asyncio.Future[_T]) -> asyncio.Future[_T]:
     """For a client, which may leave: the operation goes on."""
     return answer if answer.done() else asyncio.shield(answer)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -86,6 +86,19 @@ def measured(
     return Policy(batch, chunk, max(batch, chunk, min(batch * chunk, int(_LONGEST / each), _MOST_NUMBERS // step)))
 
 
+def warm(model: Model, fitness: Fitness) -> None:
+    """Run a model once in each of its usual shapes, so that nobody waits for what the first runs prepare."""
+    policy = fitness.policy
+    for rows, steps in (
+        (fitness.min_batch, 1),
+        (policy.batch, 1),
+        (max(1, policy.steps // policy.chunk), policy.chunk),
+    ):
+        inputs = np.zeros((rows, steps, model.features), np.float32)
+        state = {name: np.zeros((rows, *shape), np.float32) for name, shape in model.state_shapes.items()}
+        model.run(inputs, np.full(rows, steps, np.int32), state)
+
+
 def _up_to(most: int, sizes: Sequence[int]) -> Sequence[int]:
     return [size for size in sizes if size <= most] or [most]
 
@@ -148,6 +161,23 @@ def examine(model: Model, policy: Policy, draw: Callable[[Array], Array] = _as_i
         _seconds(model, min_batch, chunk) / chunk,
         policy,
     )
+
+
+def compared(fitness: Fitness, model: Model, cpu: Model) -> Fitness:
+    """Compare a model by another provider with the same one on the CPU → the fitness, with a tolerance that holds it.
+
+    Raises:
+        ModelUnusable: they differ by more than rounding: providers may compute a node in another way.
+
+    """
+    whole = 2 * fitness.policy.chunk + 3
+    found = [
+        [_advance(one, [sequence], whole, fitness.min_batch)[0] for sequence in _sequences(cpu.features, whole // 2)]
+        for one in (cpu, model)
+    ]
+    if (deviation := _deviation(*found)) > _WRONG:
+        raise ModelUnusable(f"self-test: by this provider a sequence differs from the CPU's by {deviation:.2g}")
+    return replace(fitness, tolerance=max(fitness.tolerance, deviation))
 
 
 def _compare(model: Model, sequences: Sequence[Array], chunk: int, min_batch: int) -> dict[str, float]:

@@ -17,10 +17,14 @@ from numpy.typing import NDArray
 
 from service.errors import InvalidInput, ModelUnusable
 from service.models.description import described
+from service.models.providers import CPU, Provider
 from service.models.signature import MOST_STATE, MOST_WIDTH, Graph, Signature, Tensor
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # has an effect only before the import
 import onnxruntime as ort
+
+if "CUDAExecutionProvider" in ort.get_available_providers():
+    ort.preload_dlls()  # from the packages of the extra `service-gpu`
 
 Array = NDArray[np.float32]
 Index = NDArray[np.int64]
@@ -53,18 +57,24 @@ class Model(Protocol):
 
 
 class NoModel:
-    """Stands for a model that is not there. It is never run."""
+    """Stands for a model that is not there, or not any more. It is never run."""
 
-    features = outputs = 0
-    state_shapes: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+    def __init__(self, was: Model | None = None) -> None:
+        self.features, self.outputs = (was.features, was.outputs) if was else (0, 0)
+        self.state_shapes: Mapping[str, tuple[int, ...]] = was.state_shapes if was else MappingProxyType({})
 
     def run(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State]:
         """See Model.run."""
         raise NotImplementedError
 
 
-def opened(source: bytes | Path) -> ort.InferenceSession:
-    """A session of ONNX Runtime on one CPU thread.
+def available() -> list[str]:
+    """The execution providers of this build of ONNX Runtime."""
+    return list(ort.get_available_providers())
+
+
+def opened(source: bytes | Path, providers: Sequence[Provider] = CPU) -> ort.InferenceSession:
+    """A session of ONNX Runtime, on one thread where it runs on the CPU.
 
     Raises:
         ModelUnusable: ONNX Runtime does not load the file.
@@ -76,7 +86,7 @@ def opened(source: bytes | Path) -> ort.InferenceSession:
     options.add_session_config_entry("session.load_model_format", "ONNX")  # not ORT's own format
     options.log_severity_level = 4  # fatal only: errors are raised
     try:
-        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(source, options, providers=[tuple(one) for one in providers])
     except Exception as error:  # errors of ONNX Runtime have no common base
         raise ModelUnusable(f"ONNX Runtime does not load the file: {error}") from error
 
@@ -102,7 +112,7 @@ def graph_of(session: ort.InferenceSession) -> Graph:
 
 
 class OnnxModel:
-    """One ONNX file that follows the model contract (docs/model-contract.md), on one CPU thread.
+    """One ONNX file that follows the model contract (docs/model-contract.md), on one CPU thread or by other providers.
 
     `OnnxModel(*files.read(path))` reads a file. A file that was read before may be given as a path: ONNX Runtime holds
     the GIL while it parses bytes (0.4 ms a MB), but not while it reads a file.
@@ -114,8 +124,13 @@ class OnnxModel:
 
     signature: Signature | None = None  # of a file that does not follow the contract
 
-    def __init__(self, source: bytes | Path, digest: str) -> None:
-        self._session = opened(source)
+    provider = "cpu"  # the one in use, by its short name
+
+    def __init__(self, source: bytes | Path, digest: str, providers: Sequence[Provider] = CPU) -> None:
+        self._session = opened(source, providers)
+        self.provider = Provider(self._session.get_providers()[0], {}).short
+        if self.provider not in (one.short for one in providers):  # the runtime falls back by itself
+            raise ModelUnusable(f"provider {providers[0].short} does not start; let cpu follow it, to do without")
         self._ask = self._session.run
         inputs = {node.name: node for node in self._session.get_inputs()}
         outputs = {node.name: node for node in self._session.get_outputs()}
@@ -161,6 +176,20 @@ class OnnxModel:
 
     def run(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State]:
         """See Model.run."""
+        if self.provider == "cpu" or (lengths == inputs.shape[1]).all():
+            return self._run(inputs, lengths, state)
+        # Providers may overlook lengths (OpenVINO's LSTM and GRU go on to the end): rows of one length run together.
+        outputs = np.zeros((*inputs.shape[:2], self.outputs), np.float32)
+        after = {name: np.empty_like(array) for name, array in state.items()}
+        for length in np.unique(lengths).tolist():
+            rows = lengths == length
+            mine = {name: array[rows] for name, array in state.items()}
+            outputs[rows, :length], ended = self._run(inputs[rows, :length], lengths[rows], mine)
+            for name, array in ended.items():
+                after[name][rows] = array
+        return outputs, after
+
+    def _run(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State]:
         feeds: dict[str, Any] = {key: state[name] for key, name in self._keys.items()}
         feeds["input"] = inputs
         if self._takes_lengths:

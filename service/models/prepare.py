@@ -5,7 +5,7 @@ The child of the examiner does so; the service loads what comes of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +16,11 @@ from service.models.adapter import AdaptedModel
 from service.models.declared import Declared
 from service.models.fitness import Fitness, Policy, examine, prove
 from service.models.model import OnnxModel, graph_of, opened
+from service.models.providers import CPU
 from service.models.readings import readings
 
 if TYPE_CHECKING:
+    from service.models.providers import Provider
     from service.models.signature import Graph, Signature
 
 _WHOLE = "a step by itself does not give what it gives in its sequence, and the file has no states to carry"
@@ -40,9 +42,11 @@ class _Reading:
     reason: str | None = None  # why it is not made stateful
 
 
-def load(source: bytes | Path, digest: str, signature: Signature | None) -> OnnxModel:
-    """A model from content that was prepared."""
-    return OnnxModel(source, digest) if signature is None else AdaptedModel(source, digest, signature)
+def load(
+    source: bytes | Path, digest: str, signature: Signature | None, providers: Sequence[Provider] = CPU
+) -> OnnxModel:
+    """A model from content that was prepared. Files that do not follow the contract run on the CPU."""
+    return OnnxModel(source, digest, providers) if signature is None else AdaptedModel(source, digest, signature)
 
 
 def prepared(content: bytes, digest: str, declared: Declared, policy: Callable[[OnnxModel], Policy]) -> Prepared:

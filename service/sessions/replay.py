@@ -77,6 +77,12 @@ class Answers:
         """What the one-step answers of a row take."""
         return self._places * (16 + 4 * self.width)
 
+    def close(self) -> None:
+        """Give the places back: no session is left."""
+        self._budget.bytes -= self._ring_bytes
+        self._ring_bytes = 0
+        self._arrays(0, 0)
+
     def keep(self, rows: Index, starts: Index, digests: Digests, outputs: Array) -> None:
         """Keep answers of one step each: [N] different rows, digests [N, 2], outputs [N, K]."""
         if self._capacity < self._table.capacity:

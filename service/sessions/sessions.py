@@ -36,7 +36,7 @@ class Sessions:
         self.budget = budget
         self.promises = {"replay": budget.each}  # what clients are told of every session
         self._live: dict[str, int] = {}  # id → index of its home, times _ROWS, and its row
-        self._homes: list[Home] = []
+        self._homes: list[Home | None] = []  # None: a place that is free
         self._opening: set[str] = set()  # not visible yet
         self.ending: dict[str, Future[None]] = {}  # their delete was accepted: not visible any more
         self._expired: OrderedDict[str, float] = OrderedDict()  # id → when even that is forgotten
@@ -104,6 +104,7 @@ class Sessions:
         if place is None:
             return None if self.cold is None or id in self.recovering else self.cold.load(id)
         home, row = self._homes[place // _ROWS], place % _ROWS
+        assert home is not None, "a home is released when no session lives in it"
         session = Session(id, home, row, home.table.birth.item(row))
         if not self._idle(session):
             return session
@@ -136,16 +137,48 @@ class Sessions:
         return self._create(id, home, ttl, rule, self.born)
 
     def _create(self, id: str | None, home: Home, ttl: float, rule: Rule | None, birth: int) -> Session:
-        if home not in self._homes:
-            self._homes.append(home)
-        session = Session(id or secrets.token_urlsafe(16), home, home.table.allocate(), birth)
-        home.table.birth[session.row], home.table.ttl[session.row] = session.birth, ttl
+        session = self._seat(id or secrets.token_urlsafe(16), home, ttl, rule, birth)
         self._live[session.id] = self._homes.index(home) * _ROWS + session.row
         self.pages.add(session.id)
         self._opening.add(session.id)
-        home.rewinds.follow(session.row, rule)
         self._bytes += session.size
         return session
+
+    def _seat(self, id: str, home: Home, ttl: float, rule: Rule | None, birth: int) -> Session:
+        """A row of a home for a session."""
+        if home not in self._homes:
+            if None in self._homes:
+                self._homes[self._homes.index(None)] = home
+            else:
+                self._homes.append(home)
+        session = Session(id, home, home.table.allocate(), birth)
+        home.table.birth[session.row], home.table.ttl[session.row] = birth, ttl
+        home.rewinds.follow(session.row, rule)
+        return session
+
+    def seat(self, session: Session, home: Home) -> Session:
+        """The session as it will be in another home; it is not there before it has `moved`."""
+        rule = session.home.rewinds.rule(session.row)
+        return self._seat(session.id, home, session.ttl, rule, session.birth)
+
+    def unseat(self, new: Session) -> None:
+        """It has not moved."""
+        new.home.rewinds.rows.pop(new.row, None)
+        new.home.table.free(new.row)
+
+    def moved(self, session: Session, new: Session) -> None:
+        """A session goes on in its seat, without its snapshots; its old row is to be freed when nothing waits there."""
+        self._live[new.id] = self._homes.index(new.home) * _ROWS + new.row
+        self._bytes += new.size - session.size
+        session.home.answers.forget(session.row)
+        session.home.rewinds.rows.pop(session.row, None)
+        session.home.table.generation += 1
+        self.touch(new)
+
+    def release(self, home: Home) -> None:
+        """Forget a home in which no session lives."""
+        if home in self._homes:
+            self._homes[self._homes.index(home)] = None
 
     def restore(self, stands: Standing, home: Home, rule: Rule | None, birth: int) -> Session:
         """A session that a store has, whatever the bounds; not visible until `restored`."""

@@ -89,12 +89,24 @@ class Table:
         self._fresh += 1
         return self._fresh - 1
 
+    def reach(self, row: int) -> None:
+        """Have a row of this number, whoever allocates it."""
+        while row >= self.capacity:
+            self._grow(2 * self.capacity)
+
     def free(self, row: int) -> None:
         """Give a row back."""
         for name in _COLUMNS:
             getattr(self, name)[row] = 0
         self._freed.append(row)
         self.generation += 1
+
+    def close(self) -> None:
+        """Give the memory back: no row is used any more, and none will be."""
+        self.state = {name: array[:0].copy() for name, array in self.state.items()}
+        for name, kind in _COLUMNS.items():
+            setattr(self, name, np.zeros(0, kind))
+        self.capacity = 0
 
     def gather(self, rows: Index) -> State:
         """Copies of the states of rows [B] → [B, …] each."""

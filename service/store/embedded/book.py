@@ -16,7 +16,7 @@ from service.store.embedded import entries
 from service.store.embedded.entries import flat
 from service.store.embedded.kind import Kind, pack
 from service.store.embedded.record import Ended, Kept, Record
-from service.store.store import Advanced, Change, Copied, Deleted, Replaced, Snapped
+from service.store.store import Advanced, Change, Copied, Deleted, Moved, Replaced, Snapped
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
@@ -104,6 +104,9 @@ class Book:
         if isinstance(one, Deleted):
             return entries.change(entries.DELETED, 1)
         state = None if one.state is None else flat(one.state, 1)
+        if isinstance(one, Moved):
+            self.ids[one.row] = one.id
+            return entries.change(entries.REPLACED, 1, starts=np.array([one.step]), state=state, rest=self._encoded)
         if isinstance(one, Replaced | Snapped):
             kind = entries.REPLACED if isinstance(one, Replaced) else entries.SNAPPED
             return entries.change(kind, 1, starts=np.array([one.step]), state=state)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import orjson
 
-from service.errors import Overloaded
+from service.errors import Overloaded, VersionNotFound
 from service.sessions.session import Standing
 from service.store.embedded.entries import width_of
 from service.store.embedded.kind import Kind
@@ -46,10 +47,12 @@ class ColdSessions:
         self.books: dict[bytes, Book] = {}  # by kind
         self._kinds: dict[bytes, Kind] = {}
         self.count = self.bytes = 0
+        self.by_kind = Counter[bytes]()
 
     def counts(self, kind: bytes, count: int, states: int) -> None:
         """Count sessions that come, or go, and their states with those of the snapshots that they may keep."""
         self.count += count
+        self.by_kind[kind] += count
         self.bytes += states * 4 * width_of(self._kind(kind).shapes)
 
     def load(self, id: str) -> Session | None:
@@ -61,6 +64,8 @@ class ColdSessions:
             book = self.books.get(record.kind)
             if book is None:
                 raise Overloaded(f"session {id!r} is being recovered")
+            if book.engine.refusal is None and self._records.waiting(txn, record.number):
+                raise VersionNotFound(f"session {id!r} goes on after a restart: its version came later than its calls")
             kept = self._records.snapshots(txn, record.number) if record.rule else []
             session = place_one(record, kept, book, self._sessions, self._clock.seconds())
         self.counts(record.kind, -1, -record.states)

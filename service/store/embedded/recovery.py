@@ -184,6 +184,8 @@ class Recovery:
             assert one.state is not None
             step, deadline, state = one.starts.item(0), seconds + record.ttl, one.state.tobytes()
             record = record._replace(position=position, step=step, deadline=deadline, numbers=state)
+            if one.rest:  # it goes on in another engine, without its snapshots
+                record, step = record._replace(kind=one.rest), -1
             self.records[number] = record._replace(long=b"")
             self.snapshots_of(record)[:] = [kept for kept in self.snapshots_of(record) if kept.step <= step]
         elif one.kind == entries.SNAPPED:

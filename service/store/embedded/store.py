@@ -29,7 +29,7 @@ from service.store.embedded.records import Records
 from service.store.embedded.recovery import Recovery
 from service.store.embedded.replaying import replay, tails
 from service.store.embedded.upkeep import Upkeep
-from service.store.store import Advanced, Snapped
+from service.store.store import Advanced, Moved, Snapped
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
@@ -71,7 +71,7 @@ class EmbeddedStore:
 
     def commit(self, home: object, changes: Sequence[Change]) -> asyncio.Future[Conflicts] | None:
         """See Store."""
-        book = self._books[home]
+        book = self._books[changes[0].home if isinstance(changes[0], Moved) else home]
         body, numbers = book.entry(changes)
         position = self._journal.next()
         steps = all(isinstance(one, Advanced | Snapped) for one in changes)
@@ -101,6 +101,8 @@ class EmbeddedStore:
 
     def _committed(self, book: Book, changes: Sequence[Change], position: int) -> None:
         self._upkeep.position = position
+        if isinstance(changes[0], Moved):
+            self._books[changes[0].source].forget(changes[0].left)
         for one in book.committed(changes, position):
             self._upkeep.ended[one.number] = one
 
@@ -160,6 +162,23 @@ class EmbeddedStore:
 
     def _lapsed(self, record: Record, until: float) -> None:
         self._note_expired(record.number, until, Kind(**orjson.loads(record.kind)).file)
+
+    def stored(self) -> set[tuple[str, str]]:
+        """See Keeper."""
+        kinds = [Kind(**orjson.loads(encoded)) for encoded in self._kinds]
+        return {(kind.model, kind.version) for kind in kinds}
+
+    def release(self, home: object) -> None:
+        """See Keeper."""
+        if (book := self._books.pop(home, None)) is not None:
+            self._upkeep.books.remove(book)
+            if self._cold.books.get(book.kind.encode()) is book:
+                del self._cold.books[book.kind.encode()]
+
+    def holds(self, home: object) -> bool:
+        """See Keeper."""
+        book = self._books.get(home)
+        return book is not None and self._cold.by_kind[book.kind.encode()] > 0
 
     async def recover(self, home: object) -> None:
         """See Keeper."""

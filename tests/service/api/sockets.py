@@ -53,7 +53,11 @@ class Sockets:
 
     def __init__(self, it: Serving) -> None:
         described = SimpleNamespace(description=Description((Column("x"),), (Column("sum"),), ""))
-        repository: Any = SimpleNamespace(ready=lambda model, version=None: (it.engine, described))
+        repository: Any = SimpleNamespace(
+            new=lambda model, version, name: (it.engine, described),
+            of=lambda session: (it.engine, described),
+            file=lambda engine: described,
+        )
         settings = Settings()
         self.streams = Streams(repository, it.sessions, settings, JsonPool(10**6, 10**6), Browsers(settings))
 

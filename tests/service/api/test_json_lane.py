@@ -35,6 +35,15 @@ class Repository:
             raise ModelNotFound(f"no model {model!r}")
         return self._engine, self._served
 
+    def check(self, model: str, version: str | None) -> None:
+        self.ready(model, version)
+
+    def new(self, model: str, version: str | None, id: str) -> tuple[Any, Any]:
+        return self.ready(model, version)
+
+    def of(self, session: Any) -> tuple[Any, Any]:
+        return self._engine, self._served
+
     def only(self, model: str, version: str | None) -> Any:
         return self.ready(model, version)[0]
 
@@ -72,7 +81,9 @@ class Clients:
         repository: Any = Repository(self.serving)
         self.pool = JsonPool(10**6, 100)
         calls = JsonCalls(repository, self.serving.sessions, Settings(max_queue_rows=100), self.pool)
-        self.lane = JsonLane(calls, self.serving.sessions, self.edge, 10**6, lambda host: True)
+        self.lane = JsonLane(
+            {STEPS: calls, MANY: calls, PREDICT: calls}, self.serving.sessions, self.edge, 10**6, lambda host: True
+        )
         self.asked: list[Connection] = []
 
     def ask(self, route: str, name: str, content: Any, **headers: str) -> Connection:
