@@ -209,7 +209,8 @@ class Sessions:
             self._unswept = self._unswept or list(self._live)
             if not self._unswept:
                 return
-            self.find(self._unswept.pop())
+            if (id := self._unswept.pop()) in self._live:  # not in memory, its due time is looked at
+                self.find(id)
 
     def statistics(self) -> SessionStatistics:
         """A frozen view."""

@@ -129,7 +129,7 @@ class EmbeddedStore:
         self._key = int.from_bytes(self._records.store[:8], "little")
         self._sessions.born = first = self._records.epoch << _EPOCH
         files = journal.files(self._path)
-        self._recovery = Recovery(self._records, files)
+        self._recovery = Recovery(self._records, files, first)
         self._clock = Clock(self._monotonic, self._wall, self._recovery.alive)
         self._journal = Journal(self._path, self._records.store, first, sync=self._sync, behind=self._behind)
         told = self._journal, self._records, self._clock, self._sessions
