@@ -175,7 +175,9 @@ class Recovery:
 
     def _change(self, number: int, position: int, seconds: float, one: Written) -> None:
         record = self._record(number)
-        if record is None or position <= record.position:
+        # a snapshot of a history stands in the entry that opens its session
+        behind = self.stored.get(number, 0) if one.kind == entries.SNAPPED else record.position if record else 0
+        if record is None or position <= behind:
             return
         if one.kind == entries.TOUCHED:
             self.touched[number] = seconds

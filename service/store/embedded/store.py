@@ -139,8 +139,8 @@ class EmbeddedStore:
         self._kinds = self._recovery.kinds()
         for one in self._recovery.ended:
             upkeep.ended[one.number] = one
-            if (left := one.until - self._clock.seconds()) > 0:
-                self._sessions.remember(one.id, left)
+            if one.until > self._clock.seconds():
+                self._sessions.lapse(one.id, one.until - self._clock.offset)
         self.recovering = {record.id: number for number, record in self._recovery.records.items()}
         self._sessions.recovering, self._sessions.lapsed = self.recovering, self.expired
         cold = self._cold = ColdSessions(self._records, self._sessions, self._clock, upkeep.ended, self._lapsed)
