@@ -70,7 +70,7 @@ _ROUTES: dict[str, tuple[_Kind, int, _Kind, tuple[type[CarouselError], ...]]] = 
     "predict": ("Predict", 200, "Predicted", (*_BODY, *_MODEL, *_RUN)),
     "open": ("Open", 201, "Session", (*_BODY, *_MODEL, *_RUN, errors.SessionExists, errors.NotStreamable)),
     "many_steps": ("ManySteps", 200, "ManyStepped", (*_BODY, *_MODEL, errors.InvalidInput, *_QUEUE)),
-    "sessions": (None, 200, "Page", (errors.InvalidRequest,)),
+    "sessions": (None, 200, "Page", (errors.InvalidRequest, errors.Overloaded)),
     "delete_sessions": (None, 200, "Deleted", (errors.InvalidRequest, *_QUEUE)),
     "session": (None, 200, "Session", _SESSION[:2]),
     "delete": (None, 204, None, (*_SESSION, errors.ShuttingDown, errors.EngineFailed)),

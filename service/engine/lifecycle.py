@@ -122,20 +122,21 @@ class Lifecycle:
 
     async def _fork_many(self, session: Session, ids: Sequence[str | None]) -> list[Session]:
         copies: list[Session] = []
+        session = self._sessions.get(session.id)  # a row holds for one turn of the loop
+        ttl = session.ttl
         try:
             for id in ids:
-                copies.append(self._sessions.create(id, self._engine, session.ttl))
+                copies.append(self._sessions.create(id, self._engine, ttl))
                 if len(copies) % _SLICE == 0:
                     await asyncio.sleep(0)
-            session = self._sessions.get(session.id)  # its row may be another, or it has ended meanwhile
-            step, state = await self.read(session)
+            step, state = await self.read(self._sessions.get(session.id))
             rows = np.array([copy.row for copy in copies])
             for part in (rows[first : first + _SLICE] for first in range(0, len(rows), _SLICE)):
                 self._table.step[part] = self._table.ahead[part] = step
                 self._table.scatter(part, state)
                 await asyncio.sleep(0)
             answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            copied = Copied(rows, [copy.id for copy in copies], session.ttl, step, state)
+            copied = Copied(rows, [copy.id for copy in copies], ttl, step, state)
             opened = partial(self._sessions.opened, *copies)
             self._engine.operate(Operation(rows, opened, answer, lambda: [copied]))
             await answer
@@ -143,8 +144,9 @@ class Lifecycle:
             for copy in copies:
                 self._sessions.delete(copy)
             raise
-        if self._sessions.find(session.id) == session:
-            self._sessions.touch(session)
+        source = self._sessions.find(session.id)
+        if source is not None and source.birth == session.birth:
+            self._sessions.touch(source)
         return copies
 
     def read(self, session: Session) -> asyncio.Future[tuple[int, State]]:

@@ -91,6 +91,8 @@ class Sessions:
 
     def ids(self, after: str, prefix: str, most: int) -> list[str]:
         """The next ids in order, behind one, that begin so; `pages.sort` was awaited. Some may be opening or ending."""
+        if self.recovering:
+            raise Overloaded(f"{len(self.recovering)} sessions are being recovered")
         ids = self.pages.after(after, prefix, most)
         return ids if self.cold is None else sorted({*ids, *self.cold.ids(after, prefix, most)})[:most]
 
@@ -191,10 +193,6 @@ class Sessions:
         """Make sessions visible."""
         self._opening.difference_update(ids)
 
-    def remember(self, id: str, left: float) -> None:
-        """Tell an id as expired for so many seconds."""
-        self._expired[id] = self._clock() + left
-
     def opening(self, session: Session) -> bool:
         """Whether it was created and is not visible yet."""
         return session.id in self._opening
@@ -242,15 +240,15 @@ class Sessions:
             self._unswept = self._unswept or list(self._live)
             if not self._unswept:
                 return
-            self.find(self._unswept.pop())
+            if (id := self._unswept.pop()) in self._live:  # not in memory, its due time is looked at
+                self.find(id)
 
     def statistics(self) -> SessionStatistics:
         """A frozen view."""
         states = {"opening": len(self._opening), "ending": len(self.ending)}
         states["open"] = len(self._live) - sum(states.values())
         live, size = self._all()
-        if self.cold is not None:
-            states["spilled"] = self.cold.count
+        states |= {} if self.cold is None else {"spilled": self.cold.count}
         return SessionStatistics(live, states, size, self.budget.bytes, self._opened, self._deleted, self._lapsed)
 
     def _all(self) -> tuple[int, int]:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from service.models.model import Index
     from service.sessions.rewinds import Snapshot
 
-IN_RECORD = 1  # position of a session that is as its record has it since before this process
 _OVERHEAD = 400  # bytes of a session in memory beside state and kept answers: columns, id, index
 _LATE = 0.1  # of its TTL that the stored deadline of a session may be behind
 
@@ -125,10 +124,8 @@ class Book:
         """Rows whose records are behind."""
         return np.flatnonzero(self.changed > self.written)
 
-    def records(
-        self, rows: Index, position: int, offset: float
-    ) -> tuple[list[Record], list[tuple[str, int]], list[Snapshot]]:
-        """Records of rows [N] behind an entry, ids and numbers of those that have none yet, and snapshots to write.
+    def records(self, rows: Index, offset: float) -> tuple[list[Record], list[tuple[str, int]], list[Snapshot]]:
+        """Records of rows [N], ids and numbers of those that have none yet, and snapshots to write.
 
         `offset` is between the clock of the table's deadlines and that of the store.
         """
@@ -142,6 +139,7 @@ class Book:
             table.step[rows].tolist(),
             (table.deadline[rows] + offset).tolist(),
             table.ttl[rows].tolist(),
+            self.changed[rows].tolist(),
             strict=True,
         )
         records = [
@@ -158,7 +156,7 @@ class Book:
                 rule=rewinds.rule(row),
                 snapshots=[_kept(one) for one in rewinds.of(row)],
             )
-            for place, (row, number, step, deadline, ttl) in enumerate(stands)
+            for place, (row, number, step, deadline, ttl, position) in enumerate(stands)
         ]
         fresh = [(self.ids[row], self._table.birth.item(row)) for row in rows[self.written[rows] == 0].tolist()]
         self.noted[rows] = table.deadline[rows]

@@ -36,8 +36,8 @@ class Journal:
     """Appends in order. Invariant: a file holds whole entries up to `_end`; what failed is cut off.
 
     What is small is written on the loop, into the page cache. With `sync`, or behind something large, a thread writes
-    all that has come since, and makes it durable once. What may be written `behind` waits for so many seconds at most;
-    nothing more is taken while something waits for longer.
+    all that has come since, and makes it durable once. What may be written `behind` waits for so many seconds; while
+    something waits for longer, nothing is taken before it is written.
     """
 
     def __init__(self, folder: Path, store: bytes, position: int, *, sync: bool, behind: float = 0.0) -> None:
@@ -64,7 +64,7 @@ class Journal:
             CommitUnknown: nobody knows.
 
         """
-        if behind and self._behind:
+        if behind and self._behind and self._in_time():
             self._take(entry)
             return None
         if self._writing is None and not self._sync and len(entry) <= _INLINE:
@@ -75,16 +75,19 @@ class Journal:
         self._go_on()
         return answer
 
+    def _in_time(self) -> bool:
+        """Whether nothing waits for longer than it may; else what comes waits until it is written."""
+        if not self._late or time.monotonic() - self._late[0][0] <= self._behind:
+            return True
+        if self._writing is None:  # the loop was late
+            self._put(b"")
+        return self._writing is None
+
     def _take(self, entry: bytes) -> None:
         """Take an entry that is written later."""
-        now, loop = time.monotonic(), asyncio.get_running_loop()
-        if self._late and now - self._late[0][0] > self._behind:  # the loop was late, or the disk is
-            if self._writing is not None:
-                raise StoreUnavailable(f"the session store is over {self._behind:g} s behind")
-            self._put(b"")
         if not self._late:
-            loop.call_later(self._behind / 2, self._flush)
-        self._late.append((now, entry))
+            asyncio.get_running_loop().call_later(self._behind / 2, self._flush)
+        self._late.append((time.monotonic(), entry))
 
     def _flush(self) -> None:
         """Write what was taken."""

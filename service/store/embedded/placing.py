@@ -10,7 +10,6 @@ import numpy as np
 
 from service.sessions.rewinds import Snapshot
 from service.sessions.session import Session, Standing
-from service.store.embedded.book import IN_RECORD, Book
 from service.store.embedded.entries import shaped
 from service.store.embedded.kind import unpack
 from service.store.embedded.replaying import Replayed
@@ -18,6 +17,7 @@ from service.store.embedded.replaying import Replayed
 if TYPE_CHECKING:
     from service.models.model import Index
     from service.sessions.sessions import Sessions
+    from service.store.embedded.book import Book
     from service.store.embedded.record import Kept, Record
 
 _SLICE = 2_000  # sessions in one turn of the loop: 10 ms
@@ -43,7 +43,7 @@ def place_one(record: Record, kept: Sequence[Kept], book: Book, sessions: Sessio
     """A session that is brought back from its record."""
     width = sum(array[0].size for array in book.engine.table.state.values())
     state, one = np.frombuffer(record.numbers, np.float32, width)[None], np.ones(1, bool)
-    found = Replayed([record], np.array([record.step]), state, [record.deadline], ~one, one, 0, [], [list(kept)])
+    found = Replayed([record], np.array([record.step]), state, [record.deadline], ~one, one, 0, [], [list(kept)], 0)
     (row,) = _place(found, slice(0, 1), book, sessions, now).tolist()
     sessions.restored([record.id])
     return Session(record.id, book.engine, row, record.number)
@@ -61,8 +61,9 @@ def _place(found: Replayed, part: slice, book: Book, sessions: Sessions, now: fl
             for record, step, deadline in told
         ]
     )
-    changed = np.where(found.behind[part], IN_RECORD + 1, IN_RECORD)
-    book.adopt(rows, records, changed, np.where(found.stored[part], IN_RECORD, 0))
+    positions = np.array([record.position for record in records])
+    changed = np.where(found.behind[part], found.position, positions)
+    book.adopt(rows, records, changed, np.where(found.stored[part], positions, 0))
     if engine.refusal is None:
         _fill(found, part, book, rows)
     return rows

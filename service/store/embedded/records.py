@@ -43,6 +43,7 @@ class Records:
             path.mkdir(exist_ok=True)
             path.chmod(0o700)  # lmdb would give it the mode of its files, with which only root enters it
             if not (lock := path / "lock.mdb").exists():  # it is mapped: with holes, a full disk would be SIGBUS
+                lock.touch(0o600)
                 lock.write_bytes(bytes(_LOCK))
             self._env = lmdb.open(str(path), map_size=_LARGEST, max_dbs=8, mode=0o600)
             names = (b"records", b"ids", b"ended", b"about", b"snapshots", b"due", b"kinds", b"tails")

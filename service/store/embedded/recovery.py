@@ -34,14 +34,14 @@ class Recovery:
     `records` are these sessions by number, `calls` those behind them by the model's digest.
     """
 
-    def __init__(self, records: Records, files: Iterable[Path]) -> None:
+    def __init__(self, records: Records, files: Iterable[Path], first: int) -> None:
         self.records: dict[int, Record] = {}
         self.calls: dict[bytes, list[Call]] = defaultdict(list)
         self.ended: list[Ended] = []  # expired, deleted, or harmed: to be told to the records
         self.stored: dict[int, int] = {}  # positions of the records that were read, by number
         self.tailed: set[int] = set()  # sessions whose calls waited for their model
         self.damaged: set[Path] = set()  # files of the journal
-        self.position, self.alive = 0, records.alive
+        self.first, self.alive = first, records.alive
         self.snapshots: dict[int, list[Snapshot]] = {}  # by session
         self.touched: dict[int, float] = {}
         self._counted: list[tuple[bytes, int]] = []  # kinds and states of the records that were read
@@ -139,7 +139,6 @@ class Recovery:
                 )
                 whole = whole and torn
                 continue
-            self.position = max(self.position, found.stamp.position)
             self.alive = max(self.alive or (0.0, 0.0), (found.stamp.seconds, found.stamp.wall))
             if found.body is None:
                 whole = False
@@ -176,7 +175,9 @@ class Recovery:
 
     def _change(self, number: int, position: int, seconds: float, one: Written) -> None:
         record = self._record(number)
-        if record is None or position <= record.position:
+        # a snapshot of a history stands in the entry that opens its session
+        behind = self.stored.get(number, 0) if one.kind == entries.SNAPPED else record.position if record else 0
+        if record is None or position <= behind:
             return
         if one.kind == entries.TOUCHED:
             self.touched[number] = seconds

@@ -37,6 +37,7 @@ class Replayed(NamedTuple):
     replayed: int  # time steps that were run
     kept: list[Kept]  # in the order of the calls
     snapshots: list[list[Snapshot]]  # [N]
+    position: int  # behind all entries that were read
 
 
 def tails(found: Recovery, records: Iterable[Record], model: bytes) -> Iterator[tuple[Record, bytes, int]]:
@@ -83,7 +84,9 @@ def replay(
     kept = calls.kept(outputs, each, Digester(network.features))
     snapshots = [found.snapshots_of(record) for record in records]
     steps += calls.steps
-    return Replayed(records, steps, state, deadlines, behind, stored, int(calls.steps.sum()), kept, snapshots)
+    return Replayed(
+        records, steps, state, deadlines, behind, stored, int(calls.steps.sum()), kept, snapshots, found.first
+    )
 
 
 def _behind(found: Recovery, record: Record) -> bool:

@@ -131,7 +131,7 @@ class EmbeddedStore:
         self._key = int.from_bytes(self._records.store[:8], "little")
         self._sessions.born = first = self._records.epoch << _EPOCH
         files = journal.files(self._path)
-        self._recovery = Recovery(self._records, files)
+        self._recovery = Recovery(self._records, files, first)
         self._clock = Clock(self._monotonic, self._wall, self._recovery.alive)
         self._journal = Journal(self._path, self._records.store, first, sync=self._sync, behind=self._behind)
         told = self._journal, self._records, self._clock, self._sessions
@@ -141,8 +141,8 @@ class EmbeddedStore:
         self._kinds = self._recovery.kinds()
         for one in self._recovery.ended:
             upkeep.ended[one.number] = one
-            if (left := one.until - self._clock.seconds()) > 0:
-                self._sessions.remember(one.id, left)
+            if one.until > self._clock.seconds():
+                self._sessions.lapse(one.id, one.until - self._clock.offset)
         self.recovering = {record.id: number for number, record in self._recovery.records.items()}
         self._sessions.recovering, self._sessions.lapsed = self.recovering, self.expired
         cold = self._cold = ColdSessions(self._records, self._sessions, self._clock, upkeep.ended, self._lapsed)

@@ -137,12 +137,13 @@ class Upkeep:
     async def _write(self, book: Book, rows: Index) -> None:
         rows = rows[book.changed[rows] > 0]  # others have ended since
         if len(rows):
-            numbers, position = book.engine.table.birth[rows], self.position
-            records, fresh, snapshots = book.records(rows, position, self._clock.offset)
+            numbers, positions = book.engine.table.birth[rows], book.changed[rows]
+            records, fresh, snapshots = book.records(rows, self._clock.offset)
             await self.blocking(self._records.put, records, fresh)
             for one in snapshots:
                 one.stored = True
-            book.written[rows[book.engine.table.birth[rows] == numbers]] = position
+            same = book.engine.table.birth[rows] == numbers
+            book.written[rows[same]] = positions[same]
 
     async def _drop(self) -> None:
         """Tell the records what has ended, then drop the files that nothing needs any more."""

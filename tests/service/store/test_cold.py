@@ -147,3 +147,13 @@ async def test_a_channel_of_a_session_is_the_same_when_it_is_back(begin: Begin) 
     before = one.sessions.get("a").birth
     await one.round()
     assert (one.sessions.get("a").birth, one.sessions.get("a").step) == (before, 1)
+
+
+async def test_no_page_is_told_while_sessions_are_being_recovered(begin: Begin) -> None:
+    one = await spilled(begin, "a")
+    one.sessions.recovering = {"b"}
+    await one.sessions.pages.sort()
+    with pytest.raises(Overloaded):
+        one.sessions.ids("", "", 9)
+    one.sessions.recovering = ()
+    assert one.sessions.ids("", "", 9) == ["a"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from service.errors import SnapshotNotKept
 from service.sessions.rewinds import Rule
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, column
 from tests.service.engine.serving import TTL, summed
 from tests.service.store.serving import EXACT, INEXACT, Begin, Durable, process
 
@@ -44,14 +44,14 @@ class Past:
 
 
 @settings(max_examples=40)
-@given(st.lists(_ACTS, max_size=25), st.booleans(), st.booleans())
+@given(st.lists(_ACTS, max_size=25), st.lists(st.integers(0, 9), min_size=1, max_size=4), st.booleans(), st.booleans())
 def test_snapshots_are_what_they_would_be_undisturbed(
-    acts: list[tuple[str, object]], exact: bool, spilled: bool
+    acts: list[tuple[str, object]], history: list[int], exact: bool, spilled: bool
 ) -> None:
-    asyncio.run(_play(acts, exact=exact, resident=1 if spilled else 2**30))
+    asyncio.run(_play(acts, history, exact=exact, resident=1 if spilled else 2**30))
 
 
-async def _play(acts: list[tuple[str, object]], *, exact: bool, resident: int) -> None:
+async def _play(acts: list[tuple[str, object]], history: list[int], *, exact: bool, resident: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         wall, past = FakeClock(1e9), Past()
 
@@ -60,7 +60,8 @@ async def _play(acts: list[tuple[str, object]], *, exact: bool, resident: int) -
             return await one.begin(Path(folder), wall, resident=resident, **how)
 
         one = await begin()
-        await one.lifecycle.open("s", TTL, rule=Rule(EVERY, KEEP))
+        await one.lifecycle.open_warm("s", TTL, column(*history), rule=Rule(EVERY, KEEP))
+        past.advance(history)
         for act, what in [*acts, ("crash", None)]:
             if act in ("crash", "end", "away"):
                 await (one.end() if act == "end" else one.crash())
