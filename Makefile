@@ -26,7 +26,7 @@ test: $(READY)  ## all tests
 	$(BIN)/python -m pytest
 
 soak: $(READY)  ## at length: thousands of stories of calls, stores and failures; 100 000 malformed requests and frames
-	$(BIN)/python -m pytest tests/service/engine/test_orders.py tests/service/engine/test_refusals.py \
+	$(BIN)/python -m pytest tests/service/engine/test_orders.py tests/service/engine/test_store_refusals.py \
 		tests/wire/test_fuzz.py --mutants 3000 --hypothesis-profile=soak --timeout=0
 
 check: $(READY)  ## format, lint, types, arrows

@@ -15,7 +15,7 @@ import uvicorn
 
 from service import logs
 from service.api.connection import HttpConnection
-from service.api.socket import Socket
+from service.api.websocket import Socket
 from service.main import Carousel
 from service.store.store import StoreRefusedError
 

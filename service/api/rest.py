@@ -15,7 +15,7 @@ from service.api.request import MANY, PREDICT, STEPS
 from service.engine.lifecycle import vacant
 from service.errors import PayloadTooLarge, SessionExists, StateMismatch
 from service.models.repository import NAME, Repository
-from service.sessions.snapshot import Seals, Snapshot, decode
+from service.sessions.state_bytes import Seals, StateBytes, decode
 
 if TYPE_CHECKING:
     from service.api.json_calls import JsonCalls
@@ -166,7 +166,7 @@ class Rest:
         session = self._sessions.get(id)
         engine, served = self._of(session)
         step, state = await engine.lifecycle.read(session)
-        blob = Snapshot(session.model, session.version, served.description.digest, step, state).encode(self._seals)
+        blob = StateBytes(session.model, session.version, served.description.digest, step, state).encode(self._seals)
         return Response(blob, media_type="application/octet-stream")
 
     async def write_state(self, request: Request, id: str) -> Response:
@@ -216,15 +216,15 @@ class Rest:
             raise views.bad_name("id", id)
         return id
 
-    def _fitting(self, snapshot: Snapshot) -> Engine:
-        """The engine that a snapshot belongs to."""
-        versions = self._repository.models.get(snapshot.model, {})
-        if snapshot.version not in versions:
-            raise StateMismatch(f"the state is of {snapshot.model}/{snapshot.version}, which is not served here")
-        engine, served = self._repository.ready(snapshot.model, snapshot.version)
-        shapes = {name: array.shape[1:] for name, array in snapshot.state.items()}
-        if served.description.digest != snapshot.digest or shapes != dict(engine.model.state_shapes):
-            raise StateMismatch(f"the state is of another file named {snapshot.model}/{snapshot.version}")
-        if not all(np.isfinite(array).all() for array in snapshot.state.values()):
+    def _fitting(self, stands: StateBytes) -> Engine:
+        """The engine that an exported state belongs to."""
+        versions = self._repository.models.get(stands.model, {})
+        if stands.version not in versions:
+            raise StateMismatch(f"the state is of {stands.model}/{stands.version}, which is not served here")
+        engine, served = self._repository.ready(stands.model, stands.version)
+        shapes = {name: array.shape[1:] for name, array in stands.state.items()}
+        if served.description.digest != stands.digest or shapes != dict(engine.model.state_shapes):
+            raise StateMismatch(f"the state is of another file named {stands.model}/{stands.version}")
+        if not all(np.isfinite(array).all() for array in stands.state.values()):
             raise StateMismatch("the state is not finite")
         return engine

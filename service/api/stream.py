@@ -25,7 +25,7 @@ from service.errors import CarouselError, InvalidRequest, Overloaded
 
 if TYPE_CHECKING:
     from service.api.browser import Browsers
-    from service.api.socket import Socket
+    from service.api.websocket import Socket
     from service.engine.engine import Engine
     from service.models.description import Column
     from service.models.repository import Repository

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.api.fields import fields
 from service.errors import InvalidRequest
-from service.sessions.rewinds import Rule
+from service.sessions.snapshots import Rule
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine

@@ -29,7 +29,7 @@ from service.errors import CarouselError, ShuttingDown
 from service.models.model import NoModel
 from service.sessions.digests import Digester
 from service.sessions.replay import Answers
-from service.sessions.rewinds import Rewinds
+from service.sessions.snapshots import Rewinds
 from service.sessions.table import Table
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from service.store.store import Change, Copied, Deleted, Opened, Replaced
 if TYPE_CHECKING:
     from service.engine.engine import Engine
     from service.models.model import Array, State
-    from service.sessions.rewinds import Rule
     from service.sessions.session import Session
     from service.sessions.sessions import Sessions
+    from service.sessions.snapshots import Rule
 
 _T = TypeVar("_T")
 _SLICE = 500  # sessions that are made in one turn of the loop: 2 ms

@@ -10,7 +10,7 @@ from service.errors import StateMismatch
 if TYPE_CHECKING:
     from service.errors import CarouselError
     from service.sessions.replay import Answers
-    from service.sessions.rewinds import Rewinds
+    from service.sessions.snapshots import Rewinds
     from service.sessions.table import Table
 
 

@@ -19,7 +19,7 @@ from service.sessions.session import Cold, Home, Session, SessionStatistics, Sta
 if TYPE_CHECKING:
     from service.models.model import Index
     from service.sessions.replay import Budget
-    from service.sessions.rewinds import Rule
+    from service.sessions.snapshots import Rule
 
 _ROWS = 2**32  # more than a table has
 _REMEMBERED = 100_000  # expired ids

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from service.sessions.snapshot import Seals, decode
+from service.sessions.state_bytes import Seals, decode
 from tests import graphs
 from tests.chaos.lives import Lives
 from tests.chaos.reference import Network, Reference, Sums, same

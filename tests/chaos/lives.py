@@ -6,7 +6,7 @@ from collections.abc import Callable
 import httpx
 import numpy as np
 
-from service.sessions.snapshot import Seals, decode
+from service.sessions.state_bytes import Seals, decode
 from tests.chaos.streams import Figures, Violation
 
 _LATER = (503, 504)

@@ -21,7 +21,7 @@ from service.store.store import Advanced, Change, Copied, Deleted, Moved, Replac
 if TYPE_CHECKING:
     from service.engine.engine import Engine
     from service.models.model import Index
-    from service.sessions.rewinds import Snapshot
+    from service.sessions.snapshots import Snapshot
 
 _OVERHEAD = 400  # bytes of a session in memory beside state and kept answers: columns, id, index
 _LATE = 0.1  # of its TTL that the stored deadline of a session may be behind

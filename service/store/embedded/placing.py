@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from service.sessions.rewinds import Snapshot
 from service.sessions.session import Session, Standing
+from service.sessions.snapshots import Snapshot
 from service.store.embedded.entries import shaped
 from service.store.embedded.kind import unpack
 from service.store.embedded.replaying import Replayed

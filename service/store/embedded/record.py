@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from xxhash import xxh3_64_digest
 
-from service.sessions.rewinds import Rule
+from service.sessions.snapshots import Rule
 
 FORMAT = 2
 _MARK = b"CRSs"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from service.sessions.rewinds import Rule
+from service.sessions.snapshots import Rule
 from service.store.embedded import entries, journal
 from service.store.embedded.entries import Entry, Written, width_of
 from service.store.embedded.kind import Kind

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.errors import StoreUnavailable
-from service.sessions.rewinds import Rule
+from service.sessions.snapshots import Rule
 from service.store.embedded.journal import HEAD, files
 from tests.fakes import until
 from tests.service.engine.serving import TTL, outputs, summed

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import SnapshotNotKept
-from service.sessions.rewinds import Rule
+from service.sessions.snapshots import Rule
 from tests.fakes import FakeClock, column
 from tests.service.engine.serving import TTL, summed
 from tests.service.store.serving import EXACT, INEXACT, Begin, Durable, process
