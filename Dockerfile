@@ -9,7 +9,13 @@ COPY service service
 COPY training training
 RUN pip --python /opt/carousel/bin/python install --no-cache-dir --constraint constraints.txt '.[service]'
 
-FROM python:3.11-slim
+# For NVIDIA GPUs: `docker compose --profile gpu up carousel-gpu`.
+FROM build AS build-gpu
+RUN pip --python /opt/carousel/bin/python install --no-cache-dir --constraint constraints.txt '.[service-gpu]' \
+    && pip --python /opt/carousel/bin/python uninstall --yes onnxruntime \
+    && pip --python /opt/carousel/bin/python install --no-cache-dir --no-deps --force-reinstall onnxruntime-gpu
+
+FROM python:3.11-slim AS service
 ENV PATH=/opt/carousel/bin:$PATH \
     CAROUSEL_HOST=0.0.0.0 \
     CAROUSEL_MODELS=/models \
@@ -32,3 +38,13 @@ service = http.client.HTTPConnection('127.0.0.1', 8000, timeout=2); \
 service.request('GET', '/health/ready'); \
 exit(service.getresponse().status != 200)"]
 CMD ["carousel", "serve"]
+
+FROM service AS gpu
+USER root
+RUN rm -r /opt/carousel
+COPY --from=build-gpu /opt/carousel /opt/carousel
+ENV CAROUSEL_PROVIDERS=cuda,cpu
+USER 10001:10001
+
+# What is built unless a target is named.
+FROM service

@@ -87,5 +87,8 @@ def _records(samples: Path) -> Iterator[tuple[int, int, bytes]]:
 def _decode(answer: bytes, load: Load) -> Array:
     if load.door == "stream":
         return np.frombuffer(answer, "<f4").reshape(load.length, -1)
+    if load.raw:
+        size = int(answer.split(b'"binary_data_size":')[1].split(b"}")[0])
+        return np.frombuffer(answer[-size:], "<f4").reshape(load.length, -1)
     outputs = orjson.loads(answer)["outputs"]
     return np.array(outputs[0] if load.predict else outputs, np.float32)

@@ -43,11 +43,13 @@ def durable(shop: Workshop) -> list[Line]:
 
 
 def _measure(row: _Row, shop: Workshop) -> list[Line]:
-    runs: dict[str, list[Tally | float]] = {name: [] for name in ("memory", *_STORES)}
+    # a crowd is opened one by one: with sync that takes over a minute, and says nothing of steps
+    stores = _STORES if row.p99 is not None else {"embedded": _STORES["embedded"]}
+    runs: dict[str, list[Tally | float]] = {name: [] for name in ("memory", *stores)}
     costs: dict[str, list[float]] = {name: [] for name in runs}  # µs of CPU a step
     with ExitStack() as running:
         servers = {"memory": running.enter_context(shop.carousel("S", store="memory", **_ROOM))}
-        for name, settings in _STORES.items():
+        for name, settings in stores.items():
             more = _settings(shop, row.says + name) | settings
             if name == "redis":
                 redis = RedisServer(shop.folder / "redis" / str(_LOADS.index(row)))
@@ -61,7 +63,7 @@ def _measure(row: _Row, shop: Workshop) -> list[Line]:
                 runs[name].append(tally)
                 costs[name].append(1e6 * (server.cpu() - begin) / tally.all_steps)
     lines = [Line(row.says, "memory", f"{figures(runs['memory'])}; {spread(costs['memory'])} µs of CPU a step")]
-    for name in _STORES:
+    for name in stores:
         pairs = zip(runs[name], runs["memory"], strict=True)
         seen = [(one, other) for one, other in pairs if isinstance(one, Tally) and isinstance(other, Tally)]
         must = name == "embedded"

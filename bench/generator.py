@@ -34,6 +34,7 @@ class Load:
     window: int = 1  # frames under way on a socket
     length: int = 1
     predict: bool = False
+    raw: bool = False  # predicts by the Open Inference Protocol, as raw bytes
     rate: float = 0  # requests/s of an open loop; 0: closed
     count: int = 0  # requests of each of them; 0: until the time is over
     refusals: bool = False  # 503 is an answer
@@ -43,7 +44,15 @@ class Load:
         """What the generator is told."""
         path = f"/v1/models/{model}/predict" if self.predict else "/v1/sessions/#/steps"
         told = {name: value for name, value in vars(self).items() if not isinstance(value, bool)}
-        told |= {"predict": int(self.predict), "refusals": int(self.refusals), "seconds": seconds, "model": model}
+        if self.raw:
+            path = f"/v2/models/{model}/infer"
+        told |= {
+            "predict": int(self.predict),
+            "raw": int(self.raw),
+            "refusals": int(self.refusals),
+            "seconds": seconds,
+            "model": model,
+        }
         return told | {"path": "/v1/stream" if self.door == "stream" else path}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.echo import Echo, serve
 from service.api.edge import Edge
 from service.api.guard import Guard
-from service.api.socket import Socket
+from service.api.websocket import Socket
 from service.settings import Settings
 
 

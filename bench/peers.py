@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -83,10 +83,16 @@ def _c_echo(load: Load, model: str, carousel: Server, shop: Workshop) -> Iterato
         yield partial(shop.generator.run, load, model, server.port, shop.seconds, bare=True)
 
 
+@contextmanager
+def _json(load: Load, model: str, carousel: Server, shop: Workshop) -> Iterator[Run]:
+    yield partial(shop.checked, replace(load, raw=False), model, carousel)
+
+
 SIXTY = Peer("the sixty-line service", _sixty_lines)
 DOOR = Peer("the floor of the door", _door_floor)
 ECHO = Peer("uvicorn echo of the same bytes", _echo(servers.uvicorn_echo))
 OWN_ECHO = Peer("the same echo by our own connection", _echo(servers.own_echo))
+JSON = Peer("the same by JSON, from the same service", _json)
 CEILING = Peer("C echo: the generator's ceiling", _c_echo)
 
 

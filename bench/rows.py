@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bench.generator import Load, Tally
 from bench.models import SIZES
-from bench.peers import CEILING, DOOR, ECHO, OWN_ECHO, SIXTY, Peer, floor, in_process
+from bench.peers import CEILING, DOOR, ECHO, JSON, OWN_ECHO, SIXTY, Peer, floor, in_process
 from bench.report import Bound, Line, spread
 from bench.workshop import Workshop
 
@@ -65,6 +65,11 @@ ROWS = {
         "predict of one sequence of 32 steps, JSON, 32 connections",
         Load(connections=32, length=32, predict=True),
         ((SIXTY, Bound(6)), (ECHO, None), _ceiling()),
+    ),
+    "infer": Row(
+        "the same by the Open Inference Protocol, raw bytes in and out",
+        Load(connections=32, length=32, predict=True, raw=True),
+        ((JSON, Bound(1.5)),),
     ),
     "lone": Row("a lone session, JSON, by p50", Load(connections=1), _LONE, by_p50=True),
 }

@@ -34,6 +34,32 @@ def serve(
 
 
 @app.command()
+def check(path: Annotated[Path, typer.Argument(help="A model file, or a folder of models.", exists=True)]) -> None:
+    """Say all about model files without a server: what they are, how they are served, or why not (docs/models.md)."""
+    from service.check import check as run
+
+    told, good = run(path)
+    typer.echo(told)
+    raise typer.Exit(0 if good else 1)
+
+
+@app.command()
+def adapt(
+    path: Annotated[Path, typer.Argument(help="A model file.", exists=True, dir_okay=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")],
+) -> None:
+    """Write a model file anew in the model contract, where that is mechanical (docs/models.md)."""
+    from service.adapt import adapt as run
+    from service.errors import ModelUnusable
+
+    try:
+        typer.echo(run(path, output))
+    except ModelUnusable as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+@app.command()
 def openapi() -> None:
     """Print the OpenAPI document of the service."""
     import orjson

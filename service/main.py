@@ -6,8 +6,10 @@ The only place where the parts are wired; nothing else builds one.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any
@@ -25,16 +27,21 @@ from service.api.guard import Guard
 from service.api.json_calls import JsonCalls
 from service.api.json_lane import JsonLane
 from service.api.json_pool import JsonPool
+from service.api.oip import Oip
+from service.api.oip_infer import Infer
 from service.api.ops import Metrics, Ops
+from service.api.request import INFER, MANY, PREDICT, STEPS
 from service.api.rest import Rest
 from service.api.stream import Streams
 from service.engine.admission import Bounds
 from service.engine.engine import Engine
+from service.engine.shadow import Shadow
 from service.errors import CarouselError, InvalidRequest, MethodNotAllowed, NotFound
 from service.models.examiner import Examiner
-from service.models.fitness import Fitness
-from service.models.model import NoModel
-from service.models.repository import Repository
+from service.models.fitness import Fitness, warm
+from service.models.model import NoModel, available
+from service.models.providers import providers_of
+from service.models.repository import Hosts, Repository
 from service.sessions.replay import Budget
 from service.sessions.sessions import Sessions
 from service.store.embedded.store import EmbeddedStore
@@ -42,10 +49,12 @@ from service.store.memory import MemoryStore
 from service.store.redis.store import RedisStore
 
 if TYPE_CHECKING:
+    from service.api.answering import Answering
     from service.models.model import Model, OnnxModel
     from service.settings import Settings
     from service.store.store import Keeper
 
+_SETTLE_SECONDS = 0.5
 _SWEEP_SECONDS, _SWEPT = 0.01, 200  # so a million sessions are looked at within a minute, and nobody feels it
 
 _LAME_DUCK_SECONDS = 2.0  # a balancer looks about once a second
@@ -55,14 +64,22 @@ _log = logging.getLogger("carousel.main")
 
 
 class Carousel:
-    """The service. A server starts `store`, runs `asgi`, `lane`, `streams`, `guard`, and calls `drain` at the end."""
+    """The service. A server starts `store`, runs `asgi`, `lane`, `streams`, `guard`, and calls `drain` at the end.
+
+    Raises:
+        ValueError: a provider that is asked for is not there.
+
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._providers = providers_of(settings.providers, available(), settings.provider_options)
         budget = Budget(each=settings.replay, most_bytes=settings.max_replay_bytes)
         self._sessions = Sessions(budget, most=settings.max_sessions, most_bytes=settings.max_session_bytes)
         self.store = _store(settings, self._sessions)
-        self._repository = Repository(settings.models, self._start_engine)
+        self._engines: dict[Engine, asyncio.Task[None]] = {}
+        hosts = Hosts(self._start_engine, self._stop_engine, self._cast_shadow, self.store.holds)
+        self._repository = Repository(settings.models, hosts, settings.versions)
         self._pool = JsonPool(settings.max_queue_bytes, settings.max_queue_rows)
         self.browsers, self.guard = Browsers(settings), Guard(settings)
         self.streams = Streams(self._repository, self._sessions, settings, self._pool, self.browsers)
@@ -70,12 +87,15 @@ class Carousel:
         self._leaving = self._draining = self._recovered = False
         self.app = _application(self._lifespan)
         self.edge, calls = Edge(), JsonCalls(self._repository, self._sessions, settings, self._pool)
-        self.lane = JsonLane(calls, self._sessions, self.edge, settings.max_body_bytes, self.browsers.serves)
+        infer = Infer(self._repository, self._sessions, settings, self._pool)
+        doors: dict[str, Answering] = {STEPS: calls, MANY: calls, PREDICT: calls, INFER: infer}
+        self.lane = JsonLane(doors, self._sessions, self.edge, settings.max_body_bytes, self.browsers.serves)
         self.asgi = Named(Guarded(self.app, self.browsers), self.edge)
         rest = Rest(self._repository, self._sessions, settings, calls, self._pool)
         ops = Ops(self._unready, Metrics(self._repository, self._sessions, self.edge, self.guard))
-        self.app.include_router(rest.router())
-        self.app.include_router(ops.router())
+        oip = Oip(self._repository, settings, infer, self._unready, self._reload)
+        for door in (rest, ops, oip):
+            self.app.include_router(door.router())
         openapi.install(self.app)
 
     async def drain(self) -> None:
@@ -89,10 +109,10 @@ class Carousel:
         self._draining = True
         self.store.ends()
         self.streams.stop()  # before the gates close: a frame that is read is accepted
-        for engine in self._repository.engines():
+        engines = self._repository.running()
+        for engine in engines:
             engine.admission.closed = True
         _log.info("draining: %d streams, %r", len(self.streams), self._sessions)
-        engines = self._repository.engines()
         done = asyncio.gather(self.streams.drained(), *(engine.drained() for engine in engines))
         try:
             await asyncio.wait_for(asyncio.shield(done), self._settings.drain_seconds)
@@ -113,14 +133,51 @@ class Carousel:
 
     async def _start_engine(self, model: OnnxModel, fitness: Fitness, name: str, version: str) -> Engine:
         engine = self._engine(model, fitness, name, version, digest=model.description.digest)
+        await asyncio.to_thread(warm, model, fitness)
         await self.store.recover(engine)
         engine.admission.closed = self._draining
-        self._keep(asyncio.create_task(engine.run()))
+        self._run(engine)
         return engine
 
+    def _run(self, engine: Engine) -> None:
+        self._engines[engine] = asyncio.create_task(engine.run())
+        self._keep(self._engines[engine])
+
+    def _stop_engine(self, engine: Engine) -> None:
+        """Forget an engine in which no session lives."""
+        self._engines.pop(engine).cancel()
+        engine.sleep()
+        self._sessions.release(engine)
+        self.store.release(engine)
+        engine.answers.close()
+        engine.table.close()
+        asyncio.get_running_loop().run_in_executor(None, _give_back)
+
     def _engine(self, model: Model, fitness: Fitness, name: str, version: str, **told: Any) -> Engine:
-        bounds = Bounds(self._settings.max_queue_rows, self._settings.max_queue_bytes)
-        return Engine(model, fitness, self._sessions, self.store, bounds, name=name, version=version, **told)
+        return Engine(model, fitness, self._sessions, self.store, self._bounds(), name=name, version=version, **told)
+
+    def _bounds(self) -> Bounds:
+        return Bounds(self._settings.max_queue_rows, self._settings.max_queue_bytes)
+
+    def _cast_shadow(self, live: Engine, beside: Engine | None) -> None:
+        """Step a version beside a live one from now on, by an engine of its own; None: none any more."""
+        old = live.shadow
+        if old is not None and (beside is None or old.engine.model is not beside.model):
+            self._engines.pop(old.engine).cancel()
+            live.shadow = old = None
+        if beside is not None and old is None:
+            nobody = Sessions(Budget(each=1, most_bytes=0), most=0, most_bytes=0)
+            engine = Engine(
+                beside.model,
+                beside.fitness,
+                nobody,
+                MemoryStore(),
+                self._bounds(),
+                name=beside.name,
+                version=beside.version,
+            )
+            live.shadow = Shadow(live, engine)
+            self._run(engine)
 
     def _absent(self, name: str, version: str) -> Engine:
         """An engine for stored sessions whose model is not there: they are told of, and can be deleted."""
@@ -139,10 +196,34 @@ class Carousel:
         await self.store.close()
 
     async def _load(self) -> None:
-        with closing(Examiner(batch=self._settings.batch, chunk=self._settings.chunk)) as examiner:
+        self._repository.stored = self.store.stored()
+        with self._examiner() as examiner:
             await self._repository.load(examiner.load)
         await self.store.recovered(self._absent)
         self._recovered = True
+        self._keep(asyncio.create_task(self._follow()))
+
+    def _examiner(self, *, aside: bool = False) -> closing[Examiner]:
+        how = {"batch": self._settings.batch, "chunk": self._settings.chunk}
+        return closing(Examiner(**how, aside=aside, providers=self._providers))
+
+    async def _reload(self, model: str | None = None) -> list[str]:
+        """Follow what has changed in the folder, or in that of one model → what went wrong."""
+        with self._examiner(aside=True) as examiner:
+            return await self._repository.follow(examiner.load, model)
+
+    async def _follow(self) -> None:
+        """Look at the folder from time to time, if the operator wants that, and let go of what nobody uses."""
+        every, looked = self._settings.watch_seconds, time.monotonic()
+        while True:
+            await asyncio.sleep(_SETTLE_SECONDS)
+            try:
+                self._repository.settle()
+                if every and time.monotonic() - looked >= every:
+                    await self._reload()
+                    looked = time.monotonic()
+            except Exception:
+                _log.exception("the folder of models cannot be followed")
 
     async def _sweep(self) -> None:
         while True:
@@ -154,6 +235,13 @@ class Carousel:
         task.add_done_callback(self._tasks.discard)
 
 
+def _give_back() -> None:
+    """Give memory that is free back to the system: glibc keeps that of models, which is scattered."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def _store(settings: Settings, sessions: Sessions) -> Keeper:
     if settings.store == "memory":
         return MemoryStore()
@@ -162,7 +250,13 @@ def _store(settings: Settings, sessions: Sessions) -> Keeper:
     path = settings.store_path or settings.models.resolve().with_name("sessions")
     patience = settings.drain_seconds + 2 * _LAST_SECONDS
     return EmbeddedStore(
-        path, sessions, sync=settings.store_sync, replay_seconds=settings.store_replay_seconds, patience=patience
+        path,
+        sessions,
+        sync=settings.store_sync,
+        behind=settings.store_behind_ms / 1000 if settings.store_write == "behind" else 0.0,
+        resident=settings.resident_bytes,
+        replay_seconds=settings.store_replay_seconds,
+        patience=patience,
     )
 
 
@@ -178,19 +272,19 @@ def _application(lifespan: object) -> FastAPI:
 
     @app.exception_handler(CarouselError)
     async def refused(request: Request, error: CarouselError) -> Response:
-        return body.problem(error)
+        return body.refusal(error, request.url.path)
 
     @app.exception_handler(HTTPException)
     async def not_routed(request: Request, error: HTTPException) -> Response:
         kind = {404: NotFound, 405: MethodNotAllowed}.get(error.status_code, InvalidRequest)
-        answer = body.problem(kind(f"{request.method} {request.url.path}"))
+        answer = body.refusal(kind(f"{request.method} {request.url.path}"), request.url.path)
         if error.status_code == 405:
             answer.headers["Allow"] = ", ".join(_verbs(app, request))
         return answer
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:  # the server logs it, with its request id
-        return body.problem(CarouselError())
+        return body.refusal(CarouselError(), request.url.path)
 
     return app
 

@@ -15,7 +15,7 @@ import uvicorn
 
 from service import logs
 from service.api.connection import HttpConnection
-from service.api.socket import Socket
+from service.api.websocket import Socket
 from service.main import Carousel
 from service.store.store import StoreRefusedError
 
@@ -69,7 +69,11 @@ class Server(uvicorn.Server):
 def serve(settings: Settings) -> None:
     """Run the service until a signal stops it."""
     logs.configure(settings.log_level)
-    carousel = Carousel(settings)
+    try:
+        carousel = Carousel(settings)
+    except ValueError as error:
+        _log.error("%s", error)
+        raise SystemExit(1) from error
     config = uvicorn.Config(
         carousel.asgi,
         host=settings.host,

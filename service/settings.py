@@ -8,6 +8,8 @@ from typing import Annotated, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.models.folder import choice
+
 _PREFIX = "CAROUSEL_"
 _NOT_OURS = {"CAROUSEL_DATA"}  # where training finds data sets that may not be shipped
 _LONGEST = 10**9  # seconds, 31 years: `expires_at` is a date, and dates end
@@ -21,6 +23,10 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     models: Path = Path("models")
+    versions: str = "all"  # that are served of a model: all, latest:N, or numbers by commas
+    watch_seconds: float = Field(default=0, ge=0)  # between looks at the folder of models; 0: it is not watched
+    providers: Annotated[tuple[str, ...], NoDecode] = ("cpu",)  # of ONNX Runtime, the first that can run; by commas
+    provider_options: Path | None = None  # a TOML file with a table for each provider
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
 
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()  # names that are served beside addresses; comma-separated
@@ -47,14 +53,22 @@ class Settings(BaseSettings):
     store_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")  # may have a password
     store_lease_seconds: float = Field(default=5, ge=0.5, le=60)  # after so long without a word a process is dead
     store_sync: bool = False  # answers wait until the disk has them
+    store_write: str = Field(default="before", pattern="^(before|behind)$")  # steps are stored, then answered; or after
+    store_behind_ms: int = Field(default=100, ge=1, le=60_000)  # of answered steps that may be lost, written behind
+    resident_bytes: int = Field(default=2**30, ge=1)  # of sessions in memory, where a store has the others
     store_replay_seconds: float = Field(default=10, gt=0, le=3600)
     lame_duck_seconds: float | None = Field(default=None, ge=0)  # not ready, but serving; else 2, on a terminal 0
     drain_seconds: float = Field(default=30, gt=0)
 
-    @field_validator("allowed_hosts", "allowed_origins", mode="before")
+    @field_validator("allowed_hosts", "allowed_origins", "providers", mode="before")
     @classmethod
     def _listed(cls, given: object) -> object:
         return tuple(one.strip() for one in given.split(",") if one.strip()) if isinstance(given, str) else given
+
+    @field_validator("versions")
+    @classmethod
+    def _chosen(cls, given: str) -> str:
+        return choice(given)
 
     @field_validator("state_key")
     @classmethod

@@ -10,7 +10,7 @@ import numpy as np
 
 from service.errors import CarouselError
 from service.models.model import Array, Lengths, State
-from service.store.store import Advanced, Change, Conflicts, Copied, Home
+from service.store.store import Advanced, Change, Conflicts, Copied, Home, Moved
 
 
 class RunningSum:
@@ -87,6 +87,7 @@ class FakeStore:
         if self.error is not None:
             raise self.error
         self.commits.append(changes)
+        changes = [one._replace(home=None, source=None) if isinstance(one, Moved) else one for one in changes]
         refused = {row: self.conflicts[row] for change in changes for row in rows_of(change) if row in self.conflicts}
         if not (self.held or refused):
             self.written.append((deepcopy(changes), {}))

@@ -1,4 +1,4 @@
-/* HTTP/1.1 keep-alive with JSON bodies: steps of one session a connection, or predicts. */
+/* HTTP/1.1 keep-alive with JSON bodies: steps of one session a connection, or predicts; or raw ones of /v2. */
 #define _GNU_SOURCE
 #include "load.h"
 #include <stdlib.h>
@@ -6,6 +6,7 @@
 #include <strings.h>
 
 static bytes body; /* of the request that is being written */
+static size_t header; /* bytes of JSON in a raw one */
 
 static void post(conn *c, const char *path, uint32_t session) {
     appendf(&c->out, "POST ");
@@ -14,8 +15,9 @@ static void post(conn *c, const char *path, uint32_t session) {
         appendf(&c->out, "%.*s%s%u%s", (int)(number - path), path, asked.prefix, session, number + 1);
     else
         appendf(&c->out, "%s", path);
-    appendf(&c->out, " HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
-            body.size);
+    appendf(&c->out, " HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n", body.size);
+    if (asked.raw) appendf(&c->out, "Inference-Header-Content-Length: %zu\r\n", header);
+    append(&c->out, "\r\n", 2);
     append(&c->out, body.at, body.size);
     body.size = 0;
 }
@@ -29,7 +31,22 @@ static void greet(conn *c) {
     post(c, asked.open, c->index);
 }
 
+static void infer(lane *l) {
+    const size_t row_size = pool.features * sizeof(float);
+    appendf(&body, "{\"inputs\":[{\"name\":\"input\",\"shape\":[1,%u,%u],\"datatype\":\"FP32\",\"parameters\":"
+                   "{\"binary_data_size\":%zu}}],\"parameters\":{\"binary_data_output\":true}}",
+            asked.length, pool.features, asked.length * row_size);
+    header = body.size;
+    for (uint32_t t = 0; t < asked.length; t++)
+        append(&body, pool.values + (size_t)row_of(l->conn->index, l->step + t) * pool.features, row_size);
+    post(l->conn, asked.path, l->conn->index);
+}
+
 static void request(lane *l) {
+    if (asked.raw) {
+        infer(l);
+        return;
+    }
     appendf(&body, asked.predict ? "{\"sequences\":[[" : "{\"inputs\":[");
     for (uint32_t t = 0; t < asked.length; t++) {
         uint32_t row = row_of(l->conn->index, l->step + t);

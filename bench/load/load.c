@@ -135,7 +135,7 @@ static void set(const char *key, const char *value) {
     const struct { const char *key; double *to; } reals[] = {
         {"warm", &asked.warm}, {"seconds", &asked.seconds}, {"rate", &asked.rate}};
     const struct { const char *key; bool *to; } flags[] = {
-        {"predict", &asked.predict}, {"bare", &asked.bare}, {"refusals", &asked.refusals}};
+        {"predict", &asked.predict}, {"raw", &asked.raw}, {"bare", &asked.bare}, {"refusals", &asked.refusals}};
 #define LOOK(in, value_of) \
     for (size_t i = 0; i < sizeof in / sizeof *in; i++) \
         if (!strcmp(key, in[i].key)) { *in[i].to = value_of; return; }

@@ -45,7 +45,7 @@ typedef struct {
     uint32_t port, connections, sessions, items, window, length, witness;
     uint64_t count; /* requests a lane, 0: until the time is over */
     double warm, seconds, rate;
-    bool predict, bare, refusals;
+    bool predict, raw, bare, refusals;
 } options;
 
 extern options asked;

@@ -25,6 +25,7 @@ class SessionObject(Struct):
     model: str
     version: str
     step: Count
+    behind_ms: Count = 0  # of answers that the service may lose
     snapshots: list[Count] | None = None  # steps of those that are kept, oldest first; None: it takes none
 
 
@@ -61,6 +62,7 @@ class _Predicted(Struct):
     model: str
     version: str
     outputs: list[Rows]
+    last: bool = False  # one answer a sequence
 
 
 class _Item(Struct):
@@ -206,7 +208,7 @@ class Answer:
         """The outputs of whole sequences, each in the style of its inputs."""
         told = read(self.content, _Predicted)
         check(told.model == model and version in {None, told.version}, "the outputs of another model")
-        return outputs_of(told.outputs, sequences)
+        return outputs_of(told.outputs, sequences, last=told.last)
 
     @located
     def items(self, asked: list[tuple[str, Encoded[S], int | None]]) -> list[ItemAnswer[S]]:

@@ -100,12 +100,16 @@ class AsyncClient(Closing):
         ttl_seconds: float | None = None,
         history: Any = None,
         snapshots: Mapping[str, int] | None = None,
+        constants: Mapping[str, Any] | None = None,
+        initial: Mapping[str, Any] | None = None,
     ) -> AsyncSession:
         """A session, opened by `async with`, `open` or its first step. `history`: a sequence to run first.
 
-        `snapshots`: {"every": n, "keep": k} keeps k states for `rewind`, one each n steps.
+        `snapshots`: {"every": n, "keep": k} keeps k states for `rewind`, one each n steps. `constants` and
+        `initial`: inputs that stay the same and first states, as numbers or nested lists by name.
         """
         given = {"ttl_seconds": ttl_seconds, "history": history, "snapshots": snapshots}
+        given |= {"constants": constants, "initial": initial}
         return AsyncSession(self._exchange, model, id, version, **given)
 
     async def sessions(

@@ -11,7 +11,16 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from carousel_client.answers import SessionObject
-from carousel_client.errors import CarouselError, SessionExists, SessionExpired, SessionNotFound, StateMismatch
+from carousel_client.errors import (
+    CarouselError,
+    SessionExists,
+    SessionExpired,
+    SessionNotFound,
+    StateMismatch,
+    StepConflict,
+    state_lost,
+)
+from carousel_client.recent import Recent
 from carousel_client.retry import Exchange, route
 from carousel_client.sequences import S, encode, forecast, to_json
 from carousel_client.transport import PerProcess, Request
@@ -68,15 +77,19 @@ class AsyncSession(Closing):
         ttl_seconds: float | None = None,
         history: Any = None,
         snapshots: Mapping[str, int] | None = None,
+        constants: Mapping[str, Any] | None = None,
+        initial: Mapping[str, Any] | None = None,
     ) -> None:
         self._exchange = exchange
         self._policy = exchange.policy
         self._asked = (model, version)
         self._ttl_seconds = ttl_seconds
+        self._begins = {"constants": constants, "initial": initial}
         self._history: list[Any] = [] if history is None else encode(history).steps
         self._rule = None if snapshots is None else dict(snapshots)
         self._owner = os.getpid() if id is None else None  # the process whose `with` block ends the session
         self._turn = PerProcess(asyncio.Lock)
+        self._recent = Recent[Request](exchange.policy.clock)
         self.id = uuid.uuid4().hex if id is None else id
         self.model = model
         self.version = version
@@ -114,9 +127,28 @@ class AsyncSession(Closing):
         deadline = self._policy.deadline(timeout)
         encoded = encode(inputs)
         await self._open(deadline)
-        body = to_json({"inputs": encoded.steps, "step": self.next_step})
-        answer = await self._exchange(Request("POST", self._route("steps"), body, replayable=True), deadline)
-        return answer.stepped(encoded, self.next_step or 0)
+        step = self.next_step or 0
+        request = Request(
+            "POST", self._route("steps"), to_json({"inputs": encoded.steps, "step": step}), replayable=True
+        )
+        try:
+            answer = await self._exchange(request, deadline)
+        except StepConflict as error:
+            await self._send_again(step, error, deadline)
+            answer = await self._exchange(request, deadline)
+        outputs, after = answer.stepped(encoded, step)
+        self._recent.add(step, after, request)
+        return outputs, after
+
+    async def _send_again(self, step: int, error: StepConflict, deadline: float) -> None:
+        """Send the answered calls again that a service that writes behind has lost. Raises StateLost, or the error."""
+        lost = self._recent.lost(step, error.expected_step) if self._recent.seconds else []
+        if lost is None:
+            raise state_lost(self.id, step, error.expected_step) from error
+        if not lost:
+            raise error
+        for _, _, request in lost:
+            await self._exchange(request, deadline)
 
     @in_turn
     async def fork(self, id: str | None = None, *, timeout: float | None = None) -> AsyncSession:
@@ -215,7 +247,7 @@ class AsyncSession(Closing):
             return
         model, version = self._asked
         wanted: dict[str, Any] = {"id": self.id, "ttl_seconds": self._ttl_seconds, "snapshots": self._rule}
-        wanted["history"] = self._history or None
+        wanted |= {"history": self._history or None, **self._begins}
         body = to_json({key: value for key, value in wanted.items() if value is not None})
         request = Request("POST", route("models", model, "sessions", version=version), body, replayable=True)
         steps = len(self._history)
@@ -255,4 +287,6 @@ class AsyncSession(Closing):
 
     def _keep(self, session: SessionObject, *, created: bool | None = None) -> None:
         self.model, self.version, self.next_step = session.model, session.version, session.step
+        self._recent.clear()
+        self._recent.seconds = session.behind_ms / 1000
         self.created = self.created if created is None else created

@@ -40,6 +40,8 @@ class OpenOptions(TypedDict, total=False):
     version: str | None
     ttl_seconds: float | None
     snapshots: Mapping[str, int] | None
+    constants: Mapping[str, Any] | None
+    initial: Mapping[str, Any] | None
     timeout: float | None
 
 

@@ -78,18 +78,18 @@ def seconds(wait: float) -> float:
     return min(max(wait, 0.0), LONGEST_WAIT)
 
 
-def outputs_of(told: list[Rows], inputs: Sequence[Encoded[S]]) -> list[S]:
-    """The outputs of sequences, each in the style of its inputs."""
+def outputs_of(told: list[Rows], inputs: Sequence[Encoded[S]], *, last: bool = False) -> list[S]:
+    """The outputs of sequences, each in the style of its inputs. `last`: of the last step only."""
     check(len(told) == len(inputs), f"outputs of {len(told)} sequences, not of {len(inputs)}")
-    arrays = [_array(rows, one) for rows, one in zip(told, inputs, strict=True)]
+    arrays = [_array(rows, one, 1 if last else len(one.steps)) for rows, one in zip(told, inputs, strict=True)]
     check(len({array.shape[1] for array in arrays}) <= 1, "outputs of different widths")
     given = zip(told, arrays, inputs, strict=True)
     return [one.decode(array if one.array else rows) for rows, array, one in given]
 
 
-def _array(rows: Rows, inputs: Encoded[Any]) -> NDArray[np.float32]:
-    """The outputs [time, output] of a sequence: one row a step, in the style of the inputs, all finite float32."""
-    check(len(rows) == len(inputs.steps), f"{len(rows)} outputs for {len(inputs.steps)} steps")
+def _array(rows: Rows, inputs: Encoded[Any], count: int) -> NDArray[np.float32]:
+    """The outputs [time, output] of a sequence: so many rows, in the style of the inputs, all finite float32."""
+    check(len(rows) == count, f"{len(rows)} outputs for {len(inputs.steps)} steps")
     named = [row for row in rows if isinstance(row, dict)]
     check(len(named) == (len(rows) if inputs.named else 0), "outputs in another style than the inputs")
     check(all(row.keys() == named[0].keys() for row in named), "outputs of different names")

@@ -73,4 +73,5 @@ class ModelDescription(TypedDict):
     metrics: dict[str, Any]
     streamable: bool
     bit_equal: bool
+    provider: NotRequired[str]
     tolerance: NotRequired[float]

@@ -145,3 +145,12 @@ class AnswerTooLarge(CarouselError): """The answer is over `max_answer_bytes`; t
 class ConnectionFailed(CarouselError): """No whole answer came; a call that was sent may have been applied."""
 class TimedOut(ConnectionFailed): """The `timeout` of the call passed before its answer came."""
 # fmt: on
+
+
+def state_lost(session: str, answered: int, stands: int | None) -> StateLost:
+    """The error of a session that the service has at an earlier step than it answered."""
+    return StateLost(
+        f"the service answered up to step {answered} of session {session!r} and has it at step {stands} now: "
+        "its state was lost. Open it again to begin anew.",
+        session=session,
+    )

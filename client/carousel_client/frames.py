@@ -66,6 +66,11 @@ class StepFrame:
         frame.steps[:] = self.steps[items]
         return frame
 
+    def inputs(self, item: int) -> Array:
+        """A copy of the inputs [T, F] of one channel."""
+        end = int(self.lengths[: item + 1].sum())
+        return self.rows[end - int(self.lengths[item]) : end].copy()
+
     def arranged(self, outputs: Array) -> Outputs:
         """Outputs [sum(length), K] in the form of the inputs."""
         return self._split(outputs) if self.lead is None else outputs.reshape(*self.lead, outputs.shape[1])

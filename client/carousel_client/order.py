@@ -11,6 +11,8 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 from carousel_client.errors import CarouselError, InvalidInput, StepConflict
+from carousel_client.frames import Array
+from carousel_client.recent import Recent
 
 Future: TypeAlias = "asyncio.Future[Any] | concurrent.futures.Future[Any]"
 
@@ -63,6 +65,7 @@ class ChannelState:
         self.next_step = self.feature_count = self.output_count = 0
         self.replay = 1
         # for the stream only:
+        self.recent = Recent[Array]()
         self.number: int | None = None  # of the channel, on this socket
         self.opened = self.own = False  # own: the client made the session id
         self.ahead = 0

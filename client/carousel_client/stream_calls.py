@@ -5,6 +5,7 @@ Text frames are JSON: {"id", "opened" | "closed" | "rewound" | "error", …}. A 
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 from typing import Annotated, Any, Generic, TypeAlias, TypeVar, cast
 
@@ -19,7 +20,7 @@ from carousel_client.errors import (
     ForeignAnswer,
     InvalidRequest,
     PartlyFailed,
-    StateLost,
+    state_lost,
 )
 from carousel_client.frames import Array, Outputs, StepFrame
 from carousel_client.order import Call, ChannelState, Future
@@ -39,6 +40,7 @@ class _Opened(Struct):
     feature_count: Size
     output_count: Size
     version: str
+    behind_ms: Count = 0
 
 
 class _Closed(Struct):
@@ -83,6 +85,7 @@ class Open(Call):
         self.channel = channel
         self.again = again
         self.asked = {key: value for key, value in asked.items() if value is not None}
+        self.lost: list[Resend] = []  # answered calls that the service has lost
         try:
             text(self.asked)
         except (TypeError, ValueError, RecursionError) as error:
@@ -99,6 +102,7 @@ class Open(Call):
         check(self.asked.get("version") in {None, opened.version}, "the channel of another version")
         widths = (opened.feature_count, opened.output_count)
         channel.number, channel.replay, channel.opened = opened.channel, opened.replay, True
+        channel.recent.seconds = opened.behind_ms / 1000
         if self.again:
             check(widths == (channel.feature_count, channel.output_count), "a model of other features or outputs")
             self._check_state(opened.created, opened.step)
@@ -106,18 +110,32 @@ class Open(Call):
         channel.model, channel.version, channel.created = self.asked["model"], opened.version, opened.created
         channel.feature_count, channel.output_count = widths
         channel.next_step = channel.ahead = opened.step
+        channel.recent.clear()
         channel.failed = channel.ended = None
         return channel
 
     def _check_state(self, created: bool, step: int) -> None:
         channel = self.channel
         moving = bool(channel.calls) and isinstance(channel.calls[0], Close | Rewind)
-        if not moving and (created or step < channel.next_step):
-            raise StateLost(
-                f"the service answered up to step {channel.next_step} of session {channel.session!r} and has it at "
-                f"step {step} now: its state was lost. Open it again to begin anew.",
-                session=channel.session,
-            )
+        if moving or not (created or step < channel.next_step):
+            return
+        lost = None if created else channel.recent.lost(channel.next_step, step)
+        if lost is None:
+            raise state_lost(channel.session, channel.next_step, step)
+        self.lost = [Resend(channel, start, rows) for start, _, rows in lost]
+
+
+class Resend(Call):
+    """Send an answered call of one channel again, whose steps the service has lost."""
+
+    def __init__(self, channel: ChannelState, step: int, rows: Array) -> None:
+        super().__init__([channel], concurrent.futures.Future())
+        self.channel = channel
+        self.request = StepFrame.of([rows], 1, channel.feature_count)
+        self.request.steps[:] = step
+
+    def frame(self) -> bytearray:
+        return self.request.numbered(self.id, [self.channel.number or 0])
 
 
 class Step(Call):
@@ -170,8 +188,11 @@ class Step(Call):
         return self.partly([])
 
     def _moved(self) -> None:
-        for channel, after in zip(self.channels, (self.request.steps + self.request.lengths).tolist(), strict=True):
+        steps, afters = self.request.steps.tolist(), (self.request.steps + self.request.lengths).tolist()
+        for place, (channel, step, after) in enumerate(zip(self.channels, steps, afters, strict=True)):
             channel.next_step = max(channel.next_step, after)
+            if channel.recent.seconds:
+                channel.recent.add(step, after, self.request.inputs(place))
 
     def errors_in(self, frame: Frame) -> dict[ChannelState, CarouselError]:
         """The errors of single channels, of a frame that was applied in part."""
@@ -238,6 +259,7 @@ class Rewind(Asked[None]):
             raise ForeignAnswer("no `rewound` in the answer")
         check((told.id, told.step) == (channel.session, step), "another session or step was rewound")
         channel.next_step = channel.ahead = step
+        channel.recent.clear()
 
 
 class Close(Call):

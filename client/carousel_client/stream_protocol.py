@@ -19,7 +19,7 @@ from carousel_client.errors import CarouselError, ForeignAnswer, PayloadTooLarge
 from carousel_client.frames import Inputs, StepFrame
 from carousel_client.order import Call, ChannelState, Future, Order
 from carousel_client.retry import Policy
-from carousel_client.stream_calls import Asked, Close, Frame, Open, Step
+from carousel_client.stream_calls import Asked, Close, Frame, Open, Resend, Step
 
 T = TypeVar("T")
 
@@ -112,7 +112,7 @@ class StreamProtocol:
         if call is None:
             raise ForeignAnswer(f"a frame of id {frame.id}, which no call has")
         call.in_flight = False
-        if isinstance(call, Open) and call.again:
+        if isinstance(call, Open | Resend) and (isinstance(call, Resend) or call.again):
             self._reopened(call, frame)
             return
         self._fruitless, self.loss = 0, None
@@ -171,13 +171,16 @@ class StreamProtocol:
             check(self._numbers.setdefault(number, session) == session, f"channel {number} for two sessions")
         return call.result(frame)
 
-    def _reopened(self, call: Open, frame: Frame) -> None:
-        """A session is open on the new socket, or cannot be: then its channel ends."""
+    def _reopened(self, call: Open | Resend, frame: Frame) -> None:
+        """A session is open on the new socket and stands where it stood, or cannot be: then its channel ends."""
         channel = call.channel
         try:
             if frame.error is not None:
                 raise problem_error(frame.error, session=channel.session)
-            self._result(call, frame)
+            if isinstance(call, Open):
+                self._result(call, frame)
+                self._reopening.extend(call.lost)
+                self._unopened += len(call.lost)
         except ForeignAnswer:
             raise
         except CarouselError as error:

@@ -71,11 +71,13 @@ class Sums:
     step: int = 0
     total: Any = field(default_factory=lambda: np.zeros(2, np.float32))
     kept: dict[int, tuple[Any, Any]] = field(default_factory=dict)  # step → inputs, answer
+    behind_ms: int | None = None
     past: dict[int, Any] | None = None  # total by step, of every step; None: it takes no snapshots
 
     def described(self) -> dict[str, Any]:
         ttl = {"ttl_seconds": 60, "expires_at": "2030-01-01T00:00:00Z"}
         kept = {} if self.past is None else {"snapshots": sorted(self.past)}
+        kept |= {} if self.behind_ms is None else {"behind_ms": self.behind_ms}
         return {"id": self.id, "model": "sum", "version": "1", "step": self.step, "replay": 4} | ttl | kept
 
     def forecast(self, inputs: Any = (), steps: int = 0) -> dict[str, Any]:

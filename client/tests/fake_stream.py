@@ -68,6 +68,7 @@ class FakeStreams:
         self.sessions: dict[str, Sums] = {}
         self.sockets: list[FakeSocket] = []
         self.refuse_opens: list[ProblemError] = []
+        self.promises: dict[str, int] = {}  # told of every session
 
     def socket(self) -> FakeSocket:
         self.sockets.append(FakeSocket(self))
@@ -135,7 +136,7 @@ class FakeSocket:
         state = self.service.sessions.setdefault(session, Sums(past=None if snapshots is None else {}))
         channel = self.numbers.setdefault(session, len(self.numbers) + 1)
         self.channels[channel] = session
-        facts = {"replay": REPLAY, "feature_count": F, "output_count": K, "version": version}
+        facts = {**self.service.promises, "replay": REPLAY, "feature_count": F, "output_count": K, "version": version}
         return {"channel": channel, "session": session, "created": created, "step": state.step, **facts}
 
     def _step(self, frame: bytes) -> str | bytes:

@@ -135,6 +135,16 @@ def problem(error: CarouselError) -> Response:
     return Json(dump(error.problem()), error.status, PROBLEM, seconds)
 
 
+def refusal(error: CarouselError, path: str) -> Response:
+    """The answer to an error on a path: the Open Inference Protocol has an object of its own for all of them."""
+    answered = problem(error)
+    if not f"{path}/".startswith("/v2/"):
+        return answered
+    told = Json(dump({"error": error.detail}), error.status)
+    told.raw_headers += answered.raw_headers[2:]  # Retry-After
+    return told
+
+
 def rendered(status: int, headers: Iterable[tuple[bytes, bytes]], content: bytes) -> bytes:
     """The bytes of an answer."""
     return b"".join((STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in headers), b"\r\n", content))

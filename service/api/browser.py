@@ -95,7 +95,7 @@ class Guarded:
 
         headers = dict(scope["headers"])
         refusal = self._browsers.refusal(headers, unsafe=scope["method"] not in _SAFE)
-        app = self._app if refusal is None or path.startswith("/health/") else body.problem(refusal)
+        app = self._app if refusal is None or path.startswith("/health/") else body.refusal(refusal, path)
         await app(scope, receive, send_with_headers)
 
 

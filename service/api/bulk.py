@@ -36,7 +36,7 @@ class Bulk:
         async for standing in self._all(asked):
             if len(found) == most:
                 return body.answer({"sessions": found, "next": found[-1]["id"]})
-            found.append(views.listed(standing, self._sessions.budget.each))
+            found.append(views.listed(standing, self._sessions.promises))
         return body.answer({"sessions": found})
 
     async def delete_sessions(self, request: Request) -> Response:
@@ -64,7 +64,7 @@ class Bulk:
         told = list[dict[str, Any]]()
         for first in range(0, len(made), _AT_ONCE):
             part = made[first : first + _AT_ONCE]
-            told += [views.session(self._sessions.stands(one), self._sessions.budget.each) for one in part]
+            told += [views.session(self._sessions.stands(one), self._sessions.promises) for one in part]
             await asyncio.sleep(0)
         return body.answer({"sessions": told}, 201)
 

@@ -47,7 +47,7 @@ class Channels:
         self._all = sessions
         self._numbers = array("I")  # ascending, as they are given
         self._ids = list[str]()  # of the session of each number
-        self._births = array("I")
+        self._births = array("Q")
         self._known: dict[str, int] | None = None  # id → its newest number, once a session is opened that may have one
         self._last = 0
         self._found: dict[bytes, _Found] = {}  # by channels as they stand in a frame

@@ -89,7 +89,7 @@ class HttpConnection(Http):
             try:
                 self._hold(end - at)
             except CarouselError as error:
-                request.answer(body.problem(error))
+                request.refuse(error)
         return end
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's is never true
@@ -118,7 +118,7 @@ class HttpConnection(Http):
         elif not self._goes_on(now):
             if not self._answered:
                 self._closing = True
-                self._request.answer(body.problem(self._too_slow()))
+                self._request.refuse(self._too_slow())
             self.transport.close()
 
     def shutdown(self) -> None:

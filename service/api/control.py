@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import Future
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
@@ -61,17 +62,18 @@ class Control:
     def open(self, frame: View) -> Future[View]:
         """Open a channel: of a new session, or of one that exists."""
         fields(frame, "frame", {"id": int, "open": dict}, {})
-        known = {"session": str, "version": str, "ttl_seconds": (int, float), "snapshots": dict}
+        known = {"session": str, "version": str, "ttl_seconds": (int, float), "snapshots": dict, **views.BEGINNINGS}
         asked = fields(frame["open"], "open", {"model": str}, known)
         ttl, id, version = views.ttl(asked, self._settings), asked.get("session"), asked.get("version")
         session = self._resumed(id) if id is not None else None
         if session is None:
-            engine, _ = self._repository.ready(asked["model"], version)
+            engine, served = self._repository.new(asked["model"], version, id)
             self._channels.check_room()
-            rule = views.rule(asked, engine.table.row_bytes, "open")
-            return engine.lifecycle.open(id, ttl, lambda session: self._opened(session, created=True), rule=rule)
+            rule, state = views.rule(asked, engine.table.row_bytes, "open"), views.beginning(asked, served)
+            told = partial(self._opened, created=True)
+            return engine.lifecycle.open(id, ttl, told, rule=rule, state=state)
         session.belongs(asked["model"], version)
-        self._repository.ready(session.model, session.version)
+        self._repository.of(session)
         self._sessions.touch(session)
         return _done(self._opened(session, created=False))
 
@@ -83,7 +85,7 @@ class Control:
         session = self._channels.find(channel)
         deleted: Future[Any] = _done({})
         if asked.get("end") and session is not None and session.id not in self._sessions.ending:
-            engine, _ = self._repository.ready(session.model, session.version)
+            engine = cast("Engine", session.home)
             deleted = engine.lifecycle.delete(session)
         self._channels.close(channel)
         return {"closed": {"channel": channel}}, deleted
@@ -93,10 +95,10 @@ class Control:
         fields(frame, "frame", {"id": int, "channel": int, "rewind": dict}, {})
         step = views.step(fields(frame["rewind"], "rewind", {"step": int}, {}), "rewind")
         session = self._channels.session(frame["channel"])
-        engine, _ = self._repository.ready(session.model, session.version)
+        engine, _ = self._repository.of(session)
 
         def told(session: Session) -> View:
-            return {"rewound": views.session(self._sessions.stands(session), self._sessions.budget.each)}
+            return {"rewound": views.session(self._sessions.stands(session), self._sessions.promises)}
 
         return engine.lifecycle.rewind(session, step or 0, told)
 
@@ -105,7 +107,7 @@ class Control:
         fields(frame, "frame", {"id": int, "channel": int, "forecast": dict}, {})
         known = fields(frame["forecast"], "forecast", {}, {"inputs": object, "steps": int})
         session = self._channels.session(frame["channel"])
-        engine, served = self._repository.ready(session.model, session.version)
+        engine, served = self._repository.of(session)
         feeding, written = forecasts.asked(known, served.description, "forecast")
         size = 12 * (len(feeding.inputs) + feeding.steps) * (engine.model.features + engine.model.outputs)
         told: View = {"id": frame["id"], "channel": frame["channel"]}
@@ -125,7 +127,7 @@ class Control:
         fields(frame, "frame", {"id": int, "channel": int, "inputs": object}, {"step": int})
         channel = frame["channel"]
         session = self._channels.session(channel)
-        engine, file = self._repository.ready(session.model, session.version)
+        engine, file = self._repository.of(session)
         step = views.step(frame, "frame")
         given = sequence(frame["inputs"], file.description.features, "inputs")
         size = 12 * len(given.inputs) * (engine.model.features + engine.model.outputs)  # in characters
@@ -160,7 +162,7 @@ class Control:
                 "session": session.id,
                 "created": created,
                 "step": session.ahead,
-                "replay": self._sessions.budget.each,
+                **self._sessions.promises,
                 "feature_count": engine.model.features,
                 "output_count": engine.model.outputs,
                 "version": session.version,

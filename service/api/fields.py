@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from service.errors import InvalidInput, InvalidRequest, UnknownLabel
 
 if TYPE_CHECKING:  # the process that parses large bodies must not load onnxruntime
-    from service.models.model import Column
+    from service.models.description import Column
 
 Array = NDArray[np.float32]
 
@@ -138,7 +138,7 @@ def steps(given: Any) -> Steps:
     first = tuple(given[0]) if isinstance(given[0], dict) else len(given[0]) if isinstance(given[0], list) else None
     words: list[tuple[int, str]] = []
     try:
-        return Steps(_numbers(given, first, words), first, words=words)
+        return Steps(_numbers(given, first, words), first, "", words)
     except InvalidInput as fault:
         return Steps(_NOTHING, first, fault.detail, words)
 

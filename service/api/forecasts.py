@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from service.api.fields import Named
-    from service.models.model import Array, Description, Index
+    from service.models.description import Description
+    from service.models.model import Array, Index
 
 
 def asked(given: dict[str, Any], model: Description, place: str) -> tuple[Asked, Callable[[Array], Array | Named]]:

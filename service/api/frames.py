@@ -17,7 +17,8 @@ from service.errors import CarouselError, InvalidInput, InvalidRequest
 from service.sessions.table import every
 
 if TYPE_CHECKING:
-    from service.models.model import Array, Column, Index
+    from service.models.description import Column
+    from service.models.model import Array, Index
 
 HEAD = 8  # bytes of id and n
 F4, U4, I8 = np.dtype("<f4"), np.dtype("<u4"), np.dtype("<i8")

@@ -228,7 +228,7 @@ class Http(GuardedHttp):
     def _refuse(self, error: CarouselError) -> None:
         """Answer what is no request, after the answers that are owed, and close."""
         headers = [(b"x-request-id", secrets.token_urlsafe(12).encode()), (b"connection", b"close")]
-        response = body.problem(error)
+        response = body.refusal(error, getattr(self, "url", b"").decode("latin-1"))
         self._refusal = body.rendered(error.status, [*response.raw_headers, *headers], bytes(response.body))
         self.due = math.inf
         if self._parses and not self._drop_last() and self._running is not None:

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from starlette.requests import Request as HttpRequest
-from starlette.responses import Response
 
 from service.api import body, views
+from service.api.answering import Answering
 from service.api.fields import Packed, Split, fields, sequence
 from service.api.json_pool import MANY as MANY_NUMBERS
 from service.api.json_pool import JsonPool
 from service.api.many import Many
-from service.api.request import LEFT, MANY, PREDICT, STEPS, Asked, Awaited
+from service.api.request import MANY, PREDICT, STEPS, Asked
 from service.engine.call import LAST, UNCHECKED, Call, Deadline
-from service.errors import CarouselError, InvalidInput, ModelNotFound, SessionExpired, SessionNotFound, VersionNotFound
+from service.errors import CarouselError, InvalidInput
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
-    from service.models.model import Array, Column
+    from service.models.description import Column
+    from service.models.model import Array
     from service.models.repository import Repository
     from service.sessions.sessions import Sessions
     from service.settings import Settings
@@ -32,31 +29,16 @@ if TYPE_CHECKING:
 _SMALL = 4096  # bytes; a body of so many is parsed in no time
 _LIST = 10  # numbers that are written in the time that a list more takes
 _INPUTS, _STEP = {"inputs": object}, {"step": int}
-_log = logging.getLogger("carousel.request")
 
 
-class JsonCalls:
+class JsonCalls(Answering):
     """The three calls, over what they call."""
 
     def __init__(self, repository: Repository, sessions: Sessions, settings: Settings, pool: JsonPool) -> None:
+        super().__init__(settings.max_body_bytes)
         self._repository, self._sessions, self._pool = repository, sessions, pool
-        self._most = settings.max_body_bytes
         self._many = Many(repository, sessions, settings)
         self._routes = {STEPS: self._steps, MANY: self._many_steps, PREDICT: self._predict}
-        self._tasks: set[asyncio.Future[Any]] = set()
-
-    async def respond(self, request: HttpRequest, route: str, name: str, version: str | None = None) -> Response:
-        """Serve a request that came by the application."""
-        content = await body.read(request, self._most)
-        asked = Awaited(route, name, dict(request.scope["headers"]), content)
-        asked.version = version
-        left = asyncio.ensure_future(request.receive())  # the body is read: what comes now is the disconnect
-        left.add_done_callback(lambda _: left.cancelled() or asked.leave())
-        try:
-            self.serve(asked)
-            return await asked.response
-        finally:
-            left.cancel()
 
     def serve(self, asked: Asked) -> None:
         """Answer a request whose body is there, now or later."""
@@ -83,29 +65,19 @@ class JsonCalls:
 
         self._try(asked, begin)
 
-    def spare(self, asked: Asked, length: int) -> None:
-        """Refuse a body of this length if there is no room for so much: to read and parse it would starve the model.
-
-        Raises:
-            Overloaded, ShuttingDown, EngineFailed: see `Admission.spare`.
-
-        """
-        with suppress(ModelNotFound, VersionNotFound, SessionNotFound, SessionExpired):  # told in their turn
-            self._engine(asked).admission.spare(length)
-
     def _engine(self, asked: Asked) -> Engine:
         if asked.route == MANY:
             return self._repository.only(asked.name, asked.version)
         if asked.route == PREDICT:
             return self._repository.ready(asked.name, asked.version)[0]
         session = self._sessions.get(asked.name)
-        return self._repository.ready(session.model, session.version)[0]
+        return self._repository.of(session)[0]
 
     def _steps(self, asked: Asked, read: dict[str, Any], deadline: Deadline | None) -> None:
         """Advance a session by T steps."""
         known = fields(read, "body", _INPUTS, _STEP)
         session = self._sessions.get(asked.name)
-        engine, served = self._repository.ready(session.model, session.version)
+        engine, served = self._repository.of(session)
         step = views.step(known, "body")
         given = sequence(known["inputs"], served.description.features, "inputs")
 
@@ -124,7 +96,7 @@ class JsonCalls:
         if not known["sequences"]:
             raise InvalidInput("sequences: empty")
         features, columns = served.description.features, served.description.outputs
-        run = partial(self._run, asked, engine, columns=columns, deadline=deadline)
+        run = partial(self._run, asked, engine, columns=columns, last=served.description.last, deadline=deadline)
         packed = known["sequences"][0]
         if isinstance(packed, Packed):
             one = sequence(packed.steps, features, "sequences[0]")
@@ -144,82 +116,38 @@ class JsonCalls:
         lengths: list[int],
         objects: list[bool],
         columns: Sequence[Column],
+        last: bool,
         deadline: Deadline | None,
     ) -> None:
-        """Submit a predict of sequences that lie one behind the other, each to be answered in its style."""
+        """Submit a predict of sequences that lie one behind the other, each to be answered in its style.
+
+        `last`: each has one answer, after its last step.
+        """
 
         def encode(call: Call) -> None:
-            outputs = Split(call.outputs, lengths, [column.name for column in columns], objects)
-            told = {"model": asked.name, "version": engine.version, "outputs": outputs}
+            found, counts = call.outputs, lengths
+            if last:
+                found, counts = found[np.cumsum(lengths) - 1], [1] * len(lengths)
+            outputs = Split(found, counts, [column.name for column in columns], objects)
+            told = {"model": asked.name, "version": engine.version, "outputs": outputs} | (
+                {"last": True} if last else {}
+            )
             self._tell(asked, told, call.outputs.size + _LIST * len(lengths))
 
-        if asked.left:
-            asked.answer(Response(status_code=LEFT))
-            return
-        rows, named = np.zeros(len(lengths), np.int64), np.array([UNCHECKED] * len(lengths))
-        call = Call(rows, np.array(lengths), named, inputs, self._ended(asked, encode), deadline)
-        asked.abandon = lambda: engine.abandon(call)
-        self._submit(engine, call)
+        self._predict_rows(asked, engine, inputs, lengths=lengths, encode=encode, deadline=deadline)
 
     def _many_steps(self, asked: Asked, read: dict[str, Any], deadline: Deadline | None) -> None:
         """Advance many sessions of a model in one call."""
         known = fields(read, "body", {"items": list}, {"open": bool})
-        self._repository.ready(asked.name, asked.version)
+        self._repository.check(asked.name, asked.version)
         if not known["items"]:
             raise InvalidInput("items: empty")
         how = {"may_open": known.get("open", False), "deadline": deadline}
         answers = self._many.steps(known["items"], asked.name, asked.version, **how)
         self._then(asked, answers, lambda told: self._tell(asked, {"items": told[0]}, told[1]))
 
-    def _submit(self, engine: Engine, call: Call) -> None:
-        try:
-            engine.submit(call)
-        except CarouselError as error:
-            engine.admission.refuse(error)
-            raise
-
-    def _ended(self, asked: Asked, encode: Callable[[Call], None]) -> Callable[[Call], None]:
-        def ended(call: Call) -> None:
-            asked.abandon = None
-            if call.errors:
-                asked.answer(body.problem(min(call.errors.items())[1]))
-            else:
-                self._try(asked, lambda: encode(call))
-
-        return ended
-
     def _tell(self, asked: Asked, content: Any, numbers: int) -> None:
         if numbers <= MANY_NUMBERS:
             asked.answer(body.answer(content))
         else:
             self._then(asked, self._pool.dump(content, numbers), lambda text: asked.answer(body.Json(text, 200)))
-
-    def _then(self, asked: Asked, work: Awaitable[Any], go_on: Callable[[Any], None]) -> None:
-        """Go on with what work comes to."""
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-
-        def done(task: asyncio.Future[Any]) -> None:
-            self._tasks.discard(task)
-            if task.cancelled():  # the server stops
-                return
-            error = task.exception()
-            if error is None:
-                self._try(asked, partial(go_on, task.result()))
-            else:
-                self._fail(asked, error)
-
-        task.add_done_callback(done)
-
-    def _try(self, asked: Asked, act: Callable[[], None]) -> None:
-        """Act, and answer with what is raised."""
-        try:
-            act()
-        except Exception as error:
-            self._fail(asked, error)
-
-    def _fail(self, asked: Asked, error: BaseException) -> None:
-        if not isinstance(error, CarouselError):
-            _log.error("%s %s", asked.route, asked.name, exc_info=error)
-            error = CarouselError()
-        asked.answer(body.problem(error))

@@ -24,6 +24,7 @@ _KEYS = 64  # of an object; none of the wire has as many
 _SAFE = 1e76  # of numbers whose squares sum to less, each has a finite nearest float32
 _PARSED = 2**23  # bytes; the parser keeps its memory for texts up to this: new memory takes as long as the parsing
 _SEQUENCES = ("inputs", "history")  # keys whose value is a sequence of steps
+_VALUES = ("constants", "initial")  # keys whose value is an object of numbers and nested lists
 _LISTS = ("sequences", "items", "ids")  # keys whose value is a list of things that are counted
 
 _parser = Parser()  # shared on the thread: each call parses and drops the result before it returns
@@ -190,6 +191,8 @@ def _columns(content: Any, most: int, depth: int = 0) -> Any:
     for key, value in content.items():
         if key in _SEQUENCES:
             columns[key] = steps(value)
+        elif key in _VALUES:
+            columns[key] = value
         elif key in _LISTS and isinstance(value, list):
             _count(key, len(value), most)
             columns[key] = [steps(one) if key == "sequences" else _columns(one, most, 1) for one in value]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -22,7 +22,7 @@ from service.engine.call import LAST, Call
 from service.errors import CarouselError
 
 if TYPE_CHECKING:
-    from service.api.json_calls import JsonCalls
+    from service.api.answering import Answering
     from service.engine.engine import Engine
     from service.sessions.sessions import Sessions
 
@@ -42,12 +42,12 @@ class _Singles:
 
 
 class JsonLane:
-    """Serves the requests that connections read themselves: see `connection.Lane`."""
+    """Serves the requests that connections read themselves: see `connection.Lane`. `doors` are by route."""
 
     def __init__(
-        self, calls: JsonCalls, sessions: Sessions, edge: Edge, most: int, serves: Callable[[bytes], bool]
+        self, doors: Mapping[str, Answering], sessions: Sessions, edge: Edge, most: int, serves: Callable[[bytes], bool]
     ) -> None:
-        self._calls, self._sessions, self._edge, self.most, self.serves = calls, sessions, edge, most, serves
+        self._doors, self._sessions, self._edge, self.most, self.serves = doors, sessions, edge, most, serves
         self._waiting: list[Request] = []
         self._came = 0  # in this turn
         self._lonely = True  # one came in the last turn that brought any: the next one waits for no other
@@ -58,9 +58,9 @@ class JsonLane:
         """Refuse a request whose body is on its way, if there is no room for it."""
         request.id = self._edge.id(request.headers)
         try:
-            self._calls.spare(request, request.length)
+            self._doors[request.route].spare(request, request.length)
         except CarouselError as error:
-            request.answer(body.problem(error))
+            request.refuse(error)
 
     def add(self, request: Request) -> None:
         """Serve a request at the end of this turn."""
@@ -95,7 +95,7 @@ class JsonLane:
         """Answer what is left of a turn in which something went wrong that should not."""
         _log.exception("a turn of %d requests", len(requests))
         for request in requests:
-            request.answer(body.problem(CarouselError()))
+            request.refuse(CarouselError())
 
     def _serve_all(self, requests: list[Request]) -> None:
         singles: list[Request] = []
@@ -108,7 +108,7 @@ class JsonLane:
         if singles:
             self._submit(singles, others)
         for request in others:
-            self._calls.serve(request)
+            self._doors[request.route].serve(request)
 
     def _submit(self, requests: list[Request], others: list[Request]) -> None:
         """Submit single steps together; what is not plain joins the others, which are served one by one."""
@@ -169,7 +169,7 @@ class JsonLane:
         if call.errors:
             good = [index for index in range(len(requests)) if index not in call.errors]
             for index, error in call.errors.items():
-                requests[index].answer(body.problem(error))
+                requests[index].refuse(error)
             if not good:
                 return
             requests, outputs, starts = [requests[index] for index in good], outputs[good], starts[good]

@@ -8,10 +8,11 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
-from typing import Any
+from typing import Any, TypeVar
 
 from service.api.fields import pack
 from service.api.json_codec import dump, parse, parse_any, parse_fast, things
@@ -25,6 +26,8 @@ _PACKED = 500  # sequences; more are sent back as one array
 MANY = 2**15  # numbers; as objects they take 3 ms to write
 _IDLE_SECONDS = 5.0  # after which the worker is ended: it holds 60 MiB and nine descriptors
 _NICE = 10  # on a core that both share, steps beside large predicts are a fifth more and sooner than at 0
+
+_T = TypeVar("_T")
 
 _log = logging.getLogger("carousel.json")
 
@@ -63,13 +66,20 @@ class JsonPool:
         """
         if (small := self.parse_small(text)) is not None:
             return small
-        while self._bytes and self._bytes + len(text) > self._most_bytes:
+        while self._full(text):
             if not wait:
-                delay = round(1000 * self._bytes * self._seconds_per_byte)
-                raise Overloaded(f"{self._bytes} bytes of large bodies wait already", max(1, min(30_000, delay)))
+                raise self._overloaded()
             self._freed.clear()
             await self._freed.wait()
-        return await self._parse_in_pieces(text)
+        read: dict[str, Any] = await self._in_pieces(text, _parse_packed, self._most_items)
+        return read
+
+    async def parse_by(self, text: bytes, parse: Callable[[bytes], _T]) -> _T:
+        """Let the worker parse a text by another parser. Raises what that raises, and Overloaded as `parse`."""
+        if self._full(text):
+            raise self._overloaded()
+        read: _T = await self._in_pieces(text, parse)
+        return read
 
     async def dump(self, content: Any, numbers: int) -> bytes:
         """As `json_codec.dump`, of a content with so many numbers."""
@@ -85,18 +95,24 @@ class JsonPool:
             self._worker.shutdown(wait=False, cancel_futures=True)
             self._worker = None
 
-    async def _parse_in_pieces(self, text: bytes) -> dict[str, Any]:
+    def _full(self, text: bytes) -> bool:
+        return bool(self._bytes) and self._bytes + len(text) > self._most_bytes
+
+    def _overloaded(self) -> Overloaded:
+        delay = round(1000 * self._bytes * self._seconds_per_byte)
+        return Overloaded(f"{self._bytes} bytes of large bodies wait already", max(1, min(30_000, delay)))
+
+    async def _in_pieces(self, text: bytes, parse: Callable[..., Any], *how: Any) -> Any:
         """Send a text piece by piece: the interpreter does nothing else while one is copied for the worker."""
         key, ahead = next(self._keys), len(text) - 1 - (len(text) - 1) % _PIECE  # all but the last piece
         self._bytes += ahead
         try:
             for at in range(0, ahead, _PIECE):
                 await self._run(_PIECE, _keep, key, text[at : at + _PIECE])
-            read: dict[str, Any] = await self._run(len(text) - ahead, _parse_kept, key, text[ahead:], self._most_items)
+            return await self._run(len(text) - ahead, _parse_kept, key, text[ahead:], parse, *how)
         finally:
             self._bytes -= ahead
             self._freed.set()
-        return read
 
     async def _run(self, size: int, *job: Any) -> Any:
         self._busy()
@@ -145,8 +161,12 @@ def _keep(key: int, piece: bytes) -> None:
     _pieces.setdefault(key, []).append(piece)
 
 
-def _parse_kept(key: int, last: bytes, most: int) -> dict[str, Any]:
-    read = parse(b"".join((*_pieces.pop(key, ()), last)), most)
+def _parse_kept(key: int, last: bytes, parse: Callable[..., Any], *how: Any) -> Any:
+    return parse(b"".join((*_pieces.pop(key, ()), last)), *how)
+
+
+def _parse_packed(text: bytes, most: int) -> dict[str, Any]:
+    read = parse(text, most)
     if isinstance(read.get("sequences"), list) and len(read["sequences"]) > _PACKED:
         read["sequences"] = pack(read["sequences"])
     return read

@@ -68,11 +68,12 @@ class Many:
         good = [item for item in items if isinstance(item, _Item)]
         self._admit(good)
         opened = await self._open(good)
+        self._look_again(good)
         done = self._submit(good, deadline)
         clocks = [(session, session.deadline) for session in opened.values()]
         await done
         for session, clock in clocks:
-            self._repository.ready(session.model, session.version)[0].lifecycle.take_back(session, clock)
+            self._repository.of(session)[0].lifecycle.take_back(session, clock)
         return _views(asked, items, set(opened)), sum(
             item.given.inputs.shape[0] * item.engine.model.outputs for item in good
         )
@@ -109,7 +110,10 @@ class Many:
             session = None
         if session is not None:
             session.belongs(model, version)
-        engine, served = self._repository.ready(model, session.version if session else version)
+        if session is not None:
+            engine, served = self._repository.of(session)
+        else:
+            engine, served = self._repository.new(model, version, id)
         engine.admission.streamable()
         given = sequence(known["inputs"], served.description.features, f"{place}.inputs")
         return _Item(id, session, engine, served, given, UNCHECKED if step is None else min(step, LAST))
@@ -125,6 +129,15 @@ class Many:
             except CarouselError as error:
                 engine.admission.refuse(error)
                 raise
+
+    def _look_again(self, items: list[_Item]) -> None:
+        """Find the sessions of the items once more: a row holds for one turn of the loop."""
+        for item in items:
+            if item.error is None:
+                try:
+                    item.session = self._sessions.get(item.id)
+                except CarouselError as error:
+                    item.error = error
 
     async def _open(self, items: list[_Item]) -> dict[str, Session]:
         """Open the sessions of the items that have none."""

@@ -70,7 +70,7 @@ _ROUTES: dict[str, tuple[_Kind, int, _Kind, tuple[type[CarouselError], ...]]] = 
     "predict": ("Predict", 200, "Predicted", (*_BODY, *_MODEL, *_RUN)),
     "open": ("Open", 201, "Session", (*_BODY, *_MODEL, *_RUN, errors.SessionExists, errors.NotStreamable)),
     "many_steps": ("ManySteps", 200, "ManyStepped", (*_BODY, *_MODEL, errors.InvalidInput, *_QUEUE)),
-    "sessions": (None, 200, "Page", (errors.InvalidRequest,)),
+    "sessions": (None, 200, "Page", (errors.InvalidRequest, errors.Overloaded)),
     "delete_sessions": (None, 200, "Deleted", (errors.InvalidRequest, *_QUEUE)),
     "session": (None, 200, "Session", _SESSION[:2]),
     "delete": (None, 204, None, (*_SESSION, errors.ShuttingDown, errors.EngineFailed)),
@@ -78,6 +78,7 @@ _ROUTES: dict[str, tuple[_Kind, int, _Kind, tuple[type[CarouselError], ...]]] = 
     "fork": ("Fork", 201, "Forked", (*_BODY, *_SESSION, errors.SessionExists, *_QUEUE)),
     "rewind": ("Rewind", 200, "Session", (*_BODY, *_SESSION, errors.StepConflict, *_QUEUE)),
     "forecast": ("Forecast", 200, "Stepped", (*_BODY, *_SESSION, *_RUN)),
+    "migrate": ("Migrate", 200, "Session", (*_BODY, *_SESSION, errors.StateMismatch, errors.NotStreamable, *_RUN)),
     "read_state": (None, 200, _BYTES, (*_SESSION, *_QUEUE)),
     "write_state": (
         _BYTES,

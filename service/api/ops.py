@@ -73,6 +73,19 @@ class Metrics(Collector):
         yield answers
         yield from self._of_connections()
 
+    def _of_shadows(self) -> Iterable[Metric]:
+        labels = [*_LABELS, "shadow"]
+        apart = HistogramMetricFamily(
+            "carousel_shadow_apart", "How far a shadow's outputs of a step are", labels=labels
+        )
+        skipped = CounterMetricFamily("carousel_shadow_skipped", "Rows that a shadow did not compare", labels=labels)
+        for one in self._repository.engines():
+            if (shadow := one.shadow) is not None:
+                names = [one.name, one.version, shadow.engine.version]
+                apart.add_metric(names, *_buckets(shadow.apart))
+                skipped.add_metric(names, shadow.skipped)
+        yield from (apart, skipped)
+
     def _of_connections(self) -> Iterable[Metric]:
         now = self._guard.statistics()
         yield GaugeMetricFamily("carousel_connections", "Open connections", now.connections)
@@ -120,11 +133,16 @@ class Metrics(Collector):
         for name, text, seen in distributions:
             histogram = HistogramMetricFamily(name, text, labels=_LABELS)
             for labels, now in engines:
-                counts, bounds = accumulate(seen(now).counts), [*map(str, seen(now).bounds), "+Inf"]
-                histogram.add_metric(labels, list(zip(bounds, counts, strict=True)), sum_value=seen(now).total)
+                histogram.add_metric(labels, *_buckets(seen(now)))
             yield histogram
+        yield from self._of_shadows()
         refused = CounterMetricFamily("carousel_refused", "Refused, or ended unapplied", labels=[*_LABELS, "code"])
         for labels, now in engines:
             for code, count in now.refused.items():
                 refused.add_metric([*labels, code], count)
         yield refused
+
+
+def _buckets(seen: Distribution) -> tuple[list[tuple[str, float]], float]:
+    """As Prometheus counts: each bucket with those below it."""
+    return list(zip([*map(str, seen.bounds), "+Inf"], accumulate(seen.counts), strict=True)), seen.total

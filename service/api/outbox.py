@@ -13,7 +13,7 @@ from service.errors import CarouselError
 
 if TYPE_CHECKING:
     from service.api.frames import View
-    from service.api.socket import Socket
+    from service.api.websocket import Socket
 
 OVERHEAD = 1024  # bytes that any frame counts for, beside its numbers
 IN_FLIGHT = 4 * 2**20  # bytes that one socket may have in flight

@@ -13,12 +13,18 @@ from typing import NamedTuple, Protocol
 from starlette.responses import Response
 from uvicorn.server import ServerState
 
+from service.api import body
 from service.api.http_head import HOST
+from service.errors import CarouselError
 
 STEPS, MANY, PREDICT = "/v1/sessions/{id}/steps", "/v1/models/{model}/steps", "/v1/models/{model}/predict"
+INFER = "/v2/models/{model}/infer"
 LEFT = 499  # the status that is counted where the client left before the answer
 
-_FIRST = re.compile(rb"POST (/v1/(?:sessions/([\w.:@-]++)|models/([\w.:@-]++))/(steps|predict)) HTTP/1\.1\r\n")
+_FIRST = re.compile(
+    rb"POST (/v1/(?:sessions/([\w.:@-]++)|models/([\w.:@-]++))/(steps|predict)"
+    rb"|/v2/models/([\w.:@-]++)(?:/versions/([\w.:@-]++))?/infer) HTTP/1\.1\r\n"
+)
 _LINES = re.compile(rb"(?:[\w-]++: [ -~]*+\r\n)*+")
 _LINE = re.compile(rb"([\w-]++): ([ -~]*+)\r\n")
 _LENGTH = re.compile(rb"[0-9]{1,9}")
@@ -45,6 +51,10 @@ class Asked:
     def answer(self, response: Response) -> None:
         """Take the answer."""
         raise NotImplementedError
+
+    def refuse(self, error: CarouselError) -> None:
+        """Take an error as the answer."""
+        self.answer(body.refusal(error, self.route))
 
     def leave(self) -> bool:
         """The client has left → whether the call is abandoned, and has no answer."""
@@ -99,7 +109,7 @@ class Request(Asked):
 
     def __init__(self, connection: Connection, head: "Head") -> None:
         super().__init__(head.route, head.name, head.headers, head.length)
-        self.connection, self.path = connection, head.path
+        self.connection, self.path, self.version = connection, head.path, head.version
         self.id = b""  # see `Edge.id`
         self.begin = time.perf_counter()
         self.missing = head.length  # bytes of the body
@@ -134,6 +144,7 @@ class Head(NamedTuple):
     headers: Mapping[bytes, bytes]  # by name in small letters; each comes once
     end: int  # where the head ends in the data
     length: int  # bytes of the body
+    version: str | None = None  # of the model
 
 
 def read(data: bytes, at: int) -> Head | None:
@@ -142,7 +153,10 @@ def read(data: bytes, at: int) -> Head | None:
     end = data.find(b"\r\n\r\n", at, at + _LONGEST)
     if first is None or end < 0 or (lines := _read(data[first.end() : end + 2])) is None:
         return None
-    path, session, model, verb = first.groups()
+    path, session, model, verb, inferred, version = first.groups()
+    if inferred is not None:
+        told = None if version is None else version.decode("ascii")
+        return Head(path, INFER, inferred.decode("ascii"), lines[0], end + 4, lines[1], told)
     if session is None:
         return Head(path, MANY if verb == b"steps" else PREDICT, model.decode("ascii"), lines[0], end + 4, lines[1])
     if verb == b"predict":

@@ -15,7 +15,7 @@ from service.api.request import MANY, PREDICT, STEPS
 from service.engine.lifecycle import reach, vacant
 from service.errors import PayloadTooLarge, SessionExists, StateMismatch
 from service.models.repository import NAME, Repository
-from service.sessions.snapshot import Seals, Snapshot, decode
+from service.sessions.state_bytes import Seals, StateBytes, decode
 
 if TYPE_CHECKING:
     from service.api.json_calls import JsonCalls
@@ -57,6 +57,7 @@ class Rest:
             ("POST", "/v1/sessions/{id}/fork", self.fork),
             ("POST", "/v1/sessions/{id}/rewind", self.rewind),
             ("POST", "/v1/sessions/{id}/forecast", self.forecast),
+            ("POST", "/v1/sessions/{id}/migrate", self.migrate),
             ("GET", "/v1/sessions/{id}/state", self.read_state),
             ("PUT", "/v1/sessions/{id}/state", self.write_state),
         ):
@@ -77,20 +78,20 @@ class Rest:
 
     async def open(self, request: Request, model: str, version: str | None = None) -> Response:
         """Open a session, warmed up by its history."""
-        known = {"id": str, "ttl_seconds": (int, float), "history": object, "snapshots": dict}
+        known = {"id": str, "ttl_seconds": (int, float), "history": object, "snapshots": dict, **views.BEGINNINGS}
         raw = await body.read(request, self._settings.max_body_bytes)
         deadline = body.deadline(dict(request.scope["headers"]))
         asked = fields(await self._pool.parse(raw), "body", {}, known)
-        engine, served = self._repository.ready(model, version)
+        engine, served = self._repository.new(model, version, asked.get("id"))
         engine.admission.streamable()
         id, ttl = self._new_id(asked), views.ttl(asked, self._settings)
-        rule = views.rule(asked, engine.table.row_bytes, "body")
+        rule, state = views.rule(asked, engine.table.row_bytes, "body"), views.beginning(asked, served)
         if id is not None:
             await vacant(self._sessions, id)
         if "history" not in asked:
-            return body.answer(await engine.lifecycle.open(id, ttl, self._told, rule=rule), 201)
+            return body.answer(await engine.lifecycle.open(id, ttl, self._told, rule=rule, state=state), 201)
         history = sequence(asked["history"], served.description.features, "history").inputs
-        opened = engine.lifecycle.open_warm(id, ttl, history, deadline, self._told, rule=rule)
+        opened = engine.lifecycle.open_warm(id, ttl, history, deadline, self._told, rule=rule, state=state)
         return body.answer(await opened, 201)
 
     async def many_steps(self, request: Request, model: str, version: str | None = None) -> Response:
@@ -143,13 +144,36 @@ class Rest:
         outputs, step = await engine.forecasts.forecast(session, feeding, deadline)
         return body.answer({"outputs": written(outputs), "step": step})
 
+    async def migrate(self, request: Request, id: str) -> Response:
+        """Let a session go on in another version, once the accepted work is done."""
+        asked = fields(await self._object(request), "body", {"version": str}, {"history": object})
+        deadline = body.deadline(dict(request.scope["headers"]))
+        await reach(self._sessions, id)
+        session = self._sessions.get(id)
+        target, served = self._repository.new(session.model, asked["version"], id)
+        target.admission.streamable()
+        state = None
+        if "history" in asked:
+            history = sequence(asked["history"], served.description.features, "history").inputs
+            warm: Session = await target.lifecycle.open_warm(None, session.ttl, history, deadline)
+            _, state = await target.lifecycle.read(warm)
+            await target.lifecycle.delete(warm)
+            await reach(self._sessions, id)
+            session = self._sessions.get(id)
+        engine, _ = self._of(session)
+        if state is None and dict(engine.model.state_shapes) != dict(target.model.state_shapes):
+            raise StateMismatch(f"version {target.version} has states of other shapes: send a history")
+        if target is engine and state is None:
+            return body.answer(self._told(session))
+        return body.answer(await engine.moves.migrate(session, target, self._told, state=state))
+
     async def read_state(self, id: str) -> Response:
         """The state as bytes, once the accepted work is done."""
         await reach(self._sessions, id)
         session = self._sessions.get(id)
         engine, served = self._of(session)
         step, state = await engine.lifecycle.read(session)
-        blob = Snapshot(session.model, session.version, served.description.digest, step, state).encode(self._seals)
+        blob = StateBytes(session.model, session.version, served.description.digest, step, state).encode(self._seals)
         return Response(blob, media_type="application/octet-stream")
 
     async def write_state(self, request: Request, id: str) -> Response:
@@ -186,13 +210,13 @@ class Rest:
         return await self._pool.parse(await body.read(request, self._settings.max_body_bytes))
 
     def _of(self, session: Session) -> tuple[Engine, OnnxModel]:
-        return self._repository.ready(session.model, session.version)
+        return self._repository.of(session)
 
     def _told(self, session: Session) -> dict[str, Any]:
         return self._view(self._sessions.stands(session))
 
     def _view(self, standing: Standing) -> dict[str, Any]:
-        return views.session(standing, self._sessions.budget.each)
+        return views.session(standing, self._sessions.promises)
 
     def _new_id(self, asked: dict[str, Any]) -> str | None:
         id = asked.get("id")
@@ -200,15 +224,15 @@ class Rest:
             raise views.bad_name("id", id)
         return id
 
-    def _fitting(self, snapshot: Snapshot) -> Engine:
-        """The engine that a snapshot belongs to."""
-        versions = self._repository.models.get(snapshot.model, {})
-        if snapshot.version not in versions:
-            raise StateMismatch(f"the state is of {snapshot.model}/{snapshot.version}, which is not served here")
-        engine, served = self._repository.ready(snapshot.model, snapshot.version)
-        shapes = {name: array.shape[1:] for name, array in snapshot.state.items()}
-        if served.description.digest != snapshot.digest or shapes != dict(engine.model.state_shapes):
-            raise StateMismatch(f"the state is of another file named {snapshot.model}/{snapshot.version}")
-        if not all(np.isfinite(array).all() for array in snapshot.state.values()):
+    def _fitting(self, stands: StateBytes) -> Engine:
+        """The engine that an exported state belongs to."""
+        versions = self._repository.models.get(stands.model, {})
+        if stands.version not in versions:
+            raise StateMismatch(f"the state is of {stands.model}/{stands.version}, which is not served here")
+        engine, served = self._repository.ready(stands.model, stands.version)
+        shapes = {name: array.shape[1:] for name, array in stands.state.items()}
+        if served.description.digest != stands.digest or shapes != dict(engine.model.state_shapes):
+            raise StateMismatch(f"the state is of another file named {stands.model}/{stands.version}")
+        if not all(np.isfinite(array).all() for array in stands.state.values()):
             raise StateMismatch("the state is not finite")
         return engine

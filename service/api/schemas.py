@@ -37,6 +37,10 @@ _NUMBER: Schema = {"type": "number", "minimum": -_FLOAT32, "maximum": _FLOAT32}
 _NAME: Schema = {"type": "string", "pattern": r"^(?!\.{1,2}$)[A-Za-z0-9._:@-]{1,128}$"}
 _TTL: Schema = {"type": "number", "exclusiveMinimum": 0}
 _STEP = _COUNT | {"description": "index of the first time step of the inputs; left out, it is not checked"}
+_VALUES: Schema = {
+    "type": "object",
+    "description": "numbers or nested lists by name, as the model's `signature` has them",
+}
 _NEXT = _COUNT | {"description": "the next expected step"}
 
 COMPONENTS: dict[str, Schema] = {
@@ -55,11 +59,15 @@ COMPONENTS: dict[str, Schema] = {
     "Predicted": _answered(
         "The outputs of each sequence, in the style it came in.",
         {"model": _TEXT, "version": _TEXT, "outputs": _list(_ref("Outputs"))},
+        {"last": {"const": True, "description": "one answer a sequence, after its last step"}},
     ),
     "Open": _asked(
         "A session to open. Without an id the server makes one; the history is run first, to warm the state up.",
         {},
-        {"id": _NAME, "ttl_seconds": _TTL, "history": _ref("Sequence"), "snapshots": _ref("Snapshots")},
+        {
+            **{"id": _NAME, "ttl_seconds": _TTL, "history": _ref("Sequence"), "snapshots": _ref("Snapshots")},
+            **{"constants": _VALUES, "initial": _VALUES},
+        },
     ),
     "Session": _answered(
         "A session as it stands; `replay` is how many answers are kept for retries.",
@@ -67,7 +75,11 @@ COMPONENTS: dict[str, Schema] = {
             **{"id": _NAME, "model": _TEXT, "version": _TEXT, "step": _COUNT, "ttl_seconds": _TTL},
             **{"expires_at": {"type": "string", "format": "date-time"}, "replay": _COUNT},
         },
-        {"snapshots": _list(_COUNT) | {"description": "steps of the kept snapshots, where it takes any"}},
+        {
+            "behind_ms": _COUNT
+            | {"description": "so many milliseconds of answers may be lost, where they are written behind"},
+            "snapshots": _list(_COUNT) | {"description": "steps of the kept snapshots, where it takes any"},
+        },
     ),
     "Snapshots": _asked(
         "A snapshot is taken at the end of each call that reaches or passes a multiple of `every`; `keep` are kept.",
@@ -110,6 +122,11 @@ COMPONENTS: dict[str, Schema] = {
     ),
     "Forked": {"anyOf": [_ref("Session"), _ref("Copies")]},
     "Copies": _answered("The copies, in the order asked.", {"sessions": _list(_ref("Session"))}),
+    "Migrate": _asked(
+        "The version to go on in; with a history, with the state after it.",
+        {"version": _TEXT},
+        {"history": _ref("Sequence")},
+    ),
     "Version": _answered(
         "A version of a model.",
         {"version": _TEXT, "state": {"enum": ["ready", "loading", "unavailable"]}},
@@ -130,9 +147,12 @@ COMPONENTS: dict[str, Schema] = {
         {
             **{"name": _TEXT, "version": _TEXT, "cell": {"type": ["string", "null"]}},
             **{"features": _list(_ref("Column")), "outputs": _list(_ref("Column")), "state_bytes": _COUNT},
-            **{"metrics": {"type": "object"}, "streamable": _BOOL, "bit_equal": _BOOL},
+            **{"metrics": {"type": "object"}, "streamable": _BOOL, "bit_equal": _BOOL, "provider": _TEXT},
         },
-        {"memory_horizon": _COUNT, "tolerance": {"type": "number"}},
+        {
+            **{"memory_horizon": _COUNT, "tolerance": {"type": "number"}, "signature": {"type": "object"}},
+            **{"not_streamable": _TEXT, "in_thread": {"const": True}},
+        },
     ),
     "Live": _answered("The process answers.", {"live": {"const": True}}),
     "Ready": _answered("Whether traffic should come here, and if not, why.", {"ready": _BOOL}, {"reason": _TEXT}),

@@ -25,9 +25,9 @@ from service.errors import CarouselError, InvalidRequest, Overloaded
 
 if TYPE_CHECKING:
     from service.api.browser import Browsers
-    from service.api.socket import Socket
+    from service.api.websocket import Socket
     from service.engine.engine import Engine
-    from service.models.model import Column
+    from service.models.description import Column
     from service.models.repository import Repository
     from service.sessions.sessions import Sessions
     from service.settings import Settings
@@ -85,7 +85,7 @@ class Streams:
 
     def columns(self, engine: Engine) -> Sequence[Column]:
         """The features of the model of an engine."""
-        return self._repository.ready(engine.name, engine.version)[1].description.features
+        return self._repository.file(engine).description.features
 
 
 class Stream:

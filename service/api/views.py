@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from service.api.fields import fields
 from service.errors import InvalidRequest
-from service.sessions.rewinds import Rule
+from service.sessions.snapshots import Rule
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
-    from service.models.model import Column, OnnxModel
+    from service.models.description import Column
+    from service.models.model import OnnxModel, State
     from service.models.repository import Repository
     from service.sessions.session import Standing
     from service.settings import Settings
 
 _OFTEN = 2**53  # steps: the largest number that every JSON reader keeps
 _KEPT, _KEPT_BYTES = 256, 2**24  # snapshots of a session
+
+
+BEGINNINGS = {"constants": dict, "initial": dict}  # of a session: see OnnxModel.opening
 
 
 def models(repository: Repository) -> dict[str, Any]:
@@ -47,7 +52,14 @@ def model(engine: Engine, served: OnnxModel) -> dict[str, Any]:
         "metrics": dict(told.metrics),
         "streamable": fitness.streamable,
         "bit_equal": fitness.bit_equal,
+        "provider": served.provider,
     }
+    if served.signature is not None:
+        view["signature"] = served.signature.shown()
+    if fitness.reason is not None:
+        view["not_streamable"] = fitness.reason
+    if fitness.in_thread:
+        view["in_thread"] = True
     if told.memory_horizon is not None:
         view["memory_horizon"] = told.memory_horizon
     if not fitness.bit_equal:
@@ -59,7 +71,7 @@ def _column(column: Column) -> dict[str, Any]:
     return {"name": column.name} | ({"unit": column.unit} if column.unit else {}) | dict(column.making)
 
 
-def session(one: Standing, replay: int) -> dict[str, Any]:
+def session(one: Standing, promises: Mapping[str, int]) -> dict[str, Any]:
     """The session object."""
     expires = datetime.now(UTC) + timedelta(seconds=one.left)
     return {
@@ -69,13 +81,13 @@ def session(one: Standing, replay: int) -> dict[str, Any]:
         "step": one.step,
         "ttl_seconds": one.ttl,
         "expires_at": expires.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "replay": replay,
+        **promises,
     } | ({} if one.snapshots is None else {"snapshots": one.snapshots})
 
 
-def listed(one: Standing, replay: int) -> dict[str, Any]:
+def listed(one: Standing, promises: Mapping[str, int]) -> dict[str, Any]:
     """The session object of a page."""
-    return session(one, replay) | {"resident": one.resident, "idle_seconds": round(max(0.0, one.ttl - one.left), 3)}
+    return session(one, promises) | {"resident": one.resident, "idle_seconds": round(max(0.0, one.ttl - one.left), 3)}
 
 
 def ttl(asked: dict[str, Any], settings: Settings) -> float:
@@ -109,6 +121,12 @@ def rule(asked: dict[str, Any], row_bytes: int, place: str) -> Rule | None:
     if told["keep"] * row_bytes > _KEPT_BYTES:
         raise InvalidRequest(f"{place}.keep: {told['keep']} of {row_bytes} bytes are over {_KEPT_BYTES}")
     return Rule(told["every"], told["keep"])
+
+
+def beginning(asked: dict[str, Any], served: OnnxModel) -> State | None:
+    """The state of a session that is opened with `constants` or `initial`; None: the zero state. See OnnxModel."""
+    constants, initial = asked.get("constants", {}), asked.get("initial", {})
+    return served.opening(constants, initial) if constants or initial else None
 
 
 def step(asked: dict[str, Any], place: str) -> int | None:

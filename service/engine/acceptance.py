@@ -14,7 +14,8 @@ from service.sessions.table import Table, every
 if TYPE_CHECKING:
     from service.engine.calls import Calls
     from service.models.model import Array, Index
-    from service.sessions.replay import Answers, Digester
+    from service.sessions.digests import Digester
+    from service.sessions.replay import Answers
 
 Flags = NDArray[np.bool_]
 

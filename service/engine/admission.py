@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from service.errors import CarouselError, EngineFailed, NotStreamable, Overloaded, PayloadTooLarge, ShuttingDown
+from service.errors import (
+    CarouselError,
+    EngineFailed,
+    NotStreamable,
+    Overloaded,
+    PayloadTooLarge,
+    ShuttingDown,
+    StoreUnavailable,
+)
 from service.sessions.session import Session
 from service.sessions.table import ZERO, Table
 
@@ -110,6 +118,10 @@ class Admission:
         """How many single steps fit now; 0 where `check` would refuse any."""
         if self.closed or self.dead is not None:
             return 0
+        try:
+            self._sessions.owned()
+        except StoreUnavailable:
+            return 0
         return max(0, min(self._bounds.rows - self.rows, (self._bounds.size - self.size) // self._step_bytes))
 
     def spare(self, length: int) -> None:
@@ -129,7 +141,8 @@ class Admission:
     def streamable(self) -> None:
         """Raise NotStreamable if the model needs the whole sequence."""
         if not self._fitness.streamable:
-            raise NotStreamable(f"{self._name} needs the whole sequence")
+            reason = f": {self._fitness.reason}" if self._fitness.reason else ""
+            raise NotStreamable(f"{self._name} needs the whole sequence{reason}")
 
     def refuse(self, error: CarouselError) -> None:
         """Count a refusal by its code. A stream that waits for room is not refused."""
@@ -141,8 +154,10 @@ class Admission:
         self.rows += call.charge[0]
         self.size += call.charge[1]
 
-    def leave(self, call: Call) -> None:
-        """Count off a call that has ended."""
+    def leave(self, call: Call, seconds: float) -> None:
+        """Count off a call that has ended so many seconds after it arrived."""
+        if (done := call.charge[0] - max(call.left, len(call.errors))) > 0:
+            self._counters.tell(done, seconds)
         self.rows -= call.charge[0]
         self.size -= call.charge[1]
 

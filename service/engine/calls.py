@@ -64,6 +64,7 @@ class Calls:
 
     def admit(self, call: Call) -> None:
         """Count a call that is accepted."""
+        call.arrived = self._clock()
         self._admission.enter(call)
         self._accepted.add(call)
 
@@ -137,7 +138,7 @@ class Calls:
         self._accepted.discard(call)
         for part in call.parts:
             self.abandon(part)
-        self._admission.leave(call)
+        self._admission.leave(call, self._clock() - call.arrived)
         if call.deadline is not None:
             self.deadlines.done(call, call.deadline)
         if call.serial:
@@ -189,6 +190,21 @@ class Calls:
                 self.failures.end(self.failures.behind(operation, row, self._table.step.item(row)))
         self.freed.set()
         self.release([operation])
+
+    def end_behind(self, entry: Entry, row: int, error: CarouselError) -> None:
+        """End what waits behind an entry on a session, unapplied."""
+        rows: list[tuple[Call, int, CarouselError]] = []
+        for later in [*self.order.behind(entry, row)]:
+            if later.told:
+                continue
+            if isinstance(later, Call):
+                rows.append((later, later.place(row), error))
+            elif isinstance(later, Operation):
+                later.told = True
+                self._table.waiting[later.where] -= 1
+                later.answer.set_exception(error)
+                later.answer.exception()  # the client may have left
+        self.failures.fail(rows)
 
     def abandon(self, call: Call) -> None:
         """The client of a predict has left: what of it did not run does not."""

@@ -13,11 +13,11 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.engine.call import ALL, Call, Entry, Onward, Operation, Piece
 from service.engine.finished import Finished, pick, without
 from service.engine.runner import Advance, Outcome, non_finite
+from service.engine.writes import Writes
 from service.errors import CarouselError, CommitUnknown, StoreUnavailable
 from service.store.store import Snapped
 
@@ -40,7 +40,7 @@ class Commits:
 
     def __init__(self, engine: Engine, store: Store, calls: Calls, scheduler: Scheduler) -> None:
         self._engine, self._store, self._calls, self._scheduler = engine, store, calls, scheduler
-        self._table, self._answers = engine.table, engine.answers
+        self._writes = Writes(engine.table, engine.answers, calls.touch)
         self._pending: set[Entry] = set()  # their commit is under way
 
     def finish(self, outcome: Outcome) -> None:
@@ -73,9 +73,11 @@ class Commits:
             self._calls.failures.fail([(call, 0, _refusal(error))])
             return
         if pending is None:
-            self._write_one(one)
+            self._writes.one(one)
             self._calls.done(call, 1)
-            self._engine.counters.answering.add(time.perf_counter() - begin)
+            took = time.perf_counter() - begin
+            self._engine.counters.answering.add(took)
+            self._engine.counters.tell(1, took)
         else:
             self._calls.enter(call)
             self._follow(pending, [call], partial(self._settle, [one], ()))
@@ -206,48 +208,11 @@ class Commits:
         if conflicts:
             finished = [without(one, conflicts, failures) for one in finished]
         finished = [one for one in finished if not one.call.told and len(one.rows)]
-        self._write([one for one in finished if one.call.commits])
+        self._writes.all([one for one in finished if one.call.commits])
         over = [one.call for one in finished if self._calls.done(one.call, len(one.rows))]
         if failures:
             self._calls.failures.fail(failures)
         self._calls.release(call for call in over if not call.before)
-
-    def _write(self, finished: list[Finished]) -> None:
-        """Write steps, states and kept answers of sessions, as few times as their order allows."""
-        table, states = self._table, [(one, one.state) for one in finished if one.state is not None]
-        kept = [one for one in finished if one.call.kept]
-        for depth in range(1 + max((one.depth for one in kept), default=-1)):
-            self._keep([one for one in kept if one.depth == depth])
-        if states:
-            rows = _joined([one.rows for one, _ in states])
-            table.scatter(rows, {name: _joined([state[name] for _, state in states]) for name in table.state})
-            self._calls.touch(rows)
-            table.step[rows] = _joined([one.starts + one.lengths for one, _ in states])  # last: see `Calls.abort`
-
-    def _write_one(self, one: Finished) -> None:
-        """Write a step of one session: plain numbers take a fifth of the time of arrays of one row."""
-        table, row, start = self._table, one.rows.item(0), one.starts.item(0)
-        table.ahead[row] = start + 1
-        self._answers.keep_one(row, start, one.digests()[0], one.outputs)
-        for name, array in (one.state or {}).items():
-            table.state[name][row] = array[0]
-        self._calls.touch(one.call.where)
-        table.step[row] = start + 1  # last: see `Calls.abort`
-
-    def _keep(self, finished: list[Finished]) -> None:
-        """Keep answers; all sessions are different."""
-        single = [one for one in finished if one.call.each == 1]
-        if single:
-            self._answers.keep(
-                _joined([one.rows for one in single]),
-                _joined([one.starts for one in single]),
-                _joined([one.digests() for one in single]),
-                _joined([one.outputs for one in single]),
-            )
-        for one in finished:
-            if one.call.each != 1:
-                answers = one.outputs.reshape(-1, one.call.each, self._answers.width)
-                self._answers.keep_long(one.rows, one.starts, one.digests(), list(answers))
 
 
 def _store_outputs(piece: Piece, steps: int, outputs: Array) -> None:
@@ -259,17 +224,6 @@ def _store_outputs(piece: Piece, steps: int, outputs: Array) -> None:
     if len(call.outputs) < len(call.inputs):
         call.outputs = np.empty((len(call.inputs), width), np.float32)
     call.outputs.reshape(-1, call.each, width)[piece.places, done : done + steps] = outputs[:, :steps]
-
-
-def _joined(arrays: list[NDArray[_Number]]) -> NDArray[_Number]:
-    """Arrays one behind the other; without a copy where they are all of the rows of another array, in order."""
-    if len(arrays) == 1:
-        return arrays[0]
-    whole = arrays[0].base
-    if not isinstance(whole, np.ndarray) or any(array.base is not whole for array in arrays):
-        return np.concatenate(arrays)
-    all_of_it = whole.shape == (sum(map(len, arrays)), *arrays[0].shape[1:])
-    return whole if all_of_it else np.concatenate(arrays)
 
 
 def _refusal(error: BaseException) -> CarouselError:

@@ -21,16 +21,20 @@ from service.engine.calls import Calls
 from service.engine.commits import Commits
 from service.engine.forecasts import Forecasts
 from service.engine.lifecycle import Lifecycle
+from service.engine.moves import Moves
 from service.engine.runner import Runner
 from service.engine.scheduler import Scheduler
 from service.engine.statistics import Counters, EngineStatistics
 from service.errors import CarouselError, ShuttingDown
-from service.sessions.replay import Answers, Digester
-from service.sessions.rewinds import Rewinds
+from service.models.model import NoModel
+from service.sessions.digests import Digester
+from service.sessions.replay import Answers
+from service.sessions.snapshots import Rewinds
 from service.sessions.table import Table
 
 if TYPE_CHECKING:
     from service.engine.call import Call, Operation, Piece
+    from service.engine.shadow import Shadow
     from service.models.fitness import Fitness
     from service.models.model import Model
     from service.sessions.sessions import Sessions
@@ -77,6 +81,8 @@ class Engine:
         self._runner = Runner(model, fitness, self.table, self.counters, chunk=policy.chunk)
         self._commits = Commits(self, store, self.calls, self._scheduler)
         self.lifecycle, self.forecasts = Lifecycle(self, sessions), Forecasts(self)
+        self.moves = Moves(self, sessions)
+        self.shadow: Shadow | None = None
         self._resting = False  # nothing runs, and nothing is ready
 
     def __repr__(self) -> str:
@@ -94,6 +100,8 @@ class Engine:
         self.admission.check_call(call)
         if self.rewinds.rows and call.deadline is None and not self.rewinds.rows.keys().isdisjoint(call.rows.tolist()):
             call.deadline = Deadline(math.inf)  # what has a deadline runs in no tick of another: its state is needed
+        if self.shadow is not None:
+            self.shadow.watch(call)
         self._acceptance.accept(call)
 
     def go_on(self, call: Call) -> None:
@@ -114,7 +122,7 @@ class Engine:
         If not, submit it. For calls that came alone: what comes together runs faster in one batch. The latency of a
         client that has the server for itself is a third lower (`python -m bench --only lone`).
         """
-        if not self._resting or not self.admission.room() or call.rows.item(0) in self.rewinds.rows:
+        if not self._resting or self.shadow or not self.admission.room() or call.rows.item(0) in self.rewinds.rows:
             return False
         if not self._acceptance.alone(call):
             return False
@@ -139,6 +147,15 @@ class Engine:
         """Return when everything that was accepted has ended."""
         while not self.calls.idle:
             await self.freed()
+
+    def sleep(self) -> None:
+        """Give the model's memory back. No call may come until `wake`: `refusal` tells sessions why."""
+        self.model = self._runner.model = NoModel(self.model)
+
+    def wake(self, model: Model) -> None:
+        """Serve again, by the same file."""
+        self.model = self._runner.model = model
+        self.refusal = None
 
     def abort(self, error: CarouselError | None = None) -> None:
         """End what is left unapplied."""

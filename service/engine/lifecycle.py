@@ -19,15 +19,16 @@ from service.store.store import Change, Copied, Deleted, Opened, Replaced
 if TYPE_CHECKING:
     from service.engine.engine import Engine
     from service.models.model import Array, State
-    from service.sessions.rewinds import Rule
     from service.sessions.session import Session
     from service.sessions.sessions import Sessions
+    from service.sessions.snapshots import Rule
 
 _T = TypeVar("_T")
 _SLICE = 500  # sessions that are made in one turn of the loop: 2 ms
 
 
-def _itself(session: Session) -> Any:
+def itself(session: Session) -> Any:
+    """Tell the session as it is."""
     return session
 
 
@@ -44,7 +45,7 @@ class Lifecycle:
         self,
         id: str | None,
         ttl: float,
-        told: Callable[[Session], _T] = _itself,
+        told: Callable[[Session], _T] = itself,
         *,
         step: int = 0,
         state: State | None = None,
@@ -67,15 +68,21 @@ class Lifecycle:
         ttl: float,
         history: Array,
         deadline: Deadline | None = None,
-        told: Callable[[Session], _T] = _itself,
+        told: Callable[[Session], _T] = itself,
         *,
         rule: Rule | None = None,
+        state: State | None = None,
     ) -> asyncio.Future[_T]:
-        """Open a session after its history [T, F] ran: see `open`. If the history fails there is no session."""
+        """Open a session after its history [T, F] ran from a state [1, …]: see `open`.
+
+        If the history fails there is no session.
+        """
         admission = self._engine.admission
         admission.streamable()
         admission.check(1, len(history))
         session = self._sessions.create(id, self._engine, ttl, rule)
+        if state is not None:
+            self._table.scatter(np.array([session.row]), state)
         answer: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
 
         def ended(call: Call) -> None:
@@ -92,7 +99,7 @@ class Lifecycle:
         self._engine.submit(Call(rows, lengths, np.array([UNCHECKED]), history, ended, deadline, opens=opens))
         return answer
 
-    def fork(self, session: Session, id: str | None, told: Callable[[Session], _T] = _itself) -> asyncio.Future[_T]:
+    def fork(self, session: Session, id: str | None, told: Callable[[Session], _T] = itself) -> asyncio.Future[_T]:
         """Open a session with a copy of the state, the step and the TTL of another, after its accepted calls."""
         self._engine.admission.check_operation(session)
         copy = self._sessions.create(id, self._engine, session.ttl)
@@ -115,9 +122,11 @@ class Lifecycle:
 
     async def _fork_many(self, session: Session, ids: Sequence[str | None]) -> list[Session]:
         copies: list[Session] = []
+        session = self._sessions.get(session.id)  # a row holds for one turn of the loop
+        ttl = session.ttl
         try:
             for id in ids:
-                copies.append(self._sessions.create(id, self._engine, session.ttl))
+                copies.append(self._sessions.create(id, self._engine, ttl))
                 if len(copies) % _SLICE == 0:
                     await asyncio.sleep(0)
             session = self._sessions.get(session.id)  # else it has ended meanwhile
@@ -128,30 +137,31 @@ class Lifecycle:
                 self._table.scatter(part, state)
                 await asyncio.sleep(0)
             answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            copied = Copied(rows, [copy.id for copy in copies], session.ttl, step, state)
-            opened = partial(self._sessions.opened_all, copies)
+            copied = Copied(rows, [copy.id for copy in copies], ttl, step, state)
+            opened = partial(self._sessions.opened, *copies)
             self._engine.operate(Operation(rows, opened, answer, lambda: [copied]))
             await answer
         except BaseException:
             for copy in copies:
                 self._sessions.delete(copy)
             raise
-        if self._sessions.find(session.id) == session:
-            self._sessions.touch(session)
+        source = self._sessions.find(session.id)
+        if source is not None and source.birth == session.birth:
+            self._sessions.touch(source)
         return copies
 
     def read(self, session: Session) -> asyncio.Future[tuple[int, State]]:
         """The step and a copy of the state [1, …], after the accepted calls."""
         self._engine.admission.check_operation(session)
-        return _shielded(self._operate(session, lambda: (session.step, self._table.gather(np.array([session.row])))))
+        return shielded(self._operate(session, lambda: (session.step, self._table.gather(np.array([session.row])))))
 
     def replace(
-        self, session: Session, step: int, state: State, told: Callable[[Session], _T] = _itself
+        self, session: Session, step: int, state: State, told: Callable[[Session], _T] = itself
     ) -> asyncio.Future[_T]:
         """Set step and state [1, …] after the accepted calls; kept answers and later snapshots are forgotten."""
         return self._replace(session, step, lambda: state, told)
 
-    def rewind(self, session: Session, step: int, told: Callable[[Session], _T] = _itself) -> asyncio.Future[_T]:
+    def rewind(self, session: Session, step: int, told: Callable[[Session], _T] = itself) -> asyncio.Future[_T]:
         """Set the session back to a kept snapshot, as `replace` does with a state.
 
         The future raises:
@@ -181,7 +191,7 @@ class Lifecycle:
             self._sessions.touch(session)
             return told(session)
 
-        return _shielded(self._operate(session, act, changes, step_after=step))
+        return shielded(self._operate(session, act, changes, step_after=step))
 
     def delete(self, session: Session) -> asyncio.Future[None]:
         """Forget a session after its accepted calls; from now on it is not found."""
@@ -197,7 +207,7 @@ class Lifecycle:
         if not done.done():
             ending[session.id] = done
             done.add_done_callback(ended)
-        return _shielded(done)
+        return shielded(done)
 
     def take_back(self, session: Session, deadline: float) -> None:
         """Delete a session that was opened for steps none of which was applied, unless something was called on it since
@@ -233,7 +243,7 @@ class Lifecycle:
 
         opening = self._operate(source, act, changes)
         opening.add_done_callback(failed)
-        return _shielded(opening)
+        return shielded(opening)
 
     def _operate(
         self,
@@ -249,7 +259,7 @@ class Lifecycle:
         return answer
 
 
-def _shielded(answer: asyncio.Future[_T]) -> asyncio.Future[_T]:
+def shielded(answer: asyncio.Future[_T]) -> asyncio.Future[_T]:
     """For a client, which may leave: the operation goes on."""
     return answer if answer.done() else asyncio.shield(answer)
 

@@ -81,7 +81,7 @@ class Order:
         A call that named no step moves; one that named another step than the one where it would begin now is a misfit.
         """
         misfits: list[Misfit] = []
-        for later in self._behind(entry, row):
+        for later in self.behind(entry, row):
             if isinstance(later, Operation):
                 if later.step_after is not None:
                     return misfits  # what comes behind stands on a step that is set
@@ -112,7 +112,7 @@ class Order:
         return entries
 
     @staticmethod
-    def _behind(entry: Entry, row: int) -> Iterator[Entry]:
+    def behind(entry: Entry, row: int) -> Iterator[Entry]:
         """The entries behind one on a session, in order."""
         while True:
             behind = entry.behind if len(entry.rows) == 1 else [one for one in entry.behind if row in one.rows]

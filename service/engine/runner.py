@@ -56,7 +56,7 @@ class Runner:
     """Runs batches of one model over the rows of its table."""
 
     def __init__(self, model: Model, fitness: Fitness, table: Table, counters: Counters, *, chunk: int) -> None:
-        self._model, self._fitness, self._table, self._counters = model, fitness, table, counters
+        self.model, self._fitness, self._table, self._counters = model, fitness, table, counters
         self._chunk = chunk
         self._pace = 1.0  # of the estimates: what the fastest run took
         self._is_slow = False  # the last run took far longer than its estimate: the next one leaves the loop free
@@ -120,7 +120,7 @@ class Runner:
     def _probe(self) -> None:
         """Raise if the model does not even run on zeros."""
         count = self._fitness.min_batch
-        zeros = np.zeros((count, 1, self._model.features), np.float32)
+        zeros = np.zeros((count, 1, self.model.features), np.float32)
         self._ask(zeros, np.ones(count, np.int32), self._table.gather(np.full(count, ZERO)))
 
     def _lengths(self, batch: list[Piece], riders: list[list[Call]]) -> Index:
@@ -130,7 +130,7 @@ class Runner:
 
     def _inputs(self, batch: list[Piece], riders: list[list[Call]], lengths: Index) -> Array:
         """The steps of all rows, padded with zeros: [B, T, F]."""
-        call, steps, width = batch[0].call, int(lengths.max()), self._model.features
+        call, steps, width = batch[0].call, int(lengths.max()), self.model.features
         if len(batch) == 1 and call.each == steps and batch[0].count == len(call.rows):
             return call.inputs.reshape(-1, steps, width)
         inputs, first = np.zeros((len(lengths), steps, width), np.float32), 0
@@ -174,7 +174,8 @@ class Runner:
         return outputs, after
 
     def _in_a_thread(self, rows: int, steps: int) -> bool:
-        return self._is_slow or self._pace * self._fitness.seconds(rows, steps) > _IN_A_THREAD
+        slow = self._fitness.in_thread or self._is_slow
+        return slow or self._pace * self._fitness.seconds(rows, steps) > _IN_A_THREAD
 
     def _timed(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State, float, float]:
         """Run the model in a thread → also seconds, and CPU seconds: on a busy machine a model is not slow."""
@@ -184,8 +185,8 @@ class Runner:
 
     def _ask(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State]:
         """Run the model; an answer of another shape is a failure before anything of it is applied."""
-        outputs, after = self._model.run(inputs, lengths, state)
-        if outputs.shape != (*inputs.shape[:2], self._model.outputs) or any(
+        outputs, after = self.model.run(inputs, lengths, state)
+        if outputs.shape != (*inputs.shape[:2], self.model.outputs) or any(
             after[name].shape != array.shape for name, array in state.items()
         ):
             raise ValueError("the model answered in another shape than it declares")

@@ -1,9 +1,13 @@
 """What an engine counts; `EngineStatistics` is a frozen view that metrics pull."""
 
+import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 ROW_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 SECOND_BOUNDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -30,6 +34,12 @@ class Histogram:
         self._counts[bisect_left(self._bounds, value)] += times
         self._total += value * times
 
+    def add_all(self, values: NDArray[np.float64]) -> None:
+        """Count each of some values."""
+        for place, count in enumerate(np.bincount(np.searchsorted(self._bounds, values)).tolist()):
+            self._counts[place] += count
+        self._total += float(values.sum())
+
     def frozen(self) -> Distribution:
         """A frozen view."""
         return Distribution(self._bounds, tuple(self._counts), self._total)
@@ -49,6 +59,10 @@ class EngineStatistics:
     running: Distribution  # seconds of a tick in the model
     answering: Distribution  # seconds of a tick to commit, apply and tell what it answered
     refused: dict[str, int]  # by code: calls that were not accepted, and rows that ended unapplied
+    done: int  # rows of calls that were answered
+    done_seconds: float  # of all of them, from their arrival to their answer
+    last: float  # when the newest answer was told: seconds since 1970; 0: there was none
+    batches: dict[int, tuple[int, float]]  # by rows of a tick: how many there were, and seconds of them in the model
 
 
 class Counters:
@@ -59,6 +73,8 @@ class Counters:
         self.rows = Histogram(ROW_BOUNDS)
         self.queued, self.running, self.answering = (Histogram(SECOND_BOUNDS) for _ in range(3))
         self.refused: Counter[str] = Counter()
+        self.done, self.done_seconds, self.last = 0, 0.0, 0.0
+        self._batches: dict[int, tuple[int, float]] = {}
 
     def tick(self, rows: int, steps: int, longest: int, seconds: float) -> None:
         """Count a run of `rows` rows padded to `longest` steps each, `steps` of them asked for."""
@@ -66,6 +82,14 @@ class Counters:
         self.padded_steps += rows * longest - steps
         self.rows.add(rows)
         self.running.add(seconds)
+        count, total = self._batches.get(rows, (0, 0.0))
+        self._batches[rows] = count + 1, total + seconds
+
+    def tell(self, rows: int, seconds: float) -> None:
+        """Count rows that were answered so many seconds after they arrived."""
+        self.done += rows
+        self.done_seconds += rows * seconds
+        self.last = time.time()
 
     def frozen(self, *, alive: bool, rows: int, size: int) -> EngineStatistics:
         """A frozen view."""
@@ -80,4 +104,8 @@ class Counters:
             self.running.frozen(),
             self.answering.frozen(),
             dict(self.refused),
+            self.done,
+            self.done_seconds,
+            self.last,
+            dict(self._batches),
         )

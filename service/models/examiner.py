@@ -1,10 +1,12 @@
 """Examine model files in a child process, so that no file can stop, fill or crash the service.
 
-The child reads a file, loads it, tests it and measures it, under bounds of CPU time, time and memory. It hands over the
-figures, and the very bytes that it examined in a file without a name, from which the service loads the model.
+The child reads a file, finds out how it is run, tests it and measures it, under bounds of CPU time, time and memory. It
+hands over the figures, and in files without a name the very bytes that it examined, from which the service loads the
+model, and the signature by which it is run.
 """
 
 import json
+import logging
 import os
 import resource
 import signal
@@ -12,30 +14,53 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
 
 from service.errors import ModelUnusable
 from service.models import files
-from service.models.fitness import Fitness, Policy, examine, measured
+from service.models.declared import parse
+from service.models.fitness import Fitness, Policy, compared, examine, measured
 from service.models.model import OnnxModel
+from service.models.prepare import load, prepared
+from service.models.providers import CPU, Provider
+from service.models.signature import restored
 
 # CPU time of an examination: 3 s, and 1 s more for each 5 MB. LSTMs of 0.4, 4 and 55 MB took 0.1, 0.3 and 1.1 s.
 _SECONDS, _BYTES_A_SECOND = 3, 5_000_000
+_IMPORT = 0.7  # more for the first file that has to be changed: it loads the package onnx
+_TIMES_OTHERS = 20  # as much for providers that compile the graph
 _TIMES_CPU = 10  # seconds of an examination, for each second of CPU time
-_MEMORY, _TIMES_BYTES = 2**30, 4  # address space: 1 GiB, and 4 times the files; one of 286 MB took 3 times
+_MEMORY, _TIMES_BYTES = 2**30, 6  # address space: 1 GiB, and 6 times the files; one of 286 MB took 3, and 5 if changed
+_LONGEST_RUN = 10.0  # seconds, where values decide
+_NICE = 10  # of an examination beside calls
 _MOST_REASON = 500  # characters
 _MOST_MESSAGE = 2**15  # bytes; so small that it is received in one piece
 
+_log = logging.getLogger("carousel.models")
+
 
 class Examiner:
-    """One child process at a time; it is started when it is needed, and replaced if it ends."""
+    """One child process at a time; it is started when it is needed, and replaced if it ends.
 
-    def __init__(self, *, batch: int | None = None, chunk: int | None = None) -> None:
-        self._policy = {"batch": batch, "chunk": chunk}
+    `aside` gives way to calls: others are served meanwhile.
+    """
+
+    def __init__(
+        self,
+        *,
+        batch: int | None = None,
+        chunk: int | None = None,
+        aside: bool = False,
+        providers: Sequence[Provider] = CPU,
+    ) -> None:
+        self._how = {"batch": batch, "chunk": chunk, "providers": providers}
+        self._providers, self._aside = providers, aside
         self._child: tuple[subprocess.Popen[bytes], socket.socket] | None = None
         self._asking = threading.Lock()
 
@@ -49,15 +74,21 @@ class Examiner:
         """
         size = files.size(path)
         bounds = {
-            "seconds": share * (_SECONDS + size / _BYTES_A_SECOND),
-            "memory": _MEMORY + _TIMES_BYTES * size,
+            "seconds": share * (_SECONDS + size / _BYTES_A_SECOND) * (1 if self._providers == CPU else _TIMES_OTHERS),
+            "memory": _MEMORY + _TIMES_BYTES * size if self._providers == CPU else None,
         }
-        with _nameless() as file:
-            told = self._ask({"path": str(path), **bounds, **self._policy}, file)
+        with _nameless() as file, _nameless() as signature:
+            told = self._ask({"path": str(path), **bounds, **self._how}, file, signature)
             if "reason" in told:
                 raise ModelUnusable(told["reason"])
-            model = OnnxModel(Path(f"/dev/fd/{file.fileno()}"), told["digest"])
-        return model, Fitness(**told["fitness"] | {"policy": Policy(**told["fitness"]["policy"])})
+            fed = restored(json.load(signature)) if told["adapted"] else None
+            model = load(Path(f"/dev/fd/{file.fileno()}"), told["digest"], fed, self._providers)
+        fitness = Fitness(**told["fitness"] | {"policy": Policy(**told["fitness"]["policy"])})
+        if model.signature is not None:
+            _log.info("%s is read as %s", path, model.signature)
+        if fitness.in_thread:
+            model.bound(_LONGEST_RUN)
+        return model, fitness
 
     def close(self) -> None:
         """End the child. A call that waits for it ends with ModelUnusable."""
@@ -67,15 +98,15 @@ class Examiner:
         self._end()
         self._asking.release()
 
-    def _ask(self, question: dict[str, Any], file: IO[bytes]) -> dict[str, Any]:
+    def _ask(self, question: dict[str, Any], *files: IO[bytes]) -> dict[str, Any]:
         with self._asking:
             if self._child is not None and self._child[0].poll() is not None:
                 self._end()  # while it had nothing to do
-            _, connection = self._child = self._child or _start()
+            _, connection = self._child = self._child or _start(_NICE if self._aside else 0)
             connection.settimeout(_TIMES_CPU * question["seconds"])
             late = TimeoutError(f"the examination takes more than {question['seconds']:.1f} s")
             try:
-                socket.send_fds(connection, [json.dumps(question).encode()], [file.fileno()])
+                socket.send_fds(connection, [json.dumps(question).encode()], [one.fileno() for one in files])
                 if answer := connection.recv(_MOST_MESSAGE):
                     return dict(json.loads(answer))
             except TimeoutError:
@@ -99,11 +130,11 @@ class Examiner:
         return child.wait()
 
 
-def _start() -> tuple[subprocess.Popen[bytes], socket.socket]:
+def _start(nice: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with theirs:
         child = subprocess.Popen(
-            [sys.executable, "-P", "-m", __name__],
+            [sys.executable, "-P", "-m", __name__, str(nice)],
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"},
@@ -119,23 +150,33 @@ def _nameless() -> IO[bytes]:
 def _serve(connection: socket.socket) -> None:
     """Answer the questions of the service until it closes the connection or ends."""
     while True:
-        message, given, _, _ = socket.recv_fds(connection, _MOST_MESSAGE, 1)
+        message, given, _, _ = socket.recv_fds(connection, _MOST_MESSAGE, 2)
         if not message:
             return
-        with os.fdopen(given[0], "r+b") as file:
-            connection.sendall(json.dumps(_answer(json.loads(message), file)).encode())
+        with os.fdopen(given[0], "r+b") as file, os.fdopen(given[1], "r+b") as signature:
+            connection.sendall(json.dumps(_answer(json.loads(message), file, signature)).encode())
 
 
-def _answer(asked: dict[str, Any], file: IO[bytes]) -> dict[str, Any]:
+def _answer(asked: dict[str, Any], file: IO[bytes], signature: IO[bytes]) -> dict[str, Any]:
     path = Path(asked["path"])
-    signal.setitimer(signal.ITIMER_PROF, asked["seconds"])  # CPU time; then SIGPROF ends the process
+    first = 0 if "onnx" in sys.modules else _IMPORT
+    signal.setitimer(signal.ITIMER_PROF, asked["seconds"] + first)  # CPU time; then SIGPROF ends the process
     _bound_memory(asked["memory"])
     try:
         content, digest = files.read(path)
-        model = OnnxModel(content, digest)
-        fitness = examine(model, measured(model, batch=asked["batch"], chunk=asked["chunk"]))
-        file.write(content)
+        told, digest = files.declared(path, digest)
+        policy = partial(measured, batch=asked["batch"], chunk=asked["chunk"])
+        found = prepared(content, digest, parse(told), policy)
+        fitness, providers = found.fitness, tuple(Provider(*one) for one in asked["providers"])
+        if found.signature is None and providers != CPU:
+            model = OnnxModel(found.content, digest, providers)
+            if model.provider != "cpu":
+                fitness = compared(examine(model, policy(model)), model, OnnxModel(found.content, digest))
+        file.write(found.content)
+        if found.signature is not None:
+            signature.write(json.dumps(asdict(found.signature)).encode())
         file.seek(0)
+        signature.seek(0)
     except ModelUnusable as error:
         return {"reason": str(error)[:_MOST_REASON]}
     except MemoryError:
@@ -144,11 +185,13 @@ def _answer(asked: dict[str, Any], file: IO[bytes]) -> dict[str, Any]:
         return {"reason": f"{type(error).__name__}: {error}"[:_MOST_REASON]}
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-    return {"digest": digest, "fitness": asdict(fitness)}
+    return {"digest": digest, "fitness": asdict(fitness), "adapted": found.signature is not None}
 
 
-def _bound_memory(more: int) -> None:
-    """Bound the address space to what is used now, and so many bytes more."""
+def _bound_memory(more: int | None) -> None:
+    """Bound the address space to what is used now, and so many bytes more; None: a GPU's driver takes terabytes."""
+    if more is None:
+        return
     with suppress(FileNotFoundError):  # no /proc: no bound
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
@@ -157,6 +200,7 @@ def _bound_memory(more: int) -> None:
 
 
 if __name__ == "__main__":
+    os.nice(int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the whole group; the service decides
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError):

@@ -42,6 +42,15 @@ def read(path: Path) -> tuple[bytes, str]:
     return content, digest.hexdigest()
 
 
+def declared(path: Path, digest: str) -> tuple[bytes, str]:
+    """Read the `model.toml` beside a model file → its content, and the digest of both; b"" and the same without one."""
+    beside = path.with_name("model.toml")
+    if not os.path.lexists(beside):
+        return b"", digest
+    content = _read_regular(beside, beside.name)
+    return content, hashlib.sha256(digest.encode() + content).hexdigest()
+
+
 def _read_regular(path: Path, name: str) -> bytes:
     """Read a regular file. Other kinds may block, never end, or act on being read."""
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from service.errors import ModelUnusable
 
 if TYPE_CHECKING:
+    from service.models.adapter import AdaptedModel
     from service.models.model import Array, Model, State
 
 BATCHES, CHUNKS = (8, 16, 32, 64, 128, 256, 512, 1024), (8, 16, 32, 64)
@@ -46,6 +47,8 @@ class Fitness:
     seconds_per_step: float  # of one row in a full batch of whole chunks
     seconds_alone: float = 0.0  # of one step of one row in a run of its own
     policy: Policy = Policy(batch=64, chunk=32, steps=2048)  # the one that it was examined with
+    reason: str | None = None  # why it is not streamable, where that is known
+    in_thread: bool = False  # values of the inputs may decide how long a run takes: it never holds the loop
 
     def seconds(self, rows: int, steps: int) -> float:
         """Estimate how long a run of `rows` rows of `steps` steps takes."""
@@ -83,6 +86,19 @@ def measured(
     return Policy(batch, chunk, max(batch, chunk, min(batch * chunk, int(_LONGEST / each), _MOST_NUMBERS // step)))
 
 
+def warm(model: Model, fitness: Fitness) -> None:
+    """Run a model once in each of its usual shapes, so that nobody waits for what the first runs prepare."""
+    policy = fitness.policy
+    for rows, steps in (
+        (fitness.min_batch, 1),
+        (policy.batch, 1),
+        (max(1, policy.steps // policy.chunk), policy.chunk),
+    ):
+        inputs = np.zeros((rows, steps, model.features), np.float32)
+        state = {name: np.zeros((rows, *shape), np.float32) for name, shape in model.state_shapes.items()}
+        model.run(inputs, np.full(rows, steps, np.int32), state)
+
+
 def _up_to(most: int, sizes: Sequence[int]) -> Sequence[int]:
     return [size for size in sizes if size <= most] or [most]
 
@@ -111,8 +127,14 @@ def _seconds(model: Model, rows: int, steps: int, clock: Callable[[], float] = t
     return min(took)
 
 
-def examine(model: Model, policy: Policy) -> Fitness:
+def _as_it_is(values: Array) -> Array:
+    return values
+
+
+def examine(model: Model, policy: Policy, draw: Callable[[Array], Array] = _as_it_is) -> Fitness:
     """Run sequences alone and batched, whole, chunked and stepped, and compare.
+
+    `draw` makes values that the model takes.
 
     Raises:
         ModelUnusable: rows of a batch change each other; the model has states and stepping does not equal the whole;
@@ -120,9 +142,10 @@ def examine(model: Model, policy: Policy) -> Fitness:
 
     """
     chunk, batch = policy.chunk, min(policy.batch, max(1, policy.steps // policy.chunk))
+    sequences = [draw(sequence) for sequence in _sequences(model.features, chunk)]
     compared: dict[int, dict[str, float]] = {}
     for min_batch in (1, 2):
-        compared[min_batch] = _compare(model, chunk, min_batch)
+        compared[min_batch] = _compare(model, sequences, chunk, min_batch)
         if max(compared[min_batch].values()) == 0.0:
             break
     else:
@@ -140,9 +163,25 @@ def examine(model: Model, policy: Policy) -> Fitness:
     )
 
 
-def _compare(model: Model, chunk: int, min_batch: int) -> dict[str, float]:
+def compared(fitness: Fitness, model: Model, cpu: Model) -> Fitness:
+    """Compare a model by another provider with the same one on the CPU → the fitness, with a tolerance that holds it.
+
+    Raises:
+        ModelUnusable: they differ by more than rounding: providers may compute a node in another way.
+
+    """
+    whole = 2 * fitness.policy.chunk + 3
+    found = [
+        [_advance(one, [sequence], whole, fitness.min_batch)[0] for sequence in _sequences(cpu.features, whole // 2)]
+        for one in (cpu, model)
+    ]
+    if (deviation := _deviation(*found)) > _WRONG:
+        raise ModelUnusable(f"self-test: by this provider a sequence differs from the CPU's by {deviation:.2g}")
+    return replace(fitness, tolerance=max(fitness.tolerance, deviation))
+
+
+def _compare(model: Model, sequences: Sequence[Array], chunk: int, min_batch: int) -> dict[str, float]:
     """Deviation of each way of running sequences from running each alone and whole; only ways that the model allows."""
-    sequences = list(_sequences(model.features, chunk))
     whole = max(len(sequence) for sequence in sequences)
     ways: dict[str, int] = {"stepped": 1, "in chunks": chunk, "in a batch": whole}
     alone = [_advance(model, [sequence], whole, min_batch)[0] for sequence in sequences]
@@ -199,3 +238,33 @@ def _deviation(alone: list[tuple[Array, State]], other: list[tuple[Array, State]
             gap[(a == b) | (np.isnan(a) & np.isnan(b))] = 0.0
             worst = max(worst, float(np.nan_to_num(gap, nan=np.inf).max()), np.finfo(np.float64).tiny)
     return worst
+
+
+def prove(model: AdaptedModel, fitness: Fitness) -> None:
+    """Run what states may hide: that they matter at all, and that a sequence's one answer is that of its steps.
+
+    Raises:
+        ModelUnusable: they do not, or it is not.
+
+    """
+    signature = model.signature
+    if not signature.states:
+        return
+    rows = fitness.min_batch
+    inputs = np.stack([model.draw(list(_sequences(model.features, 5))[3])] * rows)  # [B, 5, F]
+    lengths = np.full(rows, inputs.shape[1], np.int32)
+    fresh = {name: np.zeros((rows, *shape), np.float32) for name, shape in model.state_shapes.items()}
+    outputs, after = model.run(inputs, lengths, fresh)
+    again, later = model.run(inputs, lengths, after)
+    called_so = all(one.told == "contract" for one in signature.states)
+    same = not called_so and all(np.array_equal(later[name], after[name], equal_nan=True) for name in after)
+    if same and np.array_equal(again, outputs, equal_nan=True):
+        names = ", ".join(f"{one.port.name} → {one.output}" for one in signature.states)
+        raise ModelUnusable(
+            f"self-test: the states ({names}) change nothing: tell the right ones under [state] in model.toml"
+        )
+    if signature.last:
+        whole = model.whole(inputs, fresh)[:, -1]
+        gap = float(np.abs(whole - outputs[:, -1]).max() / max(1.0, np.abs(whole).max()))
+        if gap > _WRONG:
+            raise ModelUnusable(f"self-test: the answer of a sequence differs from that of its steps by {gap:.2g}")

@@ -3,56 +3,35 @@
 Knows one file and how to run it; not sessions, queues or names of versions.
 """
 
-import json
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
-from service.errors import ModelUnusable
+from service.errors import InvalidInput, ModelUnusable
+from service.models.description import described
+from service.models.providers import CPU, Provider
+from service.models.signature import MOST_STATE, MOST_WIDTH, Graph, Signature, Tensor
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # has an effect only before the import
 import onnxruntime as ort
+
+if "CUDAExecutionProvider" in ort.get_available_providers():
+    ort.preload_dlls()  # from the packages of the extra `service-gpu`
 
 Array = NDArray[np.float32]
 Index = NDArray[np.int64]
 Lengths = NDArray[np.int32]
 State = dict[str, Array]  # by name, each [batch, …]
 
-MOST_WIDTH = 2**16  # features, or outputs
-MOST_STATE = 2**20  # numbers in the states of one row: 4 MiB
-_EXACT = 2**24  # float32 has all whole numbers up to here; a code is one
-_MOST_METADATA = 2**20  # characters
 _STATE, _NEXT = "state.", "next_state."
-
-
-@dataclass(frozen=True)
-class Column:
-    """A feature or an output: its name and, where the file tells them, its unit and how its values are made."""
-
-    name: str
-    unit: str | None = None
-    making: Mapping[str, Any] = field(default_factory=dict)  # rules for gaps, lags, calendar, codes; passed on as read
-    labels: Mapping[str, float] = field(default_factory=dict)  # of a category with words → the code of each
-
-
-@dataclass(frozen=True)
-class Description:
-    """What the metadata of a file say; every key is optional there."""
-
-    features: tuple[Column, ...]
-    outputs: tuple[Column, ...]
-    digest: str  # SHA-256 of the file and its external data: a state belongs to exactly one file
-    cell: str | None = None
-    memory_horizon: int | None = None
-    metrics: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Model(Protocol):
@@ -78,18 +57,62 @@ class Model(Protocol):
 
 
 class NoModel:
-    """Stands for a model that is not there. It is never run."""
+    """Stands for a model that is not there, or not any more. It is never run."""
 
-    features = outputs = 0
-    state_shapes: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+    def __init__(self, was: Model | None = None) -> None:
+        self.features, self.outputs = (was.features, was.outputs) if was else (0, 0)
+        self.state_shapes: Mapping[str, tuple[int, ...]] = was.state_shapes if was else MappingProxyType({})
 
     def run(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State]:
         """See Model.run."""
         raise NotImplementedError
 
 
+def available() -> list[str]:
+    """The execution providers of this build of ONNX Runtime."""
+    return list(ort.get_available_providers())
+
+
+def opened(source: bytes | Path, providers: Sequence[Provider] = CPU) -> ort.InferenceSession:
+    """A session of ONNX Runtime, on one thread where it runs on the CPU.
+
+    Raises:
+        ModelUnusable: ONNX Runtime does not load the file.
+
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # not ORT's own format
+    options.log_severity_level = 4  # fatal only: errors are raised
+    try:
+        return ort.InferenceSession(source, options, providers=[tuple(one) for one in providers])
+    except Exception as error:  # errors of ONNX Runtime have no common base
+        raise ModelUnusable(f"ONNX Runtime does not load the file: {error}") from error
+
+
+_KINDS = {"float": "float32", "double": "float64"}
+
+
+def graph_of(session: ort.InferenceSession) -> Graph:
+    """What a file says of itself."""
+
+    def tensors(nodes: Sequence[Any]) -> dict[str, Tensor]:
+        kinds = [node.type.removeprefix("tensor(").removesuffix(")") for node in nodes]
+        return {
+            node.name: Tensor(node.name, _KINDS.get(kind, kind), None if node.shape is None else tuple(node.shape))
+            for node, kind in zip(nodes, kinds, strict=True)
+        }
+
+    return Graph(
+        tensors(session.get_inputs()),
+        tensors(session.get_outputs()),
+        session.get_modelmeta().custom_metadata_map,
+    )
+
+
 class OnnxModel:
-    """One ONNX file that follows the model contract (docs/model-contract.md), on one CPU thread.
+    """One ONNX file that follows the model contract (docs/model-contract.md), on one CPU thread or by other providers.
 
     `OnnxModel(*files.read(path))` reads a file. A file that was read before may be given as a path: ONNX Runtime holds
     the GIL while it parses bytes (0.4 ms a MB), but not while it reads a file.
@@ -99,16 +122,16 @@ class OnnxModel:
 
     """
 
-    def __init__(self, source: bytes | Path, digest: str) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.load_model_format", "ONNX")  # not ORT's own format
-        options.log_severity_level = 4  # fatal only: errors are raised
-        try:
-            self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # errors of ONNX Runtime have no common base
-            raise ModelUnusable(f"ONNX Runtime does not load the file: {error}") from error
+    signature: Signature | None = None  # of a file that does not follow the contract
+
+    provider = "cpu"  # the one in use, by its short name
+
+    def __init__(self, source: bytes | Path, digest: str, providers: Sequence[Provider] = CPU) -> None:
+        self._session = opened(source, providers)
+        self.provider = Provider(self._session.get_providers()[0], {}).short
+        if self.provider not in (one.short for one in providers):  # the runtime falls back by itself
+            raise ModelUnusable(f"provider {providers[0].short} does not start; let cpu follow it, to do without")
+        self._ask = self._session.run
         inputs = {node.name: node for node in self._session.get_inputs()}
         outputs = {node.name: node for node in self._session.get_outputs()}
         self._takes_lengths = "lengths" in inputs
@@ -117,20 +140,87 @@ class OnnxModel:
         self.outputs = _width(outputs, "output")
         self._names = ["output", *(_NEXT + name for name in self.state_shapes)]
         self._keys = {_STATE + name: name for name in self.state_shapes}
-        metadata = self._session.get_modelmeta().custom_metadata_map.get("carousel", "{}")
-        self.description = _describe(metadata, self.features, self.outputs, digest)
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        names = [f"x{index}" for index in range(self.features)], [f"y{index}" for index in range(self.outputs)]
+        self.description = described(metadata, names, digest)
 
     def __repr__(self) -> str:
         return f"<OnnxModel {self.features} → {self.outputs}, state {dict(self.state_shapes)}>"
 
+    def bound(self, seconds: float) -> None:
+        """End runs that take longer, with TimeoutError: for a file in which a value may decide how long a run takes."""
+        self._ask = partial(_bounded, self._session, seconds)
+
+    def draw(self, values: Array) -> Array:
+        """The nearest values that the inputs can hold, for tests."""
+        return values
+
+    def opening(self, constants: Mapping[str, Any], initial: Mapping[str, Any]) -> State | None:
+        """The state [1, …] of a session that is opened with such constants and initial states; None: the zero state.
+
+        Raises:
+            InvalidInput: the model has no such constant or state, or it has another shape.
+
+        """
+        if constants:
+            raise InvalidInput(f"constants.{next(iter(constants))}: the model has none")
+        state = {name: np.zeros((1, *shape), np.float32) for name, shape in self.state_shapes.items()}
+        for name, value in initial.items():
+            if name not in state:
+                raise InvalidInput(f"initial.{name}: the model has {', '.join(state) or 'none'}")
+            array = numbers(value, f"initial.{name}")
+            if array.shape not in ((), state[name].shape[1:]):
+                raise InvalidInput(f"initial.{name}: shape {list(array.shape)}, not {list(state[name].shape[1:])}")
+            state[name][:] = array
+        return state if initial else None
+
     def run(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State]:
         """See Model.run."""
+        if self.provider == "cpu" or (lengths == inputs.shape[1]).all():
+            return self._run(inputs, lengths, state)
+        # Providers may overlook lengths (OpenVINO's LSTM and GRU go on to the end): rows of one length run together.
+        outputs = np.zeros((*inputs.shape[:2], self.outputs), np.float32)
+        after = {name: np.empty_like(array) for name, array in state.items()}
+        for length in np.unique(lengths).tolist():
+            rows = lengths == length
+            mine = {name: array[rows] for name, array in state.items()}
+            outputs[rows, :length], ended = self._run(inputs[rows, :length], lengths[rows], mine)
+            for name, array in ended.items():
+                after[name][rows] = array
+        return outputs, after
+
+    def _run(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State]:
         feeds: dict[str, Any] = {key: state[name] for key, name in self._keys.items()}
         feeds["input"] = inputs
         if self._takes_lengths:
             feeds["lengths"] = lengths
-        output, *next_state = self._session.run(self._names, feeds)
+        output, *next_state = self._ask(self._names, feeds)
         return output, dict(zip(self.state_shapes, next_state, strict=True))
+
+
+def _bounded(session: ort.InferenceSession, seconds: float, names: list[str], feeds: dict[str, Any]) -> list[Any]:
+    options = ort.RunOptions()
+    timer = threading.Timer(seconds, setattr, (options, "terminate", True))
+    timer.start()
+    try:
+        return list(session.run(names, feeds, options))
+    except Exception as error:  # errors of ONNX Runtime have no common base
+        if options.terminate:
+            raise TimeoutError(f"a run takes more than {seconds:g} s") from error
+        raise
+    finally:
+        timer.cancel()
+
+
+def numbers(value: Any, place: str) -> NDArray[np.float64]:
+    """Finite numbers, from nested lists of one shape. Raises InvalidInput with the place otherwise."""
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind in "iuf" and np.isfinite(array).all():
+            return array.astype(np.float64)
+    except (ValueError, OverflowError):
+        pass
+    raise InvalidInput(f"{place}: not finite numbers of one shape")
 
 
 def _width(nodes: Mapping[str, Any], name: str) -> int:
@@ -162,64 +252,3 @@ def _state_shapes(inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict
     if (numbers := sum(math.prod(shape) for shape in shapes.values())) > MOST_STATE:
         raise ModelUnusable(f"the states of one row have {numbers} numbers, more than {MOST_STATE}")
     return shapes
-
-
-def _describe(metadata: str, features: int, outputs: int, digest: str) -> Description:
-    try:
-        if len(metadata) > _MOST_METADATA:
-            raise ValueError(f"{len(metadata)} characters, more than {_MOST_METADATA}")
-        told = json.loads(metadata, parse_constant=lambda _: None)  # NaN and infinities, which JSON does not have
-        _expect(told, cell=(str,), memory_horizon=(int,), metrics=(dict,), features=(list,), outputs=(list,))
-        _expect(told, categories=(dict,))
-        orjson.dumps(told)  # what cannot be shown is refused here: integers of over 64 bits, lone surrogates, …
-        codes = told.get("categories") or {}
-        return Description(
-            features=_columns(told.get("features"), features, "x", codes),
-            outputs=_columns(told.get("outputs"), outputs, "y", {}),
-            digest=digest,
-            cell=told.get("cell"),
-            memory_horizon=told.get("memory_horizon"),
-            metrics=told.get("metrics") or {},
-        )
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-        raise ModelUnusable(f"the metadata 'carousel' cannot be read: {error}") from error
-
-
-def _expect(told: Any, **kinds: tuple[type, ...]) -> None:
-    """Raise unless `told` is an object and each of these keys, if given, has one of its types."""
-    if not isinstance(told, dict):
-        raise TypeError(f"{told!r} is not an object")
-    for key, allowed in kinds.items():
-        if told.get(key) is not None and type(told[key]) not in allowed:
-            raise TypeError(f"{key} is {told[key]!r}")
-
-
-def _columns(
-    told: list[dict[str, Any]] | None, width: int, prefix: str, codes: Mapping[str, Mapping[str, Any]]
-) -> tuple[Column, ...]:
-    if not told:
-        return tuple(Column(f"{prefix}{index}") for index in range(width))
-    columns = tuple(_column(one, codes) for one in told)
-    if len(columns) != width or len({column.name for column in columns}) != width:
-        raise ValueError(f"{len(columns)} names, or one of them twice, for {width} columns")
-    return columns
-
-
-def _column(told: dict[str, Any], codes: Mapping[str, Mapping[str, Any]]) -> Column:
-    _expect(told, name=(str,), unit=(str,))
-    making = {key: value for key, value in told.items() if key not in ("name", "unit")}
-    making |= codes.get(told["name"], {})
-    return Column(told["name"], told.get("unit"), making, _labels(told["name"], making))
-
-
-def _labels(name: str, making: Mapping[str, Any]) -> dict[str, float]:
-    """Return the code of each label; none where the feature has no labels."""
-    words, codes = (making.get(key) or [] for key in ("labels", "codes"))
-    if not words:
-        return {}
-    labels = dict(zip(words, codes, strict=True))
-    if len(labels) < len(words) or not all(
-        type(word) is str and type(code) in (int, float) and abs(code) <= _EXACT for word, code in labels.items()
-    ):
-        raise ValueError(f"{name} has labels that are not different words, or codes that are not such numbers")
-    return labels

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from xxhash import xxh3_128_digest
 
 from service.sessions.table import Table, zeros
 
@@ -16,35 +15,9 @@ if TYPE_CHECKING:
     from service.engine.call import Digests
     from service.models.model import Array, Index
 
-_ONE = np.ones(1, np.int64)
 _OLDER_BYTES = 64 * 2**10  # of all but a session's newest answer
 RECORD_BYTES = 400  # about what a long answer costs beside its numbers
 _TABLE_SHARE = 2  # one part in so many of the budget may be tables of one-step answers
-
-
-class Digester:
-    """Digests of the float32 bits of inputs, 128 bits each: equal inputs have equal digests, in any batch and process.
-
-    Of one step [F] it is two sums of its words times fixed random odd numbers, modulo 2**64 (multilinear hashing), for
-    many steps at once; of longer inputs it is XXH3.
-    """
-
-    def __init__(self, features: int) -> None:
-        random = np.random.default_rng(features)
-        self._factors = random.integers(0, 2**64, (features, 2), dtype=np.uint64) | np.uint64(1)
-
-    def of(self, inputs: Array, lengths: Index) -> Digests:
-        """Digests of N sequences that lie in inputs [ΣT, F] one behind the other → [N, 2]."""
-        inputs = np.ascontiguousarray(inputs)
-        if len(inputs) == len(lengths):
-            words: Digests = inputs.view(np.uint32).astype(np.uint64) @ self._factors
-            return words
-        ends = np.cumsum(lengths).tolist()
-        digests = [self._one(inputs[begin:end]) for begin, end in zip([0, *ends], ends, strict=False)]
-        return np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
-
-    def _one(self, inputs: Array) -> bytes:
-        return self.of(inputs, _ONE).tobytes() if len(inputs) == 1 else xxh3_128_digest(inputs.data)
 
 
 class Budget:
@@ -98,6 +71,17 @@ class Answers:
 
     def __repr__(self) -> str:
         return f"<Answers {self._places} places of {self._capacity} rows, longer ones of {len(self._long)}>"
+
+    @property
+    def row_bytes(self) -> int:
+        """What the one-step answers of a row take."""
+        return self._places * (16 + 4 * self.width)
+
+    def close(self) -> None:
+        """Give the places back: no session is left."""
+        self._budget.bytes -= self._ring_bytes
+        self._ring_bytes = 0
+        self._arrays(0, 0)
 
     def keep(self, rows: Index, starts: Index, digests: Digests, outputs: Array) -> None:
         """Keep answers of one step each: [N] different rows, digests [N, 2], outputs [N, K]."""

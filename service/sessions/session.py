@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from service.errors import StateMismatch
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
     from service.errors import CarouselError
     from service.sessions.replay import Answers
-    from service.sessions.rewinds import Rewinds
+    from service.sessions.snapshots import Rewinds
     from service.sessions.table import Table
 
 
@@ -72,6 +73,20 @@ class Session(NamedTuple):
         """When it expires without a call, on the clock."""
         return self.home.table.deadline.item(self.row)
 
+    @property
+    def size(self) -> int:
+        """Bytes of its state and of the snapshots that it may keep."""
+        rule = self.home.rewinds.rule(self.row)
+        return self.home.table.row_bytes * (1 + (rule.keep if rule else 0))
+
+    def stands(self, now: float) -> Standing:
+        """What is told of it at a time on the clock of deadlines."""
+        kept, rewinds = None, self.home.rewinds
+        if rewinds.rule(self.row):
+            kept = [one.step for one in rewinds.of(self.row)]
+        told = self.id, self.model, self.version, self.step, self.ttl, self.deadline - now
+        return Standing(*told, resident=True, snapshots=kept)
+
     def belongs(self, model: str, version: str | None) -> None:
         """Raise StateMismatch unless it is of that model, and of that version if one is named."""
         if (model, version or self.version) != (self.model, self.version):
@@ -94,6 +109,25 @@ class Elsewhere(Protocol):
         """How a session stands, wherever it is; it stays there."""
 
 
+class Cold(Protocol):
+    """Sessions that only a store has."""
+
+    count: int
+    bytes: int  # of their states and snapshots
+
+    def load(self, id: str) -> Session | None:
+        """Bring a session into memory. Raises Overloaded: it is being recovered."""
+
+    def look(self, id: str) -> Standing | None:
+        """How a session stands. Raises as `load`."""
+
+    def expired(self, id: str) -> bool:
+        """Whether an id is told as expired."""
+
+    def ids(self, after: str, prefix: str, most: int) -> list[str]:
+        """The next ids in order, behind one, that begin so; some may have ended."""
+
+
 class Standing(NamedTuple):
     """What a client is told of a session, in memory or not."""
 
@@ -105,3 +139,16 @@ class Standing(NamedTuple):
     left: float  # seconds that it lives without a call
     resident: bool  # it is in memory
     snapshots: list[int] | None  # steps of those that are kept; None: it takes none
+
+
+@dataclass(frozen=True)
+class SessionStatistics:
+    """Counts since the start, and sessions and bytes now."""
+
+    live: int
+    by_state: dict[str, int]  # opening, ending (a delete waits), open, spilled
+    state_bytes: int
+    kept_bytes: int
+    opened: int
+    deleted: int
+    expired: int

@@ -5,45 +5,26 @@ How a session stands is in the columns of its row. It knows ids and an injected 
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from asyncio import Future
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
-from sortedcontainers import SortedSet
-
 from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound
-from service.sessions.session import Elsewhere, Home, Session, Standing
+from service.sessions.pages import Pages
+from service.sessions.session import Cold, Elsewhere, Home, Session, SessionStatistics, Standing
 
 if TYPE_CHECKING:
     from service.models.model import Index
     from service.sessions.replay import Budget
-    from service.sessions.rewinds import Rule
+    from service.sessions.snapshots import Rule
 
 _ROWS = 2**32  # more than a table has
-_BIRTHS = 2**31 - 1  # counted, then from 1 again
 _REMEMBERED = 100_000  # expired ids
 _AT_ONCE = 1_000  # sessions looked at before an opening is refused, at 0.3 µs each
-_SORTED = 2_000  # ids that are put in order in one turn of the loop: 4 ms
-
-
-@dataclass(frozen=True)
-class SessionStatistics:
-    """Counts since the start, and sessions and bytes now."""
-
-    live: int
-    by_state: dict[str, int]  # opening, ending (a delete waits), open
-    state_bytes: int
-    kept_bytes: int
-    opened: int
-    deleted: int
-    expired: int
 
 
 class Sessions:
@@ -54,19 +35,22 @@ class Sessions:
     ) -> None:
         self._most, self._most_bytes, self._clock = most, most_bytes, clock
         self.budget = budget
+        self.promises = {"replay": budget.each}  # what clients are told of every session
         self._live: dict[str, int] = {}  # id → index of its home, times _ROWS, and its row
-        self._homes: list[Home] = []
+        self._homes: list[Home | None] = []  # None: a place that is free
         self._opening: set[str] = set()  # not visible yet
         self.ending: dict[str, Future[None]] = {}  # their delete was accepted: not visible any more
         self._expired: OrderedDict[str, float] = OrderedDict()  # id → when even that is forgotten
         self._unswept: list[str] = []
-        self._sorted: SortedSet[str] | None = None  # ids of `_live`, once pages were asked for
-        self._unsorted: list[str] = []  # not among them yet
+        self.pages = Pages(self._live)
         self.recovering: Collection[str] = ()  # ids whose sessions a store has and the table has not yet
-        self.lapsed: Callable[[Session, float], None] = _unheard  # is told of a session that expires, and until when
+        self.lapsed: Callable[[Session, float], None] = lambda _, __: (
+            None
+        )  # is told of a session that expires, and until when
+        self.cold: Cold | None = None  # sessions that are not in memory
         self.elsewhere: Elsewhere | None = None  # sessions that other processes may have
-        self._away: OrderedDict[str, tuple[int, int]] = OrderedDict()  # id → what tells it apart everywhere, and here
-        self._bytes = self._born = self._opened = self._deleted = self._lapsed = 0
+        self.born = 0  # the number of the newest session; none is used twice
+        self._bytes = self._opened = self._deleted = self._lapsed = 0
 
     def __repr__(self) -> str:
         return f"<Sessions {len(self._live)} live, {self._bytes} B of state>"
@@ -95,13 +79,15 @@ class Sessions:
         session = self.find(id)
         if session is not None and id not in self._opening and id not in self.ending:
             return session
-        if session is None and self._expired.get(id, 0.0) > self._clock():
+        expired = session is None and self._expired.get(id, 0.0) > self._clock()
+        if expired or (session is None and self.cold is not None and self.cold.expired(id)):
             raise SessionExpired(f"session {id!r} was idle beyond its TTL")
         raise SessionNotFound(f"no session {id!r}")
 
     def look(self, id: str) -> Standing:
-        """How the live session of an id stands. Raises as `known`."""
-        return self.stands(self.known(id))
+        """How the live session of an id stands; it is not brought into memory. Raises as `known`."""
+        cold = None if self.cold is None or id in self._live or id in self.recovering else self.cold.look(id)
+        return cold or self.stands(self.known(id))
 
     async def look_anywhere(self, id: str) -> Standing:
         """How the session of an id stands, wherever it is; it stays there. Raises as `known`."""
@@ -114,25 +100,18 @@ class Sessions:
 
     def stands(self, session: Session) -> Standing:
         """How a session stands."""
-        told, rewinds = (session.id, session.model, session.version, session.step), session.home.rewinds
-        kept = [one.step for one in rewinds.of(session.row)] if rewinds.rule(session.row) else None
-        return Standing(*told, session.ttl, self.seconds_left(session), resident=True, snapshots=kept)
-
-    async def sort(self) -> None:
-        """Put the ids in order, if they are not; they stay so."""
-        if self._sorted is None:
-            self._sorted, self._unsorted = SortedSet(), list(self._live)
-        while self._unsorted:
-            self._sorted.update(id for id in self._unsorted[-_SORTED:] if id in self._live)
-            del self._unsorted[-_SORTED:]
-            await asyncio.sleep(0)
+        return session.stands(self._clock())
 
     def ids(self, after: str, prefix: str, most: int) -> list[str]:
-        """The next ids in order, behind one, that begin so; `sort` was awaited. Some may be opening or ending."""
-        assert self._sorted is not None
-        first, inclusive = (prefix, True) if prefix > after else (after, False)
-        found = self._sorted.irange(first, inclusive=(inclusive, False))
-        return list(islice(takewhile(lambda one: one.startswith(prefix), found), most))
+        """The next ids in order, behind one, that begin so; `pages.sort` was awaited. Some may be opening or ending."""
+        if self.recovering:
+            raise Overloaded(f"{len(self.recovering)} sessions are being recovered")
+        ids = self.pages.after(after, prefix, most)
+        return ids if self.cold is None else sorted({*ids, *self.cold.ids(after, prefix, most)})[:most]
+
+    def resident(self, id: str) -> bool:
+        """Whether the session of an id is in memory."""
+        return id in self._live
 
     def missing(self, id: str) -> Future[None] | None:
         """What to wait for until it is known whether a session is elsewhere; then ask again. None: it is known.
@@ -161,15 +140,16 @@ class Sessions:
     async def _next(self, after: str, prefix: str, most: int) -> list[str]:
         if self.elsewhere is not None:
             return await self.elsewhere.ids(after, prefix, most)
-        await self.sort()
+        await self.pages.sort()
         return self.ids(after, prefix, most)
 
     def find(self, id: str) -> Session | None:
         """The session that holds an id now, an opening or ending one too."""
         place = self._live.get(id)
         if place is None:
-            return None
+            return None if self.cold is None or id in self.recovering else self.cold.load(id)
         home, row = self._homes[place // _ROWS], place % _ROWS
+        assert home is not None, "a home is released when no session lives in it"
         session = Session(id, home, row, home.table.birth.item(row))
         if not self._idle(session):
             return session
@@ -199,51 +179,63 @@ class Sessions:
             raise SessionExists(f"session {id!r} exists")
         if not self.room(1, home.table.row_bytes * (1 + (rule.keep if rule else 0))):
             raise Overloaded(f"the session table is full: {len(self._live)} sessions, {self._bytes} bytes")
-        return self._create(id, home, ttl, rule)
+        self.born += 1
+        return self._create(id, home, ttl, rule, self.born)
 
-    def _create(self, id: str | None, home: Home, ttl: float, rule: Rule | None) -> Session:
-        if home not in self._homes:
-            self._homes.append(home)
-        self._born = self._born % _BIRTHS + 1
-        session = Session(id or secrets.token_urlsafe(16), home, home.table.allocate(), self._born)
-        home.table.birth[session.row], home.table.ttl[session.row] = session.birth, ttl
+    def _create(self, id: str | None, home: Home, ttl: float, rule: Rule | None, birth: int) -> Session:
+        session = self._seat(id or secrets.token_urlsafe(16), home, ttl, rule, birth)
         self._live[session.id] = self._homes.index(home) * _ROWS + session.row
-        if self._sorted is not None:
-            self._sorted.add(session.id)
+        self.pages.add(session.id)
         self._opening.add(session.id)
+        self._bytes += session.size
+        return session
+
+    def _seat(self, id: str, home: Home, ttl: float, rule: Rule | None, birth: int) -> Session:
+        """A row of a home for a session."""
+        if home not in self._homes:
+            if None in self._homes:
+                self._homes[self._homes.index(None)] = home
+            else:
+                self._homes.append(home)
+        session = Session(id, home, home.table.allocate(), birth)
+        home.table.birth[session.row], home.table.ttl[session.row] = birth, ttl
         home.rewinds.follow(session.row, rule)
-        self._bytes += _size(session)
         return session
 
-    def restore(
-        self, id: str, home: Home, ttl: float, left: float, rule: Rule | None = None, *, born: int = 0
-    ) -> Session:
-        """A session that a store has, with seconds left to live, whatever the bounds; not visible until `restored`.
+    def seat(self, session: Session, home: Home) -> Session:
+        """The session as it will be in another home; it is not there before it has `moved`."""
+        rule = session.home.rewinds.rule(session.row)
+        return self._seat(session.id, home, session.ttl, rule, session.birth)
 
-        One that was here before, and is the same as `born` tells, is the session that its channels know.
-        """
-        session = self._create(id, home, ttl, rule)
-        home.table.deadline[session.row] = self._clock() + left
-        before, birth = self._away.pop(id, (0, 0))
-        if born and born == before:
-            home.table.birth[session.row] = birth
-            session = session._replace(birth=birth)
+    def unseat(self, new: Session) -> None:
+        """It has not moved."""
+        new.home.rewinds.rows.pop(new.row, None)
+        new.home.table.free(new.row)
+
+    def moved(self, session: Session, new: Session) -> None:
+        """A session goes on in its seat, without its snapshots; its old row is to be freed when nothing waits there."""
+        self._live[new.id] = self._homes.index(new.home) * _ROWS + new.row
+        self._bytes += new.size - session.size
+        session.home.answers.forget(session.row)
+        session.home.rewinds.rows.pop(session.row, None)
+        session.home.table.generation += 1
+        self.touch(new)
+
+    def release(self, home: Home) -> None:
+        """Forget a home in which no session lives."""
+        if home in self._homes:
+            self._homes[self._homes.index(home)] = None
+
+    def restore(self, stands: Standing, home: Home, rule: Rule | None, birth: int) -> Session:
+        """A session that a store has, whatever the bounds; not visible until `restored`."""
+        session = self._create(stands.id, home, stands.ttl, rule, birth)
+        home.table.step[session.row] = home.table.ahead[session.row] = stands.step
+        home.table.deadline[session.row] = self._clock() + stands.left
         return session
-
-    def release(self, session: Session, born: int) -> None:
-        """Let a session go to where a store has it."""
-        self._away[session.id] = born, session.birth
-        while len(self._away) > _REMEMBERED:
-            self._away.popitem(last=False)
-        self._drop(session)
 
     def restored(self, ids: Iterable[str]) -> None:
         """Make sessions visible."""
         self._opening.difference_update(ids)
-
-    def remember(self, id: str, left: float) -> None:
-        """Tell an id as expired for so many seconds."""
-        self._expired[id] = self._clock() + left
 
     def opening(self, session: Session) -> bool:
         """Whether it was created and is not visible yet."""
@@ -253,28 +245,20 @@ class Sessions:
         """Whether `count` more sessions fit; before the answer is no, idle ones are looked for."""
 
         def fits() -> bool:
-            return len(self._live) + count <= self._most and self._bytes + count * row_bytes <= self._most_bytes
+            live, size = self._all()
+            return live + count <= self._most and size + count * row_bytes <= self._most_bytes
 
         if not fits():
             self.sweep(_AT_ONCE)
         return fits()
 
-    def opened(self, session: Session) -> None:
-        """Make a new session visible, and start its idle clock."""
-        self._opening.discard(session.id)
-        self._expired.pop(session.id, None)
-        self._opened += 1
-        self.touch(session)
-
-    def opened_all(self, copies: Sequence[Session]) -> None:
-        """Make new sessions of one home and TTL visible."""
-        self.restored(one.id for one in copies)
-        if self._expired:
-            for one in copies:
-                self._expired.pop(one.id, None)
-        self._opened += len(copies)
-        rows = [one.row for one in copies]
-        copies[0].home.table.deadline[rows] = self._clock() + copies[0].ttl
+    def opened(self, *sessions: Session) -> None:
+        """Make new sessions visible, and start their idle clocks."""
+        for session in sessions:
+            self._opening.discard(session.id)
+            self._expired.pop(session.id, None)
+            self.touch(session)
+        self._opened += len(sessions)
 
     def touch(self, session: Session) -> None:
         """Restart the idle clock."""
@@ -284,6 +268,10 @@ class Sessions:
     def seconds_left(self, session: Session) -> float:
         """How long the session lives without a call."""
         return session.deadline - self._clock()
+
+    def spill(self, session: Session) -> None:
+        """Take a session that nothing waits on out of memory: a store has it as it stands."""
+        self._drop(session)
 
     def delete(self, session: Session) -> None:
         """Forget a session: its id is unknown from now on."""
@@ -296,15 +284,34 @@ class Sessions:
             self._unswept = self._unswept or list(self._live)
             if not self._unswept:
                 return
-            self.find(self._unswept.pop())
+            if (id := self._unswept.pop()) in self._live:  # not in memory, its due time is looked at
+                self.find(id)
 
     def statistics(self) -> SessionStatistics:
         """A frozen view."""
         states = {"opening": len(self._opening), "ending": len(self.ending)}
         states["open"] = len(self._live) - sum(states.values())
-        return SessionStatistics(
-            len(self._live), states, self._bytes, self.budget.bytes, self._opened, self._deleted, self._lapsed
+        live, size = self._all()
+        states |= {} if self.cold is None else {"spilled": self.cold.count}
+        return SessionStatistics(live, states, size, self.budget.bytes, self._opened, self._deleted, self._lapsed)
+
+    def _all(self) -> tuple[int, int]:
+        """Count and bytes of all sessions, in memory or not."""
+        cold = self.cold
+        return (
+            (len(self._live), self._bytes) if cold is None else (len(self._live) + cold.count, self._bytes + cold.bytes)
         )
+
+    def lapse(self, id: str, forgotten: float) -> None:
+        """Count a session that has expired, and remember its id until even that is forgotten."""
+        self._lapsed += 1
+        self.remember(id, forgotten)
+
+    def remember(self, id: str, forgotten: float) -> None:
+        """Tell an id as expired until even that is forgotten."""
+        self._expired[id] = forgotten
+        while len(self._expired) > _REMEMBERED:
+            self._expired.popitem(last=False)
 
     def _idle(self, session: Session) -> bool:
         """Whether its TTL has passed, and nothing that was accepted holds its idle clock."""
@@ -314,35 +321,21 @@ class Sessions:
         )
 
     def _expire(self, session: Session) -> None:
-        self._lapsed += 1
         forgotten = session.deadline + session.ttl
         self.lapsed(session, forgotten)
         self._drop(session)
-        self._expired[session.id] = forgotten
-        while len(self._expired) > _REMEMBERED:
-            self._expired.popitem(last=False)
+        self.lapse(session.id, forgotten)
 
     def _drop(self, session: Session) -> None:
         del self._live[session.id]
-        if self._sorted is not None:
-            self._sorted.discard(session.id)
+        self.pages.discard(session.id)
         self._opening.discard(session.id)
         self.ending.pop(session.id, None)
-        self._bytes -= _size(session)
+        self._bytes -= session.size
         session.home.rewinds.rows.pop(session.row, None)
         session.home.answers.forget(session.row)
         session.home.table.free(session.row)
 
 
-def _size(session: Session) -> int:
-    """Bytes of its state and of the snapshots that it may keep."""
-    rule = session.home.rewinds.rule(session.row)
-    return session.home.table.row_bytes * (1 + (rule.keep if rule else 0))
-
-
 def _recovering(id: str) -> Overloaded:
     return Overloaded(f"session {id!r} is being recovered")
-
-
-def _unheard(session: Session, until: float) -> None:
-    """Tell nobody."""

@@ -24,7 +24,7 @@ _COLUMNS: Mapping[str, DTypeLike] = {
     "last": np.int64,
     "answers": np.int64,
     "waiting": np.int32,
-    "birth": np.int32,
+    "birth": np.int64,
     "deadline": np.float64,
     "ttl": np.float64,
 }
@@ -54,7 +54,7 @@ class Table:
     last: Index  # serial of the last call or operation on the session that is not finished; 0: none
     answers: Index  # kept so far
     waiting: NDArray[np.int32]  # calls and operations accepted and not told
-    birth: NDArray[np.int32]  # number of the session, of all there were
+    birth: Index  # number of the session, of all there were
     deadline: NDArray[np.float64]  # when the idle session expires, on the clock
     ttl: NDArray[np.float64]  # seconds
 
@@ -89,12 +89,24 @@ class Table:
         self._fresh += 1
         return self._fresh - 1
 
+    def reach(self, row: int) -> None:
+        """Have a row of this number, whoever allocates it."""
+        while row >= self.capacity:
+            self._grow(2 * self.capacity)
+
     def free(self, row: int) -> None:
         """Give a row back."""
         for name in _COLUMNS:
             getattr(self, name)[row] = 0
         self._freed.append(row)
         self.generation += 1
+
+    def close(self) -> None:
+        """Give the memory back: no row is used any more, and none will be."""
+        self.state = {name: array[:0].copy() for name, array in self.state.items()}
+        for name, kind in _COLUMNS.items():
+            setattr(self, name, np.zeros(0, kind))
+        self.capacity = 0
 
     def gather(self, rows: Index) -> State:
         """Copies of the states of rows [B] → [B, …] each."""

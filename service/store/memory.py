@@ -19,6 +19,17 @@ class MemoryStore:
     def start(self) -> None:
         """See Keeper."""
 
+    def stored(self) -> set[tuple[str, str]]:
+        """See Keeper."""
+        return set()
+
+    def holds(self, home: Any) -> bool:
+        """See Keeper."""
+        return False
+
+    def release(self, home: Any) -> None:
+        """See Keeper."""
+
     async def recover(self, home: Any) -> None:
         """See Keeper."""
 

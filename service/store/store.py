@@ -66,7 +66,19 @@ class Snapped(NamedTuple):
     state: State  # [1, …]
 
 
-Change: TypeAlias = Opened | Copied | Advanced | Replaced | Deleted | Snapped
+class Moved(NamedTuple):
+    """A session goes on in another engine, without kept answers and snapshots; the only change of its commit."""
+
+    row: int  # that it gets there
+    id: str
+    step: int
+    state: State  # [1, …]
+    home: Home  # where it goes
+    source: Home  # that it leaves
+    left: int  # its row there
+
+
+Change: TypeAlias = Opened | Copied | Advanced | Replaced | Deleted | Snapped | Moved
 Conflicts: TypeAlias = Mapping[int, CarouselError]  # by table row: its change was not written, and why
 
 
@@ -102,6 +114,15 @@ class Keeper(Store, Protocol):
             StoreRefusedError: it is in use, or cannot be read.
 
         """
+
+    def stored(self) -> set[tuple[str, str]]:
+        """Models and versions of whose sessions it knows before they are recovered."""
+
+    def holds(self, home: Any) -> bool:
+        """Whether sessions of an engine are in the store and not in memory."""
+
+    def release(self, home: Any) -> None:
+        """Forget an engine in which no session lives."""
 
     async def recover(self, home: Any) -> None:
         """Give the stored sessions of an engine back to it, before it is served."""

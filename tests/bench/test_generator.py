@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -25,8 +26,11 @@ def carousel(shop: Workshop) -> Iterator[Server]:
         yield server
 
 
+_PREDICT = Load(connections=2, length=32, predict=True)
+
+
 @pytest.mark.parametrize(
-    "load", [Load(connections=8), Load(connections=2, length=5), Load(connections=2, length=32, predict=True)]
+    "load", [Load(connections=8), Load(connections=2, length=5), _PREDICT, replace(_PREDICT, raw=True)]
 )
 def test_every_step_that_is_counted_was_run_and_some_were_compared(
     load: Load, shop: Workshop, carousel: Server
@@ -65,5 +69,5 @@ def test_an_open_loop_keeps_its_rate(shop: Workshop, carousel: Server) -> None:
 
 def test_the_sixty_lines_answer_the_same_bits(shop: Workshop) -> None:
     with servers.sixty_lines(shop.file("S"), shop.log("sixty")) as server:
-        for load in (Load(connections=3), Load(connections=2, length=32, predict=True)):
+        for load in (Load(connections=3), _PREDICT):
             assert shop.checked(load, "S", server).steps > 0

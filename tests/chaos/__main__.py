@@ -21,16 +21,27 @@ def main(
         str, typer.Option(help="embedded, or redis: it and its owners are stopped and killed too.")
     ] = "embedded",
     pause: Annotated[float, typer.Option(help="Seconds that a process stands still at most.")] = 2.0,
-    sync: Annotated[bool, typer.Option(help="With CAROUSEL_STORE_SYNC=1.")] = False,
+    write: Annotated[
+        str, typer.Option(help="When steps are written by the embedded store: before, sync or behind.")
+    ] = "before",
 ) -> None:
     """Kill and restart a server under load, and compare every answer with an undisturbed run."""
     seed = random.randrange(2**16) if seed is None else seed
     print(f"seed {seed}", flush=True)
-    settings: dict[str, object] = {"store_sync": 1} if sync else {}
+    settings: dict[str, object] = {"store_sync": 1} if write == "sync" else {}
+    behind = 100 if write == "behind" else 0
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
         campaign = Campaign(
-            Plan(seed, kills, longest=longest, streams=streams, store=store, pause=pause, settings=settings),
+            Plan(
+                *(seed, kills),
+                longest=longest,
+                streams=streams,
+                store=store,
+                pause=pause,
+                behind=behind,
+                settings=settings,
+            ),
             Path(folder),
         )
         figures = campaign.run()
@@ -39,7 +50,7 @@ def main(
     slowest = max(campaign.recoveries, default=0.0)
     print(
         f"{kills} ends in {time.perf_counter() - begin:.0f} s, {figures.steps} answered steps,"
-        f" {figures.resumed} sessions resumed, {figures.replayed} frames replayed;"
+        f" {figures.resumed} sessions resumed, {figures.replayed} frames replayed, {figures.resent} sent again;"
         f" 0 lost, doubled, torn or leaked; ready again after {slowest:.1f} s at most"
     )
 

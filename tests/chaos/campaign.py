@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from service.sessions.snapshot import Seals, decode
+from service.sessions.state_bytes import Seals, decode
 from tests import graphs
 from tests.chaos.lives import Lives
 from tests.chaos.reference import Network, Reference, Sums, same
@@ -20,6 +20,7 @@ from tests.wire.server import Server
 
 _ENDS = 120.0  # seconds for the clients to get what they wait for, and for a server to be ready
 _LEASE = 1.0  # seconds
+_LATE = 0.2  # seconds that answers may take to arrive on a busy machine
 _FEW = 16  # sessions of a client where the reference is slower than the server
 
 
@@ -35,6 +36,7 @@ class Plan:
     gentle: float = 0.1  # part of the ends that are SIGTERM
     store: str = "embedded"
     pause: float = 2.0  # seconds that a process or Redis stands still at most
+    behind: int = 0  # milliseconds of answers that may be lost
     settings: dict[str, object] = field(default_factory=dict)
 
 
@@ -56,11 +58,17 @@ class Campaign:
         self.figures = Figures()
         seeds = iter(range(plan.seed * 1000, plan.seed * 1000 + 999))
         self._clients = [
-            Client(model, reference, plan.streams if model == "sum" else _FEW, next(seeds), self.figures)
+            Client(
+                model,
+                reference,
+                plan.streams if model == "sum" else _FEW,
+                *(next(seeds), self.figures),
+                behind=plan.behind / 1000 + _LATE if plan.behind else 0.0,
+            )
             for model, reference in references.items()
             for _ in range(plan.clients)
         ]
-        self._lives = Lives(next(seeds), self.figures)
+        self._lives = Lives(next(seeds), self.figures, behind=plan.behind > 0)
         self._redis = RedisServer(folder / "redis") if plan.store == "redis" else None
         self._server = self._start()
         self.recoveries: list[float] = []
@@ -180,5 +188,8 @@ class Campaign:
             }
         else:
             settings = {"store": "embedded", "store_path": self._folder / "store", "store_replay_seconds": 1.0}
+            settings["resident_bytes"] = self._random.choice([1, 20_000, 2**30])
+        if self._plan.behind:
+            settings |= {"store_write": "behind", "store_behind_ms": self._plan.behind}
         count = len(list(self._folder.glob("log-*")))
         return Server(self._folder / "models", self._folder / f"log-{count:04d}", **(settings | self._plan.settings))

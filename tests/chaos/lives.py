@@ -6,7 +6,7 @@ from collections.abc import Callable
 import httpx
 import numpy as np
 
-from service.sessions.snapshot import Seals, decode
+from service.sessions.state_bytes import Seals, decode
 from tests.chaos.streams import Figures, Violation
 
 _LATER = (503, 504)
@@ -17,12 +17,14 @@ _EVERY, _KEEP = 2, 3  # of snapshots
 class Lives:
     """Operations on sessions of the running sum, each asked for until it is known what became of it."""
 
-    def __init__(self, seed: int, figures: Figures) -> None:
+    def __init__(self, seed: int, figures: Figures, *, behind: bool = False) -> None:
+        self._behind = behind  # answered steps may be lost: none are made
         self._rng, self._figures = np.random.default_rng(seed), figures
         self._seed, self._count = seed, 0
         self.alive: dict[str, tuple[int, float]] = {}  # id → step and sum
         self.dead: set[str] = set()
         self._past: dict[str, dict[int, float]] = {}  # id → sums by step of its snapshots, where it takes any
+        self._done: list[str] = []  # what was asked for and answered
         self._port: Callable[[], int] = lambda: 0
 
     async def run(self, port: Callable[[], int], stop: asyncio.Event) -> None:
@@ -84,6 +86,8 @@ class Lives:
             raise Violation(f"{id}: {told}, not {self._past[id]}")
 
     async def _step(self, id: str) -> None:
+        if self._behind:
+            return
         step, total = self.alive[id]
         values = self._rng.integers(0, 9, int(self._rng.integers(1, 3)))
         asked = {"inputs": [[int(value)] for value in values], "step": step}
@@ -145,7 +149,7 @@ class Lives:
 
     async def _ask(self, verb: str, path: str, *expected: int, **body: object) -> httpx.Response:
         """Ask until there is an answer. One that is repeated may find its own work done: see `expected`."""
-        again = False
+        again, short = False, f"{verb} {path.removeprefix('/v1/sessions/')} {str(body)[:60]}"
         while True:
             try:
                 answer = await self._http.request(verb, f"http://127.0.0.1:{self._port()}{path}", **body)  # type: ignore[arg-type]
@@ -154,7 +158,9 @@ class Lives:
             if answer is not None and answer.status_code not in _LATER:
                 allowed = expected if again else expected[:1]
                 if answer.status_code not in allowed:
-                    raise Violation(f"{verb} {path}: {answer.status_code} {answer.text}, not {allowed}")
+                    done = [one for one in self._done if path.split("/")[3] in one]
+                    raise Violation(f"{verb} {path}: {answer.status_code} {answer.text}, not {allowed}, after {done}")
+                self._done.append(f"{short} → {answer.status_code}{', again' * again}")
                 return answer
             again = True
             await asyncio.sleep(0.1)

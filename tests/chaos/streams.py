@@ -1,7 +1,8 @@
 """Clients of the stream that outlive a server: they name their steps, and send again what was not answered."""
 
 import asyncio
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,12 +62,16 @@ class Figures:
     replayed: int = 0  # frames that were sent again after they were answered
     resumed: int = 0  # sessions, on a new connection
     harms: Counter[str] = field(default_factory=Counter)  # of Redis and of its owners
+    resent: int = 0  # calls that were answered, and lost by a server that writes behind
 
 
 class Client:
     """One socket after another, over sessions of one model."""
 
-    def __init__(self, model: str, reference: Reference, streams: int, seed: int, figures: Figures) -> None:
+    def __init__(
+        self, model: str, reference: Reference, streams: int, seed: int, figures: Figures, *, behind: float = 0.0
+    ) -> None:
+        self._behind, self._answered = behind, deque[tuple[float, Sent]]()  # what was answered so many seconds before
         self._model, self._reference, self._figures = model, reference, figures
         self._rng = np.random.default_rng(seed)
         self.streams = [Stream(f"{model}-{seed}-{index}", reference.zero()) for index in range(streams)]
@@ -99,6 +104,9 @@ class Client:
             stream.channel = opened["channel"]
             if stream.opened and opened["created"]:
                 raise Violation(f"session {stream.id} is lost at step {stream.step}")
+            if self._behind and opened["step"] < stream.step:
+                await self._send_again(frames, stream, opened["step"])
+                opened["step"] = stream.step
             if not stream.step <= opened["step"] <= stream.sent:
                 raise Violation(f"{stream.id} stands at {opened['step']}, not {stream.step} to {stream.sent}")
             self._figures.resumed += stream.opened
@@ -111,6 +119,22 @@ class Client:
         for sent in self._pending:
             self._acknowledge(sent)
         self._pending = []
+
+    async def _send_again(self, frames: Frames, stream: Stream, step: int) -> None:
+        """Send the answered calls of a session again that the server has lost, within its promise."""
+        for _, sent in self._answered:
+            place = sent.streams.index(stream)
+            if sent.starts[place] < step:
+                continue
+            if sent.starts[place] != step:
+                break
+            one = Sent([stream], [step], [sent.inputs[place]], [sent.expected[place]])
+            await frames.send([request(0, one.items())], BINARY)
+            self._check(one, await self._hear(frames))
+            step += len(one.inputs[0])
+            self._figures.resent += 1
+        if step != stream.step:
+            raise Violation(f"{stream.id} has lost more than was promised: it is back at {step} of {stream.step}")
 
     async def _exchange(self, frames: Frames, *, more: bool) -> None:
         while more and len(self._pending) < _DEPTH:
@@ -147,6 +171,11 @@ class Client:
             stream.step = start + len(expected)
             self._figures.steps += len(expected)
         self._last = sent
+        if self._behind:
+            now = time.monotonic()
+            self._answered.append((now, sent))
+            while self._answered[0][0] < now - self._behind:
+                self._answered.popleft()
 
     async def _hear(self, frames: Frames) -> bytes:
         kind, content = await frames.hear()

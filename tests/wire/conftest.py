@@ -38,6 +38,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for cell in ("rnn", "feedforward", "bidirectional"):
         graphs.write(folder / f"{cell}/1/model.onnx", cell, seed=4)
     graphs.write(folder / "named/1/model.onnx", "lstm", seed=5, metadata=METADATA)
+    graphs.running_sum(folder / "sum/1/model.onnx")
     # its output is NaN after NOT_FINITE
     graphs.write(folder / "log/1/model.onnx", "lstm", outputs=1, seed=20, head="log")
     shutil.copytree(SHIPPED, folder / "metro-traffic")

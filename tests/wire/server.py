@@ -48,14 +48,14 @@ class Server:
         except httpx.TransportError:
             return None
 
-    def wait_until_ready(self) -> "Server":
+    def wait_until_ready(self, seconds: float = 30) -> "Server":
         def ready() -> bool:
             assert self.process.poll() is None, f"the server has stopped:\n{self.log}"
             answer = self.answers("/health/ready")
             return answer is not None and answer.status_code == 200
 
         try:
-            until(ready, seconds=30, what="readiness")
+            until(ready, seconds=seconds, what="readiness")
         except AssertionError as error:
             self.kill()
             raise AssertionError(f"{error}\n{self.log}") from None

@@ -11,6 +11,7 @@ import httpx
 from tests import graphs
 from tests.wire.expect import done, refused
 from tests.wire.server import CAROUSEL, Server, environment
+from tests.wire.ws import dial
 
 Launch = Callable[..., Server]
 
@@ -116,3 +117,17 @@ def test_a_full_disk_is_told_and_heals(launch: Launch, pool: httpx.Client, tmp_p
     assert done(_step(http, "a", 0, 1)) == told
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
     assert done(_step(http, "a", 1, 2))["outputs"] == [[3.0]]
+
+
+def test_a_service_that_writes_behind_says_so_on_both_doors(launch: Launch, pool: httpx.Client, tmp_path: Path) -> None:
+    settings = {"store": "embedded", "store_write": "behind", "store_behind_ms": 250}
+    server = launch(_models(tmp_path) / "models", **settings).wait_until_ready()
+    http = _asked(pool, server)
+    assert done(http.post("/v1/models/sum/sessions", json={"id": "a"}), 201)["behind_ms"] == 250
+    with dial(server.stream_url) as stream:
+        assert stream.open("sum", "a")["behind_ms"] == 250
+    assert done(_step(http, "a", 0, 1, 2))["step"] == 2
+    assert server.stop() == 0
+    _asked(pool, launch(tmp_path / "models", store="embedded").wait_until_ready())
+    assert done(_step(pool, "a", 2, 3))["outputs"] == [[6.0]]
+    assert "behind_ms" not in done(http.get("/v1/sessions/a"))

@@ -34,6 +34,7 @@ def test_a_description_shows_what_the_file_says_of_itself(http: httpx.Client) ->
         "state_bytes": 64,
         "streamable": True,
         "bit_equal": True,
+        "provider": "cpu",
     }
 
 

@@ -20,7 +20,8 @@ Launch = Callable[..., Server]
 @pytest.fixture
 def pair(launch: Launch, tmp_path: Path) -> Iterator[tuple[Server, Server]]:
     """Two services over one store."""
-    graphs.running_sum(tmp_path / "models/sum/1/model.onnx")
+    for version in "12":
+        graphs.running_sum(tmp_path / f"models/sum/{version}/model.onnx")
     redis = RedisServer(tmp_path / "redis")
     how = {"store": "redis", "store_url": redis.url}
     one, other = (launch(tmp_path / "models", **how) for _ in range(2))
@@ -78,3 +79,35 @@ def test_sessions_of_a_killed_service_are_there_at_once_and_of_a_stopped_one_too
     assert _step(pool, other, "a", 0, 2) == [[2.0]]
     assert _step(pool, other, "b", 1, 3) == [[5.0]]
     assert other.stop() == 0
+
+
+def test_a_session_migrates_wherever_it_is_asked_for(pair: tuple[Server, Server], pool: httpx.Client) -> None:
+    one, other = pair
+    done(pool.post(f"{one.url}/v1/models/sum/sessions?version=1", json={"id": "m"}), 201)
+    _step(pool, one, "m", 0, 2)
+    assert done(pool.post(f"{other.url}/v1/sessions/m/migrate", json={"version": "2"}))["version"] == "2"
+    assert _step(pool, one, "m", 1, 3) == [[5.0]]
+    asked = {"version": "1", "history": [[10], [20]]}
+    assert done(pool.post(f"{one.url}/v1/sessions/m/migrate", json=asked))["step"] == 2
+    told = done(pool.get(f"{other.url}/v1/sessions/m"))
+    assert (told["version"], told["step"]) == ("1", 2)
+    assert _step(pool, other, "m", 2, 1) == [[31.0]]
+
+
+def test_a_sequence_of_the_inference_protocol_goes_on_anywhere(pair: tuple[Server, Server], pool: httpx.Client) -> None:
+    for value in range(1, 7):
+        rows = {"name": "input", "datatype": "FP32", "shape": [1, 1, 1], "data": [value]}
+        how = {"sequence_id": 7, "sequence_start": value == 1, "sequence_end": value == 6}
+        url = f"{pair[value % 2].url}/v2/models/sum/infer"
+        told = done(pool.post(url, json={"inputs": [rows], "parameters": how}))
+        assert told["outputs"][0]["data"] == [sum(range(value + 1))]
+    assert done(pool.get(f"{pair[0].url}/v1/sessions"))["sessions"] == []
+
+
+def test_a_forecast_is_of_the_session_wherever_it_is(pair: tuple[Server, Server], pool: httpx.Client) -> None:
+    one, other = pair
+    done(pool.post(f"{one.url}/v1/models/sum/sessions", json={"id": "f"}), 201)
+    _step(pool, one, "f", 0, 2)
+    told = done(pool.post(f"{other.url}/v1/sessions/f/forecast", json={"inputs": [[1], [1]]}))
+    assert told == {"outputs": [[3.0], [4.0]], "step": 1}
+    assert _step(pool, one, "f", 1, 1) == [[3.0]]

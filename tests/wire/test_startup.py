@@ -153,3 +153,15 @@ def test_every_log_line_is_json_with_a_request_id(launch: Callable[..., Server],
     lines = [line for line in server.log.splitlines() if line.startswith("{")]
     assert any('"request_id":"mine-3"' in line and "GET /v1/models 200" in line for line in lines)
     assert len(server.log.splitlines()) <= len(lines) + 1, "one line for people, at the start"
+
+
+def test_a_provider_that_is_not_there_refuses_the_start_unless_cpu_follows(
+    launch: Callable[..., Server], tmp_path: Path
+) -> None:
+    graphs.write(tmp_path / "models/m/1/model.onnx", "lstm")
+    alone = launch(tmp_path / "models", providers="openvino")
+    assert alone.process.wait(timeout=30) == 1
+    assert "openvino is not there; this ONNX Runtime has" in alone.log
+    server = launch(tmp_path / "models", providers="openvino, cpu").wait_until_ready()
+    assert httpx.get(f"{server.url}/v1/models/m").json()["provider"] == "cpu"
+    assert server.stop() == 0

@@ -81,9 +81,9 @@ def scores(run: Run, task: Task, streams: list[Unseen], outputs: list[Floats] | 
 
 
 def flat(measured: dict[str, Figures], part: str = "test") -> Figures:
-    """Return the finite scores of a part with the keys of the metadata (see `key`), rounded."""
+    """Return the finite scores of a part with the keys of the metadata (see `key`), rounded; small ones to 5 digits."""
     return {
-        key(part, name, figure): round(value, 5)
+        key(part, name, figure): round(value, 5) if abs(value) > 0.01 else float(f"{value:.5g}")
         for name, own in measured.items()
         for figure, value in own.items()
         if isfinite(value)

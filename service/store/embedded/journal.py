@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import struct
+import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -35,13 +36,15 @@ class Journal:
     """Appends in order. Invariant: a file holds whole entries up to `_end`; what failed is cut off.
 
     What is small is written on the loop, into the page cache. With `sync`, or behind something large, a thread writes
-    all that has come since, and makes it durable once.
+    all that has come since, and makes it durable once. What may be written `behind` waits for so many seconds; while
+    something waits for longer, nothing is taken before it is written.
     """
 
-    def __init__(self, folder: Path, store: bytes, position: int, *, sync: bool) -> None:
-        self._folder, self._store, self._sync = folder, store, sync
+    def __init__(self, folder: Path, store: bytes, position: int, *, sync: bool, behind: float = 0.0) -> None:
+        self._folder, self._store, self._sync, self._behind = folder, store, sync, behind
+        self._late: list[tuple[float, bytes]] = []  # taken and not written, and when they were taken
         self._position = self._opened = position  # of the last entry; number of the last file
-        self._failing = False
+        self._failing = self._closed = False
         self._paths: list[Path] = []  # of the files since the last `rotate`
         self._file: _File | None = None
         self._waiting: deque[tuple[bytes, asyncio.Future[Conflicts]]] = deque()
@@ -53,14 +56,17 @@ class Journal:
         self._position += 1
         return self._position
 
-    def append(self, entry: bytes) -> asyncio.Future[Conflicts] | None:
-        """Write an entry; None: it is written.
+    def append(self, entry: bytes, *, behind: bool = False) -> asyncio.Future[Conflicts] | None:
+        """Write an entry, or with `behind` at leisure; None: it is written, or taken.
 
         Raises, or the future raises:
             StoreUnavailable: it is not written.
             CommitUnknown: nobody knows.
 
         """
+        if behind and self._behind and self._in_time():
+            self._take(entry)
+            return None
         if self._writing is None and not self._sync and len(entry) <= _INLINE:
             self._put(entry)
             return None
@@ -69,9 +75,29 @@ class Journal:
         self._go_on()
         return answer
 
+    def _in_time(self) -> bool:
+        """Whether nothing waits for longer than it may; else what comes waits until it is written."""
+        if not self._late or time.monotonic() - self._late[0][0] <= self._behind:
+            return True
+        if self._writing is None:  # the loop was late
+            self._put(b"")
+        return self._writing is None
+
+    def _take(self, entry: bytes) -> None:
+        """Take an entry that is written later."""
+        if not self._late:
+            asyncio.get_running_loop().call_later(self._behind / 2, self._flush)
+        self._late.append((time.monotonic(), entry))
+
+    def _flush(self) -> None:
+        """Write what was taken."""
+        if self._late and self._writing is None and not self._closed:
+            self._go_on(late=True)
+
     def _put(self, entry: bytes) -> None:
         try:
-            self._open().write(entry)
+            self._open().write(b"".join([late for _, late in self._late]) + entry if self._late else entry)
+            self._late.clear()
         except CarouselError as error:
             self._failed(error)
             raise
@@ -90,11 +116,17 @@ class Journal:
 
     async def close(self) -> None:
         """Write what waits."""
-        while self._writing is not None:
-            await asyncio.wait([self._writing])
-        await asyncio.sleep(0)
+        await self.flushed()
+        self._closed = True
         self._thread.shutdown()
         self._file = None
+
+    async def flushed(self) -> None:
+        """Return when what was taken or waits is written, or was tried."""
+        self._go_on(late=True)
+        while self._writing is not None:
+            await asyncio.wait([self._writing])
+        await asyncio.sleep(0)  # what is written is told in the next turn of the loop
 
     def _open(self) -> _File:
         if self._file is None or self._file.broken:
@@ -105,20 +137,21 @@ class Journal:
             self._paths.append(path)
         return self._file
 
-    def _go_on(self) -> None:
-        if self._writing is not None or not self._waiting:
+    def _go_on(self, *, late: bool = False) -> None:
+        if self._writing is not None or not (self._waiting or (late and self._late)):
             return
-        batch = list(self._waiting)
+        batch, count = list(self._waiting), len(self._late)
         self._waiting.clear()
-        entries, answers = b"".join([entry for entry, _ in batch]), [answer for _, answer in batch]
+        entries = b"".join([*(entry for _, entry in self._late), *(entry for entry, _ in batch)])
+        answers = [answer for _, answer in batch]
         loop = asyncio.get_running_loop()
         try:
             file = self._open()  # here, so that the thread shares nothing with the loop
         except StoreUnavailable as error:
-            loop.call_soon(self._written, answers, error)
+            loop.call_soon(self._written, answers, 0, error)
             return
         self._writing = loop.run_in_executor(self._thread, partial(file.write, entries, sync=self._sync))
-        self._writing.add_done_callback(lambda done: self._written(answers, done.exception()))
+        self._writing.add_done_callback(lambda done: self._written(answers, count, done.exception()))
 
     def _failed(self, error: BaseException | None) -> None:
         """Log the first of many failures, and that they are over."""
@@ -128,9 +161,13 @@ class Journal:
             _log.warning("the session store can be written again")
         self._failing = error is not None
 
-    def _written(self, answers: list[asyncio.Future[Conflicts]], error: BaseException | None) -> None:
+    def _written(self, answers: list[asyncio.Future[Conflicts]], count: int, error: BaseException | None) -> None:
         self._writing = None
         self._failed(error)
+        if error is None:
+            del self._late[:count]
+        if self._late and not self._closed:
+            asyncio.get_running_loop().call_later(self._behind / 2, self._flush)
         for answer in answers:
             if error is None:
                 answer.set_result(_NONE)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from service.sessions.rewinds import Snapshot
-from service.store.embedded.book import IN_RECORD, Book, unpack
+from service.sessions.session import Session, Standing
+from service.sessions.snapshots import Snapshot
 from service.store.embedded.entries import shaped
+from service.store.embedded.kind import unpack
+from service.store.embedded.replaying import Replayed
 
 if TYPE_CHECKING:
     from service.models.model import Index
     from service.sessions.sessions import Sessions
-    from service.store.embedded.records import Kept
-    from service.store.embedded.recovery import Replayed
+    from service.store.embedded.book import Book
+    from service.store.embedded.record import Kept, Record
 
 _SLICE = 2_000  # sessions in one turn of the loop: 10 ms
 
@@ -37,18 +39,40 @@ async def place(found: Replayed, book: Book, sessions: Sessions, seconds: Callab
     sessions.restored([record.id for record in found.records])
 
 
+def place_one(record: Record, kept: Sequence[Kept], book: Book, sessions: Sessions, now: float) -> Session:
+    """A session that is brought back from its record."""
+    width = sum(array[0].size for array in book.engine.table.state.values())
+    state, one = np.frombuffer(record.numbers, np.float32, width)[None], np.ones(1, bool)
+    found = Replayed([record], np.array([record.step]), state, [record.deadline], ~one, one, 0, [], [list(kept)], 0)
+    (row,) = _place(found, slice(0, 1), book, sessions, now).tolist()
+    sessions.restored([record.id])
+    return Session(record.id, book.engine, row, record.number)
+
+
 def _place(found: Replayed, part: slice, book: Book, sessions: Sessions, now: float) -> Index:
     records, engine = found.records[part], book.engine
-    deadlines = found.deadlines[part]
+    told = zip(records, found.steps[part].tolist(), found.deadlines[part], strict=True)
     rows = np.array(
         [
-            sessions.restore(record.id, engine, record.ttl, deadline - now, record.rule).row
-            for record, deadline in zip(records, deadlines, strict=True)
+            sessions.restore(
+                Standing(record.id, engine.name, engine.version, step, record.ttl, deadline - now, True, None),
+                *(engine, record.rule, record.number),
+            ).row
+            for record, step, deadline in told
         ]
     )
-    table, width, outputs = engine.table, found.state.shape[1], engine.model.outputs
-    table.step[rows] = table.ahead[rows] = found.steps[part]
-    table.scatter(rows, shaped(found.state[part], book.kind.shapes))
+    positions = np.array([record.position for record in records])
+    changed = np.where(found.behind[part], found.position, positions)
+    book.adopt(rows, records, changed, np.where(found.stored[part], positions, 0))
+    if engine.refusal is None:
+        _fill(found, part, book, rows)
+    return rows
+
+
+def _fill(found: Replayed, part: slice, book: Book, rows: Index) -> None:
+    """Write states, kept answers and snapshots of sessions to the rows that they have now."""
+    records, engine, width, outputs = found.records[part], book.engine, found.state.shape[1], book.engine.model.outputs
+    engine.table.scatter(rows, shaped(found.state[part], book.kind.shapes))
     longest = max(len(record.numbers) for record in records) // 4 - width
     words = np.zeros((len(records), longest), np.uint32)
     for index, record in enumerate(records):
@@ -58,9 +82,6 @@ def _place(found: Replayed, part: slice, book: Book, sessions: Sessions, now: fl
     engine.answers.restore(rows, words.reshape(len(records), longest // (4 + outputs), 4 + outputs), long)
     for row, record, kept in zip(rows.tolist(), records, found.snapshots[part], strict=True):
         engine.rewinds.follow(row, record.rule, (_snapshot(one, book) for one in kept))
-    changed = np.where(found.behind[part], IN_RECORD + 1, IN_RECORD)
-    book.adopt(rows, records, changed, np.where(found.stored[part], IN_RECORD, 0))
-    return rows
 
 
 def _snapshot(one: Kept, book: Book) -> Snapshot:

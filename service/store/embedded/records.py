@@ -7,117 +7,60 @@ import logging
 import secrets
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, takewhile
 from pathlib import Path
-from typing import NamedTuple
 
 import lmdb
 from xxhash import xxh3_64_digest
 
-from service.sessions.rewinds import Rule
+from service.store.embedded.record import FORMAT, SEAL, Ended, Kept, Record, kind_of
 from service.store.store import StoreRefusedError
 
-_FORMAT = 2
-_MARK = b"CRSs"
-# mark, format, owner, epoch, position, step, deadline, TTL, rule; bytes of: tenant, id, kind, numbers, long, tail
-_HEAD = struct.Struct("<4sHxx16sQQQddQQHHIIII")
-_SEAL = 8
-_NOBODY = bytes(16)  # the owner of all records while a store has one worker
 _LARGEST = 2**40  # bytes of the environment: of addresses, not of the disk
 _ID = struct.Struct(">Q")
 _SNAPSHOT = struct.Struct(">QQ")  # number, step
 _ALIVE = struct.Struct("<dd")
+_DUE = struct.Struct(">QB")  # second, what is due then
+_SESSION, _TOMBSTONE = 0, 1
+_STEPS = struct.Struct("<Q")
+_COUNTS = struct.Struct("<qq")  # sessions, and their states with those of the snapshots that they may keep
+_LOCK = 2**16  # bytes: more than LMDB maps of its lock file
 
 _log = logging.getLogger("carousel.store")
 
 
-class Kept(NamedTuple):
-    """A snapshot of a session: a value of its own, written once."""
-
-    step: int
-    state: bytes
-    stored: bool
-
-
-class Record(NamedTuple):
-    """One session as it stood behind the entry at `position`."""
-
-    number: int
-    id: str
-    position: int
-    step: int
-    deadline: float  # seconds on the store's own clock
-    ttl: float
-    kind: bytes  # see Kind; equal for all sessions of an engine
-    numbers: bytes | memoryview  # state, keys and outputs of kept one-step answers; see Answers.record
-    long: bytes = b""  # longer kept answers; see pack_long
-    tail: bytes = b""  # entries behind `position` that could not be run, as their model was not there
-    rule: Rule | None = None
-    snapshots: Sequence[Kept] | None = None  # None: as they are stored
-
-    def encode(self) -> bytes:
-        """The bytes that `decode` reads. The tenant is empty, the owner and its epoch are 0."""
-        id = self.id.encode()
-        parts = (b"", id, self.kind, self.numbers, self.long, self.tail)
-        stands = self.position, self.step, self.deadline, self.ttl, *(self.rule or (0, 0))
-        head = _HEAD.pack(_MARK, _FORMAT, _NOBODY, 0, *stands, *map(len, parts))
-        content = b"".join((_ID.pack(self.number), head, *parts))
-        return content[_ID.size :] + xxh3_64_digest(content)
-
-
-def decode(number: int, value: memoryview) -> Record:
-    """Read what `encode` wrote under that number.
-
-    Raises:
-        ValueError: it is damaged, or of another format.
-
-    """
-    content, seal = value[:-_SEAL], value[-_SEAL:]
-    if len(value) < _HEAD.size + _SEAL or xxh3_64_digest(_ID.pack(number) + content) != seal:
-        raise ValueError("it is damaged")
-    mark, told, _, _, position, step, deadline, ttl, every, keep, *sizes = _HEAD.unpack_from(content)
-    if (mark, told) != (_MARK, _FORMAT):
-        raise ValueError(f"it has format {told}, not {_FORMAT}")
-    parts, at = [], _HEAD.size
-    for size in sizes:
-        parts.append(content[at : at + size])
-        at += size
-    _, id, kind, numbers, long, tail = parts
-    return Record(
-        *(number, str(id, "utf-8"), position, step, deadline, ttl, bytes(kind), numbers, bytes(long), bytes(tail)),
-        rule=Rule(every, keep) if every else None,
-    )
-
-
-class Ended(NamedTuple):
-    """A session that is no more. `until`: its id is told as expired until then; 0: never."""
-
-    number: int
-    id: str
-    until: float
-
-
 class Records:
-    """The environment: `records` by number, `ids` → number, `ended` id → when it is forgotten, `about` the store.
+    """The environment. A reader sees what is committed, on any thread; one thread writes.
 
-    `snapshots` are states by number and step, each behind its seal.
+    `records` by number, `ids` → number, `kinds` of sessions and how many there are, `due` what to look at when,
+    `ended` id → when it is forgotten, `tails` entries that wait for their model, `about` the store; and `snapshots`,
+    states by number and step, each behind its seal.
     """
 
     def __init__(self, folder: Path) -> None:
+        path = folder / "records"
         try:
-            self._env = lmdb.open(str(folder / "records"), map_size=_LARGEST, max_dbs=8, lock=False, mode=0o600)
-            self._records, self._ids, self._ended, self._about, self._snapshots = (
-                self._env.open_db(name) for name in (b"records", b"ids", b"ended", b"about", b"snapshots")
+            path.mkdir(exist_ok=True)
+            path.chmod(0o700)  # lmdb would give it the mode of its files, with which only root enters it
+            if not (lock := path / "lock.mdb").exists():  # it is mapped: with holes, a full disk would be SIGBUS
+                lock.touch(0o600)
+                lock.write_bytes(bytes(_LOCK))
+            self._env = lmdb.open(str(path), map_size=_LARGEST, max_dbs=8, mode=0o600)
+            names = (b"records", b"ids", b"ended", b"about", b"snapshots", b"due", b"kinds", b"tails")
+            dbs = [self._env.open_db(name) for name in names]
+            self._records, self._ids, self._ended, self._about, self._snapshots, self._due, self._kinds, self._tails = (
+                dbs
             )
             self.epoch, self.store, self.alive = self._begin()
-        except lmdb.Error as error:
-            raise StoreRefusedError(f"{folder / 'records'} cannot be read: {error} (docs/durability.md)") from error
+        except (lmdb.Error, OSError) as error:
+            raise StoreRefusedError(f"{path} cannot be read: {error} (docs/durability.md)") from error
 
     def _begin(self) -> tuple[int, bytes, tuple[float, float] | None]:
         """Count this start → its number, the store's own random one, and when it was last seen alive."""
         with self._env.begin(write=True, db=self._about) as txn:
-            told = txn.get(b"format", str(_FORMAT).encode())
-            if told != str(_FORMAT).encode():
-                raise StoreRefusedError(f"the store has format {told.decode()}, not {_FORMAT}")
+            told = txn.get(b"format", str(FORMAT).encode())
+            if told != str(FORMAT).encode():
+                raise StoreRefusedError(f"the store has format {told.decode()}, not {FORMAT}")
             txn.put(b"format", told)
             store = txn.get(b"store") or secrets.token_bytes(16)
             txn.put(b"store", store)
@@ -126,37 +69,155 @@ class Records:
             alive = txn.get(b"alive")
             return epoch, store, None if alive is None else _ALIVE.unpack(alive)
 
+    # Reading.
+
     def snapshot(self) -> lmdb.Transaction:
         """A view of what is there now; values are read where they lie, while it is open."""
         return self._env.begin(buffers=True)
 
-    def all(self, txn: lmdb.Transaction) -> Iterator[tuple[int, memoryview]]:
-        """Numbers and values of all records."""
-        with txn.cursor(self._records) as cursor:
-            for key, value in cursor:
-                yield _ID.unpack(key)[0], memoryview(value)
+    def number(self, txn: lmdb.Transaction, id: str) -> int | None:
+        """The number of the session of an id."""
+        found = txn.get(_key(id), db=self._ids)
+        return None if found is None else int(_ID.unpack(found)[0])
 
-    def ids(self, txn: lmdb.Transaction) -> dict[int, str]:
-        """Ids by number."""
+    def value(self, txn: lmdb.Transaction, number: int) -> memoryview | None:
+        """The record of a session, to be decoded."""
+        found = txn.get(_ID.pack(number), db=self._records)
+        return None if found is None else memoryview(found)
+
+    def after(self, txn: lmdb.Transaction, id: str, prefix: str, most: int) -> list[str]:
+        """The next ids in order, behind one, that begin so."""
+        first, begin = max(_key(id) + b"\0", _key(prefix)), _key(prefix)
         with txn.cursor(self._ids) as cursor:
-            return {_ID.unpack(number)[0]: _id(key) for key, number in cursor}
+            there = cursor.set_range(first)
+            keys = (bytes(key) for key in cursor.iternext(values=False)) if there else iter(())
+            return [_id(key) for key in islice(takewhile(lambda key: key.startswith(begin), keys), most)]
 
-    def ended(self, txn: lmdb.Transaction) -> dict[str, float]:
-        """Expired ids, and when they are forgotten."""
-        with txn.cursor(self._ended) as cursor:
-            return {_id(key): struct.unpack("<d", until)[0] for key, until in cursor}
+    def expired(self, txn: lmdb.Transaction, id: str) -> float:
+        """Until when an id is told as expired; 0: it is not."""
+        found = txn.get(_key(id), db=self._ended)
+        return 0.0 if found is None else float(struct.unpack("<d", found)[0])
+
+    def kinds(self, txn: lmdb.Transaction) -> dict[bytes, tuple[int, int]]:
+        """How many sessions there are of each kind, and how many states they may have with their snapshots."""
+        with txn.cursor(self._kinds) as cursor:
+            return {bytes(value[_COUNTS.size :]): _COUNTS.unpack_from(value) for _, value in cursor}
+
+    def tails(self, txn: lmdb.Transaction) -> list[tuple[int, bytes]]:
+        """Numbers of sessions, and the entries behind their records that wait for their models."""
+        with txn.cursor(self._tails) as cursor:
+            return [(_ID.unpack(key)[0], bytes(value[_STEPS.size :])) for key, value in cursor]
+
+    def waiting(self, txn: lmdb.Transaction, number: int) -> int:
+        """Time steps of the entries of a session that wait for its model."""
+        found = txn.get(_ID.pack(number), db=self._tails)
+        return 0 if found is None else int(_STEPS.unpack_from(found)[0])
 
     def snapshots(self, txn: lmdb.Transaction, number: int) -> list[Kept]:
         """The snapshots of a session, oldest first; damaged ones are left out."""
         found = []
         with txn.cursor(self._snapshots) as cursor:
             for key, value in _of_number(cursor, number):
-                seal, state = value[:_SEAL], value[_SEAL:]
+                seal, state = value[:SEAL], value[SEAL:]
                 if xxh3_64_digest(key + bytes(state)) == seal:
                     found.append(Kept(_SNAPSHOT.unpack(key)[1], bytes(state), stored=True))
                 else:
                     _log.error("a snapshot of the session of number %d is damaged, and is not kept", number)
         return found
+
+    def due(self, now: float, most: int) -> list[tuple[bytes, int, bytes | None]]:
+        """Sessions whose time may be over: what they stand under in `due`, numbers, and records."""
+        found: list[tuple[bytes, int, bytes | None]] = []
+        with self._env.begin() as txn, txn.cursor(self._due) as cursor:
+            for key in cursor.iternext(values=False):
+                second, what = _DUE.unpack_from(key)
+                if second > now or len(found) == most:
+                    break
+                if what == _SESSION:
+                    (number,) = _ID.unpack_from(key, _DUE.size)
+                    found.append((key, number, txn.get(_ID.pack(number), db=self._records)))
+        return found
+
+    # Writing.
+
+    def put(self, records: Sequence[Record], fresh: Sequence[tuple[str, int]]) -> None:
+        """Write records of one kind, all or none; `fresh` are those that are written for the first time."""
+        with self._env.begin(write=True) as txn:
+            new = {number for _, number in fresh if txn.get(_ID.pack(number), db=self._records) is None}
+            with txn.cursor(self._records) as cursor:
+                cursor.putmulti([(_ID.pack(record.number), record.encode()) for record in records])
+            for record in records:
+                if record.rule is not None and record.snapshots is not None:
+                    self._put_snapshots(txn, record)
+                if record.number in new:
+                    txn.put(_due_session(record.deadline, record.number), b"", db=self._due)
+            for id, number in fresh:
+                txn.put(_key(id), _ID.pack(number), db=self._ids)
+                txn.delete(_key(id), db=self._ended)
+            if new:
+                states = sum(record.states for record in records if record.number in new)
+                self._count(txn, records[0].kind, len(new), states)
+
+    def put_tail(self, record: Record, tail: bytes, steps: int) -> None:
+        """Write a record, and the entries behind it that wait for its model: so many time steps."""
+        self.put([record], [(record.id, record.number)])
+        with self._env.begin(write=True) as txn:
+            txn.put(_ID.pack(record.number), _STEPS.pack(steps) + tail, db=self._tails)
+
+    def drop_tails(self, numbers: Iterable[int]) -> None:
+        """Entries that waited were run, and records are behind them."""
+        with self._env.begin(write=True) as txn:
+            for number in numbers:
+                txn.delete(_ID.pack(number), db=self._tails)
+
+    def end(self, ended: Iterable[Ended], alive: tuple[float, float]) -> None:
+        """Delete records of sessions that are no more, and remember how late it is."""
+        with self._env.begin(write=True) as txn:
+            for number, id, until in ended:
+                value = txn.pop(_ID.pack(number), db=self._records)
+                if value is not None:
+                    self._count(txn, *kind_of(value))
+                txn.delete(_ID.pack(number), db=self._tails)
+                with txn.cursor(self._snapshots) as cursor:
+                    for key in [key for key, _ in _of_number(cursor, number)]:
+                        txn.delete(key, db=self._snapshots)
+                taken = txn.get(_key(id), db=self._ids)
+                if taken == _ID.pack(number):
+                    txn.delete(_key(id), db=self._ids)
+                if taken in (None, _ID.pack(number)):
+                    txn.delete(_key(id), db=self._ended)
+                    if until:
+                        txn.put(_key(id), struct.pack("<d", until), db=self._ended)
+                        txn.put(_DUE.pack(int(until) + 1, _TOMBSTONE) + _key(id), b"", db=self._due)
+            txn.put(b"alive", _ALIVE.pack(*alive), db=self._about)
+
+    def tidy(self, now: float, looked_at: Iterable[bytes], again: Iterable[tuple[float, int]]) -> None:
+        """Forget what was due: sessions that were looked at, but for some later, and expired ids."""
+        with self._env.begin(write=True) as txn:
+            for key in looked_at:
+                txn.delete(key, db=self._due)
+            for later, number in again:
+                txn.put(_due_session(later, number), b"", db=self._due)
+            with txn.cursor(self._due) as cursor:
+                for key in list(takewhile(lambda key: _DUE.unpack_from(key)[0] <= now, cursor.iternext(values=False))):
+                    id = key[_DUE.size :]
+                    if _DUE.unpack_from(key)[1] == _TOMBSTONE:
+                        until = txn.get(id, db=self._ended)
+                        if until is not None and struct.unpack("<d", until)[0] <= now:
+                            txn.delete(id, db=self._ended)
+                        txn.delete(key, db=self._due)
+
+    def close(self) -> None:
+        """Give the environment up."""
+        self._env.close()
+
+    def _count(self, txn: lmdb.Transaction, kind: bytes, more: int, states: int) -> None:
+        key = xxh3_64_digest(kind)
+        found = txn.get(key, db=self._kinds)
+        if found is None and more < 0:
+            return  # of a damaged record
+        before = _COUNTS.unpack_from(found) if found else (0, 0)
+        txn.put(key, _COUNTS.pack(before[0] + more, before[1] + states) + kind, db=self._kinds)
 
     def _put_snapshots(self, txn: lmdb.Transaction, record: Record) -> None:
         """Write those that are new, and delete those that it does not have any more."""
@@ -168,44 +229,6 @@ class Records:
             if not one.stored:
                 txn.put(key, xxh3_64_digest(key + one.state) + one.state, db=self._snapshots)
 
-    def put(self, records: Sequence[Record], fresh: Sequence[tuple[str, int]]) -> None:
-        """Write records, all or none; `fresh` are those that are written for the first time."""
-        with self._env.begin(write=True) as txn:
-            with txn.cursor(self._records) as cursor:
-                cursor.putmulti([(_ID.pack(record.number), record.encode()) for record in records])
-            for record in records:
-                if record.rule is not None and record.snapshots is not None:
-                    self._put_snapshots(txn, record)
-            for id, number in fresh:
-                txn.put(_key(id), _ID.pack(number), db=self._ids)
-                txn.delete(_key(id), db=self._ended)
-
-    def end(self, ended: Iterable[Ended], alive: tuple[float, float]) -> None:
-        """Delete records of sessions that are no more, and remember how late it is."""
-        with self._env.begin(write=True) as txn:
-            for number, id, until in ended:
-                txn.delete(_ID.pack(number), db=self._records)
-                with txn.cursor(self._snapshots) as cursor:
-                    for key in [key for key, _ in _of_number(cursor, number)]:
-                        txn.delete(key, db=self._snapshots)
-                taken = txn.get(_key(id), db=self._ids)
-                if taken == _ID.pack(number):
-                    txn.delete(_key(id), db=self._ids)
-                if until and taken in (None, _ID.pack(number)):
-                    txn.put(_key(id), struct.pack("<d", until), db=self._ended)
-            txn.put(b"alive", _ALIVE.pack(*alive), db=self._about)
-
-    def tidy(self, now: float) -> None:
-        """Forget expired ids whose time is over."""
-        with self._env.begin(write=True) as txn:
-            for id, until in self.ended(txn).items():
-                if until <= now:
-                    txn.delete(_key(id), db=self._ended)
-
-    def close(self) -> None:
-        """Give the environment up."""
-        self._env.close()
-
 
 def _of_number(cursor: lmdb.Cursor, number: int) -> Iterator[tuple[bytes, bytes | memoryview]]:
     """Keys and values of the snapshots of a session."""
@@ -213,6 +236,10 @@ def _of_number(cursor: lmdb.Cursor, number: int) -> Iterator[tuple[bytes, bytes 
     while there and bytes(cursor.key()[:8]) == _ID.pack(number):
         yield bytes(cursor.key()), cursor.value()
         there = cursor.next()
+
+
+def _due_session(deadline: float, number: int) -> bytes:
+    return _DUE.pack(int(deadline) + 1, _SESSION) + _ID.pack(number)
 
 
 def _key(id: str) -> bytes:

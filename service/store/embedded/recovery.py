@@ -7,67 +7,51 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 
-from service.sessions.replay import Digester
-from service.sessions.rewinds import Rule
+from service.sessions.snapshots import Rule
 from service.store.embedded import entries, journal
-from service.store.embedded.book import Kind
 from service.store.embedded.entries import Entry, Written, width_of
-from service.store.embedded.records import Ended, Record, Records, decode
-from service.store.embedded.records import Kept as Snapshot
-from service.store.embedded.rerun import Call, Calls, Kept
+from service.store.embedded.kind import Kind
+from service.store.embedded.record import Ended, Record, decode
+from service.store.embedded.record import Kept as Snapshot
+from service.store.embedded.rerun import Call
 
 if TYPE_CHECKING:
-    from service.models.fitness import Fitness
-    from service.models.model import Array, Index, Model
+    from service.store.embedded.records import Records
 
 _log = logging.getLogger("carousel.store")
 
 
-class Replayed(NamedTuple):
-    """Sessions as they stood: N of one file."""
-
-    records: list[Record]  # their state and step are what the journal begins with
-    steps: Index  # [N]
-    state: Array  # [N, numbers of a state]
-    deadlines: list[float]  # [N]
-    behind: NDArray[np.bool_]  # [N] the record in the store is not what is here
-    stored: NDArray[np.bool_]  # [N] there is a record
-    replayed: int  # time steps that were run
-    kept: list[Kept]  # in the order of the calls
-    snapshots: list[list[Snapshot]]  # [N]
-
-
 class Recovery:
-    """Reads a store once. `records` are the sessions by number, `calls` those behind them by the model's digest."""
+    """Reads the journal once, and the records that it is about: no start reads all of them.
 
-    def __init__(self, records: Records, files: Iterable[Path]) -> None:
+    `records` are these sessions by number, `calls` those behind them by the model's digest.
+    """
+
+    def __init__(self, records: Records, files: Iterable[Path], first: int) -> None:
         self.records: dict[int, Record] = {}
         self.calls: dict[bytes, list[Call]] = defaultdict(list)
-        self.ended: list[Ended] = []  # expired, or harmed: to be told to the records
+        self.ended: list[Ended] = []  # expired, deleted, or harmed: to be told to the records
+        self.stored: dict[int, int] = {}  # positions of the records that were read, by number
+        self.tailed: set[int] = set()  # sessions whose calls waited for their model
         self.damaged: set[Path] = set()  # files of the journal
-        self.position, self.alive = 0, records.alive
+        self.first, self.alive = first, records.alive
         self.snapshots: dict[int, list[Snapshot]] = {}  # by session
-        self._touched: dict[int, float] = {}
+        self.touched: dict[int, float] = {}
+        self._counted: list[tuple[bytes, int]] = []  # kinds and states of the records that were read
         self._zeros: dict[bytes, bytes] = {}
-        self._key = int.from_bytes(records.store[:8], "little")
+        self.key = int.from_bytes(records.store[:8], "little")
         self._txn = records.snapshot()
-        self._ids = records.ids(self._txn)
-        self.remembered = records.ended(self._txn)
-        self._stored = records
-        self._read_records(records)
-        self.stored = {number: record.position for number, record in self.records.items()}
-        for record in list(self.records.values()):
-            if record.tail:
-                self._read_entries(memoryview(record.tail), f"the record of session {record.id!r}")
+        self._stored, self._read = records, set[int]()
+        for number, tail in records.tails(self._txn):
+            self.tailed.add(number)
+            self._read_entries(memoryview(tail), f"the calls that waited of session {number:x}")
         for path in files:
             self._read_file(path, records.store)
 
@@ -82,6 +66,13 @@ class Recovery:
         for _, record in sorted(self.records.items()):
             kinds[record.kind].append(record)
         return kinds
+
+    def counts(self) -> dict[bytes, tuple[int, int]]:
+        """How many sessions of each kind there are that the journal is not about, and their states: see Records."""
+        counts = self._stored.kinds(self._txn)
+        for kind, states in self._counted:
+            counts[kind] = counts[kind][0] - 1, counts[kind][1] - states
+        return {kind: count for kind, count in counts.items() if count[0] > 0}
 
     def expire(self, now: float) -> None:
         """Forget sessions that were idle beyond their TTL."""
@@ -99,22 +90,29 @@ class Recovery:
 
     def deadline(self, record: Record) -> float:
         """When a session expires, but for calls behind it."""
-        return max(record.deadline, self._touched.get(record.number, 0.0) + record.ttl)
+        return max(record.deadline, self.touched.get(record.number, 0.0) + record.ttl)
 
     def refuse(self, number: int, why: str) -> None:
         """Give a session up: it is damaged."""
-        if record := self.records.pop(number, None):
+        if self._record(number) and (record := self.records.pop(number)):
             _log.error("session %r is refused: %s", record.id, why)
             self.ended.append(Ended(number, record.id, 0.0))
 
-    def _read_records(self, records: Records) -> None:
-        for number, value in records.all(self._txn):
-            try:
-                self.records[number] = decode(number, value)
-            except (ValueError, UnicodeDecodeError) as error:
-                id = self._ids.get(number, "")
-                _log.error("the record of session %r (number %d) is refused: %s", id, number, error)
-                self.ended.append(Ended(number, id, 0.0))
+    def _record(self, number: int) -> Record | None:
+        """The session of a number as it stands, with its record where there is one."""
+        if number not in self._read:
+            self._read.add(number)
+            value = self._stored.value(self._txn, number)
+            if value is not None and number not in self.records:
+                try:
+                    record = decode(number, value)
+                except (ValueError, UnicodeDecodeError) as error:
+                    _log.error("the record of the session of number %d is refused: %s", number, error)
+                    self.ended.append(Ended(number, "", 0.0))
+                else:
+                    self.records[number], self.stored[number] = record, record.position
+                    self._counted.append((record.kind, record.states))
+        return self.records.get(number)
 
     def _read_file(self, path: Path, store: bytes) -> None:
         with path.open("rb") as file:
@@ -128,7 +126,7 @@ class Recovery:
     def _read_entries(self, content: memoryview, name: str) -> bool:
         """Take entries → whether all of them were whole."""
         whole = True
-        for found in entries.read(content, self._key):
+        for found in entries.read(content, self.key):
             if isinstance(found, range):
                 torn = found.stop == len(content)
                 _log.log(
@@ -141,7 +139,6 @@ class Recovery:
                 )
                 whole = whole and torn
                 continue
-            self.position = max(self.position, found.stamp.position)
             self.alive = max(self.alive or (0.0, 0.0), (found.stamp.seconds, found.stamp.wall))
             if found.body is None:
                 whole = False
@@ -156,6 +153,8 @@ class Recovery:
         position, seconds, _, model = entry.stamp
         for one in entry.changes():
             if one.kind == entries.ADVANCED:
+                for number in one.numbers.tolist():
+                    self._record(number)
                 self.calls[model].append(Call(position, seconds, one))
                 continue
             if one.kind in (entries.OPENED, entries.COPIED):
@@ -171,25 +170,29 @@ class Recovery:
         state = self._zero(kind) if one.state is None else one.state.tobytes()
         step = one.starts.item(0)
         for number, id in zip(one.numbers.tolist(), ids, strict=True):
-            if number not in self.records:
+            if self._record(number) is None and number not in self.stored:
                 self.records[number] = Record(number, id, position, step, seconds + ttl, ttl, kind, state, rule=rule)
 
     def _change(self, number: int, position: int, seconds: float, one: Written) -> None:
-        record = self.records.get(number)
-        if record is None or position <= record.position:
+        record = self._record(number)
+        # a snapshot of a history stands in the entry that opens its session
+        behind = self.stored.get(number, 0) if one.kind == entries.SNAPPED else record.position if record else 0
+        if record is None or position <= behind:
             return
         if one.kind == entries.TOUCHED:
-            self._touched[number] = seconds
+            self.touched[number] = seconds
         elif one.kind == entries.REPLACED:
             assert one.state is not None
             step, deadline, state = one.starts.item(0), seconds + record.ttl, one.state.tobytes()
             record = record._replace(position=position, step=step, deadline=deadline, numbers=state)
-            self.records[number] = record._replace(long=b"", tail=b"")
-            self._snapshots_of(record)[:] = [kept for kept in self._snapshots_of(record) if kept.step <= step]
+            if one.rest:  # it goes on in another engine, without its snapshots
+                record, step = record._replace(kind=one.rest), -1
+            self.records[number] = record._replace(long=b"")
+            self.snapshots_of(record)[:] = [kept for kept in self.snapshots_of(record) if kept.step <= step]
         elif one.kind == entries.SNAPPED:
             assert one.state is not None
             assert record.rule is not None
-            kept = self._snapshots_of(record)
+            kept = self.snapshots_of(record)
             kept.append(Snapshot(one.starts.item(0), one.state.tobytes(), stored=False))
             del kept[: -record.rule.keep]
         else:
@@ -199,7 +202,7 @@ class Recovery:
             else:
                 self.ended.append(Ended(number, record.id, 0.0))
 
-    def _snapshots_of(self, record: Record) -> list[Snapshot]:
+    def snapshots_of(self, record: Record) -> list[Snapshot]:
         """What is known of the snapshots of a session, to be changed."""
         if record.number not in self.snapshots:
             stored = self._stored.snapshots(self._txn, record.number) if record.rule is not None else []
@@ -211,50 +214,3 @@ class Recovery:
         if kind not in self._zeros:
             self._zeros[kind] = bytes(4 * width_of(Kind(**orjson.loads(kind)).shapes))
         return self._zeros[kind]
-
-    # Behind the records.
-
-    def tails(self, records: Iterable[Record], model: bytes) -> Iterator[Record]:
-        """Records with the entries behind them, of sessions whose model is not there."""
-        wanted = {record.number: record for record in records}
-        tails: dict[int, bytes] = defaultdict(bytes)
-        for position, seconds, one in self.calls.get(model, ()):
-            for place, number in enumerate(one.numbers.tolist()):
-                if number in wanted and position > wanted[number].position:
-                    stamp = entries.Stamp(position, seconds, 0.0, model)
-                    tails[number] += entries.entry(
-                        entries.part(one, place), one.numbers[[place]].tobytes(), stamp, self._key
-                    )
-        for number, record in wanted.items():
-            if tails[number] or number not in self.stored or record.position != self.stored[number]:
-                kept = self._snapshots_of(record)
-                yield record._replace(tail=tails[number], deadline=self.deadline(record), snapshots=kept)
-
-    def replay(self, records: list[Record], model: bytes, network: Model, fitness: Fitness, *, each: int) -> Replayed:
-        """Run the calls behind records of one file; `each` is how many answers are kept. Blocks."""
-        calls = Calls(self.calls.get(model, []), records)
-        steps = np.array([record.step for record in records], np.int64)
-        gaps = calls.gaps(steps)
-        if len(gaps):
-            for place in gaps.tolist():
-                self.refuse(records[place].number, "entries of it are missing in the journal")
-            whole = [record for record in records if record.number in self.records]
-            return self.replay(whole, model, network, fitness, each=each)
-        width = width_of(network.state_shapes)
-        state = np.array([np.frombuffer(record.numbers, np.float32, width) for record in records]).reshape(
-            len(records), width
-        )
-        deadlines = [self.deadline(record) for record in records]
-        for place, seconds in calls.last_seconds().items():
-            deadlines[place] = max(deadlines[place], seconds + records[place].ttl)
-        outputs = calls.answered(state) if calls.stated else calls.run(network, fitness, state)
-        behind = np.array([self._behind(record) for record in records], bool) | (calls.counts > 0)
-        stored = np.array([record.number in self.stored for record in records], bool)
-        kept = calls.kept(outputs, each, Digester(network.features))
-        snapshots = [self._snapshots_of(record) for record in records]
-        steps += calls.steps
-        return Replayed(records, steps, state, deadlines, behind, stored, int(calls.steps.sum()), kept, snapshots)
-
-    def _behind(self, record: Record) -> bool:
-        touched = record.number in self._touched
-        return touched or bool(record.tail) or self.stored.get(record.number) != record.position

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from service.engine.call import Digests
     from service.models.fitness import Fitness
     from service.models.model import Array, Index, Model
-    from service.sessions.replay import Digester
-    from service.store.embedded.records import Record
+    from service.sessions.digests import Digester
+    from service.store.embedded.record import Record
 
 _NONE: Index = np.empty(0, np.int64)
 

@@ -17,21 +17,25 @@ import orjson
 
 from service.errors import CarouselError
 from service.store.embedded import entries, journal
-from service.store.embedded.book import IN_RECORD, Book, Kind
+from service.store.embedded.book import Book
 from service.store.embedded.clock import Clock
+from service.store.embedded.cold import ColdSessions
 from service.store.embedded.entries import Stamp
 from service.store.embedded.journal import Journal
+from service.store.embedded.kind import Kind
 from service.store.embedded.lock import Lock
 from service.store.embedded.placing import place
-from service.store.embedded.records import Record, Records
+from service.store.embedded.records import Records
 from service.store.embedded.recovery import Recovery
-from service.store.embedded.rerun import Calls
+from service.store.embedded.replaying import replay, tails
 from service.store.embedded.upkeep import Upkeep
+from service.store.store import Advanced, Moved, Snapped
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
     from service.sessions.session import Session
     from service.sessions.sessions import Sessions
+    from service.store.embedded.record import Record
     from service.store.store import Change, Conflicts
 
 _LOOK = 0.5  # seconds between looks for touched sessions and jumps of the clock
@@ -49,13 +53,16 @@ class EmbeddedStore:
         sessions: Sessions,
         *,
         sync: bool = False,
+        behind: float = 0.0,
+        resident: int = 2**30,
         replay_seconds: float = 10.0,
         patience: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._path, self._sessions, self._sync, self._replay_seconds = path, sessions, sync, replay_seconds
-        self._patience, self._monotonic, self._wall = patience, clock, wall
+        self._behind = behind  # seconds of answered steps that may be lost
+        self._patience, self._monotonic, self._wall, self._resident = patience, clock, wall, resident
         self._books: dict[object, Book] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.recovering: dict[str, int] = {}
@@ -64,14 +71,11 @@ class EmbeddedStore:
 
     def commit(self, home: object, changes: Sequence[Change]) -> asyncio.Future[Conflicts] | None:
         """See Store."""
-        book = self._books[home]
+        book = self._books[changes[0].home if isinstance(changes[0], Moved) else home]
         body, numbers = book.entry(changes)
         position = self._journal.next()
-        try:
-            pending = self._append(body, numbers, position, book.model)
-        except CarouselError:
-            book.refused(changes)
-            raise
+        steps = all(isinstance(one, Advanced | Snapped) for one in changes)
+        pending = self._append(body, numbers, position, book.model, behind=steps)
         if pending is None:
             self._committed(book, changes, position)
             return None
@@ -79,8 +83,6 @@ class EmbeddedStore:
         def done(written: asyncio.Future[Conflicts]) -> None:
             if written.exception() is None:
                 self._committed(book, changes, position)
-            else:
-                book.refused(changes)
 
         pending.add_done_callback(done)
         return pending
@@ -88,19 +90,27 @@ class EmbeddedStore:
     def expired(self, session: Session, until: float) -> None:
         """A session was idle beyond its TTL; its id is told as expired until then."""
         book, row = self._books[session.home], session.row
-        if book.numbers.item(row):
+        if book.changed.item(row):
             until += self._clock.offset
-            body = entries.change(entries.EXPIRED, 1, rest=orjson.dumps(until))
-            self._note(body, book.numbers[[row]].tobytes(), book.model)
-            self._upkeep.ended.append(book.forget(row, until))
+            self._note_expired(session.birth, until, book.model)
+            self._upkeep.ended[session.birth] = book.forget(row, until)
+
+    def _note_expired(self, number: int, until: float, model: bytes) -> None:
+        body = entries.change(entries.EXPIRED, 1, rest=orjson.dumps(until))
+        self._note(body, np.array([number]).tobytes(), model)
 
     def _committed(self, book: Book, changes: Sequence[Change], position: int) -> None:
         self._upkeep.position = position
-        self._upkeep.ended += book.committed(changes, position)
+        if isinstance(changes[0], Moved):
+            self._books[changes[0].source].forget(changes[0].left)
+        for one in book.committed(changes, position):
+            self._upkeep.ended[one.number] = one
 
-    def _append(self, body: bytes, numbers: bytes, position: int, model: bytes) -> asyncio.Future[Conflicts] | None:
+    def _append(
+        self, body: bytes, numbers: bytes, position: int, model: bytes, *, behind: bool = False
+    ) -> asyncio.Future[Conflicts] | None:
         stamp = Stamp(position, self._clock.seconds(), self._clock.wall(), model)
-        return self._journal.append(entries.entry(body, numbers, stamp, self._key))
+        return self._journal.append(entries.entry(body, numbers, stamp, self._key), behind=behind)
 
     def _note(self, body: bytes, numbers: bytes, model: bytes) -> None:
         """Write an entry that no call waits for. If it is lost, the deadline of the session still tells."""
@@ -119,24 +129,56 @@ class EmbeddedStore:
         self._lock = Lock(self._path / "lock", self._patience)
         self._records = Records(self._path)
         self._key = int.from_bytes(self._records.store[:8], "little")
-        self._number = first = self._records.epoch << _EPOCH
+        self._sessions.born = first = self._records.epoch << _EPOCH
         files = journal.files(self._path)
-        self._recovery = Recovery(self._records, files)
+        self._recovery = Recovery(self._records, files, first)
         self._clock = Clock(self._monotonic, self._wall, self._recovery.alive)
-        self._journal = Journal(self._path, self._records.store, first, sync=self._sync)
-        self._upkeep = Upkeep(self._journal, self._records, self._clock)
-        self._upkeep.old, self._upkeep.damaged, self._upkeep.position = files, self._recovery.damaged, first
+        self._journal = Journal(self._path, self._records.store, first, sync=self._sync, behind=self._behind)
+        told = self._journal, self._records, self._clock, self._sessions
+        self._upkeep = upkeep = Upkeep(*told, resident=self._resident, position=first)
+        upkeep.old, upkeep.damaged, upkeep.tailed = files, self._recovery.damaged, self._recovery.tailed
         self._recovery.expire(self._clock.seconds())
         self._kinds = self._recovery.kinds()
-        self._upkeep.ended += self._recovery.ended
-        ended = {one.id: one.until for one in self._recovery.ended} | self._recovery.remembered
-        for id, until in ended.items():
-            if (left := until - self._clock.seconds()) > 0:
-                self._sessions.remember(id, left)
+        for one in self._recovery.ended:
+            upkeep.ended[one.number] = one
+            if one.until > self._clock.seconds():
+                self._sessions.lapse(one.id, one.until - self._clock.offset)
         self.recovering = {record.id: number for number, record in self._recovery.records.items()}
         self._sessions.recovering, self._sessions.lapsed = self.recovering, self.expired
-        if self.recovering:
-            _log.info("%d sessions are stored in %s", len(self.recovering), self._path)
+        cold = self._cold = ColdSessions(self._records, self._sessions, self._clock, upkeep.ended, self._lapsed)
+        upkeep.cold = self._sessions.cold = cold
+        if self._behind:
+            self._sessions.promises["behind_ms"] = round(1000 * self._behind)
+        self._count()
+
+    def _count(self) -> None:
+        """Count the sessions that the journal is not about: they stay where they are."""
+        cold = self._cold
+        for kind, counts in self._recovery.counts().items():
+            cold.counts(kind, *counts)
+            self._kinds.setdefault(kind, [])
+        if total := cold.count + len(self.recovering):
+            _log.info("%d sessions are stored in %s", total, self._path)
+
+    def _lapsed(self, record: Record, until: float) -> None:
+        self._note_expired(record.number, until, Kind(**orjson.loads(record.kind)).file)
+
+    def stored(self) -> set[tuple[str, str]]:
+        """See Keeper."""
+        kinds = [Kind(**orjson.loads(encoded)) for encoded in self._kinds]
+        return {(kind.model, kind.version) for kind in kinds}
+
+    def release(self, home: object) -> None:
+        """See Keeper."""
+        if (book := self._books.pop(home, None)) is not None:
+            self._upkeep.books.remove(book)
+            if self._cold.books.get(book.kind.encode()) is book:
+                del self._cold.books[book.kind.encode()]
+
+    def holds(self, home: object) -> bool:
+        """See Keeper."""
+        book = self._books.get(home)
+        return book is not None and self._cold.by_kind[book.kind.encode()] > 0
 
     async def recover(self, home: object) -> None:
         """See Keeper."""
@@ -146,32 +188,29 @@ class EmbeddedStore:
         if not records:
             return
         begin, refused = time.perf_counter(), len(self._recovery.ended)
-        each, replay = self._sessions.budget.each, self._recovery.replay
-        found = await asyncio.to_thread(replay, records, book.model, engine.model, engine.fitness, each=each)
-        self._upkeep.ended += self._recovery.ended[refused:]
+        told, each = (self._recovery, records, book.model, engine.model, engine.fitness), self._sessions.budget.each
+        found = await asyncio.to_thread(replay, *told, each=each)
+        self._upkeep.ended |= {one.number: one for one in self._recovery.ended[refused:]}
         await place(found, book, self._sessions, self._clock.seconds)
         for record in records:
             self.recovering.pop(record.id, None)
-        told = len(found.records), engine.name, engine.version, time.perf_counter() - begin, found.replayed
-        _log.info("%d sessions of %s/%s are back in %.1f s; %d steps were run again", *told)
+        _log.info(
+            "%d sessions of %s/%s are back in %.1f s; %d steps were run again",
+            *(len(found.records), engine.name, engine.version, time.perf_counter() - begin, found.replayed),
+        )
 
     async def recovered(self, absent: Callable[[str, str], Engine]) -> None:
         """See Keeper. `absent` makes an engine that refuses the calls of a model version and says why."""
         for encoded, records in self._kinds.items():
             kind = Kind(**orjson.loads(encoded))
             engine = absent(kind.model, kind.version)
+            await self._keep(records, kind.file)
             book = self._book(engine)
-            model = bytes.fromhex(kind.digest)[:8].ljust(8, b"\0")
-            await self._keep(records, model)
-            steps = Calls(self._recovery.calls.get(model, []), records).steps.tolist()
-            for record, more in zip(records, steps, strict=True):
-                left = self._recovery.deadline(record) - self._clock.seconds()
-                row = self._sessions.restore(record.id, engine, record.ttl, left).row
-                engine.table.step[row] = engine.table.ahead[row] = record.step + more
-                book.adopt(np.array([row]), [record], np.array([IN_RECORD]), np.array([IN_RECORD]))
+            self._cold.books[encoded] = book
+            for record in records:
                 self.recovering.pop(record.id)
-            self._sessions.restored([record.id for record in records])
-            _log.warning("%d sessions wait for %s/%s: %s", len(records), kind.model, kind.version, engine.refusal)
+                self._cold.counts(encoded, 1, record.states)
+            _log.warning("sessions wait for %s/%s: %s", kind.model, kind.version, engine.refusal)
         self._kinds = {}
         self._recovery.close()
         run = self._upkeep.run(self._replay_seconds)
@@ -179,19 +218,15 @@ class EmbeddedStore:
 
     async def _keep(self, records: Sequence[Record], model: bytes) -> None:
         """Keep what is behind the records of sessions whose model is not there."""
-        tails = list(self._recovery.tails(records, model))
-        fresh = [(one.id, one.number) for one in tails if one.number not in self._recovery.stored]
-        if tails:
-            await self._upkeep.blocking(self._records.put, tails, fresh)
+        for record, *tail in tails(self._recovery, records, model):
+            await self._upkeep.blocking(self._records.put_tail, record, *tail)
+            self._upkeep.tailed.discard(record.number)
 
     def _book(self, engine: Engine) -> Book:
-        book = self._books[engine] = Book(engine, self._new_number)
+        book = self._books[engine] = Book(engine)
         self._upkeep.books.append(book)
+        self._cold.books[book.kind.encode()] = book
         return book
-
-    def _new_number(self) -> int:
-        self._number += 1
-        return self._number
 
     # While it serves, and the end.
 
@@ -200,6 +235,7 @@ class EmbeddedStore:
         while True:
             await asyncio.sleep(_LOOK)
             self.note_touched()
+            self._upkeep.look()
             if self._clock.jumped():
                 self._note(b"", b"", bytes(8))
 
@@ -207,7 +243,9 @@ class EmbeddedStore:
         """Write the sessions whose idle clocks were restarted without a call: a retry, say."""
         for book in self._books.values():
             if len(rows := book.touched(self._upkeep.position)):
-                self._note(entries.change(entries.TOUCHED, len(rows)), book.numbers[rows].tobytes(), book.model)
+                self._note(
+                    entries.change(entries.TOUCHED, len(rows)), book.engine.table.birth[rows].tobytes(), book.model
+                )
 
     def ends(self) -> None:
         """See Keeper."""

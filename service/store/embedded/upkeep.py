@@ -8,49 +8,77 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from service.sessions.session import Session
+from service.store.embedded.record import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from service.models.model import Index
+    from service.sessions.sessions import Sessions
     from service.store.embedded.book import Book
     from service.store.embedded.clock import Clock
+    from service.store.embedded.cold import ColdSessions
     from service.store.embedded.journal import Journal
-    from service.store.embedded.records import Ended, Records
+    from service.store.embedded.record import Ended
+    from service.store.embedded.records import Records
 
 _SLICE = 512  # sessions whose states are copied in one turn of the loop: 1 ms
-_TIDY = 100  # rounds between looks for ids that may be forgotten
+_SPILL = 500  # sessions that leave memory in one turn of the loop: 2 ms
+_ROOM = 0.1  # of the budget that is made free at once
+_TIDY = 100  # rounds between looks for ids that may be forgotten, where nothing else is due
+_DUE = 1_000  # sessions whose time is looked at together
 
 _log = logging.getLogger("carousel.store")
 
 
 class Upkeep:
-    """Rounds of writing. Invariant: a file of the journal is dropped when all that it changed is in records."""
+    """Rounds of writing. Invariant: a file of the journal is dropped when all that it changed is in records.
 
-    def __init__(self, journal: Journal, records: Records, clock: Clock) -> None:
-        self._journal, self._records, self._clock = journal, records, clock
+    `resident` is how many bytes of sessions may stay in memory.
+    """
+
+    def __init__(
+        self, journal: Journal, records: Records, clock: Clock, sessions: Sessions, *, resident: int, position: int
+    ) -> None:
+        self._journal, self._records, self._clock, self._sessions = journal, records, clock, sessions
+        self._resident = resident
         self._thread = ThreadPoolExecutor(1, "records")
+        self._wanted = asyncio.Event()  # a round, now
+        self.cold: ColdSessions
         self.books: list[Book] = []
-        self.ended: list[Ended] = []  # not in the records yet
+        self.ended: dict[int, Ended] = {}  # by number: not told to the records yet
+        self.tailed: set[int] = set()  # sessions whose calls waited for their model, and were run
         self.old: list[Path] = []  # files of the journal that are still needed
         self.damaged: set[Path] = set()  # of them: to be kept under another name
-        self.position = 0  # of the newest entry that is written, of this process or one before
+        self.position = position  # of the newest entry that is written, of this process or one before
         self.rounds = 0
+        self._one = asyncio.Lock()  # round at a time
 
     async def run(self, replay_seconds: float) -> None:
         """Write again and again, so that no entry of the journal is needed for longer than so many seconds."""
         while True:
             begin = self._clock.monotonic()
+            full, wanted = self._full(), self._wanted.is_set()
+            self._wanted.clear()
             try:
-                await self.round(replay_seconds / 4)
+                await self.round(0.0 if full or wanted else replay_seconds / 4)
             except Exception as error:
                 _log.error("records cannot be written, the journal grows: %s", error)
-            await asyncio.sleep(max(0.0, replay_seconds / 2 - (self._clock.monotonic() - begin)))
+            with suppress(TimeoutError):
+                rest = max(0.0, replay_seconds / 2 - (self._clock.monotonic() - begin))
+                await asyncio.wait_for(self._wanted.wait(), rest)
 
     async def round(self, seconds: float) -> None:
-        """Write the records that are behind, within so many seconds. One at a time."""
+        """Write the records that are behind, within so many seconds; then let sessions leave memory."""
+        async with self._one:
+            await self._round(seconds)
+
+    async def _round(self, seconds: float) -> None:
         self.old += self._journal.rotate()
         await self._journal.settled()
         slices = [
@@ -67,6 +95,13 @@ class Upkeep:
         self.rounds += 1
         if slices or self.old or self.ended:
             await self._drop()
+        await self._expire()
+        await self.spill()
+
+    def look(self) -> None:
+        """Ask for a round if more is in memory than may be."""
+        if self._full():
+            self._wanted.set()
 
     async def blocking(self, act: Callable[..., object], *given: object) -> None:
         """Do something in the thread."""
@@ -76,26 +111,81 @@ class Upkeep:
         """Wait for the thread."""
         self._thread.shutdown()
 
+    async def spill(self) -> None:
+        """Let the sessions leave memory that were called least recently, until there is room."""
+        most = self._resident - int(_ROOM * self._resident) if self._full() else self._resident
+        for book in self.books:
+            used = sum(one.used_bytes for one in self.books)
+            rows = book.idle(-((most - used) // book.row_bytes)) if used > most else ()
+            for first in range(0, len(rows), _SPILL):
+                for row in rows[first : first + _SPILL]:
+                    self._leave(book, int(row))
+                await asyncio.sleep(0)
+
+    def _full(self) -> bool:
+        return sum(book.used_bytes for book in self.books) > self._resident
+
+    def _leave(self, book: Book, row: int) -> None:
+        if not book.rests(row):
+            return  # called meanwhile
+        session = Session(book.ids[row], book.engine, row, book.engine.table.birth.item(row))
+        rule = book.engine.rewinds.rule(row)
+        book.forget(row)
+        self._sessions.spill(session)
+        self.cold.counts(book.kind.encode(), 1, 1 + (rule.keep if rule else 0))
+
     async def _write(self, book: Book, rows: Index) -> None:
-        rows = rows[book.numbers[rows] > 0]  # others have ended since
+        rows = rows[book.changed[rows] > 0]  # others have ended since
         if len(rows):
-            numbers, position = book.numbers[rows], self.position
-            records, fresh, snapshots = book.records(rows, position, self._clock.offset)
+            numbers, positions = book.engine.table.birth[rows], book.changed[rows]
+            records, fresh, snapshots = book.records(rows, self._clock.offset)
             await self.blocking(self._records.put, records, fresh)
             for one in snapshots:
                 one.stored = True
-            book.written[rows[book.numbers[rows] == numbers]] = position
+            same = book.engine.table.birth[rows] == numbers
+            book.written[rows[same]] = positions[same]
 
     async def _drop(self) -> None:
         """Tell the records what has ended, then drop the files that nothing needs any more."""
-        ended = self.ended.copy()
+        ended = list(self.ended.values())
         await self.blocking(self._records.end, ended, (self._clock.seconds(), self._clock.wall()))
-        del self.ended[: len(ended)]
-        if self.rounds % _TIDY == 0:
-            await self.blocking(self._records.tidy, self._clock.seconds())
+        for one in ended:
+            del self.ended[one.number]
+        if self.tailed:
+            await self.blocking(self._records.drop_tails, self.tailed)
+            self.tailed = set()
         while self.old:
             await self.blocking(self._remove, self.old[0])
             del self.old[0]
+
+    async def _expire(self) -> None:
+        """Look at the sessions whose time may be over, in memory or not; forget expired ids."""
+        now, loop = self._clock.seconds(), asyncio.get_running_loop()
+        while True:
+            due = await loop.run_in_executor(self._thread, self._records.due, now, _DUE)
+            again = [later for _, number, value in due if (later := self._later(number, value, now)) is not None]
+            if due or self.rounds % _TIDY == 0:
+                await self.blocking(self._records.tidy, now, [key for key, _, _ in due], again)
+            if len(due) < _DUE:
+                return
+
+    def _later(self, number: int, value: bytes | None, now: float) -> tuple[float, int] | None:
+        """When a session is to be looked at again; None: it is no more."""
+        if value is None or number in self.ended:
+            return None
+        try:
+            record = decode(number, memoryview(value))
+        except ValueError:
+            return None  # it is refused when it is asked for
+        if not self._sessions.resident(record.id):
+            if record.deadline <= now:
+                self.cold.expire(record)
+                return None
+            return record.deadline, number
+        session = self._sessions.find(record.id)  # it expires here, if its time is over
+        if session is None or session.birth != number:
+            return None
+        return max(now + 1.0, session.deadline + self._clock.offset), number
 
     def _remove(self, path: Path) -> None:
         if path in self.damaged:

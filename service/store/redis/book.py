@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from service.sessions.replay import Digester, LongAnswer
-from service.store.embedded.book import Kind
+from service.sessions.digests import Digester
+from service.sessions.replay import LongAnswer
 from service.store.embedded.entries import flat, shaped
+from service.store.embedded.kind import Kind
 from service.store.redis.records import FENCE, Found, Kept, Operation, key_of
-from service.store.store import Advanced, Copied, Deleted, Opened, Replaced, Snapped
+from service.store.store import Advanced, Copied, Deleted, Moved, Opened, Replaced, Snapped
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from service.engine.engine import Engine
     from service.models.model import Index, State
-    from service.sessions.rewinds import Rule
+    from service.sessions.snapshots import Rule
     from service.store.store import Change
 
 _COLUMNS: dict[str, DTypeLike] = {
     "epoch": np.uint64,
-    "born": np.uint64,
     "count": np.int64,
     "snapped": np.int64,
     "noted": np.float64,
@@ -37,7 +37,6 @@ class Book:
     """Columns by table row. Invariant: a row with an epoch is owned, or `lost`; columns of a free row are 0."""
 
     epoch: NDArray[np.uint64]
-    born: NDArray[np.uint64]  # the epoch that the session began with
     count: Index  # answers kept so far, of all processes
     snapped: Index  # snapshots likewise
     noted: NDArray[np.float64]  # the deadline in the store
@@ -45,9 +44,17 @@ class Book:
     lost: NDArray[np.bool_]  # it is not ours any more, or nobody knows: it is dropped when its calls have ended
 
     def __init__(
-        self, engine: Engine, owner: Callable[[], bytes], epoch: Callable[[], int], *, each: int, offset: float
+        self,
+        engine: Engine,
+        owner: Callable[[], bytes],
+        epoch: Callable[[], int],
+        books: Mapping[object, Book],
+        *,
+        each: int,
+        offset: float,
     ) -> None:
         """`each` is how many answers are kept, `offset` how far the store's clock is before that of the table."""
+        self._books = books  # of all engines
         self.engine, self._table, self._owner, self._epoch = engine, engine.table, owner, epoch
         self._each, self._offset = each, offset
         self.kind = Kind(
@@ -79,6 +86,8 @@ class Book:
                 self._snap(found[one.row], rule, one.step, one.state)
             elif isinstance(one, Replaced):
                 found[one.row] = self._replace(one, now)
+            elif isinstance(one, Moved):
+                found[one.left] = self._move(one, now)
             else:
                 rows, ids = ([one.row], [one.id]) if isinstance(one, Opened) else (one.rows.tolist(), one.ids)
                 for row, id in zip(rows, ids, strict=True):
@@ -98,6 +107,8 @@ class Book:
                 self.snapped[one.row] += one.snapshots
             elif not one.new:
                 self.forget(one.row)
+            elif one.moved is not None:
+                one.moved()
 
     def refused(self, operation: Operation) -> None:
         """An operation is not in the store."""
@@ -114,11 +125,10 @@ class Book:
         """Put a session that was taken into a row of the table, whose rule for snapshots is there already."""
         if self._capacity < self._table.capacity:
             self._grow()
-        self._table.step[row] = self._table.ahead[row] = found.step
-        self.keys[row], self.epoch[row], self.born[row] = found.key, epoch, found.born
+        self.keys[row], self.epoch[row] = found.key, epoch
         self.count[row] = found.kept[0].number + 1 if found.kept else 0
         self.noted[row] = self.indexed[row] = found.deadline
-        if self.engine.refusal is None:  # else its model is not there, and it can only be deleted
+        if found.kind.encode() == self._encoded:  # else its model is not there, and it can only be deleted
             rows, state = np.array([row]), np.frombuffer(found.state, np.float32)[None]
             self._table.scatter(rows, shaped(state, self.kind.shapes))
             self._restore(rows, found.kept[: self._each])
@@ -188,7 +198,6 @@ class Book:
     def _open(self, row: int, id: str, one: Opened | Copied, now: float) -> Operation:
         """A session that opens gets its key and its epoch here."""
         self.keys[row], self.epoch[row] = key_of(id), self._epoch()
-        self.born[row] = self.epoch[row]
         return self._whole(row, b"", one, now)
 
     def _replace(self, one: Replaced, now: float) -> Operation:
@@ -198,14 +207,33 @@ class Book:
                 self._snap(operation, rule, kept.step, kept.state)
         return operation
 
-    def _whole(self, row: int, old: bytes, one: Opened | Copied | Replaced, now: float) -> Operation:
+    def _move(self, one: Moved, now: float) -> Operation:
+        """Write a session whole as one of another book, where it is once it is written."""
+        there, old = self._books[one.home], self.fence(one.left)
+        if there._capacity < there._table.capacity:
+            there._grow()
+        there.keys[one.row], there.epoch[one.row] = key, _ = self.keys[one.left], self._epoch()
+        operation = there._whole(one.row, old, one, now)
+        columns = {name: getattr(there, name).item(one.row) for name in _COLUMNS}
+        there.forget(one.row)
+
+        def moved() -> None:
+            self.forget(one.left)
+            there.keys[one.row] = key
+            for name, value in columns.items():
+                getattr(there, name)[one.row] = value
+
+        operation.row, operation.moved = one.left, moved
+        return operation
+
+    def _whole(self, row: int, old: bytes, one: Opened | Copied | Replaced | Moved, now: float) -> Operation:
         """Write a session anew, without answers and snapshots."""
         state = one.state
         if state is None:
             state = {name: np.zeros((1, *shape), np.float32) for name, shape in self.kind.shapes.items()}
         new = FENCE.pack(self._owner(), self.epoch.item(row), one.step)
         operation, rule = Operation(row, self.keys[row], old, new, clear=True), self.engine.rewinds.rule(row)
-        operation.put_about(self.born.item(row), rule, self._encoded)
+        operation.put_about(self._table.birth.item(row), rule, self._encoded)
         self._stand(operation, now + self._table.ttl.item(row), flat(state, 1).tobytes())
         return operation
 

@@ -11,7 +11,6 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from service.errors import CarouselError, StoreUnavailable
-from service.sessions.session import Standing
 from service.store.redis import owner, scripts
 from service.store.redis.link import LostError
 from service.store.redis.records import (
@@ -27,6 +26,7 @@ from service.store.redis.records import (
 )
 
 if TYPE_CHECKING:
+    from service.sessions.session import Standing
     from service.store.redis.store import RedisStore
 
 _ANSWER = 0.2  # seconds until an owner is asked again
@@ -67,11 +67,10 @@ class Handover:
             found, *_ = await self._read(id)
         except LostError as error:
             raise StoreUnavailable("the connection to the session store was lost") from error
-        if found is None or (left := found.deadline - self._store.clock.seconds()) <= 0:
+        now = self._store.clock.seconds()
+        if found is None or found.deadline <= now:
             return None
-        steps = [one.step for one in found.snapshots] if found.rule is not None else None
-        told = (id, found.kind.model, found.kind.version, found.step, found.ttl, left)
-        return Standing(*told, resident=False, snapshots=steps)
+        return found.stands(id, now, resident=False)
 
     @staticmethod
     async def _heard(asked: list[asyncio.Future[Any]]) -> list[Any]:
@@ -148,7 +147,7 @@ class Handover:
         keys = (owner.OWNERS, owner.PROCESSES, key, mark_of(key))
         flat, told, lease, process = await self._store.link.ask("EVAL", scripts.READ, 4, *keys, owner.LEASE)
         if told > 0:
-            self._store.sessions.remember(id, told / 1000)
+            self._store.sessions.remember(id, self._store.sessions.now() + told / 1000)
         try:
             is_dead = owner.dead(process)
             return decode(key, pairs(flat)) if flat else None, bool(lease) and not is_dead, is_dead
@@ -182,7 +181,7 @@ class Handover:
         taken.put_state(found.deadline, found.ttl, found.state)
         if await store.link.ask(*store.writer.command([taken])):
             return False  # another was sooner
-        session = store.sessions.restore(id, book.engine, found.ttl, found.deadline - now, found.rule, born=found.born)
+        session = store.sessions.restore(found.stands(id, now, resident=True), book.engine, found.rule, found.birth)
         book.adopt(session.row, found, epoch)
         store.sessions.restored([id])
         return True

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from service.store.embedded.clock import Clock
     from service.store.redis.link import Link
 
-OWNERS, PROCESSES, LEASE, CLOCK = (
+OWNERS, PROCESSES, LEASE, CLOCK, VERSIONS = (
     b"carousel:{owners}:names",
     b"carousel:{owners}:processes",
     b"carousel:{owners}:lease:",
     b"carousel:{owners}:clock",
+    b"carousel:{owners}:versions",
 )
 
 
@@ -69,8 +70,8 @@ class Owner:
         return bool(await self._link.ask("EVAL", scripts.FENCE, 3, *keys, name, int(dead)) == 1)
 
 
-def begin(url: str, patience: float) -> tuple[int, tuple[float, float] | None]:
-    """Count a start → its number, and when a process was last seen alive: see Clock. Blocks.
+def begin(url: str, patience: float) -> tuple[int, tuple[float, float] | None, set[tuple[str, str]]]:
+    """Count a start → its number, when a process was last seen alive (see Clock), and what was ever served. Blocks.
 
     Raises:
         RedisError, OSError, ValueError: it cannot be counted within so many seconds.
@@ -81,13 +82,15 @@ def begin(url: str, patience: float) -> tuple[int, tuple[float, float] | None]:
         while True:
             try:
                 number, alive = server.incr(b"carousel:epoch"), cast("bytes | None", server.get(CLOCK))
+                served = cast("set[bytes]", server.smembers(VERSIONS))
                 break
             except (redis.ConnectionError, redis.BusyLoadingError):
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.1)
     seconds = [float(one) for one in alive.split()] if alive else []
-    return number, (seconds[0], seconds[1]) if seconds else None
+    versions = {(model, version) for model, _, version in (one.decode().partition("/") for one in served)}
+    return number, (seconds[0], seconds[1]) if seconds else None, versions
 
 
 def process() -> bytes:

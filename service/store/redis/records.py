@@ -9,7 +9,7 @@ and a snapshot to which it may be rewound in each of `r0`, `r1`, …
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from zlib import crc32
@@ -18,9 +18,10 @@ import numpy as np
 import orjson
 from xxhash import xxh3_64_digest
 
-from service.sessions.rewinds import Rule
-from service.store.embedded.book import Kind
+from service.sessions.session import Standing
+from service.sessions.snapshots import Rule
 from service.store.embedded.entries import width_of
+from service.store.embedded.kind import Kind
 
 if TYPE_CHECKING:
     from service.models.model import Array
@@ -74,7 +75,7 @@ class Found(NamedTuple):
     ttl: float
     state: bytes  # float32
     kind: Kind
-    born: int  # the epoch that it began with: tells sessions of one id apart
+    birth: int  # tells sessions of one id apart, everywhere
     rule: Rule | None
     kept: list[Kept]  # the newest first
     snapshots: list[Snapped]  # the oldest first
@@ -83,6 +84,12 @@ class Found(NamedTuple):
     def owner(self) -> bytes:
         """The process that may write it, or NOBODY."""
         return self.fence[:16]
+
+    def stands(self, id: str, now: float, *, resident: bool) -> Standing:
+        """What is told of it at a time on the store's clock."""
+        told = id, self.kind.model, self.kind.version, self.step, self.ttl, self.deadline - now
+        steps = [one.step for one in self.snapshots] if self.rule is not None else None
+        return Standing(*told, resident=resident, snapshots=steps)
 
 
 @dataclass(slots=True)
@@ -100,6 +107,7 @@ class Operation:
     clear: bool = False  # fields that are not written are dropped
     score: float = 0.0  # in the index of expiry; 0: as it is; −1: none
     told: float = 0.0  # seconds for which the id is told as expired
+    moved: Callable[[], None] | None = None  # done once it is written: the session is in another book
 
     def put(self, name: bytes, context: bytes, head: bytes, body: Part) -> None:
         """Write a field: its seal is over the context too."""
@@ -112,9 +120,9 @@ class Operation:
         """Write the field `state`, for its fence, whoever owns it."""
         self.put(b"state", self.key + self.new[16:], _STATE.pack(deadline, ttl), state)
 
-    def put_about(self, born: int, rule: Rule | None, kind: bytes) -> None:
+    def put_about(self, birth: int, rule: Rule | None, kind: bytes) -> None:
         """Write the field `about`: what holds as long as the session lives."""
-        self.put(b"about", self.key, b"%d %d %d %d " % (_FORMAT, born, *(rule or (0, 0))), kind)
+        self.put(b"about", self.key, b"%d %d %d %d " % (_FORMAT, birth, *(rule or (0, 0))), kind)
 
     def put_answer(self, places: int, number: int, start: int, digest: bytes, outputs: Part) -> None:
         """Write an answer that is kept, in one of so many places."""
@@ -177,7 +185,7 @@ def decode(key: bytes, fields: Mapping[bytes, bytes]) -> Found:
     if len(fence) != FENCE.size:
         raise ValueError("its fence is damaged")
     *numbers, encoded = bytes(_content(key, fields, b"about")).split(b" ", 4)
-    told, born, every, keep = map(int, numbers)
+    told, birth, every, keep = map(int, numbers)
     if told != _FORMAT:
         raise ValueError(f"it has format {told}, not {_FORMAT}")
     kind = Kind(**orjson.loads(encoded))
@@ -190,7 +198,7 @@ def decode(key: bytes, fields: Mapping[bytes, bytes]) -> Found:
     deadline, ttl = _STATE.unpack_from(state)
     step = FENCE.unpack(fence)[2]
     rule, found = Rule(every, keep) if every else None, bytes(state[_STATE.size :])
-    return Found(key, fence, step, deadline, ttl, found, kind, born, rule, kept, snapshots)
+    return Found(key, fence, step, deadline, ttl, found, kind, birth, rule, kept, snapshots)
 
 
 def _numbered(name: bytes, letter: bytes) -> bool:

@@ -21,7 +21,7 @@ from service.store.redis import scripts
 from service.store.redis.book import Book
 from service.store.redis.handover import Handover
 from service.store.redis.link import Link, LostError
-from service.store.redis.owner import Owner, begin
+from service.store.redis.owner import VERSIONS, Owner, begin
 from service.store.redis.records import BUCKETS, Operation, freed, id_of, index_of
 from service.store.redis.writer import Writer
 from service.store.store import StoreRefusedError
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from service.engine.engine import Engine
     from service.sessions.session import Session
     from service.sessions.sessions import Sessions
-    from service.store.embedded.book import Kind
+    from service.store.embedded.kind import Kind
     from service.store.store import Change, Conflicts
 
-_EPOCH = 44  # bits that count sessions of one process
+_EPOCH = 40  # bits that count sessions of one process: a number that tells a session apart has 63
 _RENEWALS = 5  # of a lease while it holds
 _AT_ONCE = 500  # sessions of one command that is not a commit: some milliseconds of the server
 _LAST = 1.0  # seconds for connections to close
@@ -56,6 +56,8 @@ class RedisStore:
     ) -> None:
         self._url, self.sessions, self._lease, self._monotonic, self._wall = url, sessions, lease, monotonic, wall
         self._books: dict[object, Book] = {}
+        self._absents: dict[tuple[str, str], Book] = {}  # of sessions whose model is not there
+        self._versions: set[tuple[str, str]] = set()  # that were ever served, as the server has them
         self._absent: Callable[[str, str], Engine] | None = None
         self.recovered_once = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -79,7 +81,7 @@ class RedisStore:
         """A session is not ours any more, or nobody knows: it goes when its calls have ended."""
         id = id_of(book.keys[row]) if book.keys[row] else ""
         session = self.sessions.find(id) if id else None
-        if book.lost[row] or session is None or session.row != row:
+        if book.lost[row] or session is None or (session.home, session.row) != (book.engine, row):
             return
         book.lost[row] = True
         if self.sessions.opening(session):
@@ -97,7 +99,7 @@ class RedisStore:
             if self.sessions.find(session.id) != session:
                 return b""  # deleted before
             fence = b"" if book.lost[session.row] else book.fence(session.row)
-            self.sessions.release(session, book.born.item(session.row))
+            self.sessions.spill(session)
             book.forget(session.row)
             return fence
 
@@ -133,10 +135,10 @@ class RedisStore:
     def start(self) -> None:
         """See Keeper."""
         try:
-            number, alive = begin(self._url, _BEGIN)
+            number, alive, self._versions = begin(self._url, _BEGIN)
         except (RedisError, OSError, ValueError) as error:
             raise StoreRefusedError(f"the session store cannot be used: {error} (docs/durability.md)") from error
-        self._epoch = number << _EPOCH
+        self._epoch = self.sessions.born = number << _EPOCH
         self.clock = Clock(self._monotonic, self._wall, alive)
         self.link = Link(self._url, self._greet, self._lease)
         self.owner = Owner(self.link, self.clock, self._lease)
@@ -158,15 +160,31 @@ class RedisStore:
     async def _reborn(self, ask: Callable[..., asyncio.Future[object]]) -> None:
         """This owner was fenced, or the server forgot it: all its sessions go, and come back as they are now."""
         _log.warning("the lease of this process was over: its sessions are looked up anew")
+        self._versions = set()  # the server may have forgotten them too
         for book in self._books.values():
             for row in book.owned().tolist():
                 self._lose(book, row)
         await self.owner.register(ask)
         await self.owner.renew(ask)
 
+    def stored(self) -> set[tuple[str, str]]:
+        """See Keeper: whatever was served, since nobody counts the sessions of a version."""
+        return set(self._versions)
+
+    def holds(self, home: object) -> bool:
+        """See Keeper: others may have some, and bring them here."""
+        return True
+
+    def release(self, home: object) -> None:
+        """See Keeper."""
+        self._books.pop(home, None)
+
     async def recover(self, home: object) -> None:
-        """See Keeper. Sessions come when they are called."""
-        self._book(cast("Engine", home))
+        """See Keeper. Sessions come when they are called; those that came before their model was there, anew."""
+        book = self._book(cast("Engine", home))
+        if (absent := self._absents.get(_name(book.kind))) is not None:
+            for row in absent.owned().tolist():
+                self._lose(absent, row)
         if not self._tasks:
             works = (self.link.run(), self._renew(), self._handover.listen(), self._look_after())
             self._tasks = [asyncio.create_task(one) for one in works]
@@ -179,15 +197,18 @@ class RedisStore:
 
     def book(self, kind: Kind) -> Book:
         """The book of an engine of that kind; of one that refuses all calls if the model is not there."""
-        for engine, book in self._books.items():
-            if book.kind.encode() == kind.encode() or (cast("Engine", engine).refusal and _same(book.kind, kind)):
+        for book in self._books.values():
+            if book.kind.encode() == kind.encode():
                 return book
-        assert self._absent is not None
-        return self._book(self._absent(kind.model, kind.version))
+        if _name(kind) not in self._absents:
+            assert self._absent is not None
+            self._absents[_name(kind)] = self._book(self._absent(*_name(kind)))
+        return self._absents[_name(kind)]
 
     def _book(self, engine: Engine) -> Book:
         each, offset = self.sessions.budget.each, self.clock.offset
-        book = self._books[engine] = Book(engine, lambda: self.owner.name, self.new_epoch, each=each, offset=offset)
+        how: dict[str, Any] = {"each": each, "offset": offset}
+        book = self._books[engine] = Book(engine, lambda: self.owner.name, self.new_epoch, self._books, **how)
         return book
 
     # While it serves, and the end.
@@ -210,6 +231,7 @@ class RedisStore:
             await asyncio.sleep(0.5)
             try:
                 await self.note_touched()
+                await self._note_versions()
                 self._bucket = (self._bucket + 1) % BUCKETS
                 late = ("ZRANGEBYSCORE", index_of(self._bucket), "-inf", self.clock.seconds(), "LIMIT", 0, _AT_ONCE)
                 for key in await self.link.ask(*late):
@@ -223,6 +245,13 @@ class RedisStore:
             touched = book.touched()
             for first in range(0, len(touched), _AT_ONCE):
                 await self.link.ask(*self.writer.command(touched[first : first + _AT_ONCE]))
+
+    async def _note_versions(self) -> None:
+        """Let a later start know what was served: there may be sessions of it."""
+        served = {_name(book.kind) for book in self._books.values()}
+        if new := served - self._versions:
+            await self.link.ask("SADD", VERSIONS, *map("/".join, new))
+            self._versions |= new
 
     def ends(self) -> None:
         """See Keeper."""
@@ -251,8 +280,8 @@ class RedisStore:
             await self.owner.fence(self.owner.name, dead=True)
 
 
-def _same(one: Kind, other: Kind) -> bool:
-    return (one.model, one.version) == (other.model, other.version)
+def _name(kind: Kind) -> tuple[str, str]:
+    return kind.model, kind.version
 
 
 def _unheard(asked: asyncio.Future[Any]) -> None:

@@ -11,7 +11,7 @@ import orjson
 from service.api.browser import Browsers
 from service.api.json_pool import JsonPool
 from service.api.stream import Streams
-from service.models.model import Column
+from service.models.description import Column, Description
 from service.settings import Settings
 from tests.fakes import until
 from tests.service.engine.serving import Serving
@@ -52,8 +52,12 @@ class Sockets:
     """Any number of sockets to one engine."""
 
     def __init__(self, it: Serving) -> None:
-        described = SimpleNamespace(description=SimpleNamespace(features=[Column("x")], outputs=[Column("sum")]))
-        repository: Any = SimpleNamespace(ready=lambda model, version=None: (it.engine, described))
+        described = SimpleNamespace(description=Description((Column("x"),), (Column("sum"),), ""))
+        repository: Any = SimpleNamespace(
+            new=lambda model, version, name: (it.engine, described),
+            of=lambda session: (it.engine, described),
+            file=lambda engine: described,
+        )
         settings = Settings()
         self.streams = Streams(repository, it.sessions, settings, JsonPool(10**6, 10**6), Browsers(settings))
 

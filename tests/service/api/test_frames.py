@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from service.api import frames
 from service.engine.call import LAST, UNCHECKED
 from service.errors import CarouselError, InvalidInput, InvalidRequest
-from service.models.model import Column
+from service.models.description import Column
 
 FEATURES = [Column("a"), Column("b")]
 floats = st.floats(width=32, allow_nan=False, allow_infinity=False)

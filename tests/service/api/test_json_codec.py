@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from service.api import json_codec
 from service.api.fields import Steps, sequence, steps
 from service.errors import InvalidInput, InvalidRequest, PayloadTooLarge
-from service.models.model import Column
+from service.models.description import Column
 
 FEATURES = [Column("a"), Column("b")]
 

@@ -17,7 +17,7 @@ from service.api.json_lane import JsonLane
 from service.api.json_pool import JsonPool
 from service.api.request import MANY, PREDICT, STEPS, Head, Request
 from service.errors import ModelNotFound
-from service.models.model import Column
+from service.models.description import Column, Description
 from service.settings import Settings
 from tests.service.api.line import parts
 from tests.service.engine.serving import Serving
@@ -28,11 +28,20 @@ class Repository:
 
     def __init__(self, serving: Serving) -> None:
         self._engine = serving.engine
-        self._served = SimpleNamespace(description=SimpleNamespace(features=[Column("x")], outputs=[Column("sum")]))
+        self._served = SimpleNamespace(description=Description((Column("x"),), (Column("sum"),), ""))
 
     def ready(self, model: str, version: str | None = None) -> tuple[Any, Any]:
         if model != "model":
             raise ModelNotFound(f"no model {model!r}")
+        return self._engine, self._served
+
+    def check(self, model: str, version: str | None) -> None:
+        self.ready(model, version)
+
+    def new(self, model: str, version: str | None, id: str) -> tuple[Any, Any]:
+        return self.ready(model, version)
+
+    def of(self, session: Any) -> tuple[Any, Any]:
         return self._engine, self._served
 
     def only(self, model: str, version: str | None) -> Any:
@@ -72,7 +81,9 @@ class Clients:
         repository: Any = Repository(self.serving)
         self.pool = JsonPool(10**6, 100)
         calls = JsonCalls(repository, self.serving.sessions, Settings(max_queue_rows=100), self.pool)
-        self.lane = JsonLane(calls, self.serving.sessions, self.edge, 10**6, lambda host: True)
+        self.lane = JsonLane(
+            {STEPS: calls, MANY: calls, PREDICT: calls}, self.serving.sessions, self.edge, 10**6, lambda host: True
+        )
         self.asked: list[Connection] = []
 
     def ask(self, route: str, name: str, content: Any, **headers: str) -> Connection:

@@ -4,7 +4,7 @@ import pytest
 
 from service.api import views
 from service.errors import InvalidRequest
-from service.sessions.rewinds import Rule
+from service.sessions.snapshots import Rule
 
 
 def test_a_rule_bounds_the_bytes_of_a_session() -> None:

@@ -13,7 +13,8 @@ from service.engine.engine import Engine
 from service.engine.lifecycle import settle
 from service.models.fitness import Fitness, Policy
 from service.models.model import State
-from service.sessions.replay import Budget, Digester
+from service.sessions.digests import Digester
+from service.sessions.replay import Budget
 from service.sessions.session import Session
 from service.sessions.sessions import Sessions
 from service.sessions.table import ZERO
@@ -89,7 +90,8 @@ class Serving:
         """Nothing waits, and the rows in use are those of the live sessions."""
         table, calls, admission = self.engine.table, self.engine.calls, self.engine.admission
         assert (admission.rows, admission.size, len(calls.order.open), len(calls.deadlines)) == (0, 0, 0, 0)
-        assert table.used == self.sessions.statistics().live
+        stands = self.sessions.statistics()
+        assert table.used == stands.live - stands.by_state.get("spilled", 0)
         assert not (table.waiting.any() or table.last.any())
         assert not any(array[ZERO].any() for array in table.state.values())
         if admission.dead is None:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from service.errors import SnapshotNotKept, StepConflict, StoreUnavailable
-from service.sessions.rewinds import Rule
 from service.sessions.session import Session
+from service.sessions.snapshots import Rule
 from service.store.store import Advanced, Snapped
 from tests.fakes import FakeStore, column
 from tests.service.engine.serving import TTL, Serve, Serving, outcomes, outputs

@@ -34,7 +34,7 @@ def test_what_was_examined_is_loaded_with_its_figures(examiner: Examiner, tmp_pa
     model, fitness = examiner.load(hostile.external(tmp_path / "model.onnx", "w"))
     (tmp_path / "w").unlink()
     outputs, _ = model.run(np.ones((2, 3, 1), np.float32), np.array([3, 1], np.int32), {})
-    assert outputs.tolist() == [[[8]] * 3] * 2
+    assert [outputs[0].tolist(), outputs[1, :1].tolist()] == [[[8]] * 3, [[8]]]
     assert fitness.bit_equal
     assert min(fitness.seconds_per_step, fitness.seconds_alone) > 0
     assert len(model.description.digest) == 64

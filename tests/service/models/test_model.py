@@ -10,8 +10,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from service.errors import ModelUnusable
+from service.models.description import Column
 from service.models.files import read
-from service.models.model import Column, OnnxModel
+from service.models.model import OnnxModel
 from tests.graphs import write
 
 

@@ -13,7 +13,7 @@ from service.errors import CarouselError, ModelNotFound, ModelUnusable, Overload
 from service.models.files import read
 from service.models.fitness import Fitness
 from service.models.model import OnnxModel
-from service.models.repository import NAME, Repository
+from service.models.repository import NAME, Hosts, Repository
 from service.sessions.replay import Budget
 from service.sessions.sessions import Sessions
 from service.store.memory import MemoryStore
@@ -33,7 +33,7 @@ def repository(folder: Path, *places: str, broken: tuple[str, ...] = ()) -> Repo
     for place in broken:
         (folder / place).mkdir(parents=True)
         (folder / place / "model.onnx").write_bytes(b"not a graph")
-    return Repository(folder, start)
+    return Repository(folder, Hosts(start))
 
 
 def load(path: Path, share: float) -> tuple[OnnxModel, Fitness]:
@@ -79,7 +79,7 @@ async def test_an_engine_that_cannot_be_made_leaves_the_others_served(tmp_path: 
             raise MemoryError("too big")
         return await start(model, fitness, name, version)
 
-    found = Repository(tmp_path, choosy)
+    found = Repository(tmp_path, Hosts(choosy))
     await found.load(load)
     assert states(found) == [("a", "1", "unavailable"), ("b", "1", "ready")]
 
@@ -218,7 +218,7 @@ async def test_links_to_folders_are_followed_and_what_they_lead_to_is_not_found_
     repository(tmp_path, "..2026_11_29/a/1")
     (tmp_path / "..data").symlink_to("..2026_11_29")
     (tmp_path / "a").symlink_to("..data/a")
-    found = Repository(tmp_path, start)
+    found = Repository(tmp_path, Hosts(start))
     await found.load(load)
     assert states(found) == [("a", "1", "ready")]
 
@@ -233,7 +233,7 @@ async def test_a_model_that_is_no_regular_file_is_unavailable(tmp_path: Path, ma
 
 
 async def test_a_folder_without_models_is_never_ready(tmp_path: Path) -> None:
-    found = Repository(tmp_path / "missing", start)
+    found = Repository(tmp_path / "missing", Hosts(start))
     await found.load(load)
     assert found.unready() == "no model is ready"
 

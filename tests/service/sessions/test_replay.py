@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from service.engine.call import Digests
 from service.models.model import Array
-from service.sessions.replay import RECORD_BYTES, Answers, Budget, Digester
+from service.sessions.digests import Digester
+from service.sessions.replay import RECORD_BYTES, Answers, Budget
 from service.sessions.table import Table
 from tests.fakes import column
 

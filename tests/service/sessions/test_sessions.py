@@ -6,9 +6,9 @@ import pytest
 from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound, StateMismatch
 from service.sessions import sessions as module
 from service.sessions.replay import Answers, Budget
-from service.sessions.rewinds import Rewinds
 from service.sessions.session import Session
 from service.sessions.sessions import Sessions
+from service.sessions.snapshots import Rewinds
 from service.sessions.table import Table
 from tests.fakes import FakeClock, column
 

@@ -48,6 +48,17 @@ async def test_a_full_disk_refuses_what_changes_and_heals(begin: Begin, tmp_path
     assert two.sessions.get("b").step == 0
 
 
+async def test_only_its_user_may_read_what_is_stored_and_that_user_need_not_be_root(
+    begin: Begin, tmp_path: Path
+) -> None:
+    one = await begin()
+    await one.step(one.open("a"), 1)
+    await one.round()
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in (tmp_path / "store").iterdir()}
+    assert modes.pop("records") == "0o700"
+    assert {*modes.values()} == {"0o600"}
+
+
 async def test_records_that_cannot_be_written_leave_the_journal(
     begin: Begin, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

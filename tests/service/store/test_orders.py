@@ -28,19 +28,19 @@ _ACTS = st.one_of(
 
 
 @settings(max_examples=40)
-@given(st.lists(_ACTS, max_size=25), st.booleans(), st.booleans())
+@given(st.lists(_ACTS, max_size=25), st.booleans(), st.booleans(), st.sampled_from([1, 1000, 2**30]))
 def test_sessions_are_what_they_would_be_undisturbed(
-    acts: list[tuple[str, object, object]], exact: bool, sync: bool
+    acts: list[tuple[str, object, object]], exact: bool, sync: bool, resident: int
 ) -> None:
-    asyncio.run(_play(acts, exact=exact, sync=sync))
+    asyncio.run(_play(acts, exact=exact, sync=sync, resident=resident))
 
 
-async def _play(acts: list[tuple[str, object, object]], *, exact: bool, sync: bool) -> None:
+async def _play(acts: list[tuple[str, object, object]], *, exact: bool, **settings: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         wall, stands = FakeClock(1e9), dict[str, tuple[int, float]]()
 
         async def begin() -> Durable:
-            return await process(fitness=EXACT if exact else INEXACT).begin(Path(folder), wall, sync=sync)
+            return await process(fitness=EXACT if exact else INEXACT).begin(Path(folder), wall, **settings)
 
         one = await begin()
         for act, who, what in [*acts, ("crash", None, None)]:
@@ -53,6 +53,7 @@ async def _play(acts: list[tuple[str, object, object]], *, exact: bool, sync: bo
                     assert seen == stands.get(id), id
             elif act == "round":
                 await one.round()
+                assert one.sessions.statistics().live == len(stands)
             else:
                 await _act(one, stands, act, who, what)
         await one.end()

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import SnapshotNotKept
-from service.sessions.rewinds import Rule
-from tests.fakes import FakeClock
+from service.sessions.snapshots import Rule
+from tests.fakes import FakeClock, column
 from tests.service.engine.serving import TTL, summed
 from tests.service.store.serving import EXACT, INEXACT, Begin, Durable, process
 
@@ -44,20 +44,24 @@ class Past:
 
 
 @settings(max_examples=40)
-@given(st.lists(_ACTS, max_size=25), st.booleans())
-def test_snapshots_are_what_they_would_be_undisturbed(acts: list[tuple[str, object]], exact: bool) -> None:
-    asyncio.run(_play(acts, exact=exact))
+@given(st.lists(_ACTS, max_size=25), st.lists(st.integers(0, 9), min_size=1, max_size=4), st.booleans(), st.booleans())
+def test_snapshots_are_what_they_would_be_undisturbed(
+    acts: list[tuple[str, object]], history: list[int], exact: bool, spilled: bool
+) -> None:
+    asyncio.run(_play(acts, history, exact=exact, resident=1 if spilled else 2**30))
 
 
-async def _play(acts: list[tuple[str, object]], *, exact: bool) -> None:
+async def _play(acts: list[tuple[str, object]], history: list[int], *, exact: bool, resident: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         wall, past = FakeClock(1e9), Past()
 
         async def begin(**how: str) -> Durable:
-            return await process(fitness=EXACT if exact else INEXACT).begin(Path(folder), wall, **how)
+            one = process(fitness=EXACT if exact else INEXACT)
+            return await one.begin(Path(folder), wall, resident=resident, **how)
 
         one = await begin()
-        await one.lifecycle.open("s", TTL, rule=Rule(EVERY, KEEP))
+        await one.lifecycle.open_warm("s", TTL, column(*history), rule=Rule(EVERY, KEEP))
+        past.advance(history)
         for act, what in [*acts, ("crash", None)]:
             if act in ("crash", "end", "away"):
                 await (one.end() if act == "end" else one.crash())

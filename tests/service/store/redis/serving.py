@@ -25,9 +25,11 @@ class Shared(Serving):
     """A process: it lives from `begin` until `crash` or `end`. Its clock stands still, so its lease does not end."""
 
     store: RedisStore
+    others: list["asyncio.Task[None]"]  # engines of other versions
 
     async def begin(self, url: str, wall: FakeClock, *, served: bool = True, lease: float = LEASE) -> "Shared":
         """Connect, and run; `served`: its model is there."""
+        self.others = []
         self.store = RedisStore(url, self.sessions, lease=lease, monotonic=self.clock, wall=wall)
         self.store.start()
         found, bounds = self.engine.fitness, Bounds(20_000, 10**8)
@@ -52,7 +54,7 @@ class Shared(Serving):
     async def crash(self) -> None:
         """End without a word."""
         assert self.loop is not None
-        tasks = [self.loop, *self.store._tasks]
+        tasks = [self.loop, *self.others, *self.store._tasks]
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
@@ -60,6 +62,8 @@ class Shared(Serving):
     async def end(self) -> None:
         """Drain and close."""
         await self.stop()
+        for task in self.others:
+            task.cancel()
         await self.store.close()
 
     def _absent(self, name: str, version: str) -> Engine:

@@ -16,7 +16,7 @@ from service.errors import (
     StoreUnavailable,
     VersionNotFound,
 )
-from service.sessions.rewinds import Rule
+from service.sessions.snapshots import Rule
 from service.store.redis.owner import LEASE, OWNERS
 from service.store.redis.records import key_of
 from tests.fakes import FakeClock, column

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from service.api.handshake import Handshake, refused
-from service.api.messages import BINARY, CLOSE, READ, TEXT, Messages
+from service.api.websocket_handshake import Handshake, refused
+from service.api.websocket_messages import BINARY, CLOSE, READ, TEXT, Messages
 from service.errors import CarouselError, Overloaded
 
 if TYPE_CHECKING:

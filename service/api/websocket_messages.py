@@ -14,7 +14,7 @@ from picows import WSAutoPingStrategy, WSFrame, WSListener, WSMsgType, WSProtoco
 from picows.picows import WSProtocol  # type: ignore[attr-defined]  # its stubs leave it out
 
 if TYPE_CHECKING:
-    from service.api.socket import Socket
+    from service.api.websocket import Socket
 
 TEXT, BINARY, CLOSE = WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CLOSE
 _GOES_ON, _PING, _PONG = WSMsgType.CONTINUATION, WSMsgType.PING, WSMsgType.PONG

@@ -11,7 +11,7 @@ from websockets.protocol import OPEN, Protocol, Side
 
 from service.api.edge import Edge
 from service.api.guard import Guard
-from service.api.socket import Socket
+from service.api.websocket import Socket
 from service.settings import Settings
 from tests.fakes import until
 from tests.wire.frames import BINARY, PING, TEXT, masked

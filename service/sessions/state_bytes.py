@@ -27,7 +27,7 @@ _STEPS = 2**62  # no session gets that far, nor from there to where 64 bits end
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class StateBytes:
     """The state [1, …] that a session of `model`/`version`, whose file has `digest`, had at `step`."""
 
     model: str
@@ -66,7 +66,7 @@ class Seals:
         return hmac.digest(self._secrets[key], body, "sha256")
 
 
-def decode(blob: bytes, seals: Seals) -> Snapshot:
+def decode(blob: bytes, seals: Seals) -> StateBytes:
     """Read what `encode` wrote. A caller bounds the size of the blob.
 
     Raises:
@@ -83,12 +83,12 @@ def decode(blob: bytes, seals: Seals) -> Snapshot:
         if not hmac.compare_digest(seals.seal(body, header.get("key")), seal):
             raise StateMismatch("the state is damaged, or was sealed by another key")
         state = _arrays(body[start + length :], header["state"])
-        return _checked(Snapshot(header["model"], header["version"], header["digest"], header["step"], state))
+        return _checked(StateBytes(header["model"], header["version"], header["digest"], header["step"], state))
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, struct.error) as error:  # not sealed by us
         raise StateMismatch(f"not a state written by this service: {error}") from error
 
 
-def _checked(snapshot: Snapshot) -> Snapshot:
+def _checked(snapshot: StateBytes) -> StateBytes:
     if not all(isinstance(name, str) for name in (snapshot.model, snapshot.version, snapshot.digest)):
         raise ValueError("model, version and digest are strings")
     if type(snapshot.step) is not int or not 0 <= snapshot.step < _STEPS:

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from service.api.handshake import Handshake, refused
+from service.api.websocket_handshake import Handshake, refused
 from service.errors import CarouselError, InvalidRequest, NotFound
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, 1.3

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from service.errors import StateMismatch
-from service.sessions.snapshot import Seals, Snapshot, decode
+from service.sessions.state_bytes import Seals, StateBytes, decode
 
 HEADER: dict[str, Any] = {"model": "m", "version": "1", "digest": "d", "step": 3, "state": {"h": [2]}}
 WRONG_SHAPES = [None, [3], [1], [-2], ["2"], [2.0], [2**63], [2**32, 2**32], [-1, -2], [True, 2], [[2]]]
@@ -27,7 +27,7 @@ states = st.dictionaries(
     st.text(max_size=5), shapes.flatmap(lambda shape: arrays.arrays(np.float32, shape)), max_size=3
 )
 snapshots = st.builds(
-    Snapshot, st.text(max_size=9), st.text(max_size=3), st.text(max_size=9), st.integers(0, 2**53), states
+    StateBytes, st.text(max_size=9), st.text(max_size=3), st.text(max_size=9), st.integers(0, 2**53), states
 )
 
 
@@ -39,7 +39,7 @@ def sealed(header: object, content: bytes = bytes(8)) -> bytes:
 
 
 @given(snapshots)
-def test_what_is_encoded_is_decoded_bit_for_bit(snapshot: Snapshot) -> None:
+def test_what_is_encoded_is_decoded_bit_for_bit(snapshot: StateBytes) -> None:
     read = decode(snapshot.encode(Seals()), Seals())
     assert (read.model, read.version, read.digest, read.step) == (
         *(snapshot.model, snapshot.version, snapshot.digest, snapshot.step),
@@ -54,7 +54,7 @@ def test_a_decoded_state_can_be_written_to() -> None:
 
 
 @given(snapshots, st.data())
-def test_any_changed_byte_is_refused(snapshot: Snapshot, data: st.DataObject) -> None:
+def test_any_changed_byte_is_refused(snapshot: StateBytes, data: st.DataObject) -> None:
     blob = bytearray(snapshot.encode(Seals()))
     blob[data.draw(st.integers(0, len(blob) - 1))] ^= data.draw(st.integers(1, 255))
     with pytest.raises(StateMismatch):
@@ -62,7 +62,7 @@ def test_any_changed_byte_is_refused(snapshot: Snapshot, data: st.DataObject) ->
 
 
 @given(snapshots, st.data())
-def test_any_cut_or_longer_blob_is_refused(snapshot: Snapshot, data: st.DataObject) -> None:
+def test_any_cut_or_longer_blob_is_refused(snapshot: StateBytes, data: st.DataObject) -> None:
     blob = snapshot.encode(Seals())
     for other in (blob[: data.draw(st.integers(0, len(blob) - 1))], blob + data.draw(st.binary(min_size=1))):
         with pytest.raises(StateMismatch):

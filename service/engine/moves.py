@@ -1,0 +1,82 @@
+"""Sessions that go on in another engine: another version of their model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from service.engine.call import Operation
+from service.engine.lifecycle import itself, shielded
+from service.errors import Overloaded
+from service.store.store import Change, Moved
+
+if TYPE_CHECKING:
+    from service.engine.engine import Engine
+    from service.models.model import State
+    from service.sessions.session import Session
+    from service.sessions.sessions import Sessions
+
+_FREED = 0.01  # seconds between looks whether a row is free
+
+_T = TypeVar("_T")
+
+
+class Moves:
+    """From one engine to others. Invariant: a session is here or there, also in the store."""
+
+    def __init__(self, engine: Engine, sessions: Sessions) -> None:
+        self._engine, self._table, self._sessions = engine, engine.table, sessions
+
+    def migrate(
+        self,
+        session: Session,
+        home: Engine,
+        told: Callable[[Session], _T] = itself,
+        *,
+        state: State | None = None,
+    ) -> asyncio.Future[_T]:
+        """Let a session go on in another engine after its accepted calls, with its state, or with another one [1, …].
+
+        Its step stays, kept answers and snapshots are forgotten, and what arrives before it has moved is overloaded.
+        """
+        self._engine.admission.check_operation(session)
+        home.admission.streamable()
+        home.admission.check()
+        new = self._sessions.seat(session, home)
+
+        def moved() -> Moved:
+            now = self._table.gather(np.array([session.row])) if state is None else state
+            return Moved(new.row, session.id, session.step, now, home, self._engine, session.row)
+
+        def act() -> _T:
+            stands = moved()
+            home.table.step[new.row] = home.table.ahead[new.row] = stands.step
+            home.table.scatter(np.array([new.row]), stands.state)
+            self._engine.calls.end_behind(operation, session.row, Overloaded(f"session {session.id!r} moves", 10))
+            self._sessions.moved(session, new)
+            return told(new)
+
+        def done(future: asyncio.Future[_T]) -> None:
+            if future.exception() is None:
+                self._free(session.row)
+            else:
+                self._sessions.unseat(new)
+
+        def changes() -> Sequence[Change]:
+            return [moved()]
+
+        answer: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+        operation = Operation(np.array([session.row]), act, answer, changes)
+        answer.add_done_callback(done)
+        self._engine.operate(operation)
+        return shielded(answer)
+
+    def _free(self, row: int) -> None:
+        """Free a row once nothing that was accepted holds it."""
+        if self._table.last.item(row):
+            asyncio.get_running_loop().call_later(_FREED, self._free, row)
+        else:
+            self._table.free(row)

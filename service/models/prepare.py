@@ -1,0 +1,141 @@
+"""Find out how a model file is to be run: try its readings, the likeliest first, until one is proved by running it.
+
+The child of the examiner does so; the service loads what comes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from service.errors import ModelUnusable
+from service.models import probe, rewrite
+from service.models.adapter import AdaptedModel
+from service.models.declared import Declared
+from service.models.fitness import Fitness, Policy, examine, prove
+from service.models.model import OnnxModel, graph_of, opened
+from service.models.providers import CPU
+from service.models.readings import readings
+
+if TYPE_CHECKING:
+    from service.models.providers import Provider
+    from service.models.signature import Graph, Signature
+
+_WHOLE = "a step by itself does not give what it gives in its sequence, and the file has no states to carry"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A file that can be served: its content as it is to be loaded, how it is fed, and what was found."""
+
+    content: bytes
+    signature: Signature | None  # None: it follows the model contract
+    fitness: Fitness
+
+
+@dataclass(frozen=True)
+class _Reading:
+    content: bytes
+    signature: Signature | None
+    reason: str | None = None  # why it is not made stateful
+
+
+def load(
+    source: bytes | Path, digest: str, signature: Signature | None, providers: Sequence[Provider] = CPU
+) -> OnnxModel:
+    """A model from content that was prepared. Files that do not follow the contract run on the CPU."""
+    return OnnxModel(source, digest, providers) if signature is None else AdaptedModel(source, digest, signature)
+
+
+def prepared(content: bytes, digest: str, declared: Declared, policy: Callable[[OnnxModel], Policy]) -> Prepared:
+    """Prepare a file.
+
+    Raises:
+        ModelUnusable: it cannot be served; why not, and what to do.
+
+    """
+    faults: list[str] = []
+    in_thread = rewrite.by_values(content)
+    for found in _readings(content, declared, faults):
+        try:
+            model = load(found.content, digest, found.signature)
+            fitness = examine(model, policy(model), model.draw)
+            if isinstance(model, AdaptedModel):
+                prove(model, fitness)
+        except ModelUnusable as error:
+            faults.append(str(error))
+        except Exception as error:  # whatever a file does to NumPy and ONNX Runtime
+            faults.append(f"{type(error).__name__}: {error}")
+        else:
+            reason = None if fitness.streamable else found.reason or _WHOLE
+            return Prepared(found.content, found.signature, replace(fitness, reason=reason, in_thread=in_thread))
+    raise ModelUnusable("; ".join(dict.fromkeys(faults)))
+
+
+def _readings(content: bytes, declared: Declared, faults: list[str]) -> Iterator[_Reading]:
+    """Contents and signatures to try, the likeliest first; what rules others out is added to the faults."""
+    graph = graph_of(opened(content))
+    nodes = rewrite.recurrent(content)
+    stated = any(name.startswith("state.") for name in graph.inputs)
+    if declared == Declared() and _is_contract(graph) and (stated or not nodes):
+        yield _Reading(content, None)
+        return
+    tried: list[str] = []
+    given = list(_measured(content, readings(graph, declared), tried))
+    reason = None
+    if given and nodes and not any(one.signature and one.signature.states for one in given):
+        try:
+            yield from _exposed(content, declared, given, faults)
+        except ModelUnusable as error:
+            faults.append(str(error))
+        reason = faults[0] if faults else None
+        faults.clear()
+    faults.extend(() if given else tried[:1])  # of the likeliest
+    for one in given:
+        yield replace(one, reason=reason)
+
+
+def _exposed(content: bytes, declared: Declared, given: list[_Reading], faults: list[str]) -> Iterator[_Reading]:
+    """Readings of a graph whose recurrent nodes are given their states."""
+    change = rewrite.exposed(content)
+    tensors = rewrite.told_outputs(content, list(change.begins.values()))
+    signature = given[0].signature
+    assert signature is not None, "it does not follow the contract"
+    begins = probe.first_states(tensors, signature, change.begins)
+    pairs = [pair._replace(initial=begins.get(pair.input, 0.0)) for pair in change.pairs]
+    yield from _measured(change.content, readings(graph_of(opened(change.content)), declared, pairs), faults)
+
+
+def _measured(content: bytes, signatures: Iterator[Signature], faults: list[str]) -> Iterator[_Reading]:
+    """The readings that the graph runs in."""
+    try:
+        for signature in signatures:
+            try:
+                changed = rewrite.freed(content, signature) if signature.freed else content
+                alone = rewrite.quantised_by_run(content)
+                twins = signature.batched and not alone and rewrite.lone_rows_differ(content)
+                found = replace(signature, alone=alone, twins=twins)
+                yield _Reading(changed, probe.with_outputs(changed, found))
+            except ModelUnusable as error:
+                faults.append(str(error))
+    except ModelUnusable as error:
+        faults.append(str(error))
+
+
+def _is_contract(graph: Graph) -> bool:
+    """Whether a graph has the names and axes of the model contract, `lengths` included."""
+    inputs, outputs = graph.inputs, graph.outputs
+    if not {"input", "lengths"} <= inputs.keys() or "output" not in outputs:
+        return False
+    for name, one in inputs.items():
+        if name.startswith("state."):
+            sizes = one.shape or ()
+            if "next_" + name not in outputs or not sizes or isinstance(sizes[0], int):
+                return False
+        elif name not in ("input", "lengths"):
+            return False
+    return inputs["lengths"].kind == "int32" and all(
+        one.kind == "float32" for name, one in inputs.items() if name != "lengths"
+    )

@@ -1,0 +1,67 @@
+"""Execution providers of ONNX Runtime: which are asked for, by which options. Pure: names, not the runtime."""
+
+from __future__ import annotations
+
+import logging
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+_log = logging.getLogger("carousel.providers")
+
+
+class Provider(NamedTuple):
+    """One of them, by the name that ONNX Runtime has for it."""
+
+    name: str
+    options: dict[str, str]
+
+    @property
+    def short(self) -> str:
+        """The name that operators write: `cuda`, `openvino`, `cpu`."""
+        return self.name.removesuffix("ExecutionProvider").lower()
+
+
+CPU = (Provider("CPUExecutionProvider", {}),)
+
+
+def providers_of(asked: Sequence[str], available: Sequence[str], options: Path | None = None) -> tuple[Provider, ...]:
+    """The providers that are asked for by short names and are there, in order.
+
+    `options` is a TOML file with a table for each provider that needs some.
+
+    Raises:
+        ValueError: one is not there, and `cpu` does not follow it; or the options cannot be read.
+
+    """
+    told = _options(options)
+    if unknown := told.keys() - set(asked):
+        raise ValueError(f"{options}: options of {', '.join(sorted(unknown))}, which is not asked for")
+    there = [Provider(name, {}) for name in available]
+    by_short = {one.short: Provider(one.name, told.get(one.short, {})) for one in there}
+    found = []
+    for place, short in enumerate(asked):
+        if short in by_short:
+            found.append(by_short[short])
+        elif "cpu" in asked[place + 1 :]:
+            _log.warning("provider %s is not there: the next one is taken", short)
+        else:
+            raise ValueError(
+                f"providers: {short} is not there; this ONNX Runtime has {', '.join(by_short)}."
+                " Install its build for it, or let cpu follow"
+            )
+    return tuple(found)
+
+
+def _options(path: Path | None) -> dict[str, dict[str, str]]:
+    if path is None:
+        return {}
+    try:
+        told: Mapping[str, Any] = tomllib.loads(path.read_text())
+        return {
+            short: {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in one.items()}
+            for short, one in told.items()
+        }
+    except (OSError, ValueError, AttributeError) as error:
+        raise ValueError(f"provider options {path}: {error}") from error

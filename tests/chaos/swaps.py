@@ -1,0 +1,129 @@
+"""Swap versions of a model under load: no request fails, no session changes its version, memory stays flat.
+
+`python -m tests.chaos.swaps --swaps 200` at length.
+"""
+
+import shutil
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import numpy as np
+import typer
+
+from tests import graphs
+from tests.wire.server import Server
+
+_CLIENTS = 4
+
+
+@dataclass
+class Load:
+    """Clients that step sessions of `sum` and check every answer, until they are told to stop."""
+
+    server: Server
+    faults: list[str] = field(default_factory=list)
+    calls: list[tuple[float, float]] = field(default_factory=list)  # when it began, and how long it took
+    versions: set[str] = field(default_factory=set)
+    stop: bool = False
+
+    def drive(self, client: int) -> None:
+        """Sessions one after another: each keeps its version and its sum, from its first step to its last."""
+        rng, number = np.random.default_rng(client), 0
+        with httpx.Client(base_url=self.server.url, timeout=30) as http:
+            while not self.stop:
+                number += 1
+                id, total = f"c{client}-{number}", 0.0
+                opened = self._ask(http, "POST", "/v1/models/sum/sessions", {"id": id})
+                for step in range(int(rng.integers(1, 60))):
+                    value = float(rng.integers(-99, 99))
+                    total += value
+                    told = self._ask(http, "POST", f"/v1/sessions/{id}/steps", {"inputs": [[value]], "step": step})
+                    if told.get("outputs") != [[total]]:
+                        self.faults.append(f"{id}, step {step}: {told}, not {total}")
+                ended = self._ask(http, "GET", f"/v1/sessions/{id}")
+                if ended.get("version") != opened.get("version"):
+                    self.faults.append(f"{id} went from {opened} to {ended}")
+                self.versions.add(str(opened.get("version")))
+                self._ask(http, "POST", "/v1/models/sum/predict", {"sequences": [[[1], [2]]]})
+                self._ask(http, "DELETE", f"/v1/sessions/{id}")
+
+    def _ask(self, http: httpx.Client, verb: str, path: str, body: object = None) -> dict[str, object]:
+        begin = time.perf_counter()
+        answer = http.request(verb, path, json=body)
+        self.calls.append((begin, time.perf_counter() - begin))
+        if answer.status_code not in (200, 201, 204):
+            self.faults.append(f"{verb} {path}: {answer.status_code} {answer.text}")
+            return {}
+        return dict(answer.json()) if answer.content else {}
+
+
+def swap(server: Server, folder: Path, swaps: int, *, quiet: float = 0.0) -> Load:
+    """Write a version after the other beside the last one and let the server load it, while clients are at work.
+
+    `quiet` are seconds of load alone before the first swap.
+    """
+    load = Load(server)
+    clients = [threading.Thread(target=load.drive, args=(client,)) for client in range(_CLIENTS)]
+    for one in clients:
+        one.start()
+    try:
+        time.sleep(quiet)
+        for version in range(2, swaps + 2):
+            shutil.copytree(folder / "sum/1", folder / f"sum/{version}")
+            answer = httpx.post(f"{server.url}/v2/repository/models/sum/load", timeout=60)
+            assert (answer.status_code, answer.content) == (200, b""), answer.text
+            assert httpx.get(f"{server.url}/v1/models/sum").json()["version"] == str(version)
+    finally:
+        load.stop = True
+        for one in clients:
+            one.join()
+    return load
+
+
+def reload(server: Server, cycles: int) -> list[int]:
+    """Unload and load a model again and again → resident bytes after each cycle."""
+    seen = []
+    for _ in range(cycles):
+        for verb in ("unload", "load"):
+            answer = httpx.post(f"{server.url}/v2/repository/models/sum/{verb}", timeout=60)
+            assert answer.status_code == 200, answer.text
+        assert httpx.post(f"{server.url}/v1/models/sum/predict", json={"sequences": [[[1]]]}).status_code == 200
+        seen.append(server.memory())
+    return seen
+
+
+def p99(calls: list[tuple[float, float]]) -> float:
+    """In ms."""
+    return 1000 * float(np.percentile([took for _, took in calls], 99))
+
+
+def main(
+    swaps: Annotated[int, typer.Option(help="Versions that follow the first.")] = 200,
+    cycles: Annotated[int, typer.Option(help="Of unload and load.")] = 50,
+    quiet: Annotated[float, typer.Option(help="Seconds without swaps, to compare with.")] = 20,
+) -> None:
+    """Swap and reload at length, and print what was seen."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        graphs.running_sum(folder / "sum/1/model.onnx")
+        server = Server(folder, folder / "log", versions="latest:1").wait_until_ready()
+        begin, before = time.perf_counter(), server.memory()
+        load = swap(server, folder, swaps, quiet=quiet)
+        calm = [call for call in load.calls if call[0] < begin + quiet]
+        busy = [call for call in load.calls if call[0] >= begin + quiet]
+        print(f"{swaps} swaps, {len(load.calls)} calls, {len(load.faults)} failed, {len(load.versions)} versions seen")
+        print(f"p99 {p99(calm):.2f} ms without swaps, {p99(busy):.2f} ms with them")
+        print(f"memory {before / 2**20:.1f} MiB, {server.memory() / 2**20:.1f} MiB after it")
+        seen = reload(server, cycles)
+        print(f"{cycles} cycles of unload and load: {seen[0] / 2**20:.1f} to {seen[-1] / 2**20:.1f} MiB")
+        print(*load.faults[:5], sep="\n")
+        server.stop()
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,80 @@
+"""Bodies of the Open Inference Protocol: whatever they are, they are read or refused; ids of sequences never mix."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.api import oip_codec as codec
+from service.api.oip_codec import Sequence
+from service.errors import CarouselError, InvalidRequest
+from service.models.folder import NAME
+
+LEAVES = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5)
+JSON = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner))
+TENSORS = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": st.sampled_from(["input", "lengths", "state.h"]) | JSON,
+        "datatype": st.sampled_from(["FP32", "INT32", "INT64"]) | JSON,
+        "shape": st.lists(st.integers(0, 3) | st.sampled_from([2**31, 2**63]), max_size=4) | JSON,
+        "data": st.lists(st.integers(-5, 5) | st.floats(), max_size=9) | JSON,
+        "parameters": st.fixed_dictionaries({"binary_data_size": st.integers(0, 40)}) | JSON,
+    },
+)
+PARAMETERS = st.dictionaries(
+    st.sampled_from(["sequence_id", "sequence_start", "sequence_end", "binary_data_output", "timeout"]), JSON
+)
+REQUESTS = st.fixed_dictionaries(
+    {"inputs": st.lists(TENSORS | JSON, max_size=3) | JSON},
+    optional={"id": JSON, "parameters": PARAMETERS | JSON, "outputs": st.lists(JSON, max_size=2) | JSON},
+)
+
+
+@given(REQUESTS | JSON, st.binary(max_size=40))
+def test_any_request_is_read_or_refused(told: Any, raw: bytes) -> None:
+    try:
+        header = codec.header(json.dumps(told).encode())
+        rows = codec.rows(header, memoryview(raw), 2)
+    except CarouselError:
+        return
+    assert rows.inputs.shape == (sum(rows.lengths), 2)
+    assert rows.inputs.dtype == np.float32
+    assert np.isfinite(rows.inputs).all()
+    assert min(rows.lengths) >= 1
+    view, outputs = codec.answer(header, "m", "1", rows, np.ones((len(rows.inputs), 3), np.float32))
+    assert outputs.size == np.prod(view["outputs"][0]["shape"])
+
+
+@given(st.binary(max_size=20), st.binary(max_size=20))
+def test_a_body_is_split_where_it_says_or_refused(content: bytes, length: bytes) -> None:
+    try:
+        text, raw = codec.split(content, length)
+    except InvalidRequest:
+        assert not (length.isdigit() and int(length) <= len(content))
+    else:
+        assert (text + bytes(raw), len(text)) == (content, int(length))
+
+
+IDS = st.integers(1, 2**64 - 1) | st.text(min_size=1, max_size=20) | st.integers(1, 99).map(str)
+MODELS = st.sampled_from(["m", "m~1", "m'", "a.b:c@d-e"]).filter(NAME.fullmatch)
+
+
+@given(MODELS, MODELS, IDS, IDS)
+def test_sequences_have_sessions_of_their_own_that_v1_cannot_open(a: str, b: str, one: Any, other: Any) -> None:
+    first, second = Sequence(one, True, False).session(a), Sequence(other, True, False).session(b)
+    assert (first == second) is ((a, type(one), one) == (b, type(other), other))
+    assert not NAME.fullmatch(first)
+
+
+@pytest.mark.parametrize(("size", "aligned"), [(3, False), (4, True)])
+def test_raw_numbers_are_copied_only_where_they_are_not_aligned(size: int, aligned: bool) -> None:
+    content = np.zeros(32, np.uint8)
+    at = (-content.ctypes.data) % 4 + size
+    raw = memoryview(content)[at : at + 8]
+    told = {"inputs": [{"name": "input", "shape": [1, 2], "datatype": "FP32", "parameters": {"binary_data_size": 8}}]}
+    rows = codec.rows(codec.header(json.dumps(told).encode()), raw, 2)
+    assert np.shares_memory(rows.inputs, content) is aligned

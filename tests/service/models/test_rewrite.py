@@ -1,0 +1,190 @@
+"""Files without state inputs are made stateful, proved, and never written; what cannot be is served whole."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from service.models import rewrite
+from service.models.adapter import AdaptedModel
+from service.models.files import read
+from tests import graphs
+from tests.exports import BT, F, H, Network
+from tests.service.models.foreign import load, run, write
+from tests.service.models.hostile import looping
+
+
+class Learnt(Network):
+    """It begins with a state that was learnt, not with zero."""
+
+    def __init__(self) -> None:
+        super().__init__("GRU")
+        self.begin = nn.Parameter(torch.randn(1, 1, H))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, _ = self.rnn(x, self.begin.expand(1, x.shape[0], H).contiguous())
+        answer: torch.Tensor = self.head(y)
+        return answer
+
+
+class Decoder(Network):
+    """A second layer begins with the last state of the first one: it needs the sequence whole."""
+
+    def __init__(self) -> None:
+        super().__init__("GRU")
+        self.second = nn.GRU(F, H, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        _, last = self.rnn(x)
+        y, _ = self.second(x, last)
+        answer: torch.Tensor = self.head(y)
+        return answer
+
+
+class Averaged(Network):
+    """It subtracts the mean of the whole sequence: the graph can be rewritten, and the proof refutes it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, _ = self.rnn(x)
+        answer: torch.Tensor = self.head(y - y.mean(1, keepdim=True))
+        return answer
+
+
+def export(network: nn.Module, path: Path, **axes: Any) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network.eval(),
+            (torch.randn(2, 5, F),),
+            path,
+            dynamo=False,
+            input_names=["x"],
+            output_names=["y"],
+            dynamic_axes=axes or {"x": BT, "y": BT},
+        )
+    return path
+
+
+def expected(network: nn.Module, inputs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    with torch.no_grad():
+        answer: np.ndarray[Any, Any] = network(torch.from_numpy(inputs)).numpy()
+    return answer
+
+
+@pytest.fixture
+def inputs() -> np.ndarray[Any, Any]:
+    return np.random.default_rng(3).normal(0, 1, (3, 9, F)).astype(np.float32)
+
+
+def test_a_learnt_first_state_is_found_and_kept(tmp_path: Path, inputs: np.ndarray[Any, Any]) -> None:
+    network = Learnt()
+    model, fitness = load(export(network, tmp_path / "model.onnx"))
+    assert fitness.streamable and fitness.bit_equal
+    outputs, _ = run(model, inputs)
+    np.testing.assert_allclose(outputs, expected(network, inputs), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("network", "reason"), [(Decoder(), "is computed of its inputs"), (Averaged(), "stepped differs from the same one")]
+)
+def test_what_needs_its_sequence_whole_is_served_whole_and_says_why(
+    tmp_path: Path, inputs: np.ndarray[Any, Any], network: nn.Module, reason: str
+) -> None:
+    model, fitness = load(export(network, tmp_path / "model.onnx"))
+    assert not fitness.streamable
+    assert fitness.reason is not None
+    assert reason in fitness.reason
+    outputs, _ = run(model, inputs)
+    np.testing.assert_allclose(outputs, expected(network, inputs), atol=1e-5)
+
+
+def test_a_bidirectional_file_of_the_contract_says_why_it_does_not_stream(tmp_path: Path) -> None:
+    _, fitness = load(graphs.write(tmp_path / "model.onnx", "bidirectional"))
+    assert fitness.reason == "LSTM '' is bidirectional: it reads the sequence whole"
+
+
+def test_axes_without_names_are_found_by_running(tmp_path: Path, inputs: np.ndarray[Any, Any]) -> None:
+    network = Network("LSTM", batch_first=False)
+    model, fitness = load(export(network, tmp_path / "model.onnx", x={0: "?a", 1: "?b"}, y={0: "?c", 1: "?d"}))
+    assert isinstance(model, AdaptedModel)
+    assert (model.signature.inputs[0].batch, model.signature.inputs[0].time) == (1, 0)
+    assert fitness.streamable
+    outputs, _ = run(model, inputs)
+    turned = np.moveaxis(expected(network, np.ascontiguousarray(np.moveaxis(inputs, 0, 1))), 1, 0)
+    np.testing.assert_allclose(outputs, turned, atol=1e-5)
+
+
+def test_lone_rows_of_a_plain_rnn_are_computed_as_rows_among_others(tmp_path: Path) -> None:
+    _, fitness = load(export(Network("RNN", 2), tmp_path / "model.onnx"))
+    assert fitness.streamable and fitness.bit_equal
+
+
+def test_the_file_is_not_written(tmp_path: Path) -> None:
+    path = export(Network(), tmp_path / "model.onnx")
+    before = path.read_bytes()
+    load(path)
+    assert path.read_bytes() == before
+
+
+SIZED = {
+    "a range up to a value": """
+        top = ReduceMax<keepdims = 0>(x)
+        steps = Range(zero, top, one_f)
+        sum = ReduceSum<keepdims = 0>(steps)
+        nothing = Mul(sum, zero)
+        y = Add(x, nothing)""",
+    "as many numbers as a value says": """
+        top = ReduceMax<keepdims = 1>(x)
+        flat = Reshape(top, one)
+        count = Cast<to = 7>(flat)
+        many = Expand(zero, count)
+        sum = ReduceSum<keepdims = 0>(many)
+        y = Add(x, sum)""",
+}
+STEADY = """
+    shape = Shape(x)
+    zeros = Expand(zero, shape)
+    y = Add(x, zeros)"""
+HEAD = """g (float[batch, time, 1] x) => (float[batch, time, 1] y)
+<float zero = {0}, float one_f = {1}, int64[1] one = {1}> {"""
+
+
+@pytest.mark.parametrize("kind", SIZED)
+def test_a_graph_whose_time_follows_from_values_is_known(tmp_path: Path, kind: str) -> None:
+    path = write(tmp_path / "model.onnx", HEAD + SIZED[kind] + "}")
+    assert load(path)[1].in_thread
+
+
+def test_a_graph_whose_time_follows_from_sizes_is_not_taken_for_one(tmp_path: Path) -> None:
+    assert not load(write(tmp_path / "model.onnx", HEAD + STEADY + "}"))[1].in_thread
+    assert not rewrite.by_values(read(graphs.write(tmp_path / "lstm.onnx"))[0])
+
+
+def test_a_loop_of_constant_length_is_not_decided_by_values(tmp_path: Path) -> None:
+    assert not rewrite.by_values(looping(tmp_path / "model.onnx").read_bytes())
+
+
+COUNTS = """
+g (float[batch, time, 1] x) => (float[batch, time, 1] y)
+<bool go = {1}, float zero = {0}> {
+  top = ReduceMax<keepdims = 0>(x)
+  trips = Cast<to = 7>(top)
+  sum = Loop (trips, go, zero) <body = body (int64 i, bool on, float a) => (bool still, float b)
+    <float step = {1}> { still = Identity(on) b = Add(a, step) }>
+  nothing = Mul(sum, zero)
+  y = Add(x, nothing)
+}
+"""  # takes as many turns as the largest input says
+
+
+def test_a_run_whose_time_a_value_decides_ends_when_it_takes_too_long(tmp_path: Path) -> None:
+    model, fitness = load(write(tmp_path / "model.onnx", COUNTS))
+    assert fitness.in_thread
+    model.bound(0.5)
+    with pytest.raises(TimeoutError, match=r"more than 0\.5 s"):
+        run(model, [[[2.0**62]]])
+    assert run(model, [[[3]]])[0].item() == 3
