@@ -40,8 +40,13 @@ _ALL: Mapping[str, Callable[[Workshop], list[Line]]] = {
 def main(
     only: Annotated[list[str] | None, typer.Option(help=f"One row; may be given again. {', '.join(_ALL)}.")] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long each server is measured in each repeat.")] = 2.0,
+    *,
     repeats: Annotated[int, typer.Option(min=1, help="How often.")] = 5,
     long: Annotated[bool, typer.Option(help="Overload for a minute, and cut ten thousand streams.")] = False,
+    beside: Annotated[
+        Path | None,
+        typer.Option(exists=True, help="The `carousel` of another version, measured in turn with this one."),
+    ] = None,
     record: Annotated[bool, typer.Option(help="Append the table to bench/RESULTS.md.")] = True,
 ) -> None:
     """Measure, print a table and append it to bench/RESULTS.md."""
@@ -53,7 +58,7 @@ def main(
     columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn())
     with tempfile.TemporaryDirectory() as folder, Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=len(names))
-        shop = Workshop(Path(folder), seconds, repeats, long, say=lambda what: None)
+        shop = Workshop(Path(folder), seconds, repeats, long, lambda what: None, beside)
         for name in names:
             shop.say = partial(_tell, progress, task, name)
             lines += _run(name, shop)

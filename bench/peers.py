@@ -61,6 +61,13 @@ def _door_floor(load: Load, model: str, carousel: Server, shop: Workshop) -> Ite
         yield partial(shop.checked, load, model, server)
 
 
+@contextmanager
+def _other(load: Load, model: str, carousel: Server, shop: Workshop) -> Iterator[Run]:
+    assert shop.beside is not None, "it is no peer then"
+    with servers.other_carousel(shop.beside, shop.models(model), shop.log("other")) as server:
+        yield partial(shop.checked, load, model, server)
+
+
 def _echo(started: Callable[[Path, Path], AbstractContextManager[Server]]) -> Start:
     """What answers the bytes of a real answer."""
 
@@ -89,6 +96,7 @@ def _json(load: Load, model: str, carousel: Server, shop: Workshop) -> Iterator[
 
 
 SIXTY = Peer("the sixty-line service", _sixty_lines)
+OTHER = Peer("the other carousel", _other)
 DOOR = Peer("the floor of the door", _door_floor)
 ECHO = Peer("uvicorn echo of the same bytes", _echo(servers.uvicorn_echo))
 OWN_ECHO = Peer("the same echo by our own connection", _echo(servers.own_echo))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bench.generator import Load, Tally
 from bench.models import SIZES
-from bench.peers import CEILING, DOOR, ECHO, JSON, OWN_ECHO, SIXTY, Peer, floor, in_process
+from bench.peers import CEILING, DOOR, ECHO, JSON, OTHER, OWN_ECHO, SIXTY, Peer, floor, in_process
 from bench.report import Bound, Line, spread
 from bench.workshop import Workshop
 
@@ -89,14 +89,13 @@ def floors(shop: Workshop) -> list[Line]:
 def measure(row: Row, shop: Workshop) -> list[Line]:
     """All servers stand ready; in each repeat all are measured in turn, so that a ratio is of one moment."""
     own: list[Tally | float] = []
-    theirs: dict[str, list[Tally | float]] = {peer.says: [] for peer, _ in row.peers}
+    peers = row.peers if shop.beside is None else ((OTHER, None), *row.peers)
+    theirs: dict[str, list[Tally | float]] = {peer.says: [] for peer, _ in peers}
     with ExitStack() as running:
         server = running.enter_context(shop.carousel(row.model))
         shop.say("whether the service can")
         shop.checked(row.load, row.model, server, seconds=0.2)
-        runs = {
-            peer.says: running.enter_context(peer.start(row.load, row.model, server, shop)) for peer, _ in row.peers
-        }
+        runs = {peer.says: running.enter_context(peer.start(row.load, row.model, server, shop)) for peer, _ in peers}
         for repeat in range(shop.repeats):
             shop.say(f"repeat {repeat + 1} of {shop.repeats}, carousel")
             own.append(shop.checked(row.load, row.model, server))
@@ -104,7 +103,7 @@ def measure(row: Row, shop: Workshop) -> list[Line]:
                 shop.say(f"repeat {repeat + 1} of {shop.repeats}, {name}")
                 theirs[name].append(run())
     lines = [Line(row.says, f"carousel, {row.model}", figures(own))]
-    for peer, bound in row.peers:
+    for peer, bound in peers:
         pairs = zip(own, theirs[peer.says], strict=True)
         lines.append(Line(row.says, peer.says, figures(theirs[peer.says]), _ratios(pairs, row.by_p50), bound))
     return lines

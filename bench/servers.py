@@ -49,7 +49,12 @@ class Server:
 
 def carousel(models: Path, log: Path, **settings: object) -> AbstractContextManager[Server]:
     """`carousel serve`; keyword settings become CAROUSEL_* variables."""
-    return _started([_CAROUSEL, "serve", "--models", models, "--port"], log, "/health/ready", **settings)
+    return other_carousel(_CAROUSEL, models, log, **settings)
+
+
+def other_carousel(program: Path, models: Path, log: Path, **settings: object) -> AbstractContextManager[Server]:
+    """The service of another installation."""
+    return _started([program, "serve", "--models", models, "--port"], log, "/health/ready", **settings)
 
 
 def watched_carousel(models: Path, log: Path) -> AbstractContextManager[Server]:

@@ -23,6 +23,7 @@ class Workshop:
     repeats: int
     long: bool
     say: Callable[[str], None]
+    beside: Path | None = None  # another `carousel`, to be measured beside this one
     _references: dict[str, Reference] = field(default_factory=dict)
 
     @cached_property
