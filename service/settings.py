@@ -86,6 +86,13 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _promised_by_the_store(self) -> Self:
+        for name, other in (("store_write", self.store_write == "behind"), ("store_sync", self.store_sync)):
+            if other and self.store != "embedded":
+                raise ValueError(f"{name} {getattr(self, name)} is for the embedded store; the store is {self.store}")
+        return self
+
 
 def load(**given: object) -> Settings:
     """Settings from the environment, overruled by what is `given`.

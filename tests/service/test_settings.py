@@ -61,6 +61,14 @@ def test_a_default_ttl_over_the_maximum_is_refused() -> None:
         load(default_ttl_seconds=100, max_ttl_seconds=99)
 
 
+@pytest.mark.parametrize("store", ["memory", "redis"])
+@pytest.mark.parametrize("told", [{"store_write": "behind"}, {"store_sync": True}])
+def test_a_promise_that_the_store_does_not_give_is_refused(store: str, told: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="is for the embedded store"):
+        load(store=store, **told)
+    load(store="embedded", **told)
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError):
         load().port = 1  # type: ignore[misc]
