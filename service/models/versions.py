@@ -122,10 +122,19 @@ class Versions:
         return cast("Engine", session.home), self.file(session.home)
 
     def file(self, home: Home) -> OnnxModel:
-        """The file of an engine. Raises StateMismatch, VersionNotFound: it is not served; see `absence`."""
-        if home not in self._files:
-            raise self.absence(home.name, home.version)
-        return self._files[home]
+        """The file of an engine.
+
+        Raises:
+            Overloaded: it is still loading: a store gives it back its sessions.
+            StateMismatch, VersionNotFound: it is not served; see `absence`.
+
+        """
+        if home in self._files:
+            return self._files[home]
+        one = self.models.get(home.name, {}).get(home.version)
+        if one is not None and one.state == "loading":
+            raise Overloaded(f"{home.name}/{home.version} is loading")
+        raise self.absence(home.name, home.version)
 
     def only(self, model: str, version: str | None) -> Engine:
         """The engine of all sessions that such a call can be for.

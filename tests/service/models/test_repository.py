@@ -246,3 +246,23 @@ def test_names_of_the_wire_are_names(name: str) -> None:
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a b", "a\n", "ä", "x" * 129])
 def test_other_names_are_none(name: str) -> None:
     assert not NAME.fullmatch(name)
+
+
+async def test_sessions_that_a_store_gives_back_wait_until_their_version_is_ready(tmp_path: Path) -> None:
+    asked: list[type[CarouselError] | None] = []
+
+    async def given_back(model: OnnxModel, fitness: Fitness, name: str, version: str) -> Engine:
+        engine = await start(model, fitness, name, version)
+        with pytest.raises(Overloaded, match="loading"):
+            one.file(engine)
+        asked.append(Overloaded)
+        return engine
+
+    write(tmp_path / "m/1/model.onnx", "feedforward")
+    one = Repository(tmp_path, Hosts(given_back))
+    await one.load(load)
+    engine, file = one.ready("m", "1")
+    assert asked == [Overloaded]
+    assert one.file(engine) is file
+    with pytest.raises(VersionNotFound, match="not found"):
+        one.file(await start(file, FIT, "m", "7"))
