@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from abc import ABC, abstractmethod
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -55,7 +56,7 @@ class Sessions:
         return outputs
 
 
-class Turn(Generic[_Asked]):
+class Turn(ABC, Generic[_Asked]):
     """What a turn of the loop brings, served at its end."""
 
     def __init__(self, sessions: Sessions) -> None:
@@ -71,9 +72,9 @@ class Turn(Generic[_Asked]):
         came, self._came = self._came, []
         self.serve(came)
 
+    @abstractmethod
     def serve(self, came: list[_Asked]) -> None:
         """Answer all of it."""
-        raise NotImplementedError
 
 
 class JsonTurn(Turn[tuple[asyncio.Transport, int, bytes]]):

@@ -119,8 +119,7 @@ class Engine:
     def run_alone(self, call: Call) -> bool:
         """Run a call at once, if it is one plain step and nothing runs: it needs no batch → whether it was accepted.
 
-        If not, submit it. For calls that came alone: what comes together runs faster in one batch. The latency of a
-        client that has the server for itself is a third lower (`python -m bench --only lone`).
+        If not, submit it. For calls that came alone: what comes together runs faster in one batch.
         """
         if not self._resting or self.shadow or not self.admission.room() or call.rows.item(0) in self.rewinds.rows:
             return False
