@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from array import array
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
-from service.api.frames import Blame, numbers
+from service.api.frames import U4, Blame
 from service.errors import (
     CarouselError,
     ChannelNotFound,
@@ -20,6 +20,7 @@ from service.errors import (
     StateMismatch,
     TooManyChannels,
 )
+from service.sessions.table import ZERO
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 MOST = 65_536  # open at once on one socket
 _LISTS = 4096  # lists of channels whose rows are remembered, of MOST channels together
+_AT_ONCE = 200  # sessions that are looked up by their ids before others are served: 10 ms if a store has to be read
 
 
 class _Found(NamedTuple):
@@ -47,7 +49,9 @@ class Channels:
         self._all = sessions
         self._numbers = array("I")  # ascending, as they are given
         self._ids = list[str]()  # of the session of each number
-        self._births = array("Q")
+        self._births = array("q")
+        self._rows, self._engine_of = array("q"), array("q")  # where it was when it was last looked up
+        self._engines: list[Engine] = []  # by the numbers in `_engine_of`
         self._known: dict[str, int] | None = None  # id → its newest number, once a session is opened that may have one
         self._last = 0
         self._found: dict[bytes, _Found] = {}  # by channels as they stand in a frame
@@ -78,6 +82,8 @@ class Channels:
         self._numbers.append(self._last)
         self._ids.append(session.id)
         self._births.append(session.birth)
+        self._rows.append(session.row)
+        self._engine_of.append(self._engine(session))
         if self._known is not None:
             self._known[session.id] = self._last
         return self._last
@@ -87,7 +93,7 @@ class Channels:
         self._forget()
         at = self._at(channel)
         id = self._ids.pop(at)
-        del self._numbers[at], self._births[at]
+        del self._numbers[at], self._births[at], self._rows[at], self._engine_of[at]
         if self._known is not None and self._known.get(id) == channel:
             del self._known[id]
 
@@ -117,12 +123,16 @@ class Channels:
 
     def waits(self, channels: Iterable[int]) -> Callable[[], Awaitable[object]] | None:
         """What has to be waited for until it is known whether sessions of channels are elsewhere."""
+        if self._all.elsewhere is None:
+            return None
         open_here = [at for one in channels if (at := self._place(one)) is not None]
         looking = [one for at in open_here if (one := self._all.missing(self._ids[at])) is not None]
         return (lambda: asyncio.wait(looking)) if looking else None
 
-    def rows(self, channels: bytes, blame: Blame, now: float) -> tuple[Index, Engine]:
+    def rows(self, channels: bytes, blame: Blame, now: float) -> tuple[Index, Engine] | None:
         """Rows [N] and the engine of the live sessions of channels, as they stand in a frame.
+
+        None: some were looked up, and others wait for the next turn of the loop; then ask again.
 
         Raises:
             InvalidRequest: a channel is named twice.
@@ -131,8 +141,9 @@ class Channels:
         """
         found = self._found.get(channels)  # most frames are of the same channels as one before
         if found is None or found.generation != found.engine.table.generation or now >= found.until:
-            rows, engine = self._look_up(numbers(channels), blame)
-            found = _Found(rows, engine, engine.table.generation, self._all.awake_until(engine, rows))
+            found = self._look_up(np.frombuffer(channels, U4), blame, now)
+            if found is None:
+                return None
             self._remember(channels, found)
         return found.rows, found.engine
 
@@ -158,18 +169,62 @@ class Channels:
         at = bisect_left(self._numbers, channel)
         return at if at < len(self._numbers) and self._numbers[at] == channel else None
 
-    def _look_up(self, channels: list[int], blame: Blame) -> tuple[Index, Engine]:
-        if len(set(channels)) < len(channels):
-            twice = min(channel for channel, count in Counter(channels).items() if count > 1)
-            blame(twice)
-            raise InvalidRequest(f"frame: channel {twice} occurs twice")
-        sessions: list[Session] = []
+    def _look_up(self, channels: NDArray[np.uint32], blame: Blame, now: float) -> _Found | None:
+        """Find channels [N] where their sessions were before, all at once; by their ids those that are not there."""
+        if len(channels) == 1:
+            engine, row = self._find(channels.item(), blame)
+            return self._found_at(engine, np.array([row]))
+        ordered = np.sort(channels)
+        twice = ordered[1:][ordered[1:] == ordered[:-1]]
+        if len(twice):
+            blame(twice.item(0))
+            raise InvalidRequest(f"frame: channel {twice.item(0)} occurs twice")
+        engine, _ = self._find(channels.item(0), blame)
+        table = engine.table
+        at = np.searchsorted(self._column(self._numbers), channels)
+        at[at == len(self)] = 0
+        rows = self._column(self._rows)[at]
+        rows[self._column(self._engine_of)[at] != self._engines.index(engine)] = ZERO
+        there = (self._column(self._numbers)[at] == channels) & (table.birth[rows] == self._column(self._births)[at])
+        there &= table.deadline[rows] > now
+        for index in self._hidden(at):
+            there[index] = False
+        for count, index in enumerate(np.flatnonzero(~there).tolist()):
+            if count == _AT_ONCE:
+                return None
+            home, rows[index] = self._find(channels.item(index), blame)
+            if home is not engine:
+                blame(channels.item(index))
+                raise StateMismatch("the channels of a frame belong to one version of one model")
+        return self._found_at(engine, rows)
+
+    def _found_at(self, engine: Engine, rows: Index) -> _Found:
+        return _Found(rows, engine, engine.table.generation, self._all.awake_until(engine, rows))
+
+    def _find(self, channel: int, blame: Blame) -> tuple[Engine, int]:
+        """The engine and the row of the live session of a channel, which are known from now on."""
         try:
-            for channel in channels:
-                sessions.append(self.session(channel))
-                if sessions[-1].home is not sessions[0].home:
-                    raise StateMismatch("the channels of a frame belong to one version of one model")
+            session = self.session(channel)
         except CarouselError:
             blame(channel)
             raise
-        return np.array([session.row for session in sessions]), cast("Engine", sessions[0].home)
+        at = self._at(channel)
+        self._rows[at], self._engine_of[at] = session.row, self._engine(session)
+        return cast("Engine", session.home), session.row
+
+    def _hidden(self, at: Index) -> list[int]:
+        """Which of these channels have sessions that have their rows and are not to be found."""
+        hidden = {*self._all.ending, *self._all.recovering}
+        return [index for index, one in enumerate(at.tolist()) if self._ids[one] in hidden] if hidden else []
+
+    def _engine(self, session: Session) -> int:
+        """The number of the engine of a session."""
+        engine = cast("Engine", session.home)
+        if engine not in self._engines:
+            self._engines.append(engine)
+        return self._engines.index(engine)
+
+    @staticmethod
+    def _column(numbers: array[int]) -> NDArray[Any]:
+        """An array as NumPy sees it, not to be kept: it cannot grow meanwhile."""
+        return np.frombuffer(numbers, numbers.typecode)

@@ -68,10 +68,13 @@ class Turn:
         for stream, content in frames:
             stream.ahead = False
             try:
-                rows, engine = stream.channels.rows(content[8:12], _blame, now)
+                found = stream.channels.rows(content[8:12], _blame, now)
             except CarouselError:
+                found = None
+            if found is None:
                 stream.take(content)  # it is told what is wrong
                 continue
+            rows, engine = found
             row = rows.item(0)
             place = counts[engine, row] = counts.get((engine, row), 0) + 1
             if place > len(rounds):

@@ -196,11 +196,14 @@ class Stream:
 
         frame = read(content, blame)
         try:
-            rows, engine = self.channels.rows(frame.channels, blame, self.channels.now())
+            found = self.channels.rows(frame.channels, blame, self.channels.now())
         except CarouselError:
             if (wait := self.channels.waits(numbers(frame.channels))) is not None:
                 return wait
             raise
+        if found is None:
+            return lambda: asyncio.sleep(0)
+        rows, engine = found
         inputs = frame.inputs(self._all.columns(engine), blame)
         size = len(content) + 4 * len(inputs) * engine.model.outputs
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.sessions.table import Table, zeros
+from service.sessions.memory import zeros
 
 if TYPE_CHECKING:
     from service.engine.call import Digests
     from service.models.model import Array, Index
+    from service.sessions.table import Table
 
 _OLDER_BYTES = 64 * 2**10  # of all but a session's newest answer
 RECORD_BYTES = 400  # about what a long answer costs beside its numbers
@@ -231,8 +232,13 @@ class Answers:
         self._budget.bytes += places * capacity * record - self._ring_bytes
         self._ring_bytes = places * capacity * record
         new: tuple[NDArray[Any], ...] = self._key, self._output
+        most = int(self._table.answers[:width].max(initial=0))
+        for number in range(max(0, most - before), most) if places == before else ():  # blocks are copied soonest
+            at = number % places
+            for array, part in zip(new, old, strict=True):
+                array[at * capacity : at * capacity + width] = part[at * width : (at + 1) * width]
         rows = np.arange(width)
-        for back in range(1, places + 1):
+        for back in range(1, places + 1) if places < before else ():
             number = self._table.answers[:width] - back
             there = (number >= 0) & old[0][number % before * width + rows].any(axis=1)
             number, row = number[there], rows[there]

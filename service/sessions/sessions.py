@@ -5,7 +5,6 @@ How a session stands is in the columns of its row. It knows ids and an injected 
 
 from __future__ import annotations
 
-import secrets
 import time
 from asyncio import Future
 from collections import OrderedDict
@@ -14,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound
+from service.sessions.ids import random_ids
 from service.sessions.pages import Pages
 from service.sessions.session import Cold, Elsewhere, Home, Session, SessionStatistics, Standing
 
@@ -42,7 +42,7 @@ class Sessions:
         self.ending: dict[str, Future[None]] = {}  # their delete was accepted: not visible any more
         self._expired: OrderedDict[str, float] = OrderedDict()  # id → when even that is forgotten
         self._unswept: list[str] = []
-        self.pages = Pages(self._live)
+        self.pages, self._ids = Pages(self._live), random_ids()
         self.recovering: Collection[str] = ()  # ids whose sessions a store has and the table has not yet
         self.lapsed: Callable[[Session, float], None] = lambda _, __: (
             None
@@ -183,7 +183,7 @@ class Sessions:
         return self._create(id, home, ttl, rule, self.born)
 
     def _create(self, id: str | None, home: Home, ttl: float, rule: Rule | None, birth: int) -> Session:
-        session = self._seat(id or secrets.token_urlsafe(16), home, ttl, rule, birth)
+        session = self._seat(id or next(self._ids), home, ttl, rule, birth)
         self._live[session.id] = self._homes.index(home) * _ROWS + session.row
         self.pages.add(session.id)
         self._opening.add(session.id)
@@ -218,6 +218,7 @@ class Sessions:
         self._bytes += new.size - session.size
         session.home.answers.forget(session.row)
         session.home.rewinds.rows.pop(session.row, None)
+        session.home.table.birth[session.row] = 0  # it is not there any more
         session.home.table.generation += 1
         self.touch(new)
 

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from mmap import mmap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+from service.sessions.memory import Rows
 
 if TYPE_CHECKING:
     from service.models.model import Index, State
 
 ZERO = 0  # the row that is always zero: a predict and a new session start from it
-_PAGES = 2**16  # bytes; smaller arrays are not worth pages of their own
 _COLUMNS: Mapping[str, DTypeLike] = {
     "step": np.int64,
     "ahead": np.int64,
@@ -28,17 +28,6 @@ _COLUMNS: Mapping[str, DTypeLike] = {
     "deadline": np.float64,
     "ttl": np.float64,
 }
-
-
-def zeros(shape: tuple[int, ...], kind: DTypeLike) -> NDArray[Any]:
-    """Zeros whose memory pages are taken from the system when they are written, and given back at once when freed.
-
-    What `np.zeros` returns may lie in memory that was used before, and is then written as a whole.
-    """
-    size = math.prod(shape) * np.dtype(kind).itemsize
-    if size < _PAGES:
-        return np.zeros(shape, kind)
-    return np.frombuffer(mmap(-1, size), kind).reshape(shape)
 
 
 def every(flags: NDArray[np.bool_]) -> bool:
@@ -59,11 +48,10 @@ class Table:
     ttl: NDArray[np.float64]  # seconds
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], capacity: int = 64) -> None:
-        self.state: State = {name: np.zeros((0, *shape), np.float32) for name, shape in shapes.items()}
-        for name, kind in _COLUMNS.items():
-            setattr(self, name, np.zeros(0, kind))
-        self.capacity = 0
-        self._grow(capacity)
+        self._states = {name: Rows(shape, np.float32) for name, shape in shapes.items()}
+        self._columns = {name: Rows((), kind) for name, kind in _COLUMNS.items()}
+        self.state: State = {}
+        self._resize(capacity)
         self._fresh = ZERO + 1  # the first row that was never used
         self._freed: list[int] = []
         self.generation = 0  # counts sessions that ended: rows remembered before have to be looked up again
@@ -85,14 +73,14 @@ class Table:
                 array[row] = 0.0
             return row
         if self._fresh == self.capacity:
-            self._grow(2 * self.capacity)
+            self._resize(2 * self.capacity)
         self._fresh += 1
         return self._fresh - 1
 
     def reach(self, row: int) -> None:
         """Have a row of this number, whoever allocates it."""
         while row >= self.capacity:
-            self._grow(2 * self.capacity)
+            self._resize(2 * self.capacity)
 
     def free(self, row: int) -> None:
         """Give a row back."""
@@ -103,10 +91,7 @@ class Table:
 
     def close(self) -> None:
         """Give the memory back: no row is used any more, and none will be."""
-        self.state = {name: array[:0].copy() for name, array in self.state.items()}
-        for name, kind in _COLUMNS.items():
-            setattr(self, name, np.zeros(0, kind))
-        self.capacity = 0
+        self._resize(0)
 
     def gather(self, rows: Index) -> State:
         """Copies of the states of rows [B] → [B, …] each."""
@@ -117,13 +102,10 @@ class Table:
         for name, array in self.state.items():
             array[rows] = state[name]
 
-    def _grow(self, capacity: int) -> None:
-        def wider(array: NDArray[Any]) -> NDArray[Any]:
-            grown = zeros((capacity, *array.shape[1:]), array.dtype)
-            grown[: self.capacity] = array
-            return grown
-
-        self.state = {name: wider(array) for name, array in self.state.items()}
-        for name in _COLUMNS:
-            setattr(self, name, wider(getattr(self, name)))
+    def _resize(self, capacity: int) -> None:
+        self.state.clear()  # an array that is held is copied
+        self.state.update((name, rows.array(capacity)) for name, rows in self._states.items())
+        for name, rows in self._columns.items():
+            setattr(self, name, None)
+            setattr(self, name, rows.array(capacity))
         self.capacity = capacity
