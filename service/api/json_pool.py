@@ -1,6 +1,7 @@
 """Parse and write large JSON in a worker process, so that the loop serves others meanwhile. Knows no HTTP."""
 
 import asyncio
+import gc
 import itertools
 import logging
 import multiprocessing
@@ -177,6 +178,7 @@ def _begin() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     os.nice(_NICE)
+    gc.disable()  # what is parsed has no cycles, and to look for some takes as long as the parsing
     parent = multiprocessing.parent_process()
     assert parent is not None, "a worker has a parent"
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 _AHEAD = 4 * 2**20  # bytes that are read while they wait: a client that sends before it reads is not stopped at once
-_AT_ONCE = 256  # frames taken before others have a turn
+_AT_ONCE = 64  # frames taken before others have a turn
 _GOING_AWAY, _FAILED = 1001, 1011  # close codes
 
 _log = logging.getLogger("carousel.stream")

@@ -233,10 +233,9 @@ class Answers:
         self._ring_bytes = places * capacity * record
         new: tuple[NDArray[Any], ...] = self._key, self._output
         most = int(self._table.answers[:width].max(initial=0))
-        for number in range(max(0, most - before), most) if places == before else ():  # blocks are copied soonest
-            at = number % places
+        for place in {n % places for n in range(max(0, most - before), most)} if places == before else ():  # as blocks
             for array, part in zip(new, old, strict=True):
-                array[at * capacity : at * capacity + width] = part[at * width : (at + 1) * width]
+                array[place * capacity : place * capacity + width] = part[place * width : (place + 1) * width]
         rows = np.arange(width)
         for back in range(1, places + 1) if places < before else ():
             number = self._table.answers[:width] - back

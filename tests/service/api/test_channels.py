@@ -150,9 +150,8 @@ class Away:
     def load(self, id: str) -> Session | None:
         if (birth := self.births.pop(id, None)) is None:
             return None
-        stands = Standing(
-            id, self._it.engine.name, self._it.engine.version, 0, TTL, TTL, resident=False, snapshots=None
-        )
+        engine = self._it.engine
+        stands = Standing(id, engine.name, engine.version, 0, TTL, TTL, resident=False, snapshots=None)
         session = self._it.sessions.restore(stands, engine, None, birth)
         self._it.sessions.restored([id])
         return session
