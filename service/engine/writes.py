@@ -58,8 +58,8 @@ class Writes:
             )
         for one in finished:
             if one.call.each != 1:
-                answers = one.outputs.reshape(-1, one.call.each, self._answers.width)
-                self._answers.keep_long(one.rows, one.starts, one.digests(), list(answers))
+                outputs = one.outputs.reshape(len(one.rows), -1)
+                self._answers.keep(one.rows, one.starts, one.digests(), outputs, one.call.each)
 
 
 def _joined(arrays: list[NDArray[_Number]]) -> NDArray[_Number]:

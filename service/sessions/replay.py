@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.sessions.memory import zeros
+from service.sessions.ring import Ring, size_of
 
 if TYPE_CHECKING:
     from service.engine.call import Digests
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 _OLDER_BYTES = 64 * 2**10  # of all but a session's newest answer
 RECORD_BYTES = 400  # about what a long answer costs beside its numbers
-_TABLE_SHARE = 2  # one part in so many of the budget may be tables of one-step answers
+_RING_SHARE = 2  # one part in so many of the budget may be rings
+_LENGTHS = 4  # of answers that have rings
+_TOGETHER = 4  # answers of one length that came together are worth a ring
 
 
 class Budget:
@@ -59,43 +61,44 @@ class _Long(dict[int, _Kept]):
 class Answers:
     """The newest answers of each row of one model; `table.answers` counts them.
 
-    Answers of one step lie in a ring [places, rows]: the n-th of a row at place n modulo their number, with as many
-    places as the budget allows. Longer answers are kept one by one; the oldest of all sessions is dropped first.
+    Answers of one step, and those of some other lengths of which many come together, lie in rings, with as many places
+    as the budget allows. Others are kept one by one; the oldest of all sessions is dropped first.
     """
 
     def __init__(self, table: Table, outputs: int, budget: Budget) -> None:
         self._table, self.width, self._budget = table, outputs, budget
         self._long: dict[int, _Long] = {}  # by row; none is empty
         self._places = self._capacity = self._ring_bytes = 0
-        self._arrays(0, 0)
+        self._rings = {1: Ring(1, outputs, 0, 0)}  # by steps
         self._grow()
 
     def __repr__(self) -> str:
-        return f"<Answers {self._places} places of {self._capacity} rows, longer ones of {len(self._long)}>"
+        rings = ", ".join(map(str, self._rings))
+        return f"<Answers of {rings} steps in {self._places} places of {self._capacity} rows, {len(self._long)} others>"
 
     @property
     def row_bytes(self) -> int:
-        """What the one-step answers of a row take."""
-        return self._places * (16 + 4 * self.width)
+        """What the rings take for a row."""
+        return self._places * self._record_bytes()
 
     def close(self) -> None:
         """Give the places back: no session is left."""
         self._budget.bytes -= self._ring_bytes
-        self._ring_bytes = 0
-        self._arrays(0, 0)
+        self._places = self._capacity = self._ring_bytes = 0
+        self._rings = {1: Ring(1, self.width, 0, 0)}
 
-    def keep(self, rows: Index, starts: Index, digests: Digests, outputs: Array) -> None:
-        """Keep answers of one step each: [N] different rows, digests [N, 2], outputs [N, K]."""
+    def keep(self, rows: Index, starts: Index, digests: Digests, outputs: Array, steps: int = 1) -> None:
+        """Keep answers of so many steps each: [N] different rows, digests [N, 2], outputs [N, steps · K]."""
         if self._capacity < self._table.capacity:
             self._grow()
-        if not self._places:
-            self.keep_long(rows, starts, digests, list(outputs[:, None]))
+        ring = self._rings.get(steps) or self._new_ring(steps, len(rows))
+        if ring is None or not self._places:
+            self.keep_long(rows, starts, digests, list(outputs.reshape(len(rows), steps, -1)))
             return
         numbers = self._table.answers[rows]
         at = numbers % self._places * self._capacity + rows
-        keys = digests.copy()
-        keys[:, 0] ^= (starts + 1).view(np.uint64)
-        self._key[at], self._output[at] = keys, outputs
+        ring.put(at, starts, digests, outputs)
+        self._empty(at, besides=ring)
         self._table.answers[rows] = numbers + 1
         if self._long:
             for row in self._long.keys() & set(rows.tolist()):
@@ -103,13 +106,13 @@ class Answers:
 
     def keep_one(self, row: int, start: int, digest: Digests, outputs: Array) -> None:
         """Keep an answer of one step of one row, as `keep` does with arrays: digest [2], outputs [1, K]."""
-        if not self._places or row >= self._capacity or row in self._long:
+        if not self._places or row >= self._capacity or row in self._long or len(self._rings) > 1:
             self.keep(np.array([row]), np.array([start]), digest[None], outputs)
             return
-        number = self._table.answers.item(row)
+        ring, number = self._rings[1], self._table.answers.item(row)
         at = number % self._places * self._capacity + row
         one, other = digest.tolist()
-        self._key[at], self._output[at] = (one ^ start + 1, other), outputs[0]
+        ring.key[at], ring.output[at] = (one ^ start + 1, other), outputs[0]
         self._table.answers[row] = number + 1
 
     def keep_long(self, rows: Index, starts: Index, digests: Digests, outputs: Sequence[Array]) -> None:
@@ -119,7 +122,7 @@ class Answers:
         numbers = self._table.answers[rows]
         self._table.answers[rows] = numbers + 1
         if self._places:
-            self._key[numbers % self._places * self._capacity + rows] = 0  # what lay there is older than what is kept
+            self._empty(numbers % self._places * self._capacity + rows)
         told = zip(rows.tolist(), numbers.tolist(), starts.tolist(), digests.tolist(), outputs, strict=True)
         for row, number, start, (one, other), answer in told:
             self._put(row, number, _Kept(start, len(answer), (one, other), answer.copy(), answer.nbytes))
@@ -133,14 +136,25 @@ class Answers:
         numbers = self._table.answers[rows][:, None] - np.arange(1, self._places + 1)
         there = (numbers >= 0) & (rows < self._capacity)[:, None]
         at = np.where(there, numbers % max(1, self._places) * self._capacity + rows[:, None], 0)
-        words = np.concatenate([self._key[at].view(np.uint32), self._output[at].view(np.uint32)], axis=2)
+        ring = self._rings[1]
+        words = np.concatenate([ring.key[at].view(np.uint32), ring.output[at].view(np.uint32)], axis=2)
         words[~there] = 0
-        long: dict[int, list[LongAnswer]] = {}
-        for place, row in enumerate(rows.tolist() if self._long else ()):
-            if row in self._long:
-                count, kept = self._table.answers.item(row), self._long[row].items()
-                long[place] = [LongAnswer(count - n, one.start, one.digest, one.outputs) for n, one in kept]
-        return words, long
+        if not self._long and len(self._rings) == 1:
+            return words, {}
+        each = zip(rows.tolist(), at.tolist(), there.tolist(), strict=True)
+        long = [[*self._long_of(row), *self._ringed(places, flags)] for row, places, flags in each]
+        return words, {place: answers for place, answers in enumerate(long) if answers}
+
+    def _long_of(self, row: int) -> list[LongAnswer]:
+        count, kept = self._table.answers.item(row), self._long.get(row, _Long()).items()
+        return [LongAnswer(count - n, one.start, one.digest, one.outputs) for n, one in kept]
+
+    def _ringed(self, places: list[int], there: list[bool]) -> Iterator[LongAnswer]:
+        """The answers of several steps that lie at places of the rings, from the newest."""
+        for back, (at, flag) in enumerate(zip(places, there, strict=True), 1):
+            for ring in self._rings.values() if flag else ():
+                if ring.steps > 1 and (found := ring.whole(at)):
+                    yield LongAnswer(back, *found)
 
     def restore(self, rows: Index, words: NDArray[np.uint32], long: Mapping[int, list[LongAnswer]]) -> None:
         """Keep what `record` gave, as far as the budget allows now, for rows that have nothing."""
@@ -148,10 +162,11 @@ class Answers:
             self._grow()
         count = max(words.shape[1], self._budget.each)
         self._table.answers[rows] = count
+        ring = self._rings[1]
         for back in range(1, min(words.shape[1], self._places) + 1):
             at = (count - back) % self._places * self._capacity + rows
-            self._key[at] = np.ascontiguousarray(words[:, back - 1, :4]).view(np.uint64)
-            self._output[at] = words[:, back - 1, 4:].view(np.float32)
+            ring.key[at] = np.ascontiguousarray(words[:, back - 1, :4]).view(np.uint64)
+            ring.output[at] = words[:, back - 1, 4:].view(np.float32)
         for place, answers in long.items():
             for one in sorted(answers, key=lambda one: -one.back):
                 if one.back <= self._budget.each:
@@ -170,14 +185,14 @@ class Answers:
     def find(self, row: int, start: int, steps: int, digest: Digests) -> Array | None:
         """The kept outputs [T, K] of a call, if it is one of the newest of its row."""
         count, asked = int(self._table.answers[row]), (int(digest[0]), int(digest[1]))
+        ring = self._rings.get(steps) if row < self._capacity else None
         for number in range(count - 1, max(-1, count - 1 - self._budget.each), -1):
             if kept := self._long.get(row, _Long()).get(number):
                 if (kept.start, kept.steps, kept.digest) == (start, steps, asked):
                     return kept.outputs
-            elif steps == 1 and count - number <= self._places and row < self._capacity:
-                at = number % self._places * self._capacity + row
-                if self._key[at].tolist() == [asked[0] ^ start + 1, asked[1]]:
-                    found: Array = self._output[at][None].copy()
+            elif ring is not None and count - number <= self._places:
+                found = ring.get(number % self._places * self._capacity + row, start, *asked)
+                if found is not None:
                     return found
         return None
 
@@ -187,19 +202,26 @@ class Answers:
         if kept := self._long.get(row, _Long()).get(number):
             last: Array = kept.outputs[-1]
             return last
-        at = number % max(1, self._places) * self._capacity + row
-        if number < 0 or not self._places or row >= self._capacity or not self._key[at].any():
+        if number < 0 or not self._places or row >= self._capacity:
             return None
-        output: Array = self._output[at].copy()
+        at = number % self._places * self._capacity + row
+        rings = [ring for ring in self._rings.values() if ring.key[at].any()]
+        output: Array | None = rings[0].output[at, -self.width :].copy() if rings else None
         return output
 
     def forget(self, row: int) -> None:
         """Drop all answers of a row."""
         for number in list(self._long.get(row, ())):
             self._drop(row, number)
-        if row < self._capacity:
-            self._key[row :: self._capacity] = 0
+        for ring in self._rings.values() if row < self._capacity else ():
+            ring.forget(row)
         self._table.answers[row] = 0
+
+    def _empty(self, at: Index, besides: Ring | None = None) -> None:
+        """Empty places: what lies there is older than what is kept now."""
+        for ring in self._rings.values():
+            if ring is not besides:
+                ring.key[at] = 0
 
     def _forget_older(self, row: int, count: int) -> None:
         """Keep the number and the bytes of a row's older answers within their bounds; `count` were given so far."""
@@ -220,32 +242,36 @@ class Answers:
         if not mine:
             del self._long[row]
 
+    def _new_ring(self, steps: int, count: int) -> Ring | None:
+        """A ring for answers of this length, if `count` of them are worth it and the budget has room for it."""
+        size = self._places * size_of(steps, self.width)
+        if count < _TOGETHER or len(self._rings) == _LENGTHS or not 0 < size <= _OLDER_BYTES:
+            return None
+        if size * self._capacity > self._room() - self._ring_bytes:
+            return None
+        ring = self._rings[steps] = Ring(steps, self.width, self._places, self._capacity)
+        self._count_rings()
+        return ring
+
     def _grow(self) -> None:
         """Follow the table; with fewer places, or none, where the budget would not hold them all."""
-        capacity, record = self._table.capacity, 16 + 4 * self.width
-        room = self._budget.most_bytes // _TABLE_SHARE - (self._budget.bytes - self._ring_bytes)
-        places = min(self._budget.each, max(0, room // (capacity * record)))
-        old: tuple[NDArray[Any], ...] = self._key, self._output
-        before, width = self._places, self._capacity
-        places = min(before, places) if width else places
-        self._arrays(places, capacity)
-        self._budget.bytes += places * capacity * record - self._ring_bytes
-        self._ring_bytes = places * capacity * record
-        new: tuple[NDArray[Any], ...] = self._key, self._output
-        most = int(self._table.answers[:width].max(initial=0))
-        for place in {n % places for n in range(max(0, most - before), most)} if places == before else ():  # as blocks
-            for array, part in zip(new, old, strict=True):
-                array[place * capacity : place * capacity + width] = part[place * width : (place + 1) * width]
-        rows = np.arange(width)
-        for back in range(1, places + 1) if places < before else ():
-            number = self._table.answers[:width] - back
-            there = (number >= 0) & old[0][number % before * width + rows].any(axis=1)
-            number, row = number[there], rows[there]
-            for array, part in zip(new, old, strict=True):
-                array[number % places * capacity + row] = part[number % before * width + row]
-
-    def _arrays(self, places: int, capacity: int) -> None:
-        # the digest, its first word ⊻ the step after the start: it stands for a call; 0: the place is empty
-        self._key = zeros((places * capacity, 2), np.uint64)
-        self._output = zeros((places * capacity, self.width), np.float32)
+        capacity, each = self._table.capacity, self._budget.each
+        while not (fits := self._room() // (capacity * self._record_bytes())) and len(self._rings) > 1:
+            self._rings.popitem()
+        places = min(self._places if self._capacity else each, max(0, fits))
+        self._rings = {one: ring.resized(places, capacity, self._table.answers) for one, ring in self._rings.items()}
         self._places, self._capacity = places, capacity
+        self._count_rings()
+
+    def _room(self) -> int:
+        """Bytes that the rings may take."""
+        return self._budget.most_bytes // _RING_SHARE - (self._budget.bytes - self._ring_bytes)
+
+    def _record_bytes(self) -> int:
+        """Bytes of a place of a row in all rings."""
+        return sum(size_of(steps, self.width) for steps in self._rings)
+
+    def _count_rings(self) -> None:
+        size = self._places * self._capacity * self._record_bytes()
+        self._budget.bytes += size - self._ring_bytes
+        self._ring_bytes = size

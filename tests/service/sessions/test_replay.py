@@ -18,7 +18,7 @@ from tests.fakes import column
 
 KIB = 1024
 PLACE = 20  # bytes of an answer of one number in the table
-ROWS = 5  # that may keep answers
+ROWS = 5  # that may keep answers: so many answers of one length are worth a ring
 
 
 def digest(value: int) -> Digests:
@@ -34,11 +34,11 @@ class Kept:
         for _ in range(ROWS):
             self.table.allocate()
 
-    def keep(self, rows: list[int], start: int) -> None:
-        """Keep an answer of one step for each row: its start, and its row behind it."""
-        outputs = np.array([[start * 10 + row] * self.width for row in rows], np.float32)
+    def keep(self, rows: list[int], start: int, steps: int = 1) -> None:
+        """Keep an answer for each row: its start, and its row behind it."""
+        outputs = np.array([[start * 10 + row] * steps * self.width for row in rows], np.float32)
         digests = np.array([digest(start)] * len(rows))
-        self.answers.keep(np.array(rows), np.full(len(rows), start), digests, outputs)
+        self.answers.keep(np.array(rows), np.full(len(rows), start), digests, outputs, steps)
 
     def long(self, row: int, start: int, steps: int = 2) -> None:
         outputs = np.full((steps, self.width), start * 10 + row, np.float32)
@@ -218,6 +218,7 @@ stories = st.lists(
     st.one_of(
         st.tuples(st.just("keep"), st.lists(rows, min_size=1, unique=True)),
         st.tuples(st.just("long"), rows, st.integers(1, 20)),
+        st.tuples(st.just("together"), st.integers(1, 5)),
         st.tuples(st.just("forget"), rows),
         st.tuples(st.just("grow")),
     ),
@@ -240,6 +241,12 @@ def told(it: Kept, story: list[tuple[Any, ...]], agree: Callable[[float | None, 
                 it.long(row, start, steps)
                 truth.keep(row, Entry(start, steps, 4 * it.width * steps))
                 asked.add((row, start, steps))
+            case "together", steps:
+                it.keep([*truth.rows], start, steps)
+                for row in truth.rows:
+                    by_itself = steps > 1 and steps not in it.answers._rings
+                    truth.keep(row, Entry(start, steps, 4 * it.width * steps * by_itself))
+                    asked.add((row, start, steps))
             case "forget", row:
                 it.answers.forget(row)
                 truth.rows[row].clear()
@@ -265,6 +272,34 @@ def test_over_the_budget_less_is_found_and_never_a_wrong_answer(
     story: list[tuple[Any, ...]], each: int, most: int
 ) -> None:
     told(Kept(each=each, capacity=2, most_bytes=most), story, lambda found, true: found in (None, true))
+
+
+def test_many_answers_of_several_steps_together_are_kept_and_told_as_those_of_a_single_row() -> None:
+    it, rows = Kept(each=3), [*range(1, ROWS + 1)]
+    it.keep(rows, 0, steps=4)
+    it.keep(rows, 4)
+    it.long(2, 5, steps=3)
+    it.keep(rows, 8, steps=4)
+    assert [it.starts(1, 4), it.starts(1), it.starts(2, 4), it.starts(2, 3)] == [[0, 8], [4], [8], [5]]
+    assert len(it.budget.long) == 1
+    newest = it.answers.newest(1)
+    assert newest is not None
+    assert newest.tolist() == [81.0]
+    it.answers.forget(1)
+    assert [it.starts(1, 4), it.starts(1), it.answers.newest(1), it.starts(3, 4)] == [[], [], None, [0, 8]]
+
+
+def test_what_is_recorded_of_rings_is_found_where_it_is_restored() -> None:
+    it, other, rows = Kept(each=3), Kept(each=3), [*range(1, ROWS + 1)]
+    it.keep(rows, 0, steps=4)
+    it.keep([2], 4)
+    it.keep(rows, 6, steps=2)
+    words, long = it.answers.record(np.array(rows))
+    other.answers.restore(np.array(rows), words, long)
+    for row in rows:
+        assert other.starts(row, 4) == it.starts(row, 4) == [0]
+        assert other.starts(row, 2) == it.starts(row, 2) == [6]
+        assert other.starts(row) == it.starts(row) == ([4] if row == 2 else [])
 
 
 def test_answers_are_kept_of_rows_that_came_later_too() -> None:
