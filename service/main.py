@@ -83,6 +83,7 @@ class Carousel:
         self._pool = JsonPool(settings.max_queue_bytes, settings.max_queue_rows)
         self.browsers, self.guard = Browsers(settings), Guard(settings)
         self.streams = Streams(self._repository, self._sessions, settings, self._pool, self.browsers)
+        self._aside = self._examiner(aside=True)  # for what changes while others are served
         self._tasks: set[asyncio.Task[None]] = set()
         self._leaving = self._draining = self._recovered = False
         self.app = _application(self._lifespan)
@@ -193,24 +194,24 @@ class Carousel:
         for task in self._tasks:
             task.cancel()
         self._pool.close()
+        self._aside.close()
         await self.store.close()
 
     async def _load(self) -> None:
         self._repository.stored = self.store.stored()
-        with self._examiner() as examiner:
+        with closing(self._examiner()) as examiner:
             await self._repository.load(examiner.load)
         await self.store.recovered(self._absent)
         self._recovered = True
         self._keep(asyncio.create_task(self._follow()))
 
-    def _examiner(self, *, aside: bool = False) -> closing[Examiner]:
+    def _examiner(self, *, aside: bool = False) -> Examiner:
         how = {"batch": self._settings.batch, "chunk": self._settings.chunk}
-        return closing(Examiner(**how, aside=aside, providers=self._providers))
+        return Examiner(**how, aside=aside, providers=self._providers)
 
     async def _reload(self, model: str | None = None) -> list[str]:
         """Follow what has changed in the folder, or in that of one model → what went wrong."""
-        with self._examiner(aside=True) as examiner:
-            return await self._repository.follow(examiner.load, model)
+        return await self._repository.follow(self._aside.load, model)
 
     async def _follow(self) -> None:
         """Look at the folder from time to time, if the operator wants that, and let go of what nobody uses."""
@@ -219,6 +220,7 @@ class Carousel:
             await asyncio.sleep(_SETTLE_SECONDS)
             try:
                 self._repository.settle()
+                self._aside.rest()
                 if every and time.monotonic() - looked >= every:
                     await self._reload()
                     looked = time.monotonic()

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -38,7 +39,8 @@ _TIMES_OTHERS = 20  # as much for providers that compile the graph
 _TIMES_CPU = 10  # seconds of an examination, for each second of CPU time
 _MEMORY, _TIMES_BYTES = 2**30, 6  # address space: 1 GiB, and 6 times the files; one of 286 MB took 3, and 5 if changed
 _LONGEST_RUN = 10.0  # seconds, where values decide
-_NICE = 10  # of an examination beside calls
+_ASIDE_TIMES = 20  # as much by the clock beside calls: it gets what they leave
+_REST_SECONDS = 60.0  # without a file, after which the child ends: its start takes 0.2 s, a small file 0.01
 _MOST_REASON = 500  # characters
 _MOST_MESSAGE = 2**15  # bytes; so small that it is received in one piece
 
@@ -48,7 +50,7 @@ _log = logging.getLogger("carousel.models")
 class Examiner:
     """One child process at a time; it is started when it is needed, and replaced if it ends.
 
-    `aside` gives way to calls: others are served meanwhile.
+    `aside` runs only when no other process wants the core: others are served meanwhile.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Examiner:
         self._providers, self._aside = providers, aside
         self._child: tuple[subprocess.Popen[bytes], socket.socket] | None = None
         self._asking = threading.Lock()
+        self._asked = 0.0  # when it was asked last
 
     def load(self, path: Path, share: float = 1.0) -> tuple[OnnxModel, Fitness]:
         """Examine a file in the child, then load what was examined. Blocks.
@@ -98,12 +101,18 @@ class Examiner:
         self._end()
         self._asking.release()
 
+    def rest(self, seconds: float = _REST_SECONDS) -> None:
+        """End a child that has had nothing to do for so long."""
+        if self._child is not None and time.monotonic() - self._asked >= seconds and self._asking.acquire(False):
+            self._end()
+            self._asking.release()
+
     def _ask(self, question: dict[str, Any], *files: IO[bytes]) -> dict[str, Any]:
         with self._asking:
             if self._child is not None and self._child[0].poll() is not None:
                 self._end()  # while it had nothing to do
-            _, connection = self._child = self._child or _start(_NICE if self._aside else 0)
-            connection.settimeout(_TIMES_CPU * question["seconds"])
+            _, connection = self._child = self._child or _start(aside=self._aside)
+            connection.settimeout(_TIMES_CPU * question["seconds"] * (_ASIDE_TIMES if self._aside else 1))
             late = TimeoutError(f"the examination takes more than {question['seconds']:.1f} s")
             try:
                 socket.send_fds(connection, [json.dumps(question).encode()], [one.fileno() for one in files])
@@ -114,6 +123,8 @@ class Examiner:
                 raise late from None
             except ConnectionError:
                 pass
+            finally:
+                self._asked = time.monotonic()
             status = self._end()
         if status == -signal.SIGPROF:
             raise late
@@ -130,11 +141,11 @@ class Examiner:
         return child.wait()
 
 
-def _start(nice: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
+def _start(*, aside: bool) -> tuple[subprocess.Popen[bytes], socket.socket]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with theirs:
         child = subprocess.Popen(
-            [sys.executable, "-P", "-m", __name__, str(nice)],
+            [sys.executable, "-P", "-m", __name__, *(["aside"] if aside else [])],
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"},
@@ -199,8 +210,16 @@ def _bound_memory(more: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
 
 
+def _give_way() -> None:
+    """Run when nobody else wants the core: a mere nice value lets a call wait for slices of 3 ms."""
+    os.nice(19)
+    if sys.platform == "linux":
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
 if __name__ == "__main__":
-    os.nice(int(sys.argv[1]))
+    if sys.argv[1:]:
+        _give_way()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the whole group; the service decides
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError):

@@ -65,11 +65,12 @@ def measured(
     *,
     batch: int | None = None,
     chunk: int | None = None,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], float] = time.thread_time,
 ) -> Policy:
     """Measure the policy of a model: the smallest batch and the smallest chunk that reach nearly the best throughput.
 
-    A given batch or chunk is taken, not measured. Both are bounded so that no run holds more than 64 MiB of arrays.
+    By CPU time, since others may want the core; a model that does not run on this thread needs another clock. A given
+    batch or chunk is taken, not measured. Both are bounded so that no run holds more than 64 MiB of arrays.
     """
     state = 2 * sum(math.prod(shape) for shape in model.state_shapes.values())
     step = model.features + model.outputs
@@ -114,7 +115,7 @@ def _least(sizes: Sequence[int], seconds: Callable[[int], float]) -> int:
     return min(size for size, rate in rates.items() if rate >= _NEARLY * max(rates.values()))
 
 
-def _seconds(model: Model, rows: int, steps: int, clock: Callable[[], float] = time.perf_counter) -> float:
+def _seconds(model: Model, rows: int, steps: int, clock: Callable[[], float]) -> float:
     """The shortest of a few runs of `rows` rows of `steps` steps."""
     inputs = np.ones((rows, steps, model.features), np.float32)
     state = {name: np.zeros((rows, *shape), np.float32) for name, shape in model.state_shapes.items()}
@@ -131,7 +132,13 @@ def _as_it_is(values: Array) -> Array:
     return values
 
 
-def examine(model: Model, policy: Policy, draw: Callable[[Array], Array] = _as_it_is) -> Fitness:
+def examine(
+    model: Model,
+    policy: Policy,
+    draw: Callable[[Array], Array] = _as_it_is,
+    *,
+    clock: Callable[[], float] = time.thread_time,
+) -> Fitness:
     """Run sequences alone and batched, whole, chunked and stepped, and compare.
 
     `draw` makes values that the model takes.
@@ -157,13 +164,13 @@ def examine(model: Model, policy: Policy, draw: Callable[[Array], Array] = _as_i
         "stepped" in compared[min_batch],
         max(compared[min_batch].values()),
         min_batch,
-        _seconds(model, batch, chunk) / (batch * chunk),
-        _seconds(model, min_batch, chunk) / chunk,
+        _seconds(model, batch, chunk, clock) / (batch * chunk),
+        _seconds(model, min_batch, chunk, clock) / chunk,
         policy,
     )
 
 
-def compared(fitness: Fitness, model: Model, cpu: Model) -> Fitness:
+def compared(fitness: Fitness, model: Model, cpu: Model, draw: Callable[[Array], Array] = _as_it_is) -> Fitness:
     """Compare a model by another provider with the same one on the CPU → the fitness, with a tolerance that holds it.
 
     Raises:
@@ -171,10 +178,8 @@ def compared(fitness: Fitness, model: Model, cpu: Model) -> Fitness:
 
     """
     whole = 2 * fitness.policy.chunk + 3
-    found = [
-        [_advance(one, [sequence], whole, fitness.min_batch)[0] for sequence in _sequences(cpu.features, whole // 2)]
-        for one in (cpu, model)
-    ]
+    sequences = [draw(sequence) for sequence in _sequences(cpu.features, whole // 2)]
+    found = [[_advance(one, [sequence], whole, fitness.min_batch)[0] for sequence in sequences] for one in (cpu, model)]
     if (deviation := _deviation(*found)) > _WRONG:
         raise ModelUnusable(f"self-test: by this provider a sequence differs from the CPU's by {deviation:.2g}")
     return replace(fitness, tolerance=max(fitness.tolerance, deviation))

@@ -3,9 +3,9 @@
 `python -m tests.chaos.swaps --swaps 200` at length.
 """
 
+import asyncio
 import shutil
 import tempfile
-import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,63 +25,72 @@ _CLIENTS = 4
 class Load:
     """Clients that step sessions of `sum` and check every answer, until they are told to stop."""
 
-    server: Server
+    http: httpx.AsyncClient
     faults: list[str] = field(default_factory=list)
     calls: list[tuple[float, float]] = field(default_factory=list)  # when it began, and how long it took
+    swapped: tuple[float, float] = 0.0, 0.0  # when the first swap began and the last one ended
     versions: set[str] = field(default_factory=set)
     stop: bool = False
 
-    def drive(self, client: int) -> None:
+    async def drive(self, client: int) -> None:
         """Sessions one after another: each keeps its version and its sum, from its first step to its last."""
         rng, number = np.random.default_rng(client), 0
-        with httpx.Client(base_url=self.server.url, timeout=30) as http:
-            while not self.stop:
-                number += 1
-                id, total = f"c{client}-{number}", 0.0
-                opened = self._ask(http, "POST", "/v1/models/sum/sessions", {"id": id})
-                for step in range(int(rng.integers(1, 60))):
-                    value = float(rng.integers(-99, 99))
-                    total += value
-                    told = self._ask(http, "POST", f"/v1/sessions/{id}/steps", {"inputs": [[value]], "step": step})
-                    if told.get("outputs") != [[total]]:
-                        self.faults.append(f"{id}, step {step}: {told}, not {total}")
-                ended = self._ask(http, "GET", f"/v1/sessions/{id}")
-                if ended.get("version") != opened.get("version"):
-                    self.faults.append(f"{id} went from {opened} to {ended}")
-                self.versions.add(str(opened.get("version")))
-                self._ask(http, "POST", "/v1/models/sum/predict", {"sequences": [[[1], [2]]]})
-                self._ask(http, "DELETE", f"/v1/sessions/{id}")
+        while not self.stop:
+            number += 1
+            id, total = f"c{client}-{number}", 0.0
+            opened = await self._ask("POST", "/v1/models/sum/sessions", {"id": id})
+            for step in range(int(rng.integers(1, 60))):
+                value = float(rng.integers(-99, 99))
+                total += value
+                told = await self._ask("POST", f"/v1/sessions/{id}/steps", {"inputs": [[value]], "step": step})
+                if told.get("outputs") != [[total]]:
+                    self.faults.append(f"{id}, step {step}: {told}, not {total}")
+            ended = await self._ask("GET", f"/v1/sessions/{id}")
+            if ended.get("version") != opened.get("version"):
+                self.faults.append(f"{id} went from {opened} to {ended}")
+            self.versions.add(str(opened.get("version")))
+            await self._ask("POST", "/v1/models/sum/predict", {"sequences": [[[1], [2]]]})
+            await self._ask("DELETE", f"/v1/sessions/{id}")
 
-    def _ask(self, http: httpx.Client, verb: str, path: str, body: object = None) -> dict[str, object]:
+    async def _ask(self, verb: str, path: str, body: object = None) -> dict[str, object]:
         begin = time.perf_counter()
-        answer = http.request(verb, path, json=body)
+        answer = await self.http.request(verb, path, json=body)
         self.calls.append((begin, time.perf_counter() - begin))
         if answer.status_code not in (200, 201, 204):
             self.faults.append(f"{verb} {path}: {answer.status_code} {answer.text}")
             return {}
         return dict(answer.json()) if answer.content else {}
 
+    def p99(self, *, swapping: bool) -> float:
+        """Of the calls that began while versions were swapped, or of the others, in ms."""
+        first, last = self.swapped
+        took = [took for begin, took in self.calls if (first <= begin <= last) is swapping]
+        return 1000 * float(np.percentile(took, 99))
 
-def swap(server: Server, folder: Path, swaps: int, *, quiet: float = 0.0) -> Load:
+
+async def swap(server: Server, folder: Path, swaps: int, *, quiet: float = 0.0, pause: float = 0.0) -> Load:
     """Write a version after the other beside the last one and let the server load it, while clients are at work.
 
-    `quiet` are seconds of load alone before the first swap.
+    `quiet` are seconds of load alone, half of them before the first swap and half behind the last; `pause` are those
+    between two swaps.
     """
-    load = Load(server)
-    clients = [threading.Thread(target=load.drive, args=(client,)) for client in range(_CLIENTS)]
-    for one in clients:
-        one.start()
-    try:
-        time.sleep(quiet)
-        for version in range(2, swaps + 2):
-            shutil.copytree(folder / "sum/1", folder / f"sum/{version}")
-            answer = httpx.post(f"{server.url}/v2/repository/models/sum/load", timeout=60)
-            assert (answer.status_code, answer.content) == (200, b""), answer.text
-            assert httpx.get(f"{server.url}/v1/models/sum").json()["version"] == str(version)
-    finally:
-        load.stop = True
-        for one in clients:
-            one.join()
+    async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+        load = Load(http)
+        clients = [asyncio.create_task(load.drive(client)) for client in range(_CLIENTS)]
+        try:
+            await asyncio.sleep(quiet / 2)
+            begin = time.perf_counter()
+            for version in range(2, swaps + 2):
+                shutil.copytree(folder / "sum/1", folder / f"sum/{version}")
+                answer = await http.post("/v2/repository/models/sum/load")
+                assert (answer.status_code, answer.content) == (200, b""), answer.text
+                assert (await http.get("/v1/models/sum")).json()["version"] == str(version)
+                await asyncio.sleep(pause)
+            load.swapped = begin, time.perf_counter()
+            await asyncio.sleep(quiet / 2)
+        finally:
+            load.stop = True
+            await asyncio.gather(*clients)
     return load
 
 
@@ -97,27 +106,22 @@ def reload(server: Server, cycles: int) -> list[int]:
     return seen
 
 
-def p99(calls: list[tuple[float, float]]) -> float:
-    """In ms."""
-    return 1000 * float(np.percentile([took for _, took in calls], 99))
-
-
 def main(
     swaps: Annotated[int, typer.Option(help="Versions that follow the first.")] = 200,
     cycles: Annotated[int, typer.Option(help="Of unload and load.")] = 50,
     quiet: Annotated[float, typer.Option(help="Seconds without swaps, to compare with.")] = 20,
+    pause: Annotated[float, typer.Option(help="Seconds between two swaps.")] = 0.2,
 ) -> None:
     """Swap and reload at length, and print what was seen."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         graphs.running_sum(folder / "sum/1/model.onnx")
         server = Server(folder, folder / "log", versions="latest:1").wait_until_ready()
-        begin, before = time.perf_counter(), server.memory()
-        load = swap(server, folder, swaps, quiet=quiet)
-        calm = [call for call in load.calls if call[0] < begin + quiet]
-        busy = [call for call in load.calls if call[0] >= begin + quiet]
+        before = server.memory()
+        load = asyncio.run(swap(server, folder, swaps, quiet=quiet, pause=pause))
         print(f"{swaps} swaps, {len(load.calls)} calls, {len(load.faults)} failed, {len(load.versions)} versions seen")
-        print(f"p99 {p99(calm):.2f} ms without swaps, {p99(busy):.2f} ms with them")
+        print(f"{(load.swapped[1] - load.swapped[0]) / swaps:.3f} s a swap")
+        print(f"p99 {load.p99(swapping=False):.2f} ms without swaps, {load.p99(swapping=True):.2f} ms with them")
         print(f"memory {before / 2**20:.1f} MiB, {server.memory() / 2**20:.1f} MiB after it")
         seen = reload(server, cycles)
         print(f"{cycles} cycles of unload and load: {seen[0] / 2**20:.1f} to {seen[-1] / 2**20:.1f} MiB")

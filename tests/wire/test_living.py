@@ -1,5 +1,6 @@
 """The model repository of a real server: versions come and go under live sessions."""
 
+import asyncio
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ def put(folder: Path, version: int) -> None:
 
 def test_hot_swaps_fail_no_request_and_move_no_session(launch: Launch, folder: Path) -> None:
     server = launch(folder, versions="latest:1").wait_until_ready()
-    load = swap(server, folder, 6)
+    load = asyncio.run(swap(server, folder, 6))
     assert not load.faults, load.faults[:5]
     assert len(load.versions) > 2
     until(lambda: len([key for key in server.metrics() if key[0] == "carousel_engine_alive"]) == 1, what="one engine")

@@ -130,6 +130,25 @@ def test_a_child_that_does_not_answer_is_late(examiner: Examiner, tmp_path: Path
     assert_serves(examiner, tmp_path)
 
 
+def test_a_child_that_has_nothing_to_do_is_ended_and_another_one_takes_the_next_file(
+    examiner: Examiner, tmp_path: Path
+) -> None:
+    assert_serves(examiner, tmp_path)
+    examiner.rest()
+    assert examiner._child is not None
+    examiner.rest(seconds=0)
+    assert examiner._child is None
+    assert_serves(examiner, tmp_path)
+
+
+def test_an_examination_beside_calls_runs_when_nothing_else_does(tmp_path: Path) -> None:
+    examiner = Examiner(aside=True)
+    assert_serves(examiner, tmp_path)
+    assert examiner._child is not None
+    assert os.sched_getscheduler(examiner._child[0].pid) == os.SCHED_IDLE
+    examiner.close()
+
+
 def test_the_child_ends_when_the_service_is_gone(examiner: Examiner, tmp_path: Path) -> None:
     assert_serves(examiner, tmp_path)
     assert examiner._child is not None
