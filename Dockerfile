@@ -13,7 +13,7 @@ RUN pip --python /opt/carousel/bin/python install --no-cache-dir --constraint co
 FROM build AS build-gpu
 RUN pip --python /opt/carousel/bin/python install --no-cache-dir --constraint constraints.txt '.[service-gpu]' \
     && pip --python /opt/carousel/bin/python uninstall --yes onnxruntime \
-    && pip --python /opt/carousel/bin/python install --no-cache-dir --no-deps --force-reinstall onnxruntime-gpu
+    && pip --python /opt/carousel/bin/python install --no-cache-dir --no-deps --force-reinstall 'onnxruntime-gpu<2'
 
 FROM python:3.11-slim AS service
 ENV PATH=/opt/carousel/bin:$PATH \

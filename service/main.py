@@ -39,8 +39,8 @@ from service.engine.shadow import Shadow
 from service.errors import CarouselError, InvalidRequest, MethodNotAllowed, NotFound
 from service.models.examiner import Examiner
 from service.models.fitness import Fitness, warm
-from service.models.model import NoModel, available
-from service.models.providers import providers_of
+from service.models.model import NoModel, available, known
+from service.models.providers import providers_of, read_options
 from service.models.repository import Hosts, Repository
 from service.sessions.replay import Budget
 from service.sessions.sessions import Sessions
@@ -73,7 +73,8 @@ class Carousel:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._providers = providers_of(settings.providers, available(), settings.provider_options)
+        self._options = read_options(settings.provider_options, known())
+        self._providers = providers_of(settings.providers, available(), self._options)
         budget = Budget(each=settings.replay, most_bytes=settings.max_replay_bytes)
         self._sessions = Sessions(budget, most=settings.max_sessions, most_bytes=settings.max_session_bytes)
         self.store = _store(settings, self._sessions)
@@ -207,7 +208,7 @@ class Carousel:
 
     def _examiner(self, *, aside: bool = False) -> Examiner:
         how = {"batch": self._settings.batch, "chunk": self._settings.chunk}
-        return Examiner(**how, aside=aside, providers=self._providers)
+        return Examiner(**how, aside=aside, providers=self._providers, options=self._options)
 
     async def _reload(self, model: str | None = None) -> list[str]:
         """Follow what has changed in the folder, or in that of one model → what went wrong."""

@@ -14,10 +14,12 @@ import numpy as np
 
 from service.errors import InvalidInput
 from service.models.description import Description, described
-from service.models.model import Array, Lengths, OnnxModel, State, numbers, opened
+from service.models.model import Array, Lengths, OnnxModel, State, numbers
+from service.models.providers import CPU
 from service.models.turning import AnyArray, Turn, carried, filled, uncarried
 
 if TYPE_CHECKING:
+    from service.models.providers import Provider
     from service.models.signature import Port, Signature
 
 BEGUN = "begun"  # a state that is 0 in a new row: its other states are the initial ones
@@ -28,10 +30,11 @@ class AdaptedModel(OnnxModel):
 
     signature: Signature
 
-    def __init__(self, source: bytes | Path, digest: str, signature: Signature) -> None:
+    def __init__(
+        self, source: bytes | Path, digest: str, signature: Signature, providers: Sequence[Provider] = CPU
+    ) -> None:
         self.signature = signature
-        self._session = opened(source)
-        self._ask = self._session.run
+        self._open(source, providers)
         self.features = sum(port.width for port in signature.inputs)
         self.outputs = sum(port.width for port in signature.outputs)
         self._ports = {one.port.name: one.port for one in signature.states}

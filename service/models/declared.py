@@ -1,5 +1,6 @@
 """`model.toml`, which may lie beside a model file and says what the file does not. Pure but for reading it.
 
+providers = ["cuda", "cpu"]
 lengths = "x_lens"
 inputs = ["x"]
 
@@ -39,6 +40,7 @@ class Declared:
     shapes: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)  # of inputs; "batch" and "time" are free
     constants: Mapping[str, Any] = field(default_factory=dict)
     initial: Mapping[str, Any] = field(default_factory=dict)
+    providers: tuple[str, ...] = ()  # that run it, by short names, instead of those of the service
 
     @property
     def names_of_inputs(self) -> set[str]:
@@ -87,7 +89,7 @@ def _declared(told: dict[str, Any]) -> Declared:
     for key in ("state", "shapes", "constants", "initial"):
         if not isinstance(told.setdefault(key, {}), dict):
             raise TypeError(f"{key} is a table")
-    for key in ("inputs", "outputs"):
+    for key in ("inputs", "outputs", "providers"):
         if not all(isinstance(name, str) for name in _list(told.setdefault(key, []), key)):
             raise TypeError(f"{key} is a list of names")
         told[key] = tuple(told[key])

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -26,10 +26,10 @@ from typing import IO, Any
 from service.errors import ModelUnusable
 from service.models import files
 from service.models.declared import parse
-from service.models.fitness import Fitness, Policy, compared, examine, measured
-from service.models.model import OnnxModel
-from service.models.prepare import load, prepared
-from service.models.providers import CPU, Provider
+from service.models.fitness import Fitness, Policy, measured
+from service.models.model import OnnxModel, available
+from service.models.prepare import elsewhere, load, prepared
+from service.models.providers import CPU, Options, Provider, providers_of
 from service.models.signature import restored
 
 # CPU time of an examination: 3 s, and 1 s more for each 5 MB. LSTMs of 0.4, 4 and 55 MB took 0.1, 0.3 and 1.1 s.
@@ -42,6 +42,7 @@ _LONGEST_RUN = 10.0  # seconds, where values decide
 _ASIDE_TIMES = 20  # as much by the clock beside calls: it gets what they leave
 _REST_SECONDS = 60.0  # without a file, after which the child ends: its start takes 0.2 s, a small file 0.01
 _MOST_REASON = 500  # characters
+_LONGER = b"+"  # before the answer: it will take as long as by another provider
 _MOST_MESSAGE = 2**15  # bytes; so small that it is received in one piece
 
 _log = logging.getLogger("carousel.models")
@@ -60,9 +61,10 @@ class Examiner:
         chunk: int | None = None,
         aside: bool = False,
         providers: Sequence[Provider] = CPU,
+        options: Options | None = None,
     ) -> None:
-        self._how = {"batch": batch, "chunk": chunk, "providers": providers}
-        self._providers, self._aside = providers, aside
+        self._how = {"batch": batch, "chunk": chunk, "providers": providers, "options": options}
+        self._providers, self._options, self._aside = providers, options, aside
         self._child: tuple[subprocess.Popen[bytes], socket.socket] | None = None
         self._asking = threading.Lock()
         self._asked = 0.0  # when it was asked last
@@ -77,15 +79,17 @@ class Examiner:
         """
         size = files.size(path)
         bounds = {
-            "seconds": share * (_SECONDS + size / _BYTES_A_SECOND) * (1 if self._providers == CPU else _TIMES_OTHERS),
-            "memory": _MEMORY + _TIMES_BYTES * size if self._providers == CPU else None,
+            "seconds": share * (_SECONDS + size / _BYTES_A_SECOND),
+            "memory": _MEMORY + _TIMES_BYTES * size,
         }
         with _nameless() as file, _nameless() as signature:
             told = self._ask({"path": str(path), **bounds, **self._how}, file, signature)
             if "reason" in told:
                 raise ModelUnusable(told["reason"])
             fed = restored(json.load(signature)) if told["adapted"] else None
-            model = load(Path(f"/dev/fd/{file.fileno()}"), told["digest"], fed, self._providers)
+            own = told["providers"]
+            providers = providers_of(own, available(), self._options) if own else self._providers
+            model = load(Path(f"/dev/fd/{file.fileno()}"), told["digest"], fed, providers)
         fitness = Fitness(**told["fitness"] | {"policy": Policy(**told["fitness"]["policy"])})
         if model.signature is not None:
             _log.info("%s is read as %s", path, model.signature)
@@ -108,26 +112,32 @@ class Examiner:
             self._asking.release()
 
     def _ask(self, question: dict[str, Any], *files: IO[bytes]) -> dict[str, Any]:
+        seconds = question["seconds"]
         with self._asking:
             if self._child is not None and self._child[0].poll() is not None:
                 self._end()  # while it had nothing to do
             _, connection = self._child = self._child or _start(aside=self._aside)
-            connection.settimeout(_TIMES_CPU * question["seconds"] * (_ASIDE_TIMES if self._aside else 1))
-            late = TimeoutError(f"the examination takes more than {question['seconds']:.1f} s")
+            patience = _TIMES_CPU * (_ASIDE_TIMES if self._aside else 1)
+            connection.settimeout(patience * seconds)
             try:
                 socket.send_fds(connection, [json.dumps(question).encode()], [one.fileno() for one in files])
-                if answer := connection.recv(_MOST_MESSAGE):
+                answer = connection.recv(_MOST_MESSAGE)
+                if answer.startswith(_LONGER):
+                    seconds *= _TIMES_OTHERS
+                    connection.settimeout(patience * seconds)
+                    answer = answer.removeprefix(_LONGER) or connection.recv(_MOST_MESSAGE)
+                if answer:
                     return dict(json.loads(answer))
             except TimeoutError:
                 self._end()
-                raise late from None
+                raise _late(seconds) from None
             except ConnectionError:
                 pass
             finally:
                 self._asked = time.monotonic()
             status = self._end()
         if status == -signal.SIGPROF:
-            raise late
+            raise _late(seconds)
         ended = signal.Signals(-status).name if status < 0 else f"status {status}"
         raise ModelUnusable(f"the file ended the process that examined it ({ended})")
 
@@ -139,6 +149,10 @@ class Examiner:
         child.kill()  # changes nothing if it ends by another signal already
         connection.close()
         return child.wait()
+
+
+def _late(seconds: float) -> TimeoutError:
+    return TimeoutError(f"the examination takes more than {seconds:.1f} s")
 
 
 def _start(*, aside: bool) -> tuple[subprocess.Popen[bytes], socket.socket]:
@@ -165,10 +179,11 @@ def _serve(connection: socket.socket) -> None:
         if not message:
             return
         with os.fdopen(given[0], "r+b") as file, os.fdopen(given[1], "r+b") as signature:
-            connection.sendall(json.dumps(_answer(json.loads(message), file, signature)).encode())
+            longer = partial(connection.sendall, _LONGER)
+            connection.sendall(json.dumps(_answer(json.loads(message), file, signature, longer)).encode())
 
 
-def _answer(asked: dict[str, Any], file: IO[bytes], signature: IO[bytes]) -> dict[str, Any]:
+def _answer(asked: dict[str, Any], file: IO[bytes], signature: IO[bytes], longer: Callable[[], None]) -> dict[str, Any]:
     path = Path(asked["path"])
     first = 0 if "onnx" in sys.modules else _IMPORT
     signal.setitimer(signal.ITIMER_PROF, asked["seconds"] + first)  # CPU time; then SIGPROF ends the process
@@ -176,13 +191,15 @@ def _answer(asked: dict[str, Any], file: IO[bytes], signature: IO[bytes]) -> dic
     try:
         content, digest = files.read(path)
         told, digest = files.declared(path, digest)
+        declared = parse(told)
+        providers = _providers(asked, declared.providers)
+        if providers != CPU:
+            longer()
+            signal.setitimer(signal.ITIMER_PROF, _TIMES_OTHERS * asked["seconds"] + first)
+            _bound_memory(None)
         policy = partial(measured, batch=asked["batch"], chunk=asked["chunk"])
-        found = prepared(content, digest, parse(told), policy)
-        fitness, providers = found.fitness, tuple(Provider(*one) for one in asked["providers"])
-        if found.signature is None and providers != CPU:
-            model = OnnxModel(found.content, digest, providers)
-            if model.provider != "cpu":
-                fitness = compared(examine(model, policy(model)), model, OnnxModel(found.content, digest))
+        found = prepared(content, digest, declared, policy)
+        fitness = found.fitness if providers == CPU else elsewhere(found, digest, policy, providers)
         file.write(found.content)
         if found.signature is not None:
             signature.write(json.dumps(asdict(found.signature)).encode())
@@ -196,12 +213,25 @@ def _answer(asked: dict[str, Any], file: IO[bytes], signature: IO[bytes]) -> dic
         return {"reason": f"{type(error).__name__}: {error}"[:_MOST_REASON]}
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-    return {"digest": digest, "fitness": asdict(fitness), "adapted": found.signature is not None}
+    adapted = found.signature is not None
+    return {"digest": digest, "fitness": asdict(fitness), "adapted": adapted, "providers": declared.providers}
+
+
+def _providers(asked: dict[str, Any], own: Sequence[str]) -> tuple[Provider, ...]:
+    """The providers of the file itself, or those of the service."""
+    try:
+        if own:
+            return providers_of(own, available(), asked["options"])
+    except ValueError as error:
+        raise ModelUnusable(f"model.toml: {error}") from error
+    return tuple(Provider(*one) for one in asked["providers"])
 
 
 def _bound_memory(more: int | None) -> None:
     """Bound the address space to what is used now, and so many bytes more; None: a GPU's driver takes terabytes."""
     if more is None:
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
         return
     with suppress(FileNotFoundError):  # no /proc: no bound
         pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -220,6 +250,7 @@ def _give_way() -> None:
 if __name__ == "__main__":
     if sys.argv[1:]:
         _give_way()
+    logging.disable()  # what is to be told is in the answers
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the whole group; the service decides
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError):

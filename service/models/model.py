@@ -73,6 +73,11 @@ def available() -> list[str]:
     return list(ort.get_available_providers())
 
 
+def known() -> list[str]:
+    """The execution providers of all builds."""
+    return list(ort.get_all_providers())
+
+
 def opened(source: bytes | Path, providers: Sequence[Provider] = CPU) -> ort.InferenceSession:
     """A session of ONNX Runtime, on one thread where it runs on the CPU.
 
@@ -127,11 +132,7 @@ class OnnxModel:
     provider = "cpu"  # the one in use, by its short name
 
     def __init__(self, source: bytes | Path, digest: str, providers: Sequence[Provider] = CPU) -> None:
-        self._session = opened(source, providers)
-        self.provider = Provider(self._session.get_providers()[0], {}).short
-        if self.provider not in (one.short for one in providers):  # the runtime falls back by itself
-            raise ModelUnusable(f"provider {providers[0].short} does not start; let cpu follow it, to do without")
-        self._ask = self._session.run
+        self._open(source, providers)
         inputs = {node.name: node for node in self._session.get_inputs()}
         outputs = {node.name: node for node in self._session.get_outputs()}
         self._takes_lengths = "lengths" in inputs
@@ -146,6 +147,13 @@ class OnnxModel:
 
     def __repr__(self) -> str:
         return f"<OnnxModel {self.features} → {self.outputs}, state {dict(self.state_shapes)}>"
+
+    def _open(self, source: bytes | Path, providers: Sequence[Provider]) -> None:
+        self._session = opened(source, providers)
+        self._ask = self._session.run
+        self.provider = Provider(self._session.get_providers()[0], {}).short
+        if self.provider not in (one.short for one in providers):  # the runtime falls back by itself
+            raise ModelUnusable(f"provider {providers[0].short} does not start; let cpu follow it, to do without")
 
     def bound(self, seconds: float) -> None:
         """End runs that take longer, with TimeoutError: for a file in which a value may decide how long a run takes."""

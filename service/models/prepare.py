@@ -5,6 +5,7 @@ The child of the examiner does so; the service loads what comes of it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from service.errors import ModelUnusable
 from service.models import probe, rewrite
 from service.models.adapter import AdaptedModel
 from service.models.declared import Declared
-from service.models.fitness import Fitness, Policy, examine, prove
+from service.models.fitness import Fitness, Policy, compared, examine, prove
 from service.models.model import OnnxModel, graph_of, opened
 from service.models.providers import CPU
 from service.models.readings import readings
@@ -45,8 +46,10 @@ class _Reading:
 def load(
     source: bytes | Path, digest: str, signature: Signature | None, providers: Sequence[Provider] = CPU
 ) -> OnnxModel:
-    """A model from content that was prepared. Files that do not follow the contract run on the CPU."""
-    return OnnxModel(source, digest, providers) if signature is None else AdaptedModel(source, digest, signature)
+    """A model from content that was prepared."""
+    if signature is None:
+        return OnnxModel(source, digest, providers)
+    return AdaptedModel(source, digest, signature, providers)
 
 
 def prepared(content: bytes, digest: str, declared: Declared, policy: Callable[[OnnxModel], Policy]) -> Prepared:
@@ -74,12 +77,31 @@ def prepared(content: bytes, digest: str, declared: Declared, policy: Callable[[
     raise ModelUnusable("; ".join(dict.fromkeys(faults)))
 
 
+def elsewhere(
+    found: Prepared, digest: str, policy: Callable[[OnnxModel], Policy], providers: Sequence[Provider]
+) -> Fitness:
+    """Examine a file that was prepared by other providers than the CPU's, and compare it with the CPU.
+
+    Raises:
+        ModelUnusable: a provider does not start, or it gives other numbers.
+
+    """
+    model = load(found.content, digest, found.signature, providers)
+    if model.provider == "cpu":
+        return found.fitness
+    fitness = examine(model, policy(model), model.draw, clock=time.perf_counter)
+    if isinstance(model, AdaptedModel):
+        prove(model, fitness)
+    fitness = compared(fitness, model, load(found.content, digest, found.signature), model.draw)
+    return replace(fitness, reason=found.fitness.reason, in_thread=found.fitness.in_thread)
+
+
 def _readings(content: bytes, declared: Declared, faults: list[str]) -> Iterator[_Reading]:
     """Contents and signatures to try, the likeliest first; what rules others out is added to the faults."""
     graph = graph_of(opened(content))
     nodes = rewrite.recurrent(content)
     stated = any(name.startswith("state.") for name in graph.inputs)
-    if declared == Declared() and _is_contract(graph) and (stated or not nodes):
+    if replace(declared, providers=()) == Declared() and _is_contract(graph) and (stated or not nodes):
         yield _Reading(content, None)
         return
     tried: list[str] = []

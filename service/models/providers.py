@@ -26,20 +26,20 @@ class Provider(NamedTuple):
 CPU = (Provider("CPUExecutionProvider", {}),)
 
 
-def providers_of(asked: Sequence[str], available: Sequence[str], options: Path | None = None) -> tuple[Provider, ...]:
+Options = Mapping[str, Mapping[str, str]]  # by the short name of the provider
+
+
+def providers_of(
+    asked: Sequence[str], available: Sequence[str], options: Options | None = None
+) -> tuple[Provider, ...]:
     """The providers that are asked for by short names and are there, in order.
 
-    `options` is a TOML file with a table for each provider that needs some.
-
     Raises:
-        ValueError: one is not there, and `cpu` does not follow it; or the options cannot be read.
+        ValueError: one is not there, and `cpu` does not follow it.
 
     """
-    told = _options(options)
-    if unknown := told.keys() - set(asked):
-        raise ValueError(f"{options}: options of {', '.join(sorted(unknown))}, which is not asked for")
     there = [Provider(name, {}) for name in available]
-    by_short = {one.short: Provider(one.name, told.get(one.short, {})) for one in there}
+    by_short = {one.short: Provider(one.name, dict((options or {}).get(one.short, {}))) for one in there}
     found = []
     for place, short in enumerate(asked):
         if short in by_short:
@@ -54,14 +54,23 @@ def providers_of(asked: Sequence[str], available: Sequence[str], options: Path |
     return tuple(found)
 
 
-def _options(path: Path | None) -> dict[str, dict[str, str]]:
+def read_options(path: Path | None, known: Sequence[str]) -> Options:
+    """Read a TOML file with a table for each provider that needs options; `known` are those of all builds.
+
+    Raises:
+        ValueError: it cannot be read, or there is no such provider.
+
+    """
     if path is None:
         return {}
     try:
         told: Mapping[str, Any] = tomllib.loads(path.read_text())
-        return {
+        options = {
             short: {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in one.items()}
             for short, one in told.items()
         }
     except (OSError, ValueError, AttributeError) as error:
         raise ValueError(f"provider options {path}: {error}") from error
+    if unknown := options.keys() - {Provider(name, {}).short for name in known}:
+        raise ValueError(f"provider options {path}: no ONNX Runtime has {', '.join(sorted(unknown))}")
+    return options

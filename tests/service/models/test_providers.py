@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from service.errors import ModelUnusable
+from service.models.examiner import Examiner
 from service.models.files import read
 from service.models.fitness import Fitness, compared
-from service.models.model import Array, Lengths, OnnxModel, State
-from service.models.providers import CPU, Provider, providers_of
+from service.models.model import Array, Lengths, OnnxModel, State, available
+from service.models.providers import CPU, Provider, providers_of, read_options
 from tests.fakes import RunningSum
 from tests.graphs import write
+from tests.service.models import foreign
 
 THERE = ["CUDAExecutionProvider", "OpenVINOExecutionProvider", "CPUExecutionProvider"]
 FIT = Fitness(True, 0.0, 1, 0.0)
@@ -37,16 +39,45 @@ def test_one_that_is_missing_is_an_error_unless_cpu_follows() -> None:
 def test_options_come_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "providers.toml"
     path.write_text("[cuda]\ndevice_id = 1\nuse_tf32 = false\n")
-    (cuda, _) = providers_of(["cuda", "cpu"], THERE, path)
+    options = read_options(path, THERE)
+    (cuda, _) = providers_of(["cuda", "cpu"], THERE, options)
     assert cuda == Provider("CUDAExecutionProvider", {"device_id": "1", "use_tf32": "false"})
-    with pytest.raises(ValueError, match="cuda, which is not asked for"):
-        providers_of(["cpu"], THERE, path)
+    assert providers_of(["cpu"], THERE, options) == CPU  # a model may ask for the other one
+    assert read_options(None, THERE) == {}
     for text in ("cuda = 1", "[cuda", "[cudda]\nx = 1"):
         path.write_text(text)
         with pytest.raises(ValueError, match=r"providers\.toml"):
-            providers_of(["cuda"], THERE, path)
+            read_options(path, THERE)
     with pytest.raises(ValueError, match="No such file"):
-        providers_of(["cuda"], THERE, tmp_path / "none.toml")
+        read_options(tmp_path / "none.toml", THERE)
+
+
+def test_a_model_may_have_providers_of_its_own(tmp_path: Path) -> None:
+    write(tmp_path / "model.onnx", "lstm")
+    toml, examiner = tmp_path / "model.toml", Examiner()
+    toml.write_text('providers = ["cuda", "cpu"]')  # this build lacks the first
+    model, fitness = examiner.load(tmp_path / "model.onnx")
+    assert (model.provider, model.signature, fitness.bit_equal) == ("cpu", None, True)
+    toml.write_text('providers = ["cuda"]')
+    with pytest.raises(ModelUnusable, match=r"model\.toml: providers: cuda is not there.*or let cpu follow"):
+        examiner.load(tmp_path / "model.onnx")
+    toml.write_text('providers = "cuda"')
+    with pytest.raises(ModelUnusable, match="providers is a list"):
+        examiner.load(tmp_path / "model.onnx")
+    examiner.close()
+
+
+@pytest.mark.parametrize("provider", {"cpu", "openvino"} & {Provider(name, {}).short for name in available()})
+@pytest.mark.parametrize("text", [None, foreign.TWO.format(first="h", first_after="hn", second="c", second_after="cn")])
+def test_a_model_runs_by_each_provider_that_is_installed(tmp_path: Path, text: str | None, provider: str) -> None:
+    path, examiner = tmp_path / "model.onnx", Examiner()
+    foreign.write(path, text) if text else write(path, "lstm")
+    path.with_name("model.toml").write_text(f'providers = ["{provider}"]')
+    model, fitness = examiner.load(path)
+    examiner.close()
+    assert (model.provider, model.signature is None) == (provider, text is None)
+    assert fitness.streamable
+    assert fitness.tolerance < 1e-3
 
 
 def test_rows_of_one_length_run_together_where_lengths_may_be_overlooked(tmp_path: Path) -> None:
