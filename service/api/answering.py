@@ -15,12 +15,12 @@ from starlette.responses import Response
 
 from service.api import body
 from service.api.request import LEFT, Asked, Awaited
-from service.engine.call import UNCHECKED, Call, Deadline
+from service.engine.call import UNCHECKED, Call, Deadline, Onward
 from service.errors import CarouselError, ModelNotFound, SessionExpired, SessionNotFound, VersionNotFound
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
-    from service.models.model import Array
+    from service.models.model import Array, State
 
 _log = logging.getLogger("carousel.request")
 
@@ -72,13 +72,18 @@ class Answering:
         lengths: Sequence[int],
         encode: Callable[[Call], None],
         deadline: Deadline | None,
+        state: State | None = None,
     ) -> None:
-        """Submit a predict of sequences that lie one behind the other, unless its client has left."""
+        """Submit a predict of sequences that lie one behind the other, unless its client has left.
+
+        `state` [B, …] is the one from which they begin, if it is not that of every new sequence.
+        """
         if asked.left:
             asked.answer(Response(status_code=LEFT))
             return
         rows, named = np.zeros(len(lengths), np.int64), np.array([UNCHECKED] * len(lengths))
-        call = Call(rows, np.array(lengths), named, inputs, self._ended(asked, encode), deadline)
+        how = np.array(lengths), named, inputs, self._ended(asked, encode), deadline
+        call = Call(rows, *how) if state is None else Onward(rows, *how, state=state)
         asked.abandon = lambda: engine.abandon(call)
         self._submit(engine, call)
 

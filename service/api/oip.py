@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request, Response
 
 from service import __version__
-from service.api import body
+from service.api import body, oip_tensors
 from service.api.json_codec import parse_any
 from service.api.request import INFER
 from service.errors import InvalidRequest, Overloaded
 
 if TYPE_CHECKING:
     from service.api.oip_infer import Infer
+    from service.api.oip_tensors import Laid
     from service.engine.engine import Engine
     from service.models.repository import Repository
     from service.settings import Settings
@@ -97,28 +98,31 @@ class Oip:
 
     async def metadata(self, model: str, version: str | None = None) -> Response:
         """The tensors of a model: what a request must have and what it gets."""
-        engine, _ = self._repository.ready(model, version)
+        _, served = self._repository.ready(model, version)
+        inputs, outputs = oip_tensors.listed(served)
         versions = [one.version for one in self._repository.versions() if one.model == model and one.engine]
         return body.answer(
             {
                 "name": model,
                 "versions": versions,
                 "platform": "onnxruntime_onnx",
-                "inputs": [{"name": "input", "datatype": "FP32", "shape": [-1, -1, engine.model.features]}],
-                "outputs": [{"name": "output", "datatype": "FP32", "shape": [-1, -1, engine.model.outputs]}],
+                "inputs": [_tensor(one) for one in inputs],
+                "outputs": [_tensor(one) for one in outputs],
             }
         )
 
     async def config(self, model: str, version: str | None = None) -> Response:
         """A model's configuration, as load tools read it: `sequence_batching` is there if it takes sequences."""
-        engine, _ = self._repository.ready(model, version)
+        engine, served = self._repository.ready(model, version)
+        inputs, outputs = oip_tensors.listed(served)
+        batched = all(port.batch == 0 for port in (*served.tensors.inputs, *served.tensors.outputs))
         told: dict[str, Any] = {
             "name": model,
             "platform": "onnxruntime_onnx",
             "backend": "onnxruntime",
-            "max_batch_size": self._settings.max_queue_rows,
-            "input": [{"name": "input", "data_type": "TYPE_FP32", "dims": [-1, engine.model.features]}],
-            "output": [{"name": "output", "data_type": "TYPE_FP32", "dims": [-1, engine.model.outputs]}],
+            "max_batch_size": self._settings.max_queue_rows if batched else 0,
+            "input": [_configured(one, batched=batched) for one in inputs],
+            "output": [_configured(one, batched=batched) for one in outputs],
         }
         if engine.fitness.streamable:
             idle = round(self._settings.default_ttl_seconds * 1e6)
@@ -170,6 +174,16 @@ class Oip:
         """The body, which may be empty."""
         text = await body.read(request, _MOST)
         return parse_any(text) if text else {}
+
+
+def _tensor(one: Laid) -> dict[str, Any]:
+    return {"name": one.name, "datatype": one.datatypes[0], "shape": one.shape()}
+
+
+def _configured(one: Laid, *, batched: bool) -> dict[str, Any]:
+    """An input or output in the words of a configuration: without the batch, where the model has one."""
+    dims = one.shape()[1 if batched and one.batch == 0 else 0 :]
+    return {"name": one.name, "data_type": f"TYPE_{one.datatypes[0]}", "dims": dims}
 
 
 def _statistics(engine: Engine) -> dict[str, Any]:

@@ -1,8 +1,4 @@
-"""Bodies of the Open Inference Protocol: a JSON header, and raw tensors behind it. Pure: it knows no sessions.
-
-A model of our contract takes `input` FP32 [B, T, F], or [B, F] for one step each, and `lengths` INT32 or INT64 [B]
-where the rows differ; it answers `output` FP32 [B, T, K] or [B, K], zero behind a row's length.
-"""
+"""Bodies of the Open Inference Protocol: a JSON header, and raw tensors behind it. Pure: it knows no models."""
 
 from __future__ import annotations
 
@@ -16,15 +12,16 @@ from urllib.parse import quote
 import numpy as np
 import orjson
 
+from service.api import oip_tensors
+from service.api.oip_tensors import KINDS
 from service.errors import InvalidInput, InvalidRequest
-from service.sessions.table import every
 
 if TYPE_CHECKING:
+    from service.api.oip_tensors import Rows
     from service.models.model import Array
+    from service.models.turning import AnyArray
 
 LENGTH = b"inference-header-content-length"
-_KINDS: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "INT32": np.dtype("<i4"), "INT64": np.dtype("<i8")}
-_INPUTS = {"input": ("FP32",), "lengths": ("INT32", "INT64")}
 _MOST = 16  # inputs, outputs and dimensions
 _MOST_ID = 256  # characters of a sequence id as it stands in a URL
 _REMEMBERED = 512  # headers
@@ -51,15 +48,8 @@ class Header(NamedTuple):
     sequence: Sequence | None
     timeout: float | None  # seconds
     inputs: list[dict[str, Any]]
-    binary: bool  # the output is to be raw bytes
-
-
-class Rows(NamedTuple):
-    """B sequences that lie one behind the other."""
-
-    inputs: Array  # [ΣT, F]
-    lengths: list[int]  # [B]
-    shape: tuple[int, ...]  # of the tensor, without its last dimension
+    outputs: dict[str, bool]  # that are asked for, and whether as raw bytes; none: all
+    binary: bool  # the others are to be raw bytes
 
 
 def split(content: bytes, length: bytes | None) -> tuple[bytes, memoryview]:
@@ -96,7 +86,9 @@ def header(text: bytes) -> Header:
     if timeout is not None and not 0 < _typed(timeout, int, "parameters.timeout") < _MOST_INTEGER:
         raise InvalidRequest("parameters.timeout: not a number of microseconds")
     seconds = None if timeout is None else timeout / 1e6
-    return Header(id, _sequence(how), seconds, inputs, _binary(_objects(told, "outputs", least=0), how))
+    binary = _typed(how.get("binary_data_output", False), bool, "binary_data_output")
+    outputs = _outputs(_objects(told, "outputs", least=0), binary=binary)
+    return Header(id, _sequence(how), seconds, inputs, outputs, binary)
 
 
 @lru_cache(_REMEMBERED)
@@ -118,49 +110,46 @@ def _sequence(how: dict[str, Any]) -> Sequence | None:
     return Sequence(id, start, end) if id else None
 
 
-def _binary(outputs: list[dict[str, Any]], how: dict[str, Any]) -> bool:
-    """Whether the output is to be raw bytes."""
-    binary = _typed(how.get("binary_data_output", False), bool, "binary_data_output")
-    if len(outputs) > 1:
-        raise InvalidRequest("outputs: the model has one, 'output'")
+def _outputs(outputs: list[dict[str, Any]], *, binary: bool) -> dict[str, bool]:
+    """The outputs that a request names, and whether they are to be raw bytes."""
+    found = {}
     for one in outputs:
-        if one.get("name") != "output":
-            raise InvalidRequest(f"outputs: no output {str(one.get('name'))[:100]!r}; the model has 'output'")
-        parameters = _object(one, "parameters")
-        for name in parameters.keys() & {"classification", "shared_memory_region"}:
-            raise InvalidRequest(f"outputs: {name} is not supported")
-        binary = _typed(parameters.get("binary_data", binary), bool, "binary_data")
-    return bool(binary)
+        name, parameters = _typed(one.get("name"), str, "outputs: name"), _object(one, "parameters")
+        for unknown in parameters.keys() & {"classification", "shared_memory_region"}:
+            raise InvalidRequest(f"outputs: {unknown} is not supported")
+        found[name] = _typed(parameters.get("binary_data", binary), bool, "binary_data")
+    if len(found) < len(outputs):
+        raise InvalidRequest("outputs: a name comes twice")
+    return found
 
 
 def _check_input(one: dict[str, Any], place: str) -> None:
     """Check an input, and put an array in the place of its `data`."""
     name, kind, shape = (one.get(key) for key in ("name", "datatype", "shape"))
-    if not isinstance(name, str) or name not in _INPUTS:
-        hidden = "; states are kept by the server: name a sequence_id" if str(name).startswith("state.") else ""
-        raise InvalidRequest(f"{place}: no input {str(name)[:100]!r}; the model takes 'input' and 'lengths'{hidden}")
-    if kind not in _INPUTS[name]:
-        raise InvalidRequest(f"{place}: datatype {str(kind)[:20]}; {name!r} is {' or '.join(_INPUTS[name])}")
+    _typed(name, str, f"{place}.name")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise InvalidRequest(f"{place}: datatype {str(kind)[:20]}, not one of {', '.join(KINDS)}")
     if not isinstance(shape, list) or len(shape) > _MOST or any(type(size) is not int or size < 0 for size in shape):
         raise InvalidRequest(f"{place}.shape: not a list of sizes")
     size = _object(one, "parameters").get("binary_data_size")
     if (size is None) == ("data" not in one):
         raise InvalidRequest(f"{place}: give either data or the parameter binary_data_size")
-    if size is not None and _typed(size, int, "binary_data_size") != math.prod(shape) * _KINDS[kind].itemsize:
+    if size is not None and _typed(size, int, "binary_data_size") != math.prod(shape) * KINDS[kind].itemsize:
         raise InvalidRequest(f"{place}: binary_data_size is {size}; {kind} {shape} is another size")
     if size is None:
-        one["data"] = _numbers(one["data"], _KINDS[kind], math.prod(shape), place)
+        one["data"] = _numbers(one["data"], KINDS[kind], math.prod(shape), place)
 
 
-def _numbers(given: Any, kind: np.dtype[Any], count: int, place: str) -> Array:
+def _numbers(given: Any, kind: np.dtype[Any], count: int, place: str) -> AnyArray:
     """Nested or flat lists of numbers as a flat array."""
+    taken: dict[str, set[type]] = {"f": {int, float}, "b": {bool}}
     try:
         while isinstance(given, list) and given and isinstance(given[0], list):
             given = list(chain.from_iterable(given))
-        if not isinstance(given, list) or not set(map(type, given)) <= ({int, float} if kind == "<f4" else {int}):
+        if not isinstance(given, list) or not set(map(type, given)) <= taken.get(kind.kind, {int}):
             raise TypeError
         with np.errstate(over="ignore"):
-            numbers: Array = np.array(given, np.float64 if kind == "<f4" else kind).astype(kind)
+            numbers: AnyArray = np.array(given, np.float64 if kind.kind == "f" else kind).astype(kind)
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidInput(f"{place}.data: not a list of numbers of its datatype") from error
     if len(numbers) != count:
@@ -168,61 +157,20 @@ def _numbers(given: Any, kind: np.dtype[Any], count: int, place: str) -> Array:
     return numbers
 
 
-def rows(told: Header, raw: memoryview, features: int) -> Rows:
-    """The sequences of a request, for a model with so many features.
-
-    Raises:
-        InvalidRequest: the raw bytes do not add up.
-        InvalidInput: a shape or a value that the model cannot take.
-
-    """
-    tensors: dict[str, tuple[Array, tuple[int, ...]]] = {}
-    at = 0
-    for one in told.inputs:
-        kind, values, shape = _KINDS[one["datatype"]], one.get("data"), one["shape"]
-        if values is None:
-            end = at + one["parameters"]["binary_data_size"]
-            if end > len(raw):
-                break
-            values, at = np.frombuffer(raw[at:end], kind), end
-        tensors[one["name"]] = values, tuple(shape)
-    if at != len(raw) or len(tensors) < len(told.inputs):
-        raise InvalidRequest(f"{len(raw)} raw bytes stand behind the JSON; the inputs name another size")
-    if "input" not in tensors:
-        raise InvalidRequest("inputs: 'input' is missing")
-    values, shape = tensors["input"]
-    if len(shape) not in (2, 3) or shape[-1] != features or not values.size:
-        raise InvalidInput(f"input: shape {[*shape]}; the model takes [batch, time, {features}] or [batch, {features}]")
-    if not values.flags.aligned:
-        values = values.copy()
-    if not every(np.isfinite(values)):
-        raise InvalidInput(
-            f"input: the number at {int(np.flatnonzero(~np.isfinite(values))[0])} is not a finite float32"
-        )
-    B, T = shape[0], shape[1] if len(shape) == 3 else 1
-    steps: Array = values.reshape(B * T, features)
-    if "lengths" not in tensors:
-        return Rows(steps, [T] * B, shape[:-1])
-    lengths, told_shape = tensors["lengths"]
-    if told_shape not in ((B,), (B, 1)) or lengths.min() < 1 or lengths.max() > T:
-        raise InvalidInput(f"lengths: not {B} numbers from 1 to {T}")
-    inside = np.arange(T) < lengths.reshape(B, 1)  # [B, T]
-    return Rows(steps[inside.ravel()], [int(length) for length in lengths.flat], shape[:-1])
-
-
-def answer(told: Header, model: str, version: str, given: Rows, outputs: Array) -> tuple[dict[str, Any], Array]:
-    """The answer but for its numbers, and the numbers [B, T, K] or [B, K]. `outputs` [ΣT, K] are of all rows."""
-    T, K = given.shape[1] if len(given.shape) == 2 else 1, outputs.shape[1]
-    if len(outputs) < len(given.lengths) * T:
-        padded = np.zeros((len(given.lengths) * T, K), np.float32)
-        padded[(np.arange(T) < np.array(given.lengths)[:, None]).ravel()] = outputs
-        outputs = padded
-    outputs = np.ascontiguousarray(outputs, "<f4")
-    output: dict[str, Any] = {"name": "output", "datatype": "FP32", "shape": [*given.shape, K]}
-    if told.binary:
-        output["parameters"] = {"binary_data_size": outputs.nbytes}
-    view = {"model_name": model, "model_version": version, "outputs": [output]}
-    return view if told.id is None else view | {"id": told.id}, outputs
+def answer(told: Header, model: str, version: str, given: Rows, outputs: Array) -> tuple[dict[str, Any], bytes, int]:
+    """The answer, the raw bytes behind it, and how many numbers are in it. `outputs` [ΣT, K] are of all rows."""
+    view: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": []}
+    raw, numbers = [], 0
+    for (laid, _, binary), array in zip(given.outputs, oip_tensors.answers(given, outputs), strict=True):
+        one: dict[str, Any] = {"name": laid.name, "datatype": laid.datatypes[0], "shape": array.shape}
+        if binary:
+            raw.append(array.tobytes())
+            one["parameters"] = {"binary_data_size": array.nbytes}
+        else:
+            numbers += array.size
+            one["data"] = array.ravel()
+        view["outputs"].append(one)
+    return view if told.id is None else view | {"id": told.id}, b"".join(raw), numbers
 
 
 def starting(sequence: Sequence, model: str) -> InvalidRequest:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from service.api import body, oip_codec
+from service.api import body, oip_codec, oip_tensors
 from service.api.answering import Answering
 from service.api.json_codec import dump
 from service.api.json_pool import MANY as MANY_NUMBERS
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from service.api.json_pool import JsonPool
-    from service.api.oip_codec import Header, Rows, Sequence
+    from service.api.oip_codec import Header, Sequence
+    from service.api.oip_tensors import Rows
     from service.api.request import Asked
     from service.engine.engine import Engine
+    from service.models.model import State
     from service.models.repository import Repository
     from service.sessions.session import Session
     from service.sessions.sessions import Sessions
@@ -70,15 +72,20 @@ class Infer(Answering):
             return
         session = None if sequence is None or sequence.start else self._going_on(asked, sequence)
         if session is not None:
-            engine = cast("Engine", session.home)
+            engine, served = self._repository.of(session)
+        elif sequence is None or sequence.end:
+            engine, served = self._repository.ready(asked.name, asked.version)
         else:
-            engine = self._engine(asked) if sequence is None or sequence.end else self._new(asked, sequence)
-        given = oip_codec.rows(told, raw, engine.model.features)
+            engine, served = self._repository.new(asked.name, asked.version, sequence.session(asked.name))
+        given = oip_tensors.of(served).rows(told, raw)
         if sequence is not None and len(given.lengths) > 1:
             raise InvalidRequest(f"a request of a sequence has a batch of 1, not of {len(given.lengths)}")
+        if session is not None and given.constants:
+            served.keeps(given.constants, engine.table.gather(np.array([session.row])))
+        state = served.begun(given.constants, len(given.lengths)) if given.constants and session is None else None
         encode = partial(self._tell, asked, told, engine, given)
         how: dict[str, Any] = {"encode": encode, "deadline": deadline}
-        predict = partial(self._predict_rows, asked, engine, given.inputs, lengths=given.lengths, **how)
+        predict = partial(self._predict_rows, asked, engine, given.inputs, lengths=given.lengths, state=state, **how)
         if sequence is None:
             predict()
         elif session is not None:
@@ -88,10 +95,7 @@ class Infer(Answering):
         else:
             engine.admission.check(1, len(given.inputs))
             step = partial(self._step, asked, given=given, end=False, begun=True, **how)
-            self._then(asked, self._begin(sequence.session(asked.name), engine), step)
-
-    def _new(self, asked: Asked, sequence: Sequence) -> Engine:
-        return self._repository.new(asked.name, asked.version, sequence.session(asked.name))[0]
+            self._then(asked, self._begin(sequence.session(asked.name), engine, state), step)
 
     def _going_on(self, asked: Asked, sequence: Sequence) -> Session:
         """The session of a sequence that was started."""
@@ -114,11 +118,11 @@ class Infer(Answering):
         if session is not None and not self._sessions.opening(session):
             await cast("Engine", session.home).lifecycle.delete(session)
 
-    async def _begin(self, id: str, engine: Engine) -> Session:
+    async def _begin(self, id: str, engine: Engine, state: State | None) -> Session:
         """A new session of an id, in place of the one that was there."""
         engine.admission.streamable()
         await self._end(id)
-        return await engine.lifecycle.open(id, self._ttl)
+        return await engine.lifecycle.open(id, self._ttl, state=state)
 
     def _step(
         self,
@@ -149,15 +153,13 @@ class Infer(Answering):
             deleted = engine.lifecycle.delete(session)  # in its turn: behind this step
 
     def _tell(self, asked: Asked, told: Header, engine: Engine, given: Rows, call: Call) -> None:
-        view, outputs = oip_codec.answer(told, engine.name, engine.version, given, call.outputs)
-        if told.binary:
+        view, raw, numbers = oip_codec.answer(told, engine.name, engine.version, given, call.outputs)
+        if raw:
             text = dump(view)
-            answer = body.Json(text + outputs.tobytes(), 200, "application/octet-stream")
+            answer = body.Json(text + raw, 200, "application/octet-stream")
             answer.raw_headers.append((oip_codec.LENGTH, str(len(text)).encode()))
             asked.answer(answer)
-            return
-        view["outputs"][0]["data"] = outputs.ravel()
-        if outputs.size <= MANY_NUMBERS:
+        elif numbers <= MANY_NUMBERS:
             asked.answer(body.answer(view))
         else:
-            self._then(asked, self._pool.dump(view, outputs.size), lambda text: asked.answer(body.Json(text, 200)))
+            self._then(asked, self._pool.dump(view, numbers), lambda text: asked.answer(body.Json(text, 200)))

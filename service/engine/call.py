@@ -126,7 +126,11 @@ class Call(Entry):
         tags = None if self.tags is None else [self.tags[place] for place in places.tolist()]
         rows, lengths, asked = self.rows[places], self.lengths[places], self.asked[places]
         inputs = self.steps_of(self.inputs, places)
-        part = Call(rows, lengths, asked, inputs, ended or self.ended, self.deadline, tags, self.opens)
+        how = lengths, asked, inputs, ended or self.ended, self.deadline, tags, self.opens
+        if self.state is None:
+            part = Call(rows, *how)
+        else:
+            part = Onward(rows, *how, state={name: array[places] for name, array in self.state.items()})
         part.digests = None if self.digests is None else self.digests[places]
         part.starts = self.starts[places]
         return part

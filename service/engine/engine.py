@@ -100,7 +100,7 @@ class Engine:
         self.admission.check_call(call)
         if self.rewinds.rows and call.deadline is None and not self.rewinds.rows.keys().isdisjoint(call.rows.tolist()):
             call.deadline = Deadline(math.inf)  # what has a deadline runs in no tick of another: its state is needed
-        if self.shadow is not None:
+        if self.shadow is not None and call.state is None:
             self.shadow.watch(call)
         self._acceptance.accept(call)
 

@@ -16,7 +16,7 @@ from service.errors import InvalidInput
 from service.models.description import Description, described
 from service.models.model import Array, Lengths, OnnxModel, State, numbers
 from service.models.providers import CPU
-from service.models.turning import AnyArray, Turn, carried, filled, uncarried
+from service.models.turning import AnyArray, Turn, carried, filled, held, uncarried
 
 if TYPE_CHECKING:
     from service.models.providers import Provider
@@ -33,7 +33,7 @@ class AdaptedModel(OnnxModel):
     def __init__(
         self, source: bytes | Path, digest: str, signature: Signature, providers: Sequence[Provider] = CPU
     ) -> None:
-        self.signature = signature
+        self.signature = self.tensors = signature
         self._open(source, providers)
         self.features = sum(port.width for port in signature.inputs)
         self.outputs = sum(port.width for port in signature.outputs)
@@ -94,7 +94,7 @@ class AdaptedModel(OnnxModel):
         if not constants and not initial:
             return None
         fixed = {one.port.name for one in self.signature.constants}
-        given = {name: array.copy() for name, array in self._initial.items()}
+        given = {}
         for place, values, known in (
             ("constants", constants, fixed),
             ("initial", initial, self._ports.keys() - fixed),
@@ -107,8 +107,22 @@ class AdaptedModel(OnnxModel):
                     given[name] = filled(array, self._ports[name])[None]
                 except ValueError as error:
                     raise InvalidInput(f"{place}.{name}: {error}") from None
-        begun = {BEGUN: np.ones((1, 1), np.float32)} if self._begins else {}
-        return {name: carried(array) for name, array in given.items()} | begun
+        return self.begun(given, 1)
+
+    def begun(self, constants: Mapping[str, AnyArray], rows: int) -> State:
+        """See OnnxModel.begun; first states likewise."""
+        given = self._initial | {name: _held(array, self._ports[name]) for name, array in constants.items()}
+        begun = {BEGUN: np.ones((rows, 1), np.float32)} if self._begins else {}
+        return {
+            name: carried(np.broadcast_to(array, (rows, *array.shape[1:]))) for name, array in given.items()
+        } | begun
+
+    def keeps(self, constants: Mapping[str, AnyArray], state: State) -> None:
+        """See OnnxModel.keeps."""
+        kept = self._given(state, 1)
+        for name, array in constants.items():
+            if not np.array_equal(kept[name], _held(array, self._ports[name])):
+                raise InvalidInput(f"{name}: another value than the one with which the sequence was started")
 
     def _together(self, lengths: Lengths) -> bool:
         """Whether all rows run in one call."""
@@ -177,6 +191,13 @@ class AdaptedModel(OnnxModel):
         for output, name, turn in self._after:
             after[name] = turn.outward(answers[output], rows, 1).reshape(given[name].shape)
         return outputs, after
+
+
+def _held(array: AnyArray, port: Port) -> AnyArray:
+    try:
+        return held(array, port)
+    except ValueError as error:
+        raise InvalidInput(str(error)) from None
 
 
 def _spans(ports: Sequence[Port]) -> Iterator[tuple[Turn, slice]]:

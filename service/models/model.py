@@ -7,6 +7,7 @@ import math
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from service.errors import InvalidInput, ModelUnusable
 from service.models.description import described
 from service.models.providers import CPU, Provider
-from service.models.signature import MOST_STATE, MOST_WIDTH, Graph, Signature, Tensor
+from service.models.signature import MOST_STATE, MOST_WIDTH, Graph, Port, Signature, Tensor
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # has an effect only before the import
 import onnxruntime as ort
@@ -128,7 +129,7 @@ class OnnxModel:
     """
 
     signature: Signature | None = None  # of a file that does not follow the contract
-
+    tensors: Signature  # inputs and outputs as the file has them; states are not in that of the contract
     provider = "cpu"  # the one in use, by its short name
 
     def __init__(self, source: bytes | Path, digest: str, providers: Sequence[Provider] = CPU) -> None:
@@ -137,8 +138,10 @@ class OnnxModel:
         outputs = {node.name: node for node in self._session.get_outputs()}
         self._takes_lengths = "lengths" in inputs
         self.state_shapes: Mapping[str, tuple[int, ...]] = _state_shapes(inputs, outputs)
-        self.features = _width(inputs, "input")
-        self.outputs = _width(outputs, "output")
+        self.features, self.outputs = _width(inputs, "input"), _width(outputs, "output")
+        port = Port("input", "float32", (self.features,), batch=0, time=1)
+        after = replace(port, name="output", shape=(self.outputs,))
+        self.tensors = Signature((port,), (after,), lengths=Port("lengths", "int32", (), 0))
         self._names = ["output", *(_NEXT + name for name in self.state_shapes)]
         self._keys = {_STATE + name: name for name in self.state_shapes}
         metadata = self._session.get_modelmeta().custom_metadata_map
@@ -181,6 +184,18 @@ class OnnxModel:
                 raise InvalidInput(f"initial.{name}: shape {list(array.shape)}, not {list(state[name].shape[1:])}")
             state[name][:] = array
         return state if initial else None
+
+    def begun(self, constants: Mapping[str, Any], rows: int) -> State:
+        """The state [B, …] of rows that begin with constants [B or 1, …] of their own, by names that it has.
+
+        Raises:
+            InvalidInput: an input cannot hold such a value.
+
+        """
+        raise NotImplementedError  # a file of the contract has none
+
+    def keeps(self, constants: Mapping[str, Any], state: State) -> None:
+        """Raise InvalidInput unless a session with this state [1, …] was opened with these constants [1, …]."""
 
     def run(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State]:
         """See Model.run."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.engine.call import Deadline
+from service.engine.call import UNCHECKED, Deadline, Onward
 from service.engine.forecasts import Asked
 from service.errors import DeadlineExceeded, InvalidInput, NonFiniteOutput, PayloadTooLarge
 from service.sessions.session import Session
@@ -114,3 +114,14 @@ async def test_a_forecast_that_was_accepted_ends_while_the_service_drains(serve:
     it.engine.admission.closed = True
     await it.engine.drained()
     assert await told(ahead) == (expected(0, (1,), 50), 0)
+
+
+async def test_rows_that_begin_with_states_of_their_own_keep_them_whatever_their_lengths(serve: Serve) -> None:
+    it = serve()
+    answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    values, lengths = column(1, 2, 3, 4, 5, 6, 7), np.array([1, 5, 1])
+    state = {"sum": np.array([[10], [20], [30]], np.float32)}
+    call = Onward(np.zeros(3, int), lengths, np.full(3, UNCHECKED), values, answered.set_result, state=state)
+    it.engine.submit(call)
+    await answered
+    assert call.outputs[:, 0].tolist() == [11, 22, 25, 29, 34, 40, 37]
