@@ -27,7 +27,7 @@ from service.api.guard import Guard
 from service.api.json_calls import JsonCalls
 from service.api.json_lane import JsonLane
 from service.api.json_pool import JsonPool
-from service.api.oip import Oip
+from service.api.oip import Oip, over_grpc
 from service.api.oip_infer import Infer
 from service.api.ops import Metrics, Ops
 from service.api.request import INFER, MANY, PREDICT, STEPS
@@ -67,7 +67,7 @@ class Carousel:
     """The service. A server starts `store`, runs `asgi`, `lane`, `streams`, `guard`, and calls `drain` at the end.
 
     Raises:
-        ValueError: a provider that is asked for is not there.
+        ValueError: a provider that is asked for is not there, or the packages of gRPC.
 
     """
 
@@ -96,6 +96,7 @@ class Carousel:
         rest = Rest(self._repository, self._sessions, settings, calls, self._pool)
         ops = Ops(self._unready, Metrics(self._repository, self._sessions, self.edge, self.guard))
         oip = Oip(self._repository, settings, infer, self._unready, self._reload)
+        self._grpc = over_grpc(oip, self._repository, self._sessions, settings, self._pool)
         for door in (rest, ops, oip):
             self.app.include_router(door.router())
         openapi.install(self.app)
@@ -191,7 +192,11 @@ class Carousel:
         self._keep(asyncio.create_task(self._load()))
         self._keep(asyncio.create_task(self._sweep()))
         self._keep(asyncio.create_task(self.guard.watch()))
+        if self._grpc is not None:
+            await self._grpc.start()
         yield
+        if self._grpc is not None:
+            await self._grpc.stop()
         for task in self._tasks:
             task.cancel()
         self._pool.close()

@@ -22,6 +22,7 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    grpc_port: int | None = Field(default=None, ge=1, le=65535)  # of the Open Inference Protocol over gRPC, if wanted
     models: Path = Path("models")
     versions: str = "all"  # that are served of a model: all, latest:N, or numbers by commas
     watch_seconds: float = Field(default=0, ge=0)  # between looks at the folder of models; 0: it is not watched

@@ -17,10 +17,13 @@ from service.api.request import INFER
 from service.errors import InvalidRequest, Overloaded
 
 if TYPE_CHECKING:
+    from service.api.json_pool import JsonPool
+    from service.api.oip_grpc import GrpcDoor
     from service.api.oip_infer import Infer
     from service.api.oip_tensors import Laid
     from service.engine.engine import Engine
     from service.models.repository import Repository
+    from service.sessions.sessions import Sessions
     from service.settings import Settings
 
 _MOST = 2**16  # bytes of a body that asks about models
@@ -147,7 +150,10 @@ class Oip:
 
     async def index(self, request: Request) -> Response:
         """All versions and their states."""
-        only_ready = (await self._object(request)).get("ready") is True
+        return await self.index_of(only_ready=(await self._object(request)).get("ready") is True)
+
+    async def index_of(self, *, only_ready: bool) -> Response:
+        """See index."""
         return body.answer(
             [
                 {"name": one.model, "version": one.version, "state": one.state.upper(), "reason": one.reason or ""}
@@ -158,7 +164,11 @@ class Oip:
 
     async def load(self, request: Request, model: str) -> Response:
         """Look at a model's folder, and serve what is there now."""
-        if (await self._object(request)).get("parameters"):
+        return await self.load_model(model, (await self._object(request)).get("parameters"))
+
+    async def load_model(self, model: str, parameters: object) -> Response:
+        """See load."""
+        if parameters:
             raise InvalidRequest("parameters: a model is loaded from its folder, as it is there")
         if faults := await self._reload(model):
             raise InvalidRequest(f"model {model!r}: {'; '.join(faults)}")
@@ -167,6 +177,10 @@ class Oip:
     async def unload(self, request: Request, model: str) -> Response:
         """Serve a model no more."""
         await self._object(request)
+        return await self.unload_model(model)
+
+    async def unload_model(self, model: str) -> Response:
+        """See unload."""
         await self._repository.unload(model)
         return Response()
 
@@ -174,6 +188,24 @@ class Oip:
         """The body, which may be empty."""
         text = await body.read(request, _MOST)
         return parse_any(text) if text else {}
+
+
+def over_grpc(
+    oip: Oip, repository: Repository, sessions: Sessions, settings: Settings, pool: JsonPool
+) -> GrpcDoor | None:
+    """The same over gRPC, if it is wanted.
+
+    Raises:
+        ValueError: its packages are not there.
+
+    """
+    if settings.grpc_port is None:
+        return None
+    try:
+        from service.api.oip_grpc import GrpcDoor, InferByGrpc
+    except ImportError as error:
+        raise ValueError(f"grpc_port needs the extra: pip install 'carousel-serving[grpc]' ({error})") from error
+    return GrpcDoor(oip, InferByGrpc(repository, sessions, settings, pool), settings)
 
 
 def _tensor(one: Laid) -> dict[str, Any]:

@@ -74,6 +74,11 @@ def header(text: bytes) -> Header:
         told = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(f"the request is not JSON: {error}") from error
+    return header_of(told)
+
+
+def header_of(told: Any) -> Header:
+    """What the parsed JSON of a request says. Raises as `header`."""
     how = _object(_typed(told, dict, "the request"), "parameters")
     inputs = _objects(told, "inputs")
     for place, one in enumerate(inputs):

@@ -20,7 +20,7 @@ class Server:
     """`carousel serve` over a folder of models; keyword settings become CAROUSEL_* variables."""
 
     def __init__(self, models: Path, log: Path, **settings: object) -> None:
-        self.port = _free_port()
+        self.port, self.models = free_port(), models
         self.url = f"http://127.0.0.1:{self.port}"
         self.stream_url = f"ws://127.0.0.1:{self.port}/v1/stream"
         self._log = log
@@ -101,7 +101,7 @@ def environment(**settings: object) -> dict[str, str]:
     return kept | {f"CAROUSEL_{name.upper()}": str(value) for name, value in settings.items()}
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])

@@ -1,0 +1,232 @@
+"""The Open Inference Protocol over gRPC: its messages become what `oip` and `oip_infer` take, and answers messages.
+
+The messages are those that `tritonclient` was generated with, so both sides have one definition. Imported where the
+service is told a port for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import orjson
+from google.protobuf.json_format import ParseDict
+from google.protobuf.message_factory import GetMessageClass
+from tritonclient.grpc import service_pb2 as pb
+
+from service.api import oip_codec, oip_tensors
+from service.api.oip_infer import Infer
+from service.api.request import INFER, Asked
+from service.engine.call import Deadline
+from service.errors import CarouselError, InvalidRequest
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from service.api.oip import Oip
+    from service.api.oip_codec import Header
+    from service.api.oip_tensors import Rows
+    from service.engine.call import Call
+    from service.engine.engine import Engine
+    from service.settings import Settings
+
+_SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+_LAST_SECONDS = 1.0  # for what was answered to be sent
+_MOST = 1024  # calls at once, streams among them
+_CONTENTS = {"FP32": "fp32", "FP64": "fp64", "BOOL": "bool", "INT64": "int64", "UINT64": "uint64"}  # others: int, uint
+_CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    404: grpc.StatusCode.NOT_FOUND,
+    409: grpc.StatusCode.ALREADY_EXISTS,
+    410: grpc.StatusCode.NOT_FOUND,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    422: grpc.StatusCode.INVALID_ARGUMENT,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+
+_log = logging.getLogger("carousel.grpc")
+
+
+class Called(Asked):
+    """One inference by gRPC; its answer is a message."""
+
+    __slots__ = ("told",)
+
+    def __init__(self, request: Any) -> None:
+        super().__init__(INFER, request.model_name, {}, request.ByteSize())
+        self.version = request.model_version or None
+        self.told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def answer(self, response: Response) -> None:
+        """See Asked. What HTTP has an answer for, without a call: the client has left."""
+        self.told.cancel()
+
+    def refuse(self, error: CarouselError) -> None:
+        """See Asked."""
+        if not self.told.done():
+            self.told.set_exception(error)
+
+
+class InferByGrpc(Infer):
+    """As `Infer`, by messages."""
+
+    def begin(self, request: Any, deadline: Deadline | None) -> Called:
+        """Begin an inference. `told` of what is returned is its answer."""
+        asked = Called(request)
+
+        def begin() -> None:
+            self.spare(asked, asked.length)
+            raw = b"".join(request.raw_input_contents)
+            self._infer(asked, memoryview(raw), deadline, oip_codec.header_of(_header(request)))
+
+        self._try(asked, begin)
+        return asked
+
+    def _tell(self, asked: Asked, told: Header, engine: Engine, given: Rows, call: Call) -> None:
+        answer = pb.ModelInferResponse(model_name=engine.name, model_version=engine.version, id=told.id or "")
+        for (one, _, _), array in zip(given.outputs, oip_tensors.answers(given, call.outputs), strict=True):
+            answer.outputs.add(name=one.name, datatype=one.datatypes[0], shape=array.shape)
+            answer.raw_output_contents.append(array.tobytes())
+        if isinstance(asked, Called) and not asked.told.done():
+            asked.told.set_result(answer)
+
+
+class GrpcDoor:
+    """Serves the protocol on a port of its own."""
+
+    def __init__(self, oip: Oip, infer: InferByGrpc, settings: Settings) -> None:
+        self._oip, self._infer, self._settings = oip, infer, settings
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            RuntimeError: the port cannot be had.
+
+        """
+        size = ("grpc.max_receive_message_length", self._settings.max_body_bytes)
+        options = [size, ("grpc.max_send_message_length", -1), ("grpc.so_reuseport", 0)]
+        self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=_MOST)
+        told: dict[str, Callable[[Any], Awaitable[Any]]] = {
+            "ServerLive": lambda asked: _holds(self._oip.live(), "live"),
+            "ServerReady": lambda asked: _holds(self._oip.ready(), "ready"),
+            "ModelReady": lambda asked: _holds(self._oip.model_ready(asked.name, asked.version or None), "ready"),
+            "ServerMetadata": lambda asked: self._oip.server(),
+            "ModelMetadata": lambda asked: self._oip.metadata(asked.name, asked.version or None),
+            "ModelConfig": lambda asked: _within(self._oip.config(asked.name, asked.version or None), "config"),
+            "ModelStatistics": self._statistics,
+            "RepositoryIndex": lambda asked: _within(self._oip.index_of(only_ready=asked.ready), "models"),
+            "RepositoryModelLoad": lambda asked: self._oip.load_model(asked.model_name, asked.parameters),
+            "RepositoryModelUnload": lambda asked: self._oip.unload_model(asked.model_name),
+        }
+        handlers = {name: _unary(name, _answering(name, tell)) for name, tell in told.items()}
+        handlers["ModelInfer"] = _unary("ModelInfer", self._one)
+        handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
+            self._stream, pb.ModelInferRequest.FromString, pb.ModelStreamInferResponse.SerializeToString
+        )
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE.full_name, handlers),))
+        bound = self._server.add_insecure_port(f"{self._settings.host}:{self._settings.grpc_port}")
+        await self._server.start()
+        _log.info("serving grpc://%s:%d", self._settings.host, bound)
+
+    async def stop(self) -> None:
+        """Serve no more; what was accepted has ended."""
+        if self._server is not None:
+            await self._server.stop(_LAST_SECONDS)
+
+    async def _statistics(self, asked: Any) -> Response:
+        return await (self._oip.stats(asked.name, asked.version or None) if asked.name else self._oip.all_stats())
+
+    async def _one(self, request: Any, context: Any) -> Any:
+        """ModelInfer."""
+        left = context.time_remaining()
+        called = self._infer.begin(request, None if left is None else Deadline(time.monotonic() + left))
+        try:
+            return await called.told
+        except asyncio.CancelledError:  # the client has left
+            called.leave()
+            raise
+        except CarouselError as error:
+            await context.abort(_code(error), error.detail)
+
+    async def _stream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        """ModelStreamInfer: requests of a stream are answered one after the other, errors among them."""
+        async for request in requests:
+            called = self._infer.begin(request, None)
+            try:
+                answer = await called.told
+            except asyncio.CancelledError:
+                called.leave()
+                raise
+            except CarouselError as error:
+                failed = pb.ModelInferResponse(model_name=request.model_name, id=request.id)
+                yield pb.ModelStreamInferResponse(error_message=error.detail, infer_response=failed)
+            else:
+                answer.parameters["triton_final_response"].bool_param = True
+                yield pb.ModelStreamInferResponse(infer_response=answer)
+
+
+def _unary(name: str, serve: Callable[[Any, Any], Awaitable[Any]]) -> Any:
+    method = _SERVICE.methods_by_name[name]
+    request, response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+    return grpc.unary_unary_rpc_method_handler(serve, request.FromString, response.SerializeToString)
+
+
+def _answering(name: str, tell: Callable[[Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+    """Answer a call by what HTTP answers: the fields of the messages have the names of its JSON."""
+    message = GetMessageClass(_SERVICE.methods_by_name[name].output_type)
+
+    async def serve(request: Any, context: Any) -> Any:
+        try:
+            told = await tell(request)
+        except CarouselError as error:
+            await context.abort(_code(error), error.detail)
+        fields = told if isinstance(told, dict) else orjson.loads(told.body or b"{}")
+        return ParseDict(fields, message(), ignore_unknown_fields=True)
+
+    return serve
+
+
+async def _holds(told: Awaitable[Response], name: str) -> dict[str, bool]:
+    try:
+        await told
+    except CarouselError:
+        return {name: False}
+    return {name: True}
+
+
+async def _within(told: Awaitable[Response], name: str) -> dict[str, Any]:
+    return {name: orjson.loads((await told).body)}
+
+
+def _code(error: CarouselError) -> grpc.StatusCode:
+    return _CODES.get(error.status, grpc.StatusCode.INTERNAL)
+
+
+def _header(request: Any) -> dict[str, Any]:
+    """The JSON of a request that says the same."""
+    raw = request.raw_input_contents
+    if raw and len(raw) != len(request.inputs):
+        raise InvalidRequest(f"raw_input_contents: {len(raw)}, for {len(request.inputs)} inputs")
+    inputs = []
+    for place, one in enumerate(request.inputs):
+        told = {"name": one.name, "datatype": one.datatype, "shape": [*one.shape], "parameters": _told(one.parameters)}
+        if raw:
+            told["parameters"]["binary_data_size"] = len(raw[place])
+        else:
+            kind = "uint" if one.datatype.startswith("UINT") else "int"
+            told["data"] = [*getattr(one.contents, f"{_CONTENTS.get(one.datatype, kind)}_contents")]
+        inputs.append(told)
+    outputs = [{"name": one.name, "parameters": _told(one.parameters)} for one in request.outputs]
+    parameters = _told(request.parameters) | {"binary_data_output": True}
+    return {"id": request.id, "parameters": parameters, "inputs": inputs, "outputs": outputs}
+
+
+def _told(parameters: Any) -> dict[str, Any]:
+    return {name: getattr(one, one.WhichOneof("parameter_choice") or "bool_param") for name, one in parameters.items()}
