@@ -60,6 +60,8 @@ _SWEEP_SECONDS, _SWEPT = 0.01, 200  # so a million sessions are looked at within
 _LAME_DUCK_SECONDS = 2.0  # a balancer looks about once a second
 _LAST_SECONDS = 1.0  # for the answers to what was ended when the time to drain was over
 
+_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)
+
 _log = logging.getLogger("carousel.main")
 
 
@@ -149,11 +151,9 @@ class Carousel:
     def _stop_engine(self, engine: Engine) -> None:
         """Forget an engine in which no session lives."""
         self._engines.pop(engine).cancel()
-        engine.sleep()
         self._sessions.release(engine)
         self.store.release(engine)
-        engine.answers.close()
-        engine.table.close()
+        engine.close()
         asyncio.get_running_loop().run_in_executor(None, _give_back)
 
     def _engine(self, model: Model, fitness: Fitness, name: str, version: str, **told: Any) -> Engine:
@@ -167,6 +167,7 @@ class Carousel:
         old = live.shadow
         if old is not None and (beside is None or old.engine.model is not beside.model):
             self._engines.pop(old.engine).cancel()
+            old.engine.close()
             live.shadow = old = None
         if beside is not None and old is None:
             nobody = Sessions(Budget(each=1, most_bytes=0), most=0, most_bytes=0)
@@ -245,9 +246,8 @@ class Carousel:
 
 def _give_back() -> None:
     """Give memory that is free back to the system: glibc keeps that of models, which is scattered."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    if _TRIM is not None:
+        _TRIM(0)
 
 
 def _store(settings: Settings, sessions: Sessions) -> Keeper:

@@ -60,6 +60,10 @@ class Calls:
         """Whether everything that was accepted has ended."""
         return not (self._admission.rows or self.order.open)
 
+    def close(self) -> None:
+        """Let go of what refers back: nothing is accepted any more, and nothing waits."""
+        del self.failures, self.deadlines, self._operate
+
     # Beginnings.
 
     def admit(self, call: Call) -> None:

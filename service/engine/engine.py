@@ -151,6 +151,18 @@ class Engine:
         """Give the model's memory back. No call may come until `wake`: `refusal` tells sessions why."""
         self.model = self._runner.model = NoModel(self.model)
 
+    def close(self) -> None:
+        """Give all memory back: no session lives in it, and a call that comes yet is told to come again.
+
+        Parts that refer to each other are taken apart: the collector may not look at them for days.
+        """
+        self.admission.closed = True
+        self.sleep()
+        self.answers.close()
+        self.table.close()
+        self.calls.close()
+        del self.lifecycle, self.forecasts, self.moves, self._commits
+
     def wake(self, model: Model) -> None:
         """Serve again, by the same file."""
         self.model = self._runner.model = model

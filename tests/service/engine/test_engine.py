@@ -18,7 +18,7 @@ from service.errors import (
 )
 from service.models.fitness import Fitness
 from tests.fakes import RunningSum, column, sums, until
-from tests.service.engine.serving import Answer, Serve, call, outcomes, outputs
+from tests.service.engine.serving import Answer, Serve, Serving, call, outcomes, outputs
 
 NAN, REFUSED = 13, 17  # the values that the model cannot take
 CALL = 8  # bytes that a call of one step waits with: a float in, a float out
@@ -245,3 +245,29 @@ async def test_statistics_count_what_ran_and_what_waits(serve: Serve) -> None:
     assert (told.alive, sum(told.rows.counts), told.rows.total, told.steps, told.padded_steps) == (True, 2, 3, 9, 1)
     assert told.rows.counts[:3] == (1, 1, 0)
     assert [sum(seen.counts) for seen in (told.queued, told.running, told.answering)] == [4, 2, 2]
+
+
+async def test_a_call_that_comes_to_a_closed_engine_is_told_to_come_again() -> None:
+    it = Serving()
+    it.engine.close()
+    with pytest.raises(ShuttingDown):
+        it.engine.submit(call([1]))
+
+
+async def test_an_engine_that_is_closed_is_freed_without_the_collector() -> None:
+    it = Serving()
+    it.start()
+    session = it.open()
+    await it.step(session, 1)
+    await it.lifecycle.delete(session)
+    await it.stop()
+    it.sessions.release(it.engine)
+    it.engine.close()
+    seen = weakref.ref(it.engine)
+    gc.disable()
+    try:
+        del it, session
+        await asyncio.sleep(0)
+        assert seen() is None
+    finally:
+        gc.enable()
