@@ -17,7 +17,7 @@ from service.api.oip_tensors import KINDS
 from service.errors import InvalidInput, InvalidRequest
 
 if TYPE_CHECKING:
-    from service.api.oip_tensors import Rows
+    from service.api.oip_tensors import Plan, Rows, Tensors
     from service.models.model import Array
     from service.models.turning import AnyArray
 
@@ -50,6 +50,7 @@ class Header(NamedTuple):
     inputs: list[dict[str, Any]]
     outputs: dict[str, bool]  # that are asked for, and whether as raw bytes; none: all
     binary: bool  # the others are to be raw bytes
+    plan: dict[Tensors, Plan]  # of the model that it was sent to last
 
 
 def split(content: bytes, length: bytes | None) -> tuple[bytes, memoryview]:
@@ -93,7 +94,7 @@ def header_of(told: Any) -> Header:
     seconds = None if timeout is None else timeout / 1e6
     binary = _typed(how.get("binary_data_output", False), bool, "binary_data_output")
     outputs = _outputs(_objects(told, "outputs", least=0), binary=binary)
-    return Header(id, _sequence(how), seconds, inputs, outputs, binary)
+    return Header(id, _sequence(how), seconds, inputs, outputs, binary, {})
 
 
 @lru_cache(_REMEMBERED)

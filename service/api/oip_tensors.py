@@ -27,6 +27,7 @@ def datatype(kind: str) -> str:
     return kind.replace("float", "fp").upper()
 
 
+_NONE: Array = np.empty((0, 0), np.float32)
 KINDS: dict[str, np.dtype[Any]] = {
     datatype(kind): np.dtype(kind).newbyteorder("<")
     for kind in ("float16", "float32", "float64", "bool", *(f"{u}int{8 << n}" for u in ("", "u") for n in range(4)))
@@ -40,6 +41,7 @@ class Laid:
         self.name, self.batch, self.time = port.name, port.batch, port.time
         self.datatypes = (datatype(port.kind), *others)
         self.port, self.turn, self.kind = port, Turn(port), KINDS[self.datatypes[0]]
+        self.plain = self.turn.straight and port.kind == "float32"
         self._sizes: list[Any] = list(port.shape)
         for axis in sorted(axis for axis in (port.batch, port.time) if axis is not None):
             self._sizes.insert(axis, -1)
@@ -90,6 +92,20 @@ class Rows(NamedTuple):
     outputs: list[tuple[Laid, slice, bool]]  # with their places in a row of K numbers, and whether as raw bytes
 
 
+class Plan(NamedTuple):
+    """What a request of one raw tensor comes to whatever its numbers are; that of a header that comes again is kept."""
+
+    size: int  # bytes
+    rows: Rows  # without inputs
+
+    def filled(self, name: str, raw: memoryview) -> Rows:
+        """The rows of these bytes."""
+        _, lengths, steps, timed, constants, outputs = self.rows
+        values = np.frombuffer(raw, KINDS["FP32"])
+        numbers = _numbers(name, values).reshape(len(lengths) * steps, -1)
+        return Rows(numbers, lengths, steps, timed, constants, outputs)
+
+
 class Tensors:
     """Those of one model."""
 
@@ -101,6 +117,8 @@ class Tensors:
         if self.lengths is not None:
             self._taken[self.lengths.name] = self.lengths
         self._states = {one.port.name for one in signature.states}
+        first_input = self.inputs[0]
+        self._plain = len(self.inputs) == 1 and first_input.plain
         self.outputs: dict[str, tuple[Laid, slice]] = {}
         first = 0
         for port in signature.outputs:
@@ -115,6 +133,9 @@ class Tensors:
             InvalidInput: a shape or a value that the model cannot take.
 
         """
+        plan = told.plan.get(self)
+        if plan is not None and plan.size == len(raw):
+            return plan.filled(self.inputs[0].name, raw)
         tensors = self._given(told, raw)
         parts, sizes = [], set()
         for one in self.inputs:
@@ -130,7 +151,11 @@ class Tensors:
         given = {one.name: one.constant(*tensors[one.name], B) for one in self.constants if one.name in tensors}
         outputs = self._asked(told)
         if self.lengths is None or self.lengths.name not in tensors:
-            return Rows(steps, [T] * B, T, timed, given, outputs)
+            rows = Rows(steps, [T] * B, T, timed, given, outputs)
+            if raw and len(tensors) == 1 and self._plain:
+                told.plan.clear()
+                told.plan[self] = Plan(len(raw), rows._replace(inputs=_NONE))
+            return rows
         lengths = tensors[self.lengths.name][0]
         if lengths.size != B or lengths.min() < 1 or lengths.max() > T:
             raise InvalidInput(f"{self.lengths.name}: not {B} numbers from 1 to {T}")
@@ -198,6 +223,10 @@ def answers(given: Rows, outputs: Array) -> list[AnyArray]:
         whole[(np.arange(T) < np.array(given.lengths)[:, None]).ravel()] = outputs
     found = []
     for one, span, _ in given.outputs:
+        if one.plain and one.port.width == K and (one.time is not None or T == 1):
+            sizes = one.shape(B, T) if given.timed or one.time is None else one.shape(B, T)[: one.time] + one.port.shape
+            found.append(np.ascontiguousarray(whole.reshape(sizes), one.kind))
+            continue
         if one.time is None and T > 1:  # one answer a sequence: the last
             array, steps = outputs[np.cumsum(given.lengths) - 1, None, span], 1
         else:

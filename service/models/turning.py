@@ -27,6 +27,11 @@ class Turn:
         self._inward = None if self._outward is None else np.argsort(order).tolist()
         self._kind = np.dtype(port.kind)
 
+    @property
+    def straight(self) -> bool:
+        """Whether rows and steps lead, in this order: to turn an array is to reshape it."""
+        return self._outward is None
+
     def inward(self, array: AnyArray, rows: int, steps: int) -> AnyArray:
         """Rows and steps as the graph has them; the first row where it has no axis for them."""
         if not self._rows:
