@@ -244,7 +244,8 @@ def _give_way() -> None:
     """Run when nobody else wants the core: a mere nice value lets a call wait for slices of 3 ms."""
     os.nice(19)
     if sys.platform == "linux":
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        with suppress(PermissionError):  # a sandbox may forbid it
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 if __name__ == "__main__":

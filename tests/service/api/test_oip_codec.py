@@ -83,3 +83,25 @@ def test_raw_numbers_are_copied_only_where_they_are_not_aligned(size: int, align
     told = {"inputs": [{"name": "input", "shape": [1, 2], "datatype": "FP32", "parameters": {"binary_data_size": 8}}]}
     rows = OURS.rows(codec.header(json.dumps(told).encode()), raw)
     assert np.shares_memory(rows.inputs, content) is aligned
+
+
+def test_a_raw_header_that_comes_again_is_read_with_the_new_numbers_and_for_the_model_that_is_asked() -> None:
+    one = {"name": "input", "shape": [1, 2, 2], "datatype": "FP32", "parameters": {"binary_data_size": 16}}
+    header = codec.header_of_raw(json.dumps({"inputs": [one]}).encode())
+
+    def rows(*numbers: float, of: Tensors = OURS) -> list[list[float]]:
+        values: list[list[float]] = of.rows(header, memoryview(np.array(numbers, "<f4").tobytes())).inputs.tolist()
+        return values
+
+    assert rows(1, 2, 3, 4) == [[1, 2], [3, 4]]
+    assert rows(5, 6, 7, 8) == [[5, 6], [7, 8]]
+    for numbers, of in (
+        ((1, 2, 3), OURS),
+        ((1, 2, 3, np.nan), OURS),
+        ((1, 2, 3, 4), Tensors(Signature((_OUTPUT,), ()))),
+    ):
+        with pytest.raises(CarouselError):
+            rows(*numbers, of=of)
+    turned = Tensors(Signature((Port("input", "float32", (2,), 1, 0),), (_OUTPUT,)))
+    assert turned.rows(header, memoryview(np.ones(4, "<f4").tobytes())).lengths == [1, 1]  # two rows of a step
+    assert rows(1, 2, 3, 4) == [[1, 2], [3, 4]]
