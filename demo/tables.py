@@ -19,8 +19,8 @@ from training.errors import TrainingError
 from training.file.card import FIGURES, LABELS
 from training.file.contract import read_metadata
 from training.file.verdict import OWN
+from training.init.draft import Given, draft
 from training.net.evaluate import key
-from training.recipe.draft import Given, draft
 from training.recipe.read import read_recipe
 from training.train import train
 

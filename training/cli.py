@@ -140,8 +140,8 @@ def init(
     """Write a first recipe by looking at a table, and print what was understood; read it, then fit it."""
     from rich.console import Console
 
-    from training.recipe.draft import Given, draft
-    from training.recipe.notes import as_table
+    from training.init.draft import Given, draft
+    from training.init.explanation import as_table
 
     if output.exists():
         raise TrainingError(f"{output} exists; remove it, or name another file by --output")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.recipe.drafts import START, drafted, features, first, hours, loaded, series, table, told, value
+from tests.training.init.drafts import START, drafted, features, first, hours, loaded, series, table, told, value
 from training.errors import TableError
 
 

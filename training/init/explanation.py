@@ -10,9 +10,8 @@ from rich.table import Table as Lines
 
 from training.data.sequences import Rows
 from training.data.sources import Table
-from training.recipe.guess import Guess
-from training.recipe.sequence import ticks
-from training.recipe.times import Order
+from training.init.column_content import Guess
+from training.init.time_column import Order
 
 ROLES = {"numbers": "number", "words": "category", "nothing": "left out"}
 SAID = {  # keys of `[data]` that are worth a line, and what they mean
@@ -36,33 +35,22 @@ class Note(NamedTuple):
 
 def order_notes(table: Table, how: Order, rows: Sequence[Rows], keys: dict[str, Any]) -> list[Note]:
     """Return what is said about time, sequence and the keys of `[data]`."""
-    notes = [Note(" + ".join(how.time) or "(none)", "time", _why_time(how))]
+    falls = len(how.clock) > 1 and bool(how.ticks[0] > how.ticks[-1]) and how.rank != 1
+    what = f"{'dates' if how.dates else 'numbers'}{', newest first: rows are turned round' if falls else ' in order'}"
+    why = what if how.time else "no column holds times; rows are in order"
+    notes = [Note(" + ".join(how.time) or "(none)", "time", why)]
     if how.sequence:
         count = len({one.id for one in rows})
         notes.append(Note(" + ".join(how.sequence), "sequence", f"times go one way within each of its {count} values"))
     if table.part is not None:
         notes.append(Note(table.part, "part", "it says training, validation or test"))
     if how.rank == 2:
-        row = _first_repeat(how)
-        dropped = len(table.frame) - sum(map(len, rows))
-        why = f"{dropped} rows, the first in {table.place(row)}, have a time that is not after the rows before them; "
-        notes.append(Note("data.repeats", "first", why + "they are left out: a doubled row, or the end of summer time"))
+        backward = how.steps <= 0 if how.steps.sum() > 0 else how.steps >= 0
+        first = table.place(int(np.argmax(backward)) + 1)
+        why = f"{len(table.frame) - sum(map(len, rows))} rows, the first in {first}, have a time that is not after the "
+        why += "rows before them; they are left out: a doubled row, or the end of summer time"
+        notes.append(Note("data.repeats", "first", why))
     return notes + [Note(f"data.{key}", str(keys[key]), why) for key, why in SAID.items() if key in keys]
-
-
-def _why_time(how: Order) -> str:
-    if how.clock is None:
-        return "no column holds times; rows are in order"
-    what = "dates" if how.dates else "numbers"
-    falls = len(how.clock) > 1 and bool(how.clock[0] > how.clock[-1]) and how.rank != 1
-    return f"{what}, newest first: rows are turned round" if falls else f"{what} in order"
-
-
-def _first_repeat(how: Order) -> int:
-    """Return the first row whose time is not after that of the row before it."""
-    assert how.clock is not None
-    steps = np.diff(ticks(how.clock))
-    return int(np.argmax((steps <= 0) if steps.sum() > 0 else (steps >= 0))) + 1
 
 
 def column_notes(columns: Sequence[Guess], kind: str, target: Guess, why: str) -> list[Note]:

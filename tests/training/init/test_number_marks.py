@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.recipe.drafts import drafted, features, first, table, told, value
+from tests.training.init.drafts import drafted, features, first, table, told, value
 from training.errors import TableError
 
 German = str.maketrans(",.", ".,")

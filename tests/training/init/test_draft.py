@@ -6,7 +6,7 @@ import pytest
 
 from tests.training import tables
 from training.errors import TableError
-from training.recipe.draft import draft
+from training.init.draft import draft
 from training.recipe.read import read_recipe
 
 

@@ -20,20 +20,18 @@ from training.data.sources import Table, TableFile
 from training.data.sources.file import EMPTY
 from training.data.split import split
 from training.errors import TableError
-from training.recipe.guess import BINARY, Guess, guesses, part_column, without_doubtful
-from training.recipe.marks import gap_spellings, marks
-from training.recipe.names import LABEL, MEASURE, STATE, named
-from training.recipe.notes import Note, column_notes, order_notes
-from training.recipe.order import order
-from training.recipe.persistence import persists
+from training.init.column_content import Guess, guesses, part_column, without_doubtful
+from training.init.explanation import Note, column_notes, order_notes
+from training.init.number_marks import gap_spellings, marks
+from training.init.row_order import order
+from training.init.target_column import persists, target_column
 from training.recipe.read import recipe_of
-from training.recipe.recipe import BySequence, ByTime, Recipe
+from training.recipe.recipe import BySequence, ByTime
 from training.templates import render
 
 DAY = 86400.0  # seconds
 LONG = 10  # a pause of so many usual pauses is a gap
 ENOUGH = 10  # sequences, for a split by whole sequences
-WHOLE = 300  # longest sequence, in steps, that is not cut into windows
 LONGEST_NAME = 100  # of a model
 
 
@@ -52,7 +50,7 @@ class Draft(NamedTuple):
 
     text: str
     notes: list[Note]
-    refusal: str | None
+    refusal: str | None = None
 
 
 def draft(path: Path, output: Path, given: Given | None = None) -> Draft:
@@ -64,29 +62,23 @@ def draft(path: Path, output: Path, given: Given | None = None) -> Draft:
     """
     given = given or Given()
     table, keys = _read(path, given)
-    how = order(table, given.time, given.sequence)
-    part = part_column(table)
-    keys = (
-        {"path": relpath(path.resolve(), output.resolve().parent)}
-        | keys
-        | how.data()
-        | ({"part": part} if part else {})
-    )
+    how, part = order(table, given.time, given.sequence), part_column(table)
+    keys = keys | how.data() | ({"part": part} if part else {})
     table = TableFile.model_validate(keys | {"path": path.name}).read(path.parent)
     rows, short = _rows(table)
     keys |= {"shortest": 2} if short else {}
     by, shares, training = _split(replace(table, shortest=2), rows)
     leave = {*how.time, *how.sequence, table.time, table.sequence, part}
     columns = guesses(table, how, training, {name for name in leave if name})
-    kind, target, why = _target(table, columns, given.target)
+    kind, target, why = target_column(table, columns, given.target)
     columns = without_doubtful(columns, target, hidden=kind == "classification")
     pauses = _pauses(rows)
     usual = float(np.median(pauses)) if len(pauses) else 0.0
     keys |= {"gap": f"{max(round(LONG * usual), 1)}s"} if usual and pauses.max() > LONG * usual else {}
     text = render(
-        "recipe/draft.toml.j2",
+        "init/draft.toml.j2",
         name=re.sub(r"[^A-Za-z0-9_-]+", "-", path.name.split(".")[0]).strip("-_")[:LONGEST_NAME] or "model",
-        data=keys,
+        data={"path": relpath(path.resolve(), output.resolve().parent)} | keys,
         usual=usual,
         columns=columns,
         calendar=_calendar(columns, pauses),
@@ -95,19 +87,14 @@ def draft(path: Path, output: Path, given: Given | None = None) -> Draft:
         residual=kind == "regression" and persists(table, target.name, training),
         split=by,
         shares=shares,
-        window=_window(rows),
+        longest=max(map(len, rows)),
     )
     notes = [*order_notes(table, how, rows, keys), *column_notes(columns, kind, target, why)]
-    return Draft(text, notes, _refusal(recipe_of(text, output.name, output.resolve().parent)))
-
-
-def _refusal(recipe: Recipe) -> str | None:
-    """Return why `fit` refuses the data of a recipe; None: it takes them."""
     try:
-        load(recipe)
+        load(recipe_of(text, output.name, output.resolve().parent))
     except TableError as error:
-        return str(error)
-    return None
+        return Draft(text, notes, str(error))
+    return Draft(text, notes)
 
 
 def _read(path: Path, given: Given) -> tuple[Table, dict[str, Any]]:
@@ -156,44 +143,6 @@ def _split(table: Table, rows: Sequence[Rows]) -> tuple[str, tuple[float, float]
     return "time", shares, np.arange(len(table.frame))
 
 
-def _target(table: Table, columns: list[Guess], given: str | None) -> tuple[str, Guess, str]:
-    """Return task, target and why: named like a label or a measure, else the last number, else the next word."""
-    usable = [one for one in columns if one.seems != "nothing"]
-    if given is not None:
-        table.column(given)
-        one = next((one for one in columns if one.name == given), Guess(given, "nothing", reason="it orders the rows"))
-        if one.seems == "nothing":
-            raise table.error(f"--target {given}: {one.reason}")
-        alone = len(usable) == 1 and one.seems == "words"
-        return "next-symbol" if alone else _kind(one), one, "given"
-    usable = [one for one in usable if not one.fixed] or usable
-    labels, states = ([one for one in usable if one.words and named(how, one.name)] for how in (LABEL, STATE))
-    numbers = [one for one in usable if one.seems == "numbers"]
-    measures = [one for one in numbers if not one.doubt] or numbers
-    likely = [one for one in measures if named(MEASURE, one.name)]
-    ways = (
-        (labels, "named like a label"),
-        (likely, "named like a measure"),
-        (states, "named like a state"),
-        (measures, "the last column of numbers"),
-        (usable, "the last column of words"),
-    )
-    for candidates, reason in ways:
-        if candidates:
-            one = candidates[-1]
-            others = ", ".join(other.name for other in usable if other is not one)
-            why = f"a guess: {reason}" + (f"; --target takes another: {others}" if others else "")
-            return "next-symbol" if candidates is usable else _kind(one), one, why
-    reasons = "; ".join(f"{one.name}: {one.reason}" for one in columns)
-    raise table.error(f"there is nothing to learn from ({reasons})")
-
-
-def _kind(target: Guess) -> str:
-    """Return the kind of task for a target."""
-    label = bool(target.words) and any(named(how, target.name) for how in (LABEL, STATE))
-    return "classification" if label or target.seems == "words" or target.words == BINARY else "regression"
-
-
 def _pauses(rows: Sequence[Rows]) -> Doubles:
     """Return the pauses in seconds between rows of the same sequence; empty without dates."""
     if not np.issubdtype(rows[0].times.dtype, np.datetime64):
@@ -211,9 +160,3 @@ def _calendar(columns: list[Guess], pauses: Doubles) -> list[str]:
     }
     taken = {one.name for one in columns}
     return [name for name, does in varies.items() if does and name not in taken]
-
-
-def _window(rows: Sequence[Rows]) -> int | None:
-    """Return a window of a 20th of the longest sequence, 16 to 168 steps; None: short sequences are taken whole."""
-    longest = max(len(one) for one in rows)
-    return min(max(longest // 20, 16), 168) if longest > WHOLE else None

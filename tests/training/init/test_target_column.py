@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 
 from training.data.sources import Table
-from training.recipe.persistence import persists
+from training.init.target_column import persists
 
 WALK = np.cumsum(np.random.default_rng(0).normal(size=500))
 NOISE = np.random.default_rng(0).normal(size=500)

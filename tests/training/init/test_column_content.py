@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.training.recipe.drafts import drafted, features, hours, loaded, table, told, value
+from tests.training.init.drafts import drafted, features, hours, loaded, table, told, value
 from training.errors import TableError
-from training.recipe.draft import Draft
+from training.init.draft import Draft
 
 
 def task(made: Draft) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Guess what the columns of a table are that are neither time nor sequence. Used by `draft` only."""
+"""Guess what the columns of a table hold that are neither time nor sequence: numbers, words, or nothing to learn."""
 
 from dataclasses import dataclass, replace
 
@@ -12,14 +12,15 @@ from training.data.encode import survives
 from training.data.sequences import PART_NAMES, PARTS
 from training.data.sources import Table
 from training.errors import TableError
-from training.recipe.names import CALENDAR, COUNTER, IDENTITY, MEASURE, TIME, named
-from training.recipe.sequence import ticks
-from training.recipe.times import Order
+from training.init.column_names import CALENDAR, COUNTER, IDENTITY, MEASURE, TIME, named
+from training.init.time_column import Order, same_time
 
 FEW = 50  # most words of a category
 RARE = 0.95  # a column that is empty more often is left out
-BINARY = ("0", "1")
 MOST = 0.5  # of the last values of a column that drifts lie outside of the others
+COUNTS = "it counts the rows"
+COARSE = "float32, which models take, cannot tell its values apart"
+DRIFTS = "; it drifts: leave it out if the verdict is bad, for later values lie outside of what was learnt"
 
 
 @dataclass(frozen=True)
@@ -52,19 +53,13 @@ def without_doubtful(columns: list[Guess], target: Guess, hidden: bool) -> list[
     ]
 
 
-COUNTS = "it counts the rows"
-COARSE = "float32, which models take, cannot tell its values apart"
-DRIFTS = "; it drifts: leave it out if the verdict is bad, for later values lie outside of what was learnt"
-
-
 def part_column(table: Table) -> str | None:
     """Return the column that says of each row in which part it is."""
-    for name in table.frame.columns:
-        values = table.frame[name]
+    for values in table.frame.get_columns():
         if values.dtype in (pl.String, pl.Categorical, pl.Enum):
             known = {PART_NAMES.get(word, word) for word in values.cast(pl.String).unique().drop_nulls()}
             if len(known) > 1 and "training" in known and known <= set(PARTS):
-                return name
+                return values.name
     return None
 
 
@@ -75,17 +70,45 @@ def _guess(table: Table, name: str, how: Order, training: Integers) -> Guess:
         return Guess(name, "nothing", reason=str(error).removeprefix(f"{table.name}: "))
     seen, learnt = values.drop_nulls(), values.gather(training).drop_nulls()
     if not len(learnt):
-        return Guess(name, "nothing", reason="it is empty in the whole training part")
-    if len(seen) <= (1 - RARE) * len(values):
-        return Guess(name, "nothing", reason="it is nearly always empty")
-    if learnt.n_unique() == 1:
-        where = "" if seen.n_unique() == 1 else " in the training part"
-        return Guess(name, "nothing", reason=f"it is always {learnt[0]}{where}")
-    if values.dtype.is_temporal() or (values.dtype == pl.String and readings(seen)):
-        return Guess(
-            name, "nothing", reason="it holds dates" + (f"; {' + '.join(how.time)} is the time" * bool(how.time))
-        )
-    return _content(table, name, how, values, training)
+        reason = "it is empty in the whole training part"
+    elif len(seen) <= (1 - RARE) * len(values):
+        reason = "it is nearly always empty"
+    elif learnt.n_unique() == 1:
+        reason = f"it is always {learnt[0]}" + " in the training part" * (seen.n_unique() > 1)
+    elif values.dtype.is_temporal() or (values.dtype == pl.String and readings(seen)):
+        reason = "it holds dates" + f"; {' + '.join(how.time)} is the time" * bool(how.time)
+    else:
+        return _content(table, name, how, len(seen), training)
+    return Guess(name, "nothing", reason=reason)
+
+
+def _content(table: Table, name: str, how: Order, seen: int, training: Integers) -> Guess:
+    """Guess whether a column that varies is numbers or words; `seen` of its values are not empty."""
+    known = columns.Vocabulary.learnt(columns.words(table, name))
+    try:
+        number = columns.numbers(table, name)
+    except TableError as error:
+        if len(known.words) <= min(FEW, seen // 2):
+            return Guess(name, "words", known.words, f"it holds {len(known.words)} different words")
+        fault = str(error).split(", which")[0].removeprefix(f"{table.name}: ")
+        return Guess(name, "nothing", reason=f"it has {len(known.words)} different words ({fault})")
+    steps = np.diff(number)
+    counts = len(steps) > 0 and abs(steps[0]) == 1 and bool((steps == steps[0]).all())  # up or down by 1
+    if counts and named(COUNTER, name):
+        return Guess(name, "nothing", reason=COUNTS)
+    if (
+        how.time
+        and named(TIME, name)
+        and np.isfinite(steps).all()
+        and steps.any()
+        and same_time(steps, how.steps, 1e-3)
+    ):
+        return Guess(name, "nothing", reason=f"it tells the time again, which is {' + '.join(how.time)}")
+    counts = counts and number.min() in (0, 1) and not named(MEASURE, name)
+    doubt = COUNTS if counts else "" if survives(number) else COARSE
+    few = not known.labels and len(known.words) <= FEW
+    drifts = table.sequence is None and _drifts(number[np.sort(training)])
+    return Guess(name, "numbers", known.words if few else (), "it holds numbers" + DRIFTS * drifts, doubt)
 
 
 def _is_fixed(table: Table, name: str) -> bool:
@@ -98,47 +121,9 @@ def _is_fixed(table: Table, name: str) -> bool:
     return bool(pairs == table.frame[table.sequence].n_unique())
 
 
-def _content(table: Table, name: str, how: Order, values: pl.Series, training: Integers) -> Guess:
-    """Guess whether a column that varies is numbers or words."""
-    known = columns.Vocabulary.learnt(columns.words(table, name))
-    try:
-        number = columns.numbers(table, name)
-    except TableError as error:
-        fault = str(error).split(", which")[0].removeprefix(f"{table.name}: ")
-    else:
-        if _counts(table, name, by_name=True):
-            return Guess(name, "nothing", reason=COUNTS)
-        if _tells_time(name, number, how):
-            return Guess(name, "nothing", reason=f"it tells the time again, which is {' + '.join(how.time)}")
-        few = not known.labels and len(known.words) <= FEW
-        doubt = COUNTS if _counts(table, name, by_name=False) else "" if survives(number) else COARSE
-        drifts = table.sequence is None and _drifts(number[np.sort(training)])
-        return Guess(name, "numbers", known.words if few else (), "it holds numbers" + DRIFTS * drifts, doubt)
-    if len(known.words) <= min(FEW, len(values.drop_nulls()) // 2):
-        return Guess(name, "words", known.words, f"it holds {len(known.words)} different words")
-    return Guess(name, "nothing", reason=f"it has {len(known.words)} different words ({fault})")
-
-
-def _counts(table: Table, name: str, *, by_name: bool) -> bool:
-    """Return whether a column counts the rows: up or down by 1, and either named so or from 0 or 1."""
-    number = columns.numbers(table, name)
-    steps = np.diff(number)
-    if np.isnan(number).any() or not len(steps) or abs(steps[0]) != 1 or (steps != steps[0]).any():
-        return False
-    return named(COUNTER, name) if by_name else number.min() in (0, 1) and not named(MEASURE, name)
-
-
 def _drifts(number: Doubles) -> bool:
     """Return whether most of the last fifth of a series [N] lies outside of what came before it."""
     early, late = (part[~np.isnan(part)] for part in np.split(number, [int(0.8 * len(number))]))
     if not len(late) or np.unique(early).size < 2:
         return False
     return bool(np.mean((late < early.min()) | (late > early.max())) > MOST)
-
-
-def _tells_time(name: str, number: columns.Times, how: Order) -> bool:
-    """Return whether a column named like a time rises in proportion to the time."""
-    if how.clock is None or not named(TIME, name) or np.isnan(number).any():
-        return False
-    a, b = np.diff(number), np.diff(ticks(how.clock)).astype(np.float64)
-    return bool(a.any()) and bool(np.allclose(a * b[0], b * a[0], rtol=1e-3))

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.recipe.drafts import drafted, features, hours, loaded, table, told, value
+from tests.training.init.drafts import drafted, features, hours, loaded, table, told, value
 from training.errors import TableError
 
 Row = tuple[object, ...]

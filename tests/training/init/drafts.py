@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from training.data.dataset import Dataset, load
-from training.recipe.draft import Draft, Given, draft
+from training.init.draft import Draft, Given, draft
 from training.recipe.read import read_recipe
 
 START = datetime(2024, 1, 13)

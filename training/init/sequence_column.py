@@ -3,30 +3,18 @@
 from collections.abc import Iterable
 from itertools import combinations
 
-import numpy as np
 import polars as pl
 
 from training.data import columns
-from training.data.columns import Times
 from training.data.sources import Table
 from training.errors import TableError
-from training.recipe.names import CALENDAR, IDENTITY, LABEL, MEASURE, STATE, named
+from training.init.column_names import CALENDAR, IDENTITY, LABEL, MEASURE, STATE, named
+from training.init.time_column import Names, Order, direction
 
 SHARED = 0.5  # of the rows must share their time with another one, or a column is no identity by its values
 SURE = 0.1  # the same for a column that is named like an identity
 MOST = 12  # columns of which two together are tried
 FULL = 0.8  # of the times between its first and last row that an id has, over all ids
-Names = tuple[str, ...]
-
-
-def ticks(clock: Times) -> Times:
-    """Return times as numbers; dates in microseconds."""
-    return clock.astype(np.int64) if np.issubdtype(clock.dtype, np.datetime64) else clock
-
-
-def direction(steps: Times) -> int:
-    """Return 1 if all differences are above zero, −1 if all are below, else 0."""
-    return 1 if (steps > 0).all() else -1 if (steps < 0).all() else 0
 
 
 def named_like_one(table: Table) -> Names:
@@ -42,21 +30,21 @@ def _in_blocks(ids: pl.Series) -> bool:
     return int((ids[1:] != ids[:-1]).sum()) == ids.n_unique() - 1
 
 
-def explaining(table: Table, clock: Times, leave: Iterable[str]) -> tuple[list[Names], bool]:
+def explaining(table: Table, how: Order) -> tuple[list[Names], bool]:
     """Return the columns that explain why times repeat or fall, alone or two together; and whether that is sure.
 
     The first is the one to take; the others cut the rows otherwise. It is not sure where times hardly repeat: then the
     name of the column is all that speaks for it.
     """
-    ids = _ids(table, leave)
+    ids = _ids(table, how.time)
     found: list[tuple[bool, bool, int, Names]] = []
     for names in [*((name,) for name in ids), *combinations(list(ids)[:MOST], 2)]:
         if found and len(names) > len(found[0][3]):
             break
         values = ids[names[0]] if len(names) == 1 else ids[names[0]] + " / " + ids[names[1]]
-        if values.n_unique() <= len(values) // 2 and _goes_one_way(values, clock):
+        if values.n_unique() <= len(values) // 2 and _goes_one_way(values, how):
             identity = all(named(IDENTITY, name) for name in names)
-            sure = _evident(values, clock, identity)
+            sure = _evident(values, how, identity)
             if sure or identity:
                 found.append((not sure, not identity, values.n_unique(), names))
     found.sort()
@@ -68,10 +56,8 @@ def _ids(table: Table, leave: Iterable[str]) -> dict[str, pl.Series]:
     """Return the columns that can be ids: words or whole numbers that repeat, and neither labels nor measures."""
     found = {}
     for name in table.frame.columns:
-        other = named(CALENDAR, name) or (
-            any(named(one, name) for one in (LABEL, STATE, MEASURE)) and not named(IDENTITY, name)
-        )
-        if name in leave or other:
+        other = any(named(one, name) for one in (LABEL, STATE, MEASURE)) and not named(IDENTITY, name)
+        if name in leave or other or named(CALENDAR, name):
             continue
         try:
             raw, values = columns.column(table, name), columns.words(table, name)
@@ -84,26 +70,25 @@ def _ids(table: Table, leave: Iterable[str]) -> dict[str, pl.Series]:
     return found
 
 
-def _goes_one_way(values: pl.Series, clock: Times) -> bool:
+def _goes_one_way(values: pl.Series, how: Order) -> bool:
     """Return whether times rise within each id, or fall within each."""
-    rows = pl.DataFrame({"id": values, "t": ticks(clock)})
+    rows = pl.DataFrame({"id": values, "t": how.ticks})
     steps = rows.select(pl.col("t").diff().over("id")).to_series().drop_nulls().to_numpy()
     return len(steps) > 0 and direction(steps) != 0
 
 
-def _evident(values: pl.Series, clock: Times, identity: bool) -> bool:
+def _evident(values: pl.Series, how: Order, identity: bool) -> bool:
     """Return whether ids explain the times by no accident; `identity`: they are named so, and less will do.
 
     Either every id is one block of rows, and time begins anew with each; or enough rows share their time with a row of
     another id, and an id has nearly all times from its first to its last.
     """
-    rows = pl.DataFrame({"id": values, "t": pl.Series(ticks(clock)).rank("dense").cast(pl.Int64)})
-    changes = (values[1:] != values[:-1]).to_numpy()
-    moves = np.diff(ticks(clock))
     if _in_blocks(values):
-        within = moves[~changes]
-        return identity or (len(within) > 0 and bool((direction(within) * moves[changes] <= 0).all()))
-    lives = rows.group_by("id").agg((pl.col("t").max() - pl.col("t").min() + 1).alias("life"))["life"].to_numpy().sum()
+        changes = (values[1:] != values[:-1]).to_numpy()
+        within, between = how.steps[~changes], how.steps[changes]
+        return identity or (len(within) > 0 and bool((direction(within) * between <= 0).all()))
+    rows = pl.DataFrame({"id": values, "t": pl.Series(how.ticks).rank("dense").cast(pl.Int64)})
+    lives = rows.group_by("id").agg(life=pl.col("t").max() - pl.col("t").min() + 1)["life"].sum()
     shared = float(rows["t"].is_duplicated().sum()) / len(rows)
     return shared >= SURE if identity else shared >= SHARED and len(rows) >= FULL * float(lives)
 

@@ -1,0 +1,132 @@
+"""Guess the order of a table's rows: its time, how that is written, and the sequence. A guess explains every row."""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+
+from training.data import columns
+from training.data.dates import ORDERS, WRITTEN, parsed
+from training.data.sources import Table
+from training.errors import TableError
+from training.init.column_names import TIME, named
+from training.init.sequence_column import explaining, named_like_one
+from training.init.time_column import Names, Order, candidates, direction, same_time
+
+FEW = 0.05  # of the rows may repeat a time in one series
+NONE = ("none",)  # --time none: the rows are in order; --sequence none: they are one sequence
+NO_TIME = "say --time none if the rows are in order"
+
+
+def order(table: Table, time: Names, sequence: Names) -> Order:
+    """Return the one order that explains the table. `time` and `sequence` are given, or empty to be guessed.
+
+    Raises:
+        TableError: none does, or several do; the message names them and the option that decides.
+
+    """
+    for name in (name for names in (time, sequence) if names != NONE for name in names):
+        table.column(name)
+    given = [] if time == NONE else list(candidates(table, time))
+    if time not in ((), NONE) and not given:  # the reason why it is no time
+        columns.times(table.arranged(time if len(time) > 1 else time[0], None), " + ".join(time))
+    found = [explained for one in given if (explained := _explained(table, one, sequence)) is not None]
+    found = [one for one in found if one.dates] or found
+    if found:
+        return _only(table, [one for one in found if one.rank == min(other.rank for other in found)])
+    if time != NONE:
+        _refuse_broken(table, given)
+    return Order(sequence=() if sequence == NONE else sequence or named_like_one(table))
+
+
+def _explained(table: Table, one: Order, sequence: Names) -> Order | None:
+    """Return how the rows are in order by these times, or None."""
+    if sequence and sequence != NONE:
+        return replace(one, sequence=sequence, rank=1)
+    if direction(one.steps):
+        return one
+    found, sure = explaining(table, one) if not sequence else ([], True)
+    if found:
+        return replace(one, sequence=found[0], rank=1, rivals=tuple(found[1:]), sure=sure)
+    forth = one.ticks if one.ticks[-1] >= one.ticks[0] else one.ticks[::-1]
+    behind = (forth[1:] <= np.maximum.accumulate(forth)[:-1]).sum()  # rows that are not after all rows before them
+    likely = one.dates or any(named(TIME, name) for name in one.time)
+    return replace(one, rank=2) if likely and behind <= max(FEW * len(forth), 1) else None
+
+
+def _refuse_broken(table: Table, given: list[Order]) -> None:
+    """Refuse dates that do not explain the rows, cannot all be read, or are unlikely."""
+    for one in given:
+        if one.dates:
+            raise table.error(
+                f"{' + '.join(one.time)} holds dates that neither rise nor fall throughout, and no column explains "
+                "why: name the column that tells sequences apart by --sequence, sort the file, name another time by "
+                f"--time, or {NO_TIME}",
+                row=int(np.argmax(one.steps <= 0)) + 1,
+            )
+    for name in table.frame.columns:
+        values = table.frame[name]
+        like_one = named(TIME, name) and values.dtype == pl.String and 2 * values.n_unique() > len(values)
+        dated = values.dtype.is_temporal() and values.dtype != pl.Duration
+        if values.dtype == pl.String and not like_one:
+            dated = 2 * max(len(values) - parsed(values, order).null_count() for order in ORDERS) > len(values)
+        if (like_one or dated) and values.dtype != pl.Time:
+            try:
+                clock = columns.times(table, name)
+            except TableError as error:
+                raise TableError(f"{error}; or {NO_TIME}") from None
+            if np.issubdtype(clock.dtype, np.datetime64):
+                raise table.error(
+                    f"{name} holds dates from {clock.min()} on: take them by --time {name!r}, or {NO_TIME}"
+                )
+
+
+def _only(table: Table, found: list[Order]) -> Order:
+    """Return the one of several orders that is left when those that say the same, or jump more, are dropped."""
+    best = found[0]
+    for other in found[1:]:
+        if other.time == best.time:
+            best = _steadier(table, best, other)
+        elif (
+            len(best.time) == len(other.time)
+            and best.dates == other.dates
+            and not same_time(best.steps, other.steps, 1e-6)
+        ):
+            one, two = (" + ".join(order.time) for order in (best, other))
+            raise table.error(f"{one} and {two} are both times in order; say which by --time, such as --time {one!r}")
+    name = " + ".join(best.sequence)
+    if not best.sure:
+        raise table.error(
+            f"some times repeat, and {name} differs in those rows: say --sequence {name!r} if it tells sequences "
+            "apart, or --sequence none if all rows are one sequence"
+        )
+    if best.rivals:
+        other_name = " + ".join(best.rivals[0])
+        raise table.error(
+            f"{name} and {other_name} both tell sequences apart; say which by --sequence, such as --sequence {name!r}"
+        )
+    return best
+
+
+def _steadier(table: Table, one: Order, other: Order) -> Order:
+    """Return the reading of a column whose rows are more evenly apart and never farther; refuse two if none is."""
+    steadier, jumpier = sorted((one, other), key=lambda order: _jumps(order)[0])
+    (jumps, longest), (more, farther) = _jumps(steadier), _jumps(jumpier)
+    if jumps < more and longest <= farther:
+        return steadier
+    raise table.error(
+        f"{one.time[0]} is {table.frame[one.time[0]][0]!r}, which can be read {WRITTEN[one.reading]} or "
+        f"{WRITTEN[other.reading]}, and both are in order: say which by --time-format, such as '%d/%m/%Y %H:%M'",
+        row=0,
+    )
+
+
+def _jumps(order: Order) -> tuple[int, int]:
+    """Return how many steps are not the usual one, in time or in whole months, and the longest step."""
+    steps = np.abs(order.steps)
+    if not len(steps):
+        return 0, 0
+    months = np.abs(np.diff(order.clock.astype("datetime64[M]").astype(np.int64)))
+    into = order.clock - order.clock.astype("datetime64[M]")
+    odd = [len(each) - int(np.unique(each, return_counts=True)[1].max()) for each in (steps, months)]
+    return min(odd[0], odd[1] if (into == into[0]).all() else odd[0]), int(steps.max())
