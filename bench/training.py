@@ -18,7 +18,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam
 
 from bench.report import machine, spread
-from training.data.batches import Window, collate, in_order, shuffled, windows
+from training.data.batches import Window, collate, loader, windows
 from training.data.dataset import Dataset, load
 from training.net.fit import Learner, quiet_lightning
 from training.net.hardware import Hardware, one_thread
@@ -81,7 +81,9 @@ def by_lightning(case: Case, batches: int) -> float:
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.fit(Learner(build(case.recipe, case.data), how), shuffled(case.windows, how.batch), in_order([], 1))
+        trainer.fit(
+            Learner(build(case.recipe, case.data), how), loader(case.windows, how.batch, shuffle=True), loader([], 1)
+        )
     return watch.took
 
 

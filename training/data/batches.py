@@ -64,17 +64,12 @@ def warm_start(stretch: Stretch, warm_up: int | None) -> int:
     return 0 if warm_up is None else max(0, stretch.steps.start - warm_up)
 
 
-def collate(cut: Sequence[Window]) -> Batch:
-    """Return a batch of windows, each from the zero state."""
-    return _collate([(one, lane, True) for lane, one in enumerate(cut)])
-
-
-def _collate(rows: Sequence[tuple[Window, int, bool]]) -> Batch:
-    """Return a batch of windows with their lanes and whether they start from the zero state."""
-    cut, lanes, fresh = zip(*rows, strict=True)
+def collate(cut: Sequence[Window], lanes: Sequence[int] = (), fresh: Sequence[bool] = ()) -> Batch:
+    """Return a batch of windows with their lanes and whether they start from the zero state; by default each does."""
+    lanes, fresh = lanes or range(len(cut)), fresh or [True] * len(cut)
     x = pad_sequence([torch.from_numpy(one.x) for one in cut], batch_first=True)
     answers = pad_sequence([torch.from_numpy(one.answers) for one in cut], batch_first=True, padding_value=torch.nan)
-    return Batch(x, torch.tensor([len(one.x) for one in cut]), answers, torch.tensor(lanes), torch.tensor(fresh))
+    return Batch(x, torch.tensor([len(one.x) for one in cut]), answers, torch.tensor([*lanes]), torch.tensor(fresh))
 
 
 def share(batch: Batch, rank: int, world: int) -> Batch:
@@ -92,14 +87,9 @@ def share(batch: Batch, rank: int, world: int) -> Batch:
     return Batch(x[:, :T], lengths, answers[:, :T], lanes, fresh, weight)
 
 
-def shuffled(cut: list[Window], batch: int) -> "DataLoader[Window]":
-    """Return batches of windows in a new order each epoch."""
-    return DataLoader(cast("Dataset[Window]", cut), batch, shuffle=True, collate_fn=collate)
-
-
-def in_order(cut: list[Window], batch: int) -> "DataLoader[Window]":
-    """Return batches of windows in order."""
-    return DataLoader(cast("Dataset[Window]", cut), batch, collate_fn=collate)
+def loader(cut: list[Window], batch: int, *, shuffle: bool = False) -> "DataLoader[Window]":
+    """Return batches of windows in order, or in a new order each epoch."""
+    return DataLoader(cast("Dataset[Window]", cut), batch, shuffle=shuffle, collate_fn=collate)
 
 
 class Lanes(IterableDataset[Batch]):
@@ -122,7 +112,7 @@ class Lanes(IterableDataset[Batch]):
                     taken.append((self.cut[index], lane, fresh))
             if not taken:
                 return
-            yield _collate(taken)
+            yield collate(*zip(*taken, strict=True))
 
 
 def carried(stretches: Sequence[Stretch], how: Training) -> "DataLoader[Batch]":

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from training.arrays import Doubles, Floats
 from training.data.encode import Columns, Target, encode
 from training.data.feature import Feature
-from training.data.gaps import GapError, complete, first
+from training.data.gaps import GapError, complete
 from training.data.sequences import Rows, sequences
 from training.data.sources import Table
 from training.data.split import Piece, split
@@ -138,9 +138,8 @@ def _input_scaling(features: Iterable[Feature], training: Iterable[Stretch]) -> 
 
 def complete_sequence(table: Table, columns: Columns, rows: Rows, *, last: bool = False) -> Sequence:
     """Return a sequence with its inputs complete; `last`: only its last row has an answer."""
-    raw = columns.raw[rows.index]
     try:
-        inputs, _ = complete(columns.features, raw, first(columns.features))
+        inputs = complete(columns.features, columns.raw[rows.index])
     except GapError as error:
         problem = f"{error.name} is empty; give the feature a rule, such as missing = 'hold'"
         raise table.error(problem, row=int(rows.index[error.row])) from None

@@ -1,12 +1,13 @@
 """Fill gaps and compute lags: measured rows → complete input rows, as a caller must do before each request.
 
 Pure, and driven by the features alone; the client does the same from the metadata of a file (docs/model-contract.md,
-"Gaps and lags"). Rows may come in blocks of any size with the same result.
+"Gaps and lags").
 """
 
 from collections.abc import Sequence
 
 import numpy as np
+import polars as pl
 
 from training.arrays import Floats
 from training.data.feature import Feature
@@ -20,46 +21,36 @@ class GapError(ValueError):
         self.row, self.name = row, name
 
 
-def first(features: Sequence[Feature]) -> Floats:
-    """Return the `past` of a sequence's first row: [L, R], the last L ≥ 1 rows of the R measured features."""
-    L = max([1, *(feature.lag.steps for feature in features if feature.lag)])
-    row = [np.nan if feature.initial is None else feature.initial for feature in features if feature.measured]
-    return np.full((L, len(row)), row, np.float32)
-
-
-def complete(features: Sequence[Feature], rows: Floats, past: Floats) -> tuple[Floats, Floats]:
-    """Fill rows [T, R] of the measured features (NaN is a gap); return inputs [T, F] and the `past` for the next call.
-
-    `past` is `first(features)` at the start of a sequence, then the result of the previous call.
+def complete(features: Sequence[Feature], rows: Floats) -> Floats:
+    """Return the inputs [T, F] of a sequence, given the rows [T, R] of its measured features (NaN is a gap).
 
     Raises:
         GapError: a feature without a rule is empty.
 
     """
-    measured = [feature for feature in features if feature.measured]
-    at = {feature.name: index for index, feature in enumerate(measured)}
-    gaps = np.isnan(rows)
-    filled = np.stack([_fill(feature, rows[:, j], past[-1, j]) for j, feature in enumerate(measured)], axis=1)
-    known = np.concatenate([past, filled])  # [L + T, R]
-    columns = []
-    for feature in features:
-        if feature.lag is not None:
-            columns.append(known[len(past) - feature.lag.steps :, at[feature.lag.of]][: len(rows)])
-        elif feature.mask_of is not None:
-            columns.append(gaps[:, at[feature.mask_of]].astype(np.float32))
-        else:
-            columns.append(filled[:, at[feature.name]])
-    return np.stack(columns, axis=1), known[len(rows) :]
+    measured = {feature.name: feature for feature in features if feature.measured}
+    given: dict[str, Floats] = dict(zip(measured, rows.T, strict=True))
+    filled = {name: _filled(feature, given[name]) for name, feature in measured.items()}
+
+    def column(feature: Feature) -> Floats:
+        if feature.mask_of is not None:
+            return np.isnan(given[feature.mask_of]).astype(np.float32)
+        if feature.lag is None:
+            return filled[feature.name]
+        before = np.full(feature.lag.steps, measured[feature.lag.of].initial, np.float32)
+        return np.concatenate([before, filled[feature.lag.of]])[: len(rows)]
+
+    return np.stack([column(feature) for feature in features], axis=1)
 
 
-def _fill(feature: Feature, values: Floats, last: np.float32) -> Floats:
-    """Fill one column [T]; `last` is the value of the row before."""
+def _filled(feature: Feature, values: Floats) -> Floats:
+    """Return one column [T] without gaps."""
     gaps = np.isnan(values)
     if not gaps.any():
         return values
     if feature.missing is None:
         raise GapError(int(np.argmax(gaps)), feature.name)
     if feature.missing.rule == "hold":
-        latest = np.maximum.accumulate(np.where(gaps, 0, np.arange(1, len(values) + 1)))  # 0: `last`
-        return np.concatenate([[last], values])[latest].astype(np.float32)
+        held = pl.Series(values, nan_to_null=True).forward_fill()
+        return held.fill_null(feature.initial).to_numpy().astype(np.float32)
     return np.where(gaps, np.float32(feature.missing.value or 0.0), values)

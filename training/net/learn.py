@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from training.data.batches import carried, in_order, shuffled, streams, windows
+from training.data.batches import carried, loader, streams, windows
 from training.data.dataset import Dataset
 from training.errors import TableError
 from training.net.evaluate import warm_up
@@ -23,8 +23,8 @@ def learn(
         raise TableError(f"{recipe.name}: no window of the training part has an answer that counts")
     return fit(
         lambda: build(recipe, data),
-        carried(data.training, how) if how.carry else shuffled(cut, how.batch),
-        in_order(streams(data.validation, warm_up(recipe)), how.batch),
+        carried(data.training, how) if how.carry else loader(cut, how.batch, shuffle=True),
+        loader(streams(data.validation, warm_up(recipe)), how.batch),
         how=how,
         seed=seed,
         folder=folder,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from carousel_client import Preparation
 from training.data.feature import Feature, Lag, Missing
-from training.data.gaps import complete, first
+from training.data.gaps import complete
 from training.file.contract import Description
 
 MISSING = {
@@ -40,7 +40,7 @@ def test_the_clients_rows_equal_trainings_bit_for_bit(told: tuple[Feature, ...],
     measured = [feature for feature in told if feature.measured]
     rows = rng.normal(scale=1e3, size=(T, len(measured))).astype(np.float32)
     rows[(rng.random(rows.shape) < 0.4) & [feature.missing is not None for feature in measured]] = np.nan
-    expected, _ = complete(told, rows, first(told))
+    expected = complete(told, rows)
 
     file = Description("regression", "r", "lstm", told, (), data_sha256="", metrics={}).metadata()
     description: Any = json.loads(json.dumps(file)) | {"name": "r", "version": "1"}

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from tests.training import tiny
-from training.data.batches import carried, in_order, shuffled, windows
+from training.data.batches import carried, loader, windows
 from training.data.dataset import Sequence, Stretch
 from training.net.fit import fit
 from training.net.hardware import PLAIN, Hardware
@@ -38,8 +38,10 @@ def series(count: int, seed: int) -> list[Stretch]:
 def fitted(how: Training, folder: Path, build: Callable[[], Network], hardware: Hardware = PLAIN) -> Network:
     """Fit 17 series: in batches of 8 the last has one, so that only one of two processes has something to learn."""
     stretches = series(17, 0)
-    batches: DataLoader[Any] = carried(stretches, how) if how.carry else shuffled(windows(stretches, how), how.batch)
-    validation = in_order(windows(series(3, 100), ALONE), how.batch)
+    batches: DataLoader[Any] = (
+        carried(stretches, how) if how.carry else loader(windows(stretches, how), how.batch, shuffle=True)
+    )
+    validation = loader(windows(series(3, 100), ALONE), how.batch)
     return fit(build, batches, validation, how=how, seed=1, folder=folder, hardware=hardware)
 
 

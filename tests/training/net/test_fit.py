@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.training import tiny
-from training.data.batches import Window, carried, collate, in_order, shuffled, streams
+from training.data.batches import Window, carried, collate, loader, streams
 from training.data.dataset import Sequence, Stretch
 from training.errors import Interrupted as Halted
 from training.errors import TrainingError
@@ -50,7 +50,7 @@ def run(
 ) -> Network:
     how = Training(epochs=epochs, patience=epochs, learning_rate=0.05)
     training = task(64, 0) if training is None else training
-    batches = shuffled(training, how.batch), in_order(task(8, 1000), how.batch)
+    batches = loader(training, how.batch, shuffle=True), loader(task(8, 1000), how.batch)
     return fit(tiny.network, *batches, how=how, seed=seed, folder=folder, resume=resume)
 
 
@@ -126,7 +126,7 @@ def test_a_batch_without_an_answer_teaches_nothing() -> None:
 
 def test_a_loss_that_is_no_number_ends_a_fit_in_words(tmp_path: Path) -> None:
     nothing = [one._replace(answers=np.full_like(one.answers, 3e38)) for one in task(8, 0)]
-    batches = shuffled(nothing, 4), in_order(nothing, 4)
+    batches = loader(nothing, 4, shuffle=True), loader(nothing, 4)
     with pytest.raises(
         TrainingError, match=r"the validation loss is no finite number from epoch 1 on; lower training\.l"
     ):
@@ -137,7 +137,7 @@ def test_a_loss_that_does_not_move_ends_a_fit_early_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     how = Training(epochs=50, patience=50, learning_rate=1e-30)
-    batches = shuffled(task(4, 0), 4), in_order(task(4, 1000), 4)
+    batches = loader(task(4, 0), 4, shuffle=True), loader(task(4, 1000), 4)
     fit(tiny.network, *batches, how=how, seed=0, folder=tmp_path)
     assert re.search(r"Stopped after epoch \d: the losses have not moved for 3 epochs", capsys.readouterr().out)
 
