@@ -1,6 +1,5 @@
 """Read one column of a table as an array of numbers, words or times; name the row of the first invalid value."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,14 +7,12 @@ import polars as pl
 from numpy.typing import NDArray
 from polars.exceptions import PolarsError
 
-from training.arrays import Doubles, Floats
+from training.arrays import Doubles
 from training.data.dates import EPOCHS, ORDERS, elapsed, parsed, readings
 from training.data.sources import Table
 
 Times = NDArray[Any]  # [rows], datetime64[us] or numbers
-EXACT = 2**24  # float32 represents whole numbers exactly up to here, so they can be their own codes
 LARGEST = float(np.finfo(np.float32).max)
-LISTED = 20  # most unknown words in one message
 SPACES = r"[ \x{a0}\x{202f}\x{2009}]"
 
 
@@ -85,61 +82,6 @@ def whole(text: pl.Series) -> pl.Series:
     if bool(text.drop_nulls().str.contains(r"^-?\d+(\.0+)?$").all()):
         return text.str.replace(r"\.0+$", "")
     return text
-
-
-class Vocabulary:
-    """Words and their codes. Whole numbers are their own codes; other words are numbered from 0."""
-
-    def __init__(self, known: Sequence[str]) -> None:
-        known = whole(pl.Series(known, dtype=pl.String)).to_list()
-        numbered = bool(known) and all(_is_whole(word) for word in known)
-        self.words = tuple(known)
-        self.codes = tuple(int(word) for word in known) if numbered else tuple(range(len(known)))
-        self.labels = () if numbered else self.words  # only words need labels
-
-    @classmethod
-    def learnt(cls, seen: pl.Series, *, often: int = 1) -> "Vocabulary":
-        """Return the vocabulary of the words that a column has at least `often` times, by number or by alphabet."""
-        counted = seen.drop_nulls().alias("word").value_counts()
-        known = counted.filter(counted["count"] >= often)["word"].to_list()
-        return cls(sorted(known, key=int) if all(_is_whole(word) for word in known) else sorted(known))
-
-    def encode(self, table: Table, name: str, values: Sequence[int], *, fix: str, unknown: int | None = None) -> Floats:
-        """Return a column with `values` (one for each word) in place of the words, NaN where it is empty.
-
-        Another word gets `unknown`; without it, it is an error, which names all such words and gives the advice `fix`.
-        """
-        text = words(table, name)
-        codes = text.replace_strict(self.words, list(values), default=unknown, return_dtype=pl.Float64)
-        wrong = text.is_not_null() & codes.is_null()
-        if wrong.any():
-            raise table.error(f"{name} is {_listed(text.filter(wrong))}; {fix}", row=int(wrong.arg_true()[0]))
-        return (
-            pl.select(pl.when(text.is_null()).then(float("nan")).otherwise(codes))
-            .to_series()
-            .to_numpy()
-            .astype(np.float32)
-        )
-
-
-def _listed(wrong: pl.Series) -> str:
-    """Return unknown words as a part of a message, the first one first."""
-    first, *others = wrong.unique(maintain_order=True).to_list()
-    if not others:
-        return f"{first!r}, which is not among the known ones"
-    more = ", ".join(map(repr, others[:LISTED])) + (f" and {len(others) - LISTED} more" if len(others) > LISTED else "")
-    return f"{first!r}, and in other rows {more}, which are not among the known ones"
-
-
-def _is_whole(word: str) -> bool:
-    digits = word.removeprefix("-")
-    return (
-        digits.isascii()
-        and digits.isdigit()
-        and len(digits) < 10
-        and str(int(word)) == word
-        and abs(int(word)) <= EXACT
-    )
 
 
 def times(table: Table, name: str, *, wall: bool = False) -> Times:

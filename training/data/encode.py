@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 import numpy as np
-import polars as pl
 
 from training.arrays import Doubles, Floats, Integers
 from training.data.clock import calendar
-from training.data.columns import Vocabulary, numbers, words
+from training.data.columns import numbers, words
 from training.data.feature import Feature, Lag, Missing
 from training.data.sources import Table
+from training.data.vocabulary import Vocabulary
 from training.recipe import features as section
 from training.recipe.recipe import Recipe
 from training.recipe.task import Classification, Multilabel, NextSymbol, Task
@@ -90,10 +90,7 @@ def _known(table: Table, one: Feature) -> Floats:
         return codes
     if not one.codes:
         return numbers(table, one.name).astype(np.float32)
-    known, unknown = one.labels or tuple(str(code) for code in one.codes), float(min(one.codes) - 1)
-    text = words(table, one.name)
-    found = text.replace_strict(known, one.codes, default=unknown, return_dtype=pl.Float64).set(text.is_null(), None)
-    return np.asarray(found.fill_null(float("nan")), np.float32)
+    return Vocabulary.of(one).encode(table, one.name, one.codes, fix="", unknown=unknown_code(one))
 
 
 def matching(table: Table, name: str) -> list[str]:
@@ -145,8 +142,13 @@ def _category(table: Table, one: section.Category, training: Integers) -> tuple[
         raise table.error(f"{one.name} has {constant!r} for its gaps, which is not among its labels; list it")
     missing = _missing(one, None if constant is None else float(known.codes[known.words.index(constant)]))
     feature = Feature(one.name, "code", known.codes, known.labels, missing=missing)
-    unknown = min(known.codes) - 1 if one.unknown else None  # its row of the table is zero: training learns the rest
+    unknown = unknown_code(feature) if one.unknown else None
     return feature, known.encode(table, one.name, known.codes, fix=LISTED, unknown=unknown)
+
+
+def unknown_code(category: Feature) -> int:
+    """Return the code of what training never saw: no row of the table, so the network gets zeros."""
+    return min(category.codes) - 1
 
 
 def float32(table: Table, name: str, values: Doubles) -> Floats:
@@ -183,7 +185,7 @@ def _missing(one: section.Number | section.Category, constant: float | None) -> 
 def _substitute(table: Table, feature: Feature, values: Floats) -> float:
     """Return the value for "nothing known": the mean of the training part, or an unknown code."""
     if feature.codes:
-        return float(min(feature.codes) - 1)
+        return float(unknown_code(feature))
     if np.isnan(values).all():
         raise table.error(f"{feature.name} is empty in the whole training part; remove the feature")
     return float(np.float32(np.nanmean(values, dtype=np.float64)))
@@ -227,7 +229,7 @@ def _classes(
         same = next((one for one in features if one.name == task.target and one.codes), None)
         if same is None:
             raise table.error(f"{task.target!r} is to be continued, so it must be a feature of kind 'category' too")
-        known = Vocabulary(same.labels or tuple(str(code) for code in same.codes))
+        known = Vocabulary.of(same)
     if len(known.words) < 2:
         raise table.error(f"{task.target} has {len(known.words)} classes in the training part; it needs two")
     return known

@@ -11,6 +11,7 @@ from training.data.dates import readings
 from training.data.encode import survives
 from training.data.sequences import PART_NAMES, PARTS
 from training.data.sources import Table
+from training.data.vocabulary import Vocabulary
 from training.errors import TableError
 from training.init.column_names import CALENDAR, COUNTER, IDENTITY, MEASURE, TIME, named
 from training.init.time_column import Order, same_time
@@ -84,7 +85,7 @@ def _guess(table: Table, name: str, how: Order, training: Integers) -> Guess:
 
 def _content(table: Table, name: str, how: Order, seen: int, training: Integers) -> Guess:
     """Guess whether a column that varies is numbers or words; `seen` of its values are not empty."""
-    known = columns.Vocabulary.learnt(columns.words(table, name))
+    known = Vocabulary.learnt(columns.words(table, name))
     try:
         number = columns.numbers(table, name)
     except TableError as error:

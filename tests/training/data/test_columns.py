@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from training.data.columns import Vocabulary, numbers, times, words
+from training.data.columns import numbers, times, words
 from training.data.sources import Table
 from training.errors import TableError
 
@@ -52,23 +52,6 @@ def test_a_decimal_comma_is_told_how_to_be_read() -> None:
 def test_an_unknown_column_is_an_error_that_guesses_what_was_meant() -> None:
     with pytest.raises(TableError, match=r"t\.csv: no column 'xx'; did you mean 'x'\?"):
         numbers(table("1"), "xx")
-
-
-def test_whole_numbers_are_their_own_codes_and_words_are_counted() -> None:
-    whole = Vocabulary.learnt(pl.Series(["10", "2", None, "2"]))
-    assert (whole.words, whole.codes, whole.labels) == (("2", "10"), (2, 10), ())
-    named = Vocabulary.learnt(pl.Series(["b", "a", None, "2"]))
-    assert (named.words, named.codes, named.labels) == (("2", "a", "b"), (0, 1, 2), ("2", "a", "b"))
-
-
-@pytest.mark.parametrize("id", ["007", "16777217", "1.5"])
-def test_what_a_float32_cannot_tell_apart_is_a_word(id: str) -> None:
-    assert Vocabulary(["1", id]).codes == (0, 1)
-
-
-def test_an_unknown_word_is_an_error_that_names_the_line_and_the_fix() -> None:
-    with pytest.raises(TableError, match=r"t\.csv: line 3: x is 'c', which is not among the known ones; list it"):
-        Vocabulary(["a", "b"]).encode(table("a", "c"), "x", (0, 1), fix="list it")
 
 
 def test_whole_numbers_look_the_same_however_they_were_read() -> None:
