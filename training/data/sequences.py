@@ -1,8 +1,7 @@
 """Group the rows of a table into sequences: by the sequence column, and by gaps in time."""
 
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import pairwise
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,8 @@ from training.data.sources import Table
 from training.errors import TableError
 
 PARTS = ("training", "validation", "test")  # valid values of a table's part column
+PART_NAMES = {"train": "training", "val": "validation", "valid": "validation", "dev": "validation"}
+EPOCH = datetime(1970, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -38,49 +39,51 @@ def sequences(table: Table, shortest: int) -> list[Rows]:
         TableError: times do not rise, a sequence has fewer than `shortest` rows, or a part or gap is invalid.
 
     """
+    rows, t, count = _arranged(table), pl.col("t"), pl.len().over("id")
+    if table.repeats == "first":
+        rows = rows.filter((t > t.cum_max().shift().over("id")).fill_null(True))
+    falls = rows.with_columns(before=pl.col("row").shift().over("id")).filter(t <= t.shift().over("id"))
+    if table.time and len(falls):
+        raise _out_of_order(table, falls["row"][0], falls["before"][0])
+    rows = rows.filter(count >= (table.shortest or 0))
+    for row, id, rest in rows.filter(count < shortest).select("row", "id", count.alias("rest")).head(1).iter_rows():
+        what, fix = (f"sequence {id!r}", "remove it, or ") if table.sequence else ("the table", "")
+        raise table.error(f"{what} has {rest} rows, and this horizon needs {shortest}: {fix}lower the horizon", row=row)
+    edge = pl.col("part").ne_missing(pl.col("part").shift())
+    if table.gap is not None:
+        edge |= (t.diff() > _longest(table, rows["t"])).fill_null(False)
+    pieces = rows.with_columns(piece=edge.cum_sum().over("id")).partition_by("id", "piece", maintain_order=True)
+    return [
+        Rows(one["id"][0], one["row"].to_numpy(), one["t"].to_numpy(), one["part"][0])
+        for one in pieces
+        if len(one) >= shortest
+    ]
+
+
+def _arranged(table: Table) -> pl.DataFrame:
+    """Return row, id, time t and part of all rows, sequence by sequence, the oldest row first."""
     clock: Times = times(table, table.time) if table.time else np.arange(len(table.frame))
-    rows = []
-    for id, every in _oldest_first(_groups(table), clock):
-        index = _without_repeats(every, clock) if table.repeats == "first" else every
-        own = clock[index]
-        falls = np.flatnonzero(own[1:] <= own[:-1])
-        if table.time and len(falls):
-            raise _out_of_order(table, int(index[falls[0] + 1]), int(index[falls[0]]))
-        if table.shortest is not None and len(index) < table.shortest:
-            continue
-        if len(index) < shortest:
-            what, fix = (f"sequence {id!r}", "remove it, or ") if table.sequence else ("the table", "")
-            problem = f"{what} has {len(index)} rows, and this horizon needs {shortest}: {fix}lower the horizon"
-            raise table.error(problem, row=int(index[0]))
-        for cut in _cuts(table, index, own):
-            if cut.stop - cut.start >= shortest:
-                rows.append(Rows(id, index[cut], own[cut], _part(table, int(index[cut.start]))))
+    ids = words(table, table.sequence) if table.sequence else pl.repeat("", len(clock), eager=True)
+    if ids.has_nulls():
+        raise table.error(f"{table.sequence} is empty", row=int(ids.is_null().arg_true()[0]))
+    rows = pl.DataFrame({"row": np.arange(len(clock)), "id": ids, "t": clock, "part": _parts(table)})
+    rows = rows.sort(pl.col("row").first().over("id"), maintain_order=True)
+    steps = rows.select(pl.col("t").diff().over("id").cast(pl.Float64))["t"].drop_nulls()
+    if (steps <= 0).all() and (steps < 0).any():  # in all sequences the newest row comes first
+        rows = rows.with_columns(pl.all().exclude("id").reverse().over("id"))
     return rows
 
 
-def _oldest_first(groups: list[tuple[str, Integers]], clock: Times) -> list[tuple[str, Integers]]:
-    """Turn a table round whose sequences all go from the newest row to the oldest."""
-    steps = [np.diff(clock[index]) for _, index in groups]
-    zero = clock[:1] - clock[:1]
-    falls = all((one <= zero).all() for one in steps) and any((one < zero).any() for one in steps)
-    return [(id, index[::-1]) for id, index in groups] if falls else groups
-
-
-def _without_repeats(index: Integers, clock: Times) -> Integers:
-    """Return the rows whose time is after those of all rows before them."""
-    latest = np.maximum.accumulate(clock[index])
-    later = np.concatenate([[True], clock[index][1:] > latest[:-1]])
-    return np.compress(later, index)
-
-
-def _groups(table: Table) -> list[tuple[str, Integers]]:
-    if table.sequence is None:
-        return [("", np.arange(len(table.frame)))]
-    ids = words(table, table.sequence)
-    if ids.has_nulls():
-        raise table.error(f"{table.sequence} is empty", row=int(ids.is_null().arg_true()[0]))
-    grouped = pl.DataFrame({"id": ids}).with_row_index("row").group_by("id", maintain_order=True).agg("row")
-    return [(id, np.array(index, np.int64)) for id, index in grouped.iter_rows()]
+def _parts(table: Table) -> pl.Series:
+    """Return the part [N] of each row, null where it has none."""
+    if table.part is None:
+        return pl.Series([None] * len(table.frame), dtype=pl.String)
+    parts = column(table, table.part).cast(pl.String).replace(PART_NAMES)
+    wrong = parts.is_not_null() & ~parts.is_in(PARTS)
+    if wrong.any():
+        row = int(wrong.arg_true()[0])
+        raise table.error(f"{table.part} is {parts[row]!r}; a part is one of {', '.join(PARTS)}, or empty", row=row)
+    return parts
 
 
 def _out_of_order(table: Table, row: int, before: int) -> TableError:
@@ -94,34 +97,12 @@ def _out_of_order(table: Table, row: int, before: int) -> TableError:
     )
 
 
-PART_NAMES = {"train": "training", "val": "validation", "valid": "validation", "dev": "validation"}
-
-
-def _part(table: Table, row: int) -> str | None:
-    part: str | None = None if table.part is None else column(table, table.part)[row]
-    part = PART_NAMES.get(part, part) if part else part
-    if part not in (None, *PARTS):
-        raise table.error(f"{table.part} is {part!r}; a part is one of {', '.join(PARTS)}, or empty", row=row)
-    return part
-
-
-def _cuts(table: Table, index: Integers, own: NDArray[Any]) -> list[slice]:
-    """Cut times [T] where the pause is longer than the table's gap, and where the part changes."""
-    edges = np.zeros(len(own) - 1, np.bool_)
-    if table.part is not None:
-        parts = column(table, table.part).cast(pl.String).fill_null("").to_numpy()[index]
-        edges |= parts[1:] != parts[:-1]
-    if table.gap is not None:
-        edges |= np.diff(own) > _longest(table, own, table.gap)
-    return [slice(start, stop) for start, stop in pairwise([0, *(np.flatnonzero(edges) + 1).tolist(), len(own)])]
-
-
-def _longest(table: Table, own: NDArray[Any], gap: str) -> np.timedelta64:
-    """Return the table's gap as a duration."""
-    if not np.issubdtype(own.dtype, np.datetime64):
+def _longest(table: Table, clock: pl.Series) -> timedelta:
+    """Return the longest pause within a sequence, the table's `gap`."""
+    if not clock.dtype.is_temporal():
         raise table.error("data.gap needs a time column of dates")
     try:
-        longest = pl.select(pl.lit(datetime(1970, 1, 1)).dt.offset_by(gap)).item() - datetime(1970, 1, 1)
+        longest: timedelta = pl.select(pl.lit(EPOCH).dt.offset_by(str(table.gap))).item() - EPOCH
     except PolarsError:
-        raise table.error(f"data.gap is {gap!r}, and no duration such as '90m', '6h' or '2d'") from None
-    return np.timedelta64(longest)
+        raise table.error(f"data.gap is {table.gap!r}, and no duration such as '90m', '6h' or '2d'") from None
+    return longest
