@@ -1,14 +1,12 @@
-"""The commands of the studies; `carousel-train` has them.
-
-Heavy modules are imported inside the commands, so that `--help` answers at once.
-"""
+"""The lecture's experiments as commands of `carousel-train`: pictures and numbers."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
-from training.terminal import GivenRecipe, Models, Seed, Version, errors_shown, make_folder
+from training.terminal import GivenRecipe, Models, Seed, Version, errors_shown, make_folder, recipe_named
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,10 +30,9 @@ def gates(
 ) -> None:
     """Draw the gates, candidate and cell of a trained LSTM over a sequence of unseen data."""
     from study.gates import draw
-    from training.recipe.read import read_recipe
 
     make_folder(output)
-    draw(read_recipe(recipe), models, str(version), output, sequence=sequence, start=start, steps=steps)
+    draw(recipe_named(recipe), models, str(version), output, sequence=sequence, start=start, steps=steps)
     typer.echo(f"Wrote {output}")
 
 
@@ -48,10 +45,9 @@ def gradients(
     The numbers lie beside the picture as JSON. Run again, it goes on where it was interrupted.
     """
     from study.gradients import gradients, picture
-    from training.recipe.read import read_recipe
     from training.runs import RUNS
 
-    task = read_recipe(recipe)
+    task = recipe_named(recipe)
     make_folder(output)
     results = gradients(task, RUNS / task.name / "gradients", typer.echo, seed=seed)
     _write(picture(results.found, task.title or task.name), results, output)
@@ -64,10 +60,9 @@ def long_lag(*, seed: Seed = 0, output: Picture = Path("long-lag.png")) -> None:
     The numbers lie beside the picture as JSON. Run again, it goes on where it was interrupted.
     """
     from study.long_lag import chosen, compare, picture
-    from training.recipe.read import read_recipe
     from training.runs import RUNS
 
-    task = read_recipe("recall")
+    task = recipe_named("recall")
     make_folder(output)
     results = compare(task, RUNS / task.name / "long-lag", typer.echo, seed=seed)
     _write(picture(chosen(results.found.values())), results, output)
@@ -79,13 +74,10 @@ def forget_bias(*, output: Numbers = Path("forget-bias.json")) -> None:
 
     Run again, it goes on where it was interrupted.
     """
-    from rich.console import Console
-
     from study.forget_bias import compare, table
-    from training.recipe.read import read_recipe
     from training.runs import RUNS
 
-    task = read_recipe("recall")
+    task = recipe_named("recall")
     make_folder(output)
     results = compare(task, RUNS / task.name / "forget-bias", typer.echo)
     Console().print(table(results.found))

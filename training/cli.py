@@ -1,17 +1,27 @@
-"""`carousel-train`: the command line.
-
-Heavy modules are imported inside the commands, so that `--help` answers at once.
-"""
+"""`carousel-train`: the commands that draft, train, list and apply, and those of the studies."""
 
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Literal
 
 import typer
+from rich.console import Console
+from rich.markdown import Markdown
 
 from study import commands
 from training.errors import TrainingError
-from training.terminal import GivenRecipe, GivenTable, Models, Seed, Version, errors_shown, make_folder, steps_shown
+from training.terminal import (
+    GivenModel,
+    GivenRecipe,
+    GivenTable,
+    Models,
+    Seed,
+    Version,
+    errors_shown,
+    make_folder,
+    recipe_named,
+    steps_shown,
+)
 
 app = typer.Typer(help="Train a recurrent network and export it as one verified ONNX file.", no_args_is_help=True)
 for study in (commands.gates, commands.gradients, commands.long_lag, commands.forget_bias):
@@ -38,17 +48,13 @@ def fit(
     ] = False,
 ) -> None:
     """Train a recipe, export it, verify the file and print how good it is on unseen data."""
-    from rich.console import Console
-
     from training.file.card import comparison_tables
     from training.file.contract import read_metadata
     from training.net.hardware import Hardware, is_first
-    from training.recipe.read import read_recipe
     from training.runs import folder_of
     from training.train import train
 
-    hardware = Hardware(accelerator, devices, precision)
-    task = read_recipe(recipe)
+    task, hardware = recipe_named(recipe), Hardware(accelerator, devices, precision)
     path = train(
         task, models, str(version), seed, given=recipe, resume=resume, feedforward=feedforward, hardware=hardware
     )
@@ -56,8 +62,8 @@ def fit(
         return
     console, metadata = Console(), read_metadata(path)
     console.print(*comparison_tables(metadata), sep="\n")
-    size = f"{path.stat().st_size / 1000:.0f} kB"
-    console.print(f"Wrote {path} ({size}) and {path.with_name('card.md')}", soft_wrap=True)
+    size, card = f"{path.stat().st_size / 1000:.0f} kB", path.with_name("card.md")
+    console.print(f"Wrote {path} ({size}) and {card}", soft_wrap=True)
     if (report := folder_of(task, str(version), seed) / "report.html").exists():
         console.print(f"How it learnt and how far to trust it: {report}", soft_wrap=True)
     verdict = metadata["verdict"]
@@ -70,7 +76,7 @@ def fit(
 @app.command()
 @errors_shown()
 def predict(
-    model: Annotated[Path, typer.Argument(help="A model.onnx that `fit` wrote.")],
+    model: GivenModel,
     table: GivenTable,
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet file to write.")] = Path("out.csv"),
@@ -91,10 +97,8 @@ def predict(
 
 @app.command()
 @errors_shown()
-def evaluate(model: Annotated[Path, typer.Argument(help="A model.onnx that `fit` wrote.")], table: GivenTable) -> None:
+def evaluate(model: GivenModel, table: GivenTable) -> None:
     """Print how good a model is on a table, beside its baselines: streamed as a server does, offline."""
-    from rich.console import Console
-
     from training.apply import Applied
     from training.data.outside import flag
     from training.file.card import comparison_tables
@@ -115,8 +119,6 @@ def evaluate(model: Annotated[Path, typer.Argument(help="A model.onnx that `fit`
 @errors_shown()
 def list_runs(folder: Annotated[Path, typer.Argument(help="Folder of the runs.")] = Path("runs")) -> None:
     """List finished runs side by side; those of a recipe by their figure on the validation part, best first."""
-    from rich.console import Console
-
     from training.runs import listing
 
     Console().print(listing(folder))
@@ -138,8 +140,6 @@ def init(
     sheet: Annotated[str | None, typer.Option(help="Of an Excel file.")] = None,
 ) -> None:
     """Write a first recipe by looking at a table, and print what was understood; read it, then fit it."""
-    from rich.console import Console
-
     from training.init.draft import Given, draft
     from training.init.explanation import as_table
 
@@ -170,13 +170,9 @@ def quantise(
     ] = 0.02,
 ) -> None:
     """Write a trained LSTM in int8, as another version, and print what that costs and brings."""
-    from rich.console import Console
-    from rich.markdown import Markdown
-
     from training.file.quantise import quantise
-    from training.recipe.read import read_recipe
 
-    path = quantise(read_recipe(recipe), models, of=str(of), version=str(version), tolerance=tolerance, given=recipe)
+    path = quantise(recipe_named(recipe), models, of=str(of), version=str(version), tolerance=tolerance, given=recipe)
     card = path.with_name("card.md")
     Console().print(Markdown(card.read_text(encoding="utf-8").rpartition("## Quantised")[2]))
     typer.echo(f"Wrote {path} and {card}")
