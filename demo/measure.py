@@ -21,7 +21,7 @@ from demo.rows import Result, Row, asked, code_sha256
 from demo.server import server
 from demo.stream import state_dropped, streamed
 from training.data.dataset import Dataset, load
-from training.net.evaluate import Unseen, unseen
+from training.net.evaluate import Unseen, scores, unseen
 from training.recipe.recipe import Recipe
 from training.tasks import Figures, task_of
 from training.train import train
@@ -64,10 +64,8 @@ def measure(row: Row) -> Result:
 
 def figures(recipe: Recipe, data: Dataset, streams: list[Unseen], served: Mapping[str, Outputs]) -> dict[str, Figures]:
     """Return the figures of what was served, and of each baseline."""
-    task = task_of(recipe, data)
-    answers = np.concatenate([task.judged(one.answers) for one in streams])
-    forecasts = {**served} | {name: [one.baselines[name] for one in streams] for name in streams[0].baselines}
-    found = {whose: task.figures(np.concatenate(outputs), answers) for whose, outputs in forecasts.items()}
+    baselines = {name: [one.baselines[name] for one in streams] for name in streams[0].baselines}
+    found = scores(task_of(recipe, data), streams, {**served} | baselines)
     if recipe.data.source == "reber":
         for whose, outputs in served.items():
             found[whose]["strings_right"] = share_right(map(spelt, streams), outputs)

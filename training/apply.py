@@ -19,7 +19,7 @@ from training.data.sources import Table, TableFile
 from training.errors import RecipeError, TableError
 from training.file.contract import feature_of, read_metadata
 from training.file.verify import MIN_BATCH, Exported
-from training.net.evaluate import scores, unseen
+from training.net.evaluate import forecasts, scores, unseen
 from training.recipe.read import recipe_of
 from training.recipe.recipe import Recipe
 from training.tasks import Figures, task_of
@@ -110,7 +110,8 @@ class Applied:
         task = task_of(self.recipe.model_copy(update={"task": task_section}), data)
         task.prior = np.array(fitted["prior"])
         own = [outputs[one.steps] for one, outputs in told_of]
-        return scores(self.run, task, unseen(self.recipe, data, parts, task), own)
+        streams = unseen(self.recipe, data, parts, task)
+        return scores(task, streams, forecasts(self.run, streams, own))
 
     def _task(self) -> Any:
         """Return the recipe's `[task]`, its classes those of the file."""

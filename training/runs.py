@@ -1,6 +1,7 @@
 """Folders of training runs: one for each recipe, version and seed; what each began with, and how it ended."""
 
 import json
+from collections.abc import Mapping
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def begin(folder: Path, recipe: Recipe, data: Dataset, seed: int, resume: bool) 
     note.write_text(json.dumps(now, indent=1), encoding="utf-8")
 
 
-def end(folder: Path, metadata: dict[str, Any]) -> None:
+def end(folder: Path, metadata: Mapping[str, Any]) -> None:
     """Write how a run ended."""
     result = {key: metadata[key] for key in ("cell", "metrics", "verdict")}
     (folder / ENDED).write_text(json.dumps(result, indent=1), encoding="utf-8")

@@ -15,7 +15,7 @@ from training.file.card import write_card
 from training.file.contract import Description, read_metadata
 from training.file.export import export
 from training.file.verdict import Verdict
-from training.net.evaluate import flat, scores, unseen
+from training.net.evaluate import flat, forecasts, scores, unseen
 from training.net.hardware import PLAIN, Hardware, is_first
 from training.net.learn import learn
 from training.net.memory_horizon import memory_horizon
@@ -25,7 +25,7 @@ from training.recipe.write import to_toml
 from training.report.fitted import Fitted
 from training.report.report import write_report
 from training.runs import RUNS, begin, end, folder_of
-from training.tasks import Figures, Task, task_of
+from training.tasks import Task, task_of
 
 T = TypeVar("T")
 
@@ -52,34 +52,39 @@ def train(
         TrainingError: the recipe, the data or the exported file is not valid.
 
     """
+    path, folder = models / recipe.name / version / "model.onnx", folder_of(recipe, version, seed, runs)
     data = load(recipe)
-    task, folder = task_of(recipe, data), folder_of(recipe, version, seed, runs)
+    task = task_of(recipe, data)
     _check_names(recipe, data, task)
     if is_first():
         begin(folder, recipe, data, seed, resume)
-    network = learn(recipe, data, seed, folder, resume=resume, hardware=hardware)
-    others = {"feedforward": _feedforward(recipe, data, seed, folder, hardware)} if feedforward else {}
-    path = models / recipe.name / version / "model.onnx"
-    if not is_first():
-        return path
-    export(network, _description(recipe, data, task, network, others), rows(data.validation), path)
-    options = " --feedforward" if feedforward else ""
-    command = f"carousel-train fit {quote(given or recipe.name)} --version {version} --seed {seed}{options}"
-    metadata = read_metadata(path)
-    end(folder, metadata)
-    write_card(path, recipe, command := hardware.command(command))
-    fit = Fitted(recipe, data, network, unseen(recipe, data, data.test), metadata, command)
-    _spared("the report", lambda: write_report(folder, fit), None)
+    network, rival = learn(recipe, data, seed, folder, resume=resume, hardware=hardware), None
+    if feedforward:  # of the same size, on the same windows
+        plain = recipe.changed(network={"cell": "feedforward", "bidirectional": False}, training={"carry": False})
+        rival = learn(plain, data, seed, folder / "feedforward", hardware=hardware)
+    if is_first():
+        options = " --feedforward" if feedforward else ""
+        command = f"carousel-train fit {quote(given or recipe.name)} --version {version} --seed {seed}{options}"
+        command = hardware.command(command)
+        fit = _exported(recipe, data, task, network=network, rival=rival, path=path, command=command)
+        end(folder, fit.metadata)
+        write_card(path, recipe, fit.command)
+        _spared("the report", lambda: write_report(folder, fit), None)
     return path
 
 
-def _description(
-    recipe: Recipe, data: Dataset, task: Task, network: Network, others: dict[str, Network]
-) -> Description:
-    """Return what the file says of itself, with the figures of both parts and the verdict."""
-    measured = {part: _scores(recipe, data, part, network, others) for part in ("validation", "test")}
+def _exported(
+    recipe: Recipe, data: Dataset, task: Task, *, network: Network, rival: Network | None, path: Path, command: str
+) -> Fitted:
+    """Judge a network on both parts, `rival` among its baselines, and write its file."""
+    streams = {part: unseen(recipe, data, getattr(data, part)) for part in ("validation", "test")}
+    outputs = {part: forecasts(network.run, own) for part, own in streams.items()}
+    if rival is not None:
+        for part, own in streams.items():
+            outputs[part]["feedforward"] = forecasts(rival.run, own)["test"]
+    measured = {part: scores(task, own, outputs[part]) for part, own in streams.items()}
     features = tuple(replace(one, range=network.encoder.range(j)) for j, one in enumerate(data.features))
-    return Description(
+    description = Description(
         task=recipe.task.kind,
         recipe=recipe.name,
         cell=network.cell,
@@ -94,21 +99,8 @@ def _description(
         fitted={"prior": task.prior.tolist()} | {key: value.tolist() for key, value in data.answers._asdict().items()},
         recipe_toml=to_toml(recipe),
     )
-
-
-def _scores(
-    recipe: Recipe, data: Dataset, part: str, network: Network, others: dict[str, Network]
-) -> dict[str, Figures]:
-    """Return the scores of a part; those of other networks as baselines."""
-    task, streams = task_of(recipe, data), unseen(recipe, data, getattr(data, part))
-    own = scores(network.run, task, streams)
-    return own | {name: scores(other.run, task, streams)["test"] for name, other in others.items()}
-
-
-def _feedforward(recipe: Recipe, data: Dataset, seed: int, folder: Path, hardware: Hardware) -> Network:
-    """Train a feedforward network of the same size on the same windows."""
-    plain = recipe.changed(network={"cell": "feedforward", "bidirectional": False}, training={"carry": False})
-    return learn(plain, data, seed, folder / "feedforward", hardware=hardware)
+    export(network, description, rows(data.validation), path)
+    return Fitted(recipe, data, network, task, streams["test"], outputs["test"], read_metadata(path), command)
 
 
 def _check_names(recipe: Recipe, data: Dataset, task: Task) -> None:

@@ -21,7 +21,7 @@ from training.file.contract import METADATA_KEY, read_lstm
 from training.file.export import save
 from training.file.int8 import in_int8
 from training.file.verify import Exported, verify_alone
-from training.net.evaluate import flat, scores, unseen
+from training.net.evaluate import flat, forecasts, scores, unseen
 from training.recipe.recipe import Recipe
 from training.tasks import Figures, task_of
 
@@ -44,7 +44,9 @@ def quantise(recipe: Recipe, models: Path, *, of: str, version: str, tolerance: 
     if source == path:
         raise RecipeError(f"{path}: is what int8 is made of; write another --version")
     data = load(recipe)
-    metadata = _metadata(source, data)
+    metadata = read_lstm(source, [one.name for one in data.features], "a one-way lstm can be quantised")
+    if metadata["data_sha256"] != data.sha256:
+        raise RecipeError(f"{source}: was made with other data than the recipe has now; fit it again")
     model = onnx.load(source)
     reach = entering(model, data.training)
     files = {"float32": model, "int8": in_int8(model, reach)}
@@ -70,22 +72,13 @@ def quantise(recipe: Recipe, models: Path, *, of: str, version: str, tolerance: 
     return path
 
 
-def _metadata(source: Path, data: Dataset) -> dict[str, Any]:
-    """Return the metadata of a file that can be quantised on these data."""
-    metadata = read_lstm(source, [one.name for one in data.features], "a one-way lstm can be quantised")
-    if metadata["data_sha256"] != data.sha256:
-        raise RecipeError(f"{source}: was made with other data than the recipe has now; fit it again")
-    return metadata
-
-
 def _scores(
     recipe: Recipe, data: Dataset, files: Mapping[str, onnx.ModelProto], part: Iterable[Stretch]
 ) -> dict[str, dict[str, Figures]]:
     """Return the scores of each file, streamed over a part."""
-    streams = unseen(recipe, data, part)
-    return {
-        kind: scores(Exported(file.SerializeToString()), task_of(recipe, data), streams) for kind, file in files.items()
-    }
+    task, streams = task_of(recipe, data), unseen(recipe, data, part)
+    runs = {kind: Exported(file.SerializeToString()) for kind, file in files.items()}
+    return {kind: scores(task, streams, forecasts(run, streams)) for kind, run in runs.items()}
 
 
 def entering(model: onnx.ModelProto, part: Iterable[Stretch]) -> float:

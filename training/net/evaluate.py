@@ -1,6 +1,6 @@
 """Evaluate a network on unseen data: streamed through one state, with the state dropped, and beside the baselines."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -17,6 +17,7 @@ from training.tasks import Figures, Task, task_of
 
 AT_ONCE = 4096  # rows of a batch of one step
 Run = Callable[[Floats, Lengths], tuple[Floats, States]]  # x [B,T,F] from the zero state → y [B,T,K], next state
+Outputs = dict[str, list[Floats]]  # whose forecast → its outputs [N, K] for each stream
 
 
 @dataclass(frozen=True)
@@ -60,24 +61,23 @@ def unseen(recipe: Recipe, data: Dataset, stretches: Iterable[Stretch], task: Ta
 
 
 @one_thread()
-def scores(run: Run, task: Task, streams: list[Unseen], outputs: list[Floats] | None = None) -> dict[str, Figures]:
-    """Return the metrics of a model (`test`), of it with its state dropped, if it has one, and of each baseline.
+def forecasts(run: Run, streams: list[Unseen], own: list[Floats] | None = None) -> Outputs:
+    """Return the outputs of a model (`test`), of it with its state dropped, if it has one, and of each baseline.
 
-    `outputs` of the streams [N, K] are those of the model; by default they are computed.
+    `own` are those of the model; by default they are computed.
     """
-    answers = np.concatenate([task.judged(one.answers) for one in streams])
-
-    def of(forecast: Callable[[Unseen], Floats]) -> Figures:
-        return task.figures(np.concatenate([forecast(one) for one in streams]), answers)
-
-    own = outputs or [streamed(run, one) for one in streams]
-    measured = {"test": task.figures(np.concatenate(own), answers)}
+    found = {"test": own or [streamed(run, one) for one in streams]}
     _, state = run(streams[0].inputs[:1, None], np.ones(1, np.int32))
     if state:
-        measured["state_dropped"] = of(lambda one: state_dropped(run, one))
-    for name in streams[0].baselines:
-        measured[name] = of(lambda one: one.baselines[name])  # noqa: B023 - called at once
-    return measured
+        found["state_dropped"] = [state_dropped(run, one) for one in streams]
+    return found | {name: [one.baselines[name] for one in streams] for name in streams[0].baselines}
+
+
+@one_thread()
+def scores(task: Task, streams: list[Unseen], outputs: Mapping[str, Sequence[Floats]]) -> dict[str, Figures]:
+    """Return the metrics of each forecast."""
+    answers = np.concatenate([task.judged(one.answers) for one in streams])
+    return {name: task.figures(np.concatenate(own), answers) for name, own in outputs.items()}
 
 
 def flat(measured: dict[str, Figures], part: str = "test") -> Figures:

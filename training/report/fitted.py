@@ -9,10 +9,10 @@ import numpy as np
 
 from training.arrays import Doubles, Floats
 from training.data.dataset import Dataset
-from training.net.evaluate import Unseen, streamed
+from training.net.evaluate import Outputs, Unseen
 from training.net.networks import Network
 from training.recipe.recipe import Recipe
-from training.tasks import Task, task_of
+from training.tasks import Task
 from training.tasks.task import mean
 
 LEAST = 1e-12  # smallest error, so that its logarithm is finite
@@ -26,21 +26,18 @@ class Fitted:
     recipe: Recipe
     data: Dataset
     network: Network
+    task: Task
     streams: list[Unseen]  # of the test part, in the order of `data.test`
+    forecasts: Outputs  # of the model (`test`) and others
     metadata: Mapping[str, Any]
     command: str
 
-    @cached_property
-    def task(self) -> Task:
-        """The task on its data."""
-        return task_of(self.recipe, self.data)
-
-    @cached_property
+    @property
     def outputs(self) -> list[Floats]:
         """The model's outputs [N, K] for each stream."""
-        return [streamed(self.network.run, one) for one in self.streams]
+        return self.forecasts["test"]
 
-    @cached_property
+    @property
     def answers(self) -> list[Floats]:
         """The answers [N, M] of each stream."""
         return [one.answers for one in self.streams]
@@ -52,10 +49,9 @@ class Fitted:
         The best has the lowest geometric mean over targets and horizons, which needs no common unit.
         """
         names = self.streams[0].baselines
-        outputs = {"test": self.outputs} | {name: [one.baselines[name] for one in self.streams] for name in names}
         found = {
-            name: [self.task.errors(*pair) for pair in zip(own, self.answers, strict=True)]
-            for name, own in outputs.items()
+            name: [self.task.errors(*pair) for pair in zip(self.forecasts[name], self.answers, strict=True)]
+            for name in ("test", *names)
         }
         means = {name: np.log(np.maximum(mean(np.concatenate(found[name])), LEAST)).sum() for name in names}
         return {name: found[name] for name in ("test", *sorted(names, key=lambda name: float(means[name])))}

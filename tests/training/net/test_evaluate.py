@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.training import tables
-from training.net.evaluate import scores, state_dropped, streamed, unseen
+from training.net.evaluate import forecasts, scores, state_dropped, streamed, unseen
 from training.net.learn import build
 from training.tasks import task_of
 
@@ -26,6 +26,6 @@ def test_a_stream_goes_on_from_its_history_and_without_state_each_row_stands_alo
     together, alone = streamed(network.run, one), state_dropped(network.run, one)
     assert together.shape == alone.shape == (4, 1)
     assert not np.allclose(together, alone)
-    measured = scores(network.run, task_of(recipe, data), [one])
+    measured = scores(task_of(recipe, data), [one], forecasts(network.run, [one]))
     assert list(measured) == ["test", "state_dropped", "persistence"]
     assert measured["persistence"]["mae"] == 1.0
