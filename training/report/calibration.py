@@ -1,14 +1,12 @@
 """Sections about probabilities: whether they are calibrated, and which classes are confused."""
 
-from collections.abc import Mapping
-
 import numpy as np
 from matplotlib.figure import Figure
 
 from training.arrays import Doubles, Floats, Integers
 from training.report.fitted import PANELS, Fitted
 from training.report.forecast import ahead
-from training.report.section import COLOURS, GREY, MODEL, Section, drawn, logarithmic, short
+from training.report.section import COLOURS, GREY, MODEL, Section, logarithmic, short
 from training.tasks import ClassesTask, LabelsTask, QuantilesTask
 
 HEADING = "Does what it says come true?"
@@ -23,7 +21,16 @@ def calibration(fit: Fitted) -> Section | None:
         return _quantiles(fit.task, outputs, answers)
     if isinstance(fit.task, ClassesTask | LabelsTask):
         text = "Of all the times a class or label was said to have some probability, how often did it come?"
-        return Section(HEADING, text, figure=_reliability(*reliability(fit.task, outputs, answers)))
+        given, happened, count = reliability(fit.task, outputs, answers)
+        figure = Figure(figsize=(4.6, 5.2))
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        top.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
+        top.plot(given, happened, "o-", color=MODEL)
+        top.set(ylabel="how often it came", xlim=(0, 1), ylim=(0, 1))
+        bottom.bar(given, count, width=0.06, color=GREY)
+        bottom.set(xlabel="probability that was said", ylabel="times")
+        logarithmic(bottom)
+        return Section(HEADING, text, figure=figure)
     return None
 
 
@@ -36,19 +43,14 @@ def _quantiles(task: QuantilesTask, outputs: Floats, answers: Floats) -> Section
         shares = {"all": whole} | (shares if len(names) <= PANELS else {})
     rows = [[name, *(f"{share:.1%}" for share in own)] for name, own in shares.items()]
     head = ["truths below the quantile", *(f"{level:g}" for level in levels)]
-    return Section(HEADING, tables=[(head, rows)], figure=_shares(levels, shares))
-
-
-@drawn
-def _shares(figure: Figure, levels: Doubles, below: Mapping[str, Doubles]) -> None:
-    """Draw the shares of answers below each quantile [Q]; on the diagonal they are as they should be."""
-    figure.set_size_inches(4.6, 4.2)
+    figure = Figure(figsize=(4.6, 4.2))
     axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
-    for (name, shares), colour in zip(below.items(), COLOURS, strict=False):
-        axes.plot(levels, shares, "o-", color=colour, markersize=4, linewidth=1, label=name)
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")  # here the shares are as they should be
+    for (name, own), colour in zip(shares.items(), COLOURS, strict=False):
+        axes.plot(levels, own, "o-", color=colour, markersize=4, linewidth=1, label=name)
     axes.set(xlabel="quantile", ylabel="share of truths below it", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     figure.legend(loc="outside upper left")
+    return Section(HEADING, tables=[(head, rows)], figure=figure)
 
 
 def reliability(task: ClassesTask | LabelsTask, outputs: Floats, answers: Floats) -> tuple[Doubles, Doubles, Integers]:
@@ -66,18 +68,6 @@ def reliability(task: ClassesTask | LabelsTask, outputs: Floats, answers: Floats
     return mean_given, mean_true, count[full]
 
 
-@drawn
-def _reliability(figure: Figure, given: Doubles, happened: Doubles, count: Integers) -> None:
-    figure.set_size_inches(4.6, 5.2)
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    top.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
-    top.plot(given, happened, "o-", color=MODEL)
-    top.set(ylabel="how often it came", xlim=(0, 1), ylim=(0, 1))
-    bottom.bar(given, count, width=0.06, color=GREY)
-    bottom.set(xlabel="probability that was said", ylabel="times")
-    logarithmic(bottom)
-
-
 def confusion(fit: Fitted) -> Section | None:
     """Show which class was the likeliest for which answer. Not for symbols: several may legally follow."""
     if not isinstance(fit.task, ClassesTask) or fit.recipe.task.kind != "classification":
@@ -85,21 +75,9 @@ def confusion(fit: Fitted) -> Section | None:
     counts = confusion_counts(fit.task, np.concatenate(fit.outputs), np.concatenate(fit.answers))
     often = np.sort(np.argsort(-counts.sum(axis=1), kind="stable")[:CLASSES])
     names = [short(fit.task.classes[index]) for index in often]
-    return Section("Which class for which", figure=_confusion(names, counts[np.ix_(often, often)]))
-
-
-def confusion_counts(task: ClassesTask, outputs: Floats, answers: Floats) -> Integers:
-    """Return how often class j was the likeliest where class i happened, [C, C]."""
-    known, C = ~np.isnan(answers[:, 0]), len(task.classes)
-    pairs = answers[known, 0].astype(np.int64) * C + outputs[known].argmax(axis=1)
-    return np.bincount(pairs, minlength=C * C).reshape(C, C)
-
-
-@drawn
-def _confusion(figure: Figure, names: list[str], counts: Integers) -> None:
-    """Draw counts [C, C] as shares of their rows."""
+    counts = counts[np.ix_(often, often)]
     side = min(1.8 + 0.45 * len(names), 7.2)
-    figure.set_size_inches(side, side - 0.4)
+    figure = Figure(figsize=(side, side - 0.4))
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.pcolormesh(shares, cmap="cividis", vmin=0, vmax=1, rasterized=True)
@@ -112,3 +90,11 @@ def _confusion(figure: Figure, names: list[str], counts: Integers) -> None:
     axes.set_yticks(ticks, names)
     axes.set(xlabel="likeliest", ylabel="came", aspect="equal")
     axes.invert_yaxis()
+    return Section("Which class for which", figure=figure)
+
+
+def confusion_counts(task: ClassesTask, outputs: Floats, answers: Floats) -> Integers:
+    """Return how often class j was the likeliest where class i happened, [C, C]."""
+    known, C = ~np.isnan(answers[:, 0]), len(task.classes)
+    pairs = answers[known, 0].astype(np.int64) * C + outputs[known].argmax(axis=1)
+    return np.bincount(pairs, minlength=C * C).reshape(C, C)

@@ -10,7 +10,7 @@ from training.arrays import Doubles, Integers
 from training.file.card import LABELS
 from training.recipe.recipe import BySequence
 from training.report.fitted import Fitted, some
-from training.report.section import COLOURS, GREY, INK, MODEL, Section, drawn, logarithmic, panels
+from training.report.section import COLOURS, GREY, INK, MODEL, Section, logarithmic, panels
 from training.runs import kept_epoch
 from training.tasks import ClassesTask, LabelsTask, QuantilesTask
 from training.tasks.task import mean
@@ -30,11 +30,7 @@ def learning_curves(fit: Fitted, curves: list[dict[str, float]]) -> Section:
         f"Of {len(curves)} epochs the network of epoch {curves[kept]['epoch']:.0f} is kept: "
         f"its loss on the validation part is the lowest, {curves[kept]['validation_loss']:.4g}."
     )
-    return Section("How it learnt", text, figure=_curves(curves, kept, LOSSES.get(fit.recipe.task.kind, "nats a step")))
-
-
-@drawn
-def _curves(figure: Figure, curves: list[dict[str, float]], kept: int, unit: str) -> None:
+    figure = Figure()
     axes = figure.subplots()
     epochs = [one["epoch"] for one in curves]
     for name, colour in (("train", GREY), ("validation", MODEL)):
@@ -43,10 +39,11 @@ def _curves(figure: Figure, curves: list[dict[str, float]], kept: int, unit: str
     axes.axvline(epochs[kept], color=INK, linewidth=0.8, linestyle=":")
     axes.plot(epochs[kept], losses[kept], "D", color=MODEL, label="epoch that is kept")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="epoch", ylabel=unit)
+    axes.set(xlabel="epoch", ylabel=LOSSES.get(fit.recipe.task.kind, "nats a step"))
     if axes.dataLim.ymin > 0 and axes.dataLim.ymax > 10 * axes.dataLim.ymin:
         logarithmic(axes)
     figure.legend(loc="outside upper left", ncols=3)
+    return Section("How it learnt", text, figure=figure)
 
 
 def by_horizon(fit: Fitted) -> Section | None:
@@ -56,7 +53,7 @@ def by_horizon(fit: Fitted) -> Section | None:
         return None
     order = np.argsort(horizons)
     means = {LABELS[name]: mean(np.concatenate(own))[:, order] for name, own in fit.errors.items()}  # [C, H]
-    return Section("Error by horizon", figure=_errors(horizons[order], _panels(fit, means), "rows ahead"))
+    return Section("Error by horizon", figure=_lines(fit, horizons[order], means, "rows ahead"))
 
 
 def along_sequence(fit: Fitted) -> Section | None:
@@ -68,7 +65,7 @@ def along_sequence(fit: Fitted) -> Section | None:
         firsts, along = mean_along(fit.errors[name])
         means[LABELS[name]] = along.T  # [C, P]
     text = f"The mean over {len(fit.streams)} test sequences, each from the zero state."
-    return Section("Error along a sequence", text, figure=_errors(firsts, _panels(fit, means), "step of the sequence"))
+    return Section("Error along a sequence", text, figure=_lines(fit, firsts, means, "step of the sequence"))
 
 
 def mean_along(sequences: Sequence[Doubles]) -> tuple[Integers, Doubles]:
@@ -83,24 +80,21 @@ def mean_along(sequences: Sequence[Doubles]) -> tuple[Integers, Doubles]:
     return firsts, np.stack([mean(piece.swapaxes(1, 2).reshape(-1, piece.shape[1])) for piece in pieces])
 
 
-def _panels(fit: Fitted, means: dict[str, Doubles]) -> dict[str, dict[str, Doubles]]:
-    """Return the lines of up to four targets, by the label of their axis; `means` are [C, …] by name."""
+def _lines(fit: Fitted, x: Integers, means: Mapping[str, Doubles], axis: str) -> Figure:
+    """Draw errors [C, n] over x [n]: a panel for each of up to four targets, a line for each forecast."""
+    figure, targets, what = Figure(), some(len(fit.data.targets)), "mean absolute error"
     if isinstance(fit.task, ClassesTask | LabelsTask):
-        return {"nats a step": {name: values[0] for name, values in means.items()}}
-    what = "pinball loss" if isinstance(fit.task, QuantilesTask) else "mean absolute error"
-    targets = fit.data.targets
-    labels = [f"{what}\n{', '.join(part for part in (one.name, one.unit) if part)}" for one in targets]
-    return {labels[c]: {name: values[c] for name, values in means.items()} for c in some(len(targets))}
-
-
-@drawn
-def _errors(figure: Figure, x: Integers, lines: Mapping[str, Mapping[str, Doubles]], axis: str) -> None:
-    """Draw errors [n] over x [n], a panel for each target, a line for each forecast."""
-    for axes, (label, own) in zip(panels(figure, len(lines)), lines.items(), strict=True):
-        for (name, values), colour in zip(own.items(), COLOURS, strict=False):
-            axes.plot(x, values, "o-", color=colour, markersize=3, linewidth=1.2, label=name)
-        axes.set_ylabel(label)
+        targets, what = [0], "nats a step"
+    elif isinstance(fit.task, QuantilesTask):
+        what = "pinball loss"
+    for axes, c in zip(panels(figure, len(targets)), targets, strict=True):
+        for (name, values), colour in zip(means.items(), COLOURS, strict=False):
+            axes.plot(x, values[c], "o-", color=colour, markersize=3, linewidth=1.2, label=name)
+        target = fit.data.targets[c]
+        named = "" if what == "nats a step" else f"\n{', '.join(filter(None, (target.name, target.unit)))}"
+        axes.set_ylabel(what + named)
         axes.set_ylim(0)
     axes.set_xlabel(axis)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    return figure

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from training.arrays import Doubles, Floats
 from training.file.card import LABELS
 from training.report.fitted import Fitted, some
-from training.report.section import BASELINE, GREY, MODEL, Section, drawn, label_time, panels, short
+from training.report.section import BASELINE, GREY, MODEL, Section, label_time, panels, short
 from training.tasks import ClassesTask, LabelsTask, Output
 
 STEPS = 336  # shown: two weeks of hours
@@ -26,9 +26,9 @@ def forecast(fit: Fitted) -> Section:
     return Section("Forecast and truth", text, figure=(_probabilities if chances else _numbers)(fit, which, steps))
 
 
-@drawn
-def _numbers(figure: Figure, fit: Fitted, which: int, steps: slice) -> None:
+def _numbers(fit: Fitted, which: int, steps: slice) -> Figure:
     """Draw up to four answers with forecast, baseline and, of quantiles, the outermost band."""
+    figure = Figure()
     own, answers = fit.data.test[which], fit.answers[which][steps]
     n, M = answers.shape
     outputs, baseline = (
@@ -50,11 +50,12 @@ def _numbers(figure: Figure, fit: Fitted, which: int, steps: slice) -> None:
         axes.set(title=ahead(output), ylabel=output.unit or "")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2)
     label_time(axes, times)
+    return figure
 
 
-@drawn
-def _probabilities(figure: Figure, fit: Fitted, which: int, steps: slice) -> None:
+def _probabilities(fit: Fitted, which: int, steps: slice) -> Figure:
     """Draw the probabilities of the most frequent classes or labels, dots where they happened, and nats per step."""
+    figure = Figure()
     assert isinstance(fit.task, ClassesTask | LabelsTask)
     happened = fit.task.happened(fit.answers[which][steps])
     often = np.sort(np.argsort(-happened.sum(axis=0), kind="stable")[:LABELLED])
@@ -77,6 +78,7 @@ def _probabilities(figure: Figure, fit: Fitted, which: int, steps: slice) -> Non
     bottom.set_ylabel("nats")
     figure.legend(loc="outside upper left", ncols=3)
     label_time(bottom, times)
+    return figure
 
 
 def middle(outputs: Floats) -> Doubles:

@@ -7,21 +7,22 @@ import json
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from training.file.card import by_output, comparisons, versions
 from training.net.hardware import one_thread
-from training.net.memory_horizon import SHARE, Reach, ends, reach
-from training.recipe.write import to_toml
+from training.net.memory_horizon import SHARE, ends, reach
 from training.report.calibration import calibration, confusion
 from training.report.errors import along_sequence, by_horizon, learning_curves
 from training.report.fitted import Fitted
 from training.report.forecast import forecast
-from training.report.section import GREY, MODEL, Section, drawn, logarithmic
+from training.report.section import GREY, MODEL, STYLE, Section, logarithmic
 from training.templates import render
 
 
 @one_thread()
+@rc_context(STYLE)
 def write_report(folder: Path, fit: Fitted) -> Path:
     """Write report.html into the folder of a run, beside its curves.json; return its path."""
     path, notes = folder / "report.html", fit.recipe.notes
@@ -42,7 +43,7 @@ def write_report(folder: Path, fit: Fitted) -> Path:
         _memory(fit),
         Section("Data and licence", notes.data) if notes.data.strip() else None,
         Section("Made by", facts=_facts(fit)),
-        Section("Recipe", verbatim=to_toml(fit.recipe)),
+        Section("Recipe", verbatim=fit.recipe.toml()),
     ]
     title, shown = fit.recipe.title or fit.recipe.name, [one for one in sections if one is not None]
     html = render("report/report.html.j2", title=title, lead=notes.summary, sections=shown)
@@ -60,13 +61,7 @@ def _memory(fit: Fitted) -> Section | None:
     else:
         answer = f"{found.horizon} steps: further back the gradient stays below {SHARE:.0%} of that at the step itself."
     text = f"{answer} The gradient is that of the loss with respect to the inputs; median over {found.windows} windows."
-    return Section("How far back it listens", text, figure=_gradient(found))
-
-
-@drawn
-def _gradient(figure: Figure, found: Reach) -> None:
-    """Draw the gradient by lag, relative to lag 0."""
-    least, share = SHARE / 100, found.share
+    figure, least, share = Figure(), SHARE / 100, found.share  # by lag, relative to lag 0
     axes = figure.subplots()
     axes.plot(share, color=MODEL)
     axes.axhline(SHARE, color=GREY, linewidth=0.8, linestyle=":")
@@ -77,6 +72,7 @@ def _gradient(figure: Figure, found: Reach) -> None:
     logarithmic(axes)
     axes.set_ylim(least, 2 * share.max())
     axes.set_xlim(0, max(1, np.flatnonzero(share >= least)[-1]))
+    return Section("How far back it listens", text, figure=figure)
 
 
 def _facts(fit: Fitted) -> dict[str, str]:

@@ -4,23 +4,20 @@ Figures are SVG elements. Ink has the colour of the page's text, so that one fig
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
+from collections.abc import Mapping, Sequence
 from io import StringIO
-from typing import Any, Concatenate, NamedTuple, ParamSpec
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from numpy.typing import NDArray
 
-P = ParamSpec("P")
 INK, GREY, MODEL, BASELINE = "#22303c", "#808c96", "#d55e00", "#2f86c1"  # distinguishable with colour blindness
 COLOURS = (MODEL, BASELINE, "#009e73", "#cc79a7", GREY)  # of lines, the model first
-STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {  # of matplotlib, while sections are made and written
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
     **dict.fromkeys(("figure.facecolor", "axes.facecolor", "legend.facecolor"), "none"),
     **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon", "text.parse_math"), False),
@@ -40,26 +37,21 @@ class Section(NamedTuple):
     heading: str
     text: str = ""
     tables: Sequence[tuple[Sequence[str], Sequence[Sequence[str]]]] = ()
-    figure: str = ""  # SVG
+    figure: Figure | None = None
     facts: Mapping[str, str] = {}
     verbatim: str = ""
 
-
-def drawn(draw: Callable[Concatenate[Figure, P], None]) -> Callable[P, str]:
-    """Turn a function that draws on a figure into one that returns an SVG element."""
-
-    @wraps(draw)
-    @rc_context(STYLE)
-    def svg(*args: P.args, **kwargs: P.kwargs) -> str:
-        figure, text = Figure(), StringIO()
-        draw(figure, *args, **kwargs)
-        figure.savefig(text, format="svg", metadata={"Date": None})
+    @property
+    def svg(self) -> str:
+        """The figure as an SVG element."""
+        if self.figure is None:
+            return ""
+        text = StringIO()
+        self.figure.savefig(text, format="svg", metadata={"Date": None})
         element = re.sub(r"<metadata>.*?</metadata>", "", text.getvalue()[text.getvalue().index("<svg") :], flags=re.S)
         unique = f"f{crc32(element.encode()):x}-"  # all figures of a page number their ids alike
         element = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{unique}", element)
         return element.replace(INK, "currentColor")
-
-    return svg
 
 
 def panels(figure: Figure, count: int) -> list[Axes]:
