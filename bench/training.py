@@ -20,9 +20,10 @@ from torch.optim import Adam
 from bench.report import machine, spread
 from training.data.batches import Window, collate, loader, windows
 from training.data.dataset import Dataset, load
-from training.net.fit import Learner, quiet_lightning
+from training.net.fit import quiet_lightning
 from training.net.hardware import Hardware, one_thread
 from training.net.learn import build
+from training.net.learner import Learner
 from training.recipe.read import read_recipe
 from training.recipe.recipe import Network, Recipe
 

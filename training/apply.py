@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from pydantic import TypeAdapter
+from torch import from_numpy
+from torch.nn.utils.rnn import pad_sequence
 
 from training.arrays import Floats, States
 from training.data.dataset import Dataset, Scaling, Stretch, complete_sequence
@@ -17,7 +20,7 @@ from training.data.outside import outside
 from training.data.sequences import Rows, sequences
 from training.data.sources import Table, TableFile
 from training.errors import RecipeError, TableError
-from training.file.contract import feature_of, read_metadata
+from training.file.contract import read_metadata
 from training.file.verify import MIN_BATCH, Exported
 from training.net.evaluate import forecasts, scores, unseen
 from training.recipe.read import recipe_of
@@ -56,7 +59,8 @@ class Applied:
         if not isinstance(recipe.data, TableFile):
             raise RecipeError(f"{model}: was trained on the source {recipe.data.source!r}, not on a table")
         given = replace(recipe.data.model_copy(update={"path": Path(table.name)}).read(table.parent), part=None)
-        features = tuple(feature_of(one, metadata["categories"]) for one in metadata["features"])
+        told = [one | metadata["categories"].get(one["name"], {}) for one in metadata["features"]]
+        features = TypeAdapter(tuple[Feature, ...]).validate_python(told)
         run = Exported(model.read_bytes(), MIN_BATCH.get(metadata["cell"], 1))
         return cls(metadata, recipe, features, given, sequences(given, 1), run)
 
@@ -95,9 +99,11 @@ class Applied:
             TableError: the table has no answers.
 
         """
-        task_section, horizons = self._task(), self.recipe.task.horizons
-        columns = encode_known(self.table, self.features, task_section)
-        last = getattr(task_section, "learnt", "every") == "last"
+        section, horizons = self.recipe.task, self.recipe.task.horizons
+        if section.kind == "classification":  # its classes are those of the file
+            section = section.model_copy(update={"labels": tuple(one["name"] for one in self.metadata["outputs"])})
+        columns = encode_known(self.table, self.features, section)
+        last = getattr(section, "learnt", "every") == "last"
         whole = [complete_sequence(self.table, columns, one, last=last) for one in self.rows]
         stretches = [Stretch(one, 0, len(one.times), horizons) for one in whole]
         told_of = [one for one in zip(stretches, self.outputs(told), strict=True) if one[0].stop > min(horizons)]
@@ -107,18 +113,11 @@ class Applied:
         answers = Scaling(np.array(fitted["mean"]), np.array(fitted["std"]))
         parts = tuple(one for one, _ in told_of)
         data = Dataset(self.features, columns.targets, horizons, (), (), parts, answers, answers, self.table.sha256)
-        task = task_of(self.recipe.model_copy(update={"task": task_section}), data)
+        task = task_of(self.recipe.model_copy(update={"task": section}), data)
         task.prior = np.array(fitted["prior"])
         own = [outputs[one.steps] for one, outputs in told_of]
         streams = unseen(self.recipe, data, parts, task)
         return scores(task, streams, forecasts(self.run, streams, own))
-
-    def _task(self) -> Any:
-        """Return the recipe's `[task]`, its classes those of the file."""
-        section = self.recipe.task
-        if section.kind != "classification":
-            return section
-        return section.model_copy(update={"labels": tuple(one["name"] for one in self.metadata["outputs"])})
 
 
 def stream(run: Exported, inputs: Sequence[Floats], longest: int, told: Told = lambda steps: None) -> list[Floats]:
@@ -132,9 +131,7 @@ def stream(run: Exported, inputs: Sequence[Floats], longest: int, told: Told = l
             going = [i for i in going if len(inputs[i]) > start]  # the longest come first, so their states do
             pieces = [inputs[i][start : start + longest] for i in going]
             lengths = np.array([len(piece) for piece in pieces], np.int32)
-            x = np.zeros((len(pieces), lengths.max(), pieces[0].shape[1]), np.float32)
-            for row, piece in zip(x, pieces, strict=True):
-                row[: len(piece)] = piece
+            x = pad_sequence([from_numpy(piece) for piece in pieces], batch_first=True).numpy()
             y, state = run(x, lengths, {name: value[: len(going)] for name, value in state.items()} or None)
             for i, row, length in zip(going, y, lengths, strict=True):
                 found[i].append(row[:length])

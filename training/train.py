@@ -21,7 +21,6 @@ from training.net.learn import learn
 from training.net.memory_horizon import memory_horizon
 from training.net.networks import Network
 from training.recipe.recipe import Recipe
-from training.recipe.write import to_toml
 from training.report.fitted import Fitted
 from training.report.report import write_report
 from training.runs import RUNS, begin, end, folder_of
@@ -97,7 +96,7 @@ def _exported(
         verdict=asdict(Verdict.of(recipe.task, measured, [asdict(one) for one in task.outputs])),
         outside=outside(features, rows(data.test)),
         fitted={"prior": task.prior.tolist()} | {key: value.tolist() for key, value in data.answers._asdict().items()},
-        recipe_toml=to_toml(recipe),
+        recipe_toml=recipe.toml(),
     )
     export(network, description, rows(data.validation), path)
     return Fitted(recipe, data, network, task, streams["test"], outputs["test"], read_metadata(path), command)

@@ -10,7 +10,6 @@ from training.errors import RecipeError, TableError
 from training.file.contract import read_metadata
 from training.net.learn import build
 from training.recipe.read import read_recipe, recipe_of
-from training.recipe.write import to_toml
 from training.runs import listing
 from training.train import train
 
@@ -137,7 +136,7 @@ def test_the_report_and_the_file_show_the_recipe_as_fit_reads_it(tmp_path: Path)
     assert metadata["recipe_toml"].strip() in report
     assert metadata["verdict"]["sentence"] in report
     dated = read_recipe("metro-traffic")
-    assert recipe_of(to_toml(dated), "again", dated.folder) == dated
+    assert recipe_of(dated.toml(), "again", dated.folder) == dated
 
 
 def test_runs_of_two_seeds_lie_apart_and_are_listed_by_their_validation_figure(tmp_path: Path) -> None:

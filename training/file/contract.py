@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from pydantic import TypeAdapter
 
 from training.data.feature import Feature
 from training.errors import RecipeError
@@ -53,11 +52,6 @@ class Description:
         return (
             told | memory | {"versions": {"python": platform.python_version()} | {one: version(one) for one in TOOLS}}
         )
-
-
-def feature_of(told: Mapping[str, Any], categories: Mapping[str, Any]) -> Feature:
-    """Return a feature of the metadata of a file, whose `categories` has its codes."""
-    return TypeAdapter(Feature).validate_python(dict(told) | categories.get(told["name"], {}))
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

@@ -35,14 +35,16 @@ class Hardware:
         devices, hosts = _torchrun() or (self.devices or 1, 1)
         if self.devices not in (None, devices):
             raise TrainingError(f"--devices {self.devices}: torchrun has started {devices} here; leave it out")
-        if self.accelerator == "cpu" and self.precision == "bf16-mixed" and not _cpu_has_bfloat16():
+        # Whether oneDNN has bfloat16 cells here; without oneDNN torch uses its own.
+        bfloat16 = not torch.backends.mkldnn.enabled or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        if self.accelerator == "cpu" and self.precision == "bf16-mixed" and not bfloat16:
             raise TrainingError("--precision bf16-mixed: this processor has no bfloat16; leave it out, or use a GPU")
         try:
             return Trainer(
                 accelerator=self.accelerator,
                 devices=devices,
                 num_nodes=hosts,
-                precision=self.precision or self._default_precision(),
+                precision=self.precision or ("bf16-mixed" if self._cuda_has_bfloat16() else "32-true"),
                 use_distributed_sampler=False,  # `fit.Learner` takes its share of each batch
                 **settings,
             )
@@ -56,17 +58,12 @@ class Hardware:
         several = f"torchrun --nnodes {hosts} --nproc-per-node {devices} --no-python " if devices * hosts > 1 else ""
         return several + " ".join([plain, *options])
 
-    def _default_precision(self) -> Precision:
+    def _cuda_has_bfloat16(self) -> bool:
         cuda = self.accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available()
-        return "bf16-mixed" if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+        return cuda and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 PLAIN = Hardware()
-
-
-def _cpu_has_bfloat16() -> bool:
-    """Return whether oneDNN has bfloat16 cells here; without oneDNN torch uses its own."""
-    return not torch.backends.mkldnn.enabled or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _torchrun() -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+import tomli_w
 from pydantic import Field, NonNegativeInt, PositiveInt, Strict, model_validator
 
 from training.data.sources import Data
@@ -131,3 +132,10 @@ class Recipe(Value):
         return self.model_copy(
             update={name: getattr(self, name).model_copy(update=keys) for name, keys in sections.items()}
         )
+
+    def toml(self) -> str:
+        """Return the recipe as `read` takes it; keys that were not given are left out."""
+        content = self.model_dump(exclude={"folder"}, exclude_unset=True, exclude_none=True)
+        if "path" in content["data"]:
+            content["data"]["path"] = str(content["data"]["path"])
+        return tomli_w.dumps(content, multiline_strings=True)

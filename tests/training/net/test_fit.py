@@ -11,7 +11,8 @@ from training.data.batches import Window, carried, collate, loader, streams
 from training.data.dataset import Sequence, Stretch
 from training.errors import Interrupted as Halted
 from training.errors import TrainingError
-from training.net.fit import Learner, fit
+from training.net.fit import fit
+from training.net.learner import Learner
 from training.net.networks import Network
 from training.recipe.recipe import Training
 
