@@ -103,8 +103,7 @@ class Applied:
         if section.kind == "classification":  # its classes are those of the file
             section = section.model_copy(update={"labels": tuple(one["name"] for one in self.metadata["outputs"])})
         columns = encode_known(self.table, self.features, section)
-        last = getattr(section, "learnt", "every") == "last"
-        whole = [complete_sequence(self.table, columns, one, last=last) for one in self.rows]
+        whole = [complete_sequence(self.table, columns, one) for one in self.rows]
         stretches = [Stretch(one, 0, len(one.times), horizons) for one in whole]
         told_of = [one for one in zip(stretches, self.outputs(told), strict=True) if one[0].stop > min(horizons)]
         if not told_of or all(np.isnan(one.answers()).all() for one, _ in told_of):

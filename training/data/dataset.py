@@ -91,8 +91,7 @@ def load(recipe: Recipe) -> Dataset:
     parts = split(table, found, recipe.split, min(horizons))
     learnt = np.concatenate([piece.rows.index[piece.first : piece.stop] for piece in parts.training])
     columns = encode(table, recipe, learnt)
-    last = getattr(recipe.task, "learnt", "every") == "last"
-    completed = {id(one): complete_sequence(table, columns, one, last=last) for one in found}
+    completed = {id(one): complete_sequence(table, columns, one) for one in found}
 
     def stretches(pieces: Iterable[Piece]) -> tuple[Stretch, ...]:
         return tuple(Stretch(completed[id(one.rows)], one.first, one.stop, horizons) for one in pieces)
@@ -136,13 +135,13 @@ def _input_scaling(features: Iterable[Feature], training: Iterable[Stretch]) -> 
     return Scaling(np.where(raw, 0.0, scaling.mean), np.where(raw, 1.0, scaling.std))
 
 
-def complete_sequence(table: Table, columns: Columns, rows: Rows, *, last: bool = False) -> Sequence:
-    """Return a sequence with its inputs complete; `last`: only its last row has an answer."""
+def complete_sequence(table: Table, columns: Columns, rows: Rows) -> Sequence:
+    """Return a sequence with its inputs complete."""
     try:
         inputs = complete(columns.features, columns.raw[rows.index])
     except GapError as error:
         problem = f"{error.name} is empty; give the feature a rule, such as missing = 'hold'"
         raise table.error(problem, row=int(rows.index[error.row])) from None
     answers = columns.answers[rows.index]
-    answers[: len(rows) - 1 if last else 0] = np.nan
+    answers[: len(rows) - 1 if columns.last else 0] = np.nan
     return Sequence(rows.id, rows.times, inputs, answers)

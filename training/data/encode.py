@@ -42,6 +42,7 @@ class Columns:
     raw: Floats  # [N, R] values of the measured features
     targets: tuple[Target, ...]
     answers: Floats  # [N, C] values of the targets
+    last: bool = False  # whether only the last row of a sequence has an answer
 
 
 def encode(table: Table, recipe: Recipe, training: Integers) -> Columns:
@@ -55,17 +56,21 @@ def encode(table: Table, recipe: Recipe, training: Integers) -> Columns:
             features.append(Feature(one.name, lag=Lag(one.of, one.steps)))
             continue
         feature, values = _measured(table, one, training)
-        missing, substitute = feature.missing, _substitute(table, feature, values[training])
-        if missing is not None and missing.rule == "mask":
-            missing = replace(missing, value=substitute)
-        initial = one.name in lagged or (missing is not None and missing.rule == "hold")
-        features.append(replace(feature, initial=substitute if initial else None, missing=missing))
-        if missing is not None and missing.column is not None:
-            features.append(Feature(missing.column, mask_of=feature.name, scale=False))
+        rule, nothing = getattr(one, "missing", None), _nothing_known(table, feature, values[training])
+        if rule == "hold" or one.name in lagged:
+            feature = replace(feature, initial=nothing)
+        if rule == "hold":
+            feature = replace(feature, missing=Missing("hold"))
+        if rule == "mask":
+            mask = Feature(f"{one.name}_missing", mask_of=one.name, scale=False)
+            features += [replace(feature, missing=Missing("mask", nothing, mask.name)), mask]
+        else:
+            features.append(feature)
         raw.append(values)
     _check(table, features)
     targets, answers = zip(*_targets(table, recipe.task, features, training), strict=True)
-    return Columns(tuple(features), np.stack(raw, axis=1), tuple(targets), np.stack(answers, axis=1))
+    learnt = getattr(recipe.task, "learnt", "every")
+    return Columns(tuple(features), np.stack(raw, axis=1), targets, np.stack(answers, axis=1), learnt == "last")
 
 
 def encode_known(table: Table, features: Sequence[Feature], task: Task | None) -> Columns:
@@ -76,7 +81,8 @@ def encode_known(table: Table, features: Sequence[Feature], task: Task | None) -
     raw = np.stack([_known(table, one) for one in features if one.measured], axis=1)
     found = [] if task is None else list(_targets(table, task, features, np.zeros(0, np.int64)))
     answers = np.stack([values for _, values in found], axis=1) if found else np.empty((len(raw), 0), np.float32)
-    return Columns(tuple(features), raw, tuple(target for target, _ in found), answers)
+    last = getattr(task, "learnt", "every") == "last"
+    return Columns(tuple(features), raw, tuple(target for target, _ in found), answers, last)
 
 
 def _known(table: Table, one: Feature) -> Floats:
@@ -119,11 +125,11 @@ def _expanded(
 def _measured(
     table: Table, one: section.Number | section.Category | section.Calendar, training: Integers
 ) -> tuple[Feature, Floats]:
-    """Return a measured feature and its values [N]; `encode` completes its rule for gaps."""
+    """Return a measured feature and its values [N]; `encode` adds the rules that are not constants."""
     if isinstance(one, section.Calendar):
         return calendar(table, one.name)
     if isinstance(one, section.Number):
-        missing = _missing(one, one.missing.constant if isinstance(one.missing, section.Constant) else None)
+        missing = Missing("constant", one.missing.constant) if isinstance(one.missing, section.Constant) else None
         values = float32(table, one.name, numbers(table, one.name))
         return Feature(one.name, one.unit, missing=missing, scale=one.scale), values
     return _category(table, one, training)
@@ -140,7 +146,7 @@ def _category(table: Table, one: section.Category, training: Integers) -> tuple[
         raise table.error(f"{one.name} {rare} in the whole training part; remove the feature")
     if constant is not None and constant not in known.words:
         raise table.error(f"{one.name} has {constant!r} for its gaps, which is not among its labels; list it")
-    missing = _missing(one, None if constant is None else float(known.codes[known.words.index(constant)]))
+    missing = None if constant is None else Missing("constant", float(known.codes[known.words.index(constant)]))
     feature = Feature(one.name, "code", known.codes, known.labels, missing=missing)
     unknown = unknown_code(feature) if one.unknown else None
     return feature, known.encode(table, one.name, known.codes, fix=LISTED, unknown=unknown)
@@ -173,16 +179,7 @@ def survives(values: Doubles) -> bool:
     return np.unique(known).size < 2 or float(np.std(lost)) <= ROUNDING * float(np.std(known))
 
 
-def _missing(one: section.Number | section.Category, constant: float | None) -> Missing | None:
-    """Return the rule for gaps; the value of a mask is still unknown."""
-    if constant is not None:
-        return Missing("constant", value=constant)
-    if one.missing is None:
-        return None
-    return Missing("hold") if one.missing == "hold" else Missing("mask", column=f"{one.name}_missing")
-
-
-def _substitute(table: Table, feature: Feature, values: Floats) -> float:
+def _nothing_known(table: Table, feature: Feature, values: Floats) -> float:
     """Return the value for "nothing known": the mean of the training part, or an unknown code."""
     if feature.codes:
         return float(unknown_code(feature))

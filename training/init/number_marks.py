@@ -40,7 +40,8 @@ def marks(table: Table, decimal: str | None) -> dict[str, Any]:
     explained = {
         reading: [values for values in texts if _explains(values, *reading)]
         for reading in READINGS
-        if decimal in (None, reading[0]) and (reading[1] is None or _used(texts, reading[1]))
+        if decimal in (None, reading[0])
+        and (reading[1] is None or any(values.str.contains(rf"\d{GROUP[reading[1]]}\d").any() for values in texts))
     }
     most = max(map(len, explained.values()))
     best = [reading for reading, columns in explained.items() if len(columns) == most]
@@ -48,18 +49,12 @@ def marks(table: Table, decimal: str | None) -> dict[str, Any]:
     if chosen != (".", None):
         for other in best[1:]:
             _same(table, explained[chosen], chosen, other)
-    return {
-        key: mark for key, mark in zip(("decimal", "thousands"), chosen, strict=True) if mark not in (None, ".")
-    } | ({"thousands": "."} if chosen[1] == "." else {})
+    return ({"decimal": ","} if chosen[0] == "," else {}) | ({"thousands": chosen[1]} if chosen[1] else {})
 
 
 def _texts(table: Table) -> list[pl.Series]:
     columns = (column.drop_nulls() for column in table.frame.get_columns() if column.dtype == pl.String)
     return [values for values in columns if len(values)]
-
-
-def _used(texts: list[pl.Series], mark: str) -> bool:
-    return any(values.str.contains(rf"\d{GROUP[mark]}\d").any() for values in texts)
 
 
 def _explains(values: pl.Series, decimal: str, mark: str | None) -> bool:
@@ -84,16 +79,11 @@ def _explains(values: pl.Series, decimal: str, mark: str | None) -> bool:
 def _same(table: Table, columns: list[pl.Series], one: tuple[str, str | None], other: tuple[str, str | None]) -> None:
     """Refuse two readings that give different numbers."""
     for values in columns:
-        read = []
-        for decimal, thousands in (one, other):
-            part = Table(values.to_frame(), table.name, "", decimal=decimal, thousands=thousands)
-            try:
-                read.append(numbers(part, values.name))
-            except TableError:
-                return
-        differ = (read[0] != read[1]).nonzero()[0]
-        if len(differ):
-            a, b = (
-                f"{found[differ[0]]:.10g} (--decimal '{how[0]}')" for found, how in zip(read, (one, other), strict=True)
-            )
-            raise table.error(f"{values.name} is {values[int(differ[0])]!r}, which is {a} or {b}; say which")
+        parts = [Table(values.to_frame(), table.name, "", decimal=how[0], thousands=how[1]) for how in (one, other)]
+        try:
+            read = [numbers(part, values.name) for part in parts]
+        except TableError:
+            return
+        for row in (read[0] != read[1]).nonzero()[0][:1]:
+            a, b = (f"{own[row]:.10g} (--decimal '{part.decimal}')" for own, part in zip(read, parts, strict=True))
+            raise table.error(f"{values.name} is {values[int(row)]!r}, which is {a} or {b}; say which")

@@ -11,6 +11,7 @@ from training.errors import TableError
 
 FIELDS = ("", "-", "-", " ", ":", ":")  # what is written before year, month, day, hour, minute, second
 QUARTER, WEEK = r"^(quarter|qtr|q)$", r"^(iso_?)?(week|wk)(_?of_?year)?$"  # names of columns beside a year
+WITHIN = {QUARTER: ("", " Q"), WEEK: ("", "-W")}  # what is written before a year and one of these
 
 
 @dataclass(frozen=True)
@@ -65,18 +66,13 @@ class Table:
         """Return columns side by side: year, month, day, … as one date; a date before a clock; ids before a slash."""
         parts = [_written(self.column(name)) for name in names]
         if clock and len(parts) <= len(FIELDS) and all(part.str.contains(r"^\d{1,4}$").all() for part in parts):
-            fields = ("", mark) if len(names) == 2 and (mark := _within(names[1])) else FIELDS
+            within = (marks for name, marks in WITHIN.items() if re.match(name, names[1].strip().lower()))
+            fields = next(within, FIELDS) if len(names) == 2 else FIELDS
             parts = [before + part.str.zfill(2) for before, part in zip(fields, parts, strict=False)]
             return pl.select(pl.concat_str(parts)).to_series()
         if clock:
             parts = [*(part.str.replace(r"[T ]00:00(:00(\.0+)?)?$", "") for part in parts[:-1]), parts[-1]]
         return pl.select(pl.concat_str(parts, separator=" " if clock else " / ")).to_series()
-
-
-def _within(name: str) -> str | None:
-    """Return what is written between a year and a quarter or week, if a column is named like one."""
-    marks = {QUARTER: " Q", WEEK: "-W"}
-    return next((mark for pattern, mark in marks.items() if re.match(pattern, name.strip().lower())), None)
 
 
 def _written(values: pl.Series) -> pl.Series:
