@@ -1,7 +1,8 @@
 """Assign each row's answer to a part: training, validation or test."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,8 +40,10 @@ def split(table: Table, rows: Sequence[Rows], how: Split, horizon: int) -> Parts
     """
     if not rows:
         raise table.error("no sequence is as long as the horizon needs; change data.gap or the horizon")
-    pieces_by_part = _by_time(table, rows, how) if isinstance(how, ByTime) else _by_sequence(table, rows, how)
-    parts = Parts(*([piece for piece in pieces if piece.stop > max(piece.first, horizon)] for pieces in pieces_by_part))
+    parts = Parts([], [], [])
+    for name, piece in _by_time(table, rows, how) if isinstance(how, ByTime) else _by_sequence(table, rows, how):
+        if piece.stop > max(piece.first, horizon):
+            parts[PARTS.index(name)].append(piece)
     for name, pieces in zip(PARTS, parts, strict=True):
         if not pieces:
             raise table.error(
@@ -49,21 +52,17 @@ def split(table: Table, rows: Sequence[Rows], how: Split, horizon: int) -> Parts
     return parts
 
 
-def _by_time(table: Table, rows: Sequence[Rows], how: ByTime) -> Parts:
+def _by_time(table: Table, rows: Sequence[Rows], how: ByTime) -> Iterator[tuple[str, Piece]]:
     clock = np.sort(np.concatenate([one.times for one in rows]))
     after = how.test if isinstance(how.test, float) else 0.0
     validation = _boundary(table, clock, how.validation, after, "validation")
     test = _boundary(table, clock, how.test, 0.0, "test")
     end = None if how.end is None else _boundary(table, clock, how.end, 0.0, "end")
-    parts = Parts([], [], [])
     for one in rows:
         stop = len(one) if end is None else int(np.searchsorted(one.times, end))
         inner = [int(np.searchsorted(one.times, moment)) for moment in (validation, test)]
         bounds = np.minimum([0, *inner, stop], stop).tolist()
-        for pieces, begin, finish in zip(parts, bounds, bounds[1:], strict=False):
-            if finish > begin:
-                pieces.append(Piece(one, begin, finish))
-    return parts
+        yield from ((name, Piece(one, *ends)) for name, ends in zip(PARTS, pairwise(bounds), strict=True))
 
 
 def _boundary(table: Table, clock: NDArray[Any], given: float | date, after: float, key: str) -> Any:
@@ -80,7 +79,7 @@ def _boundary(table: Table, clock: NDArray[Any], given: float | date, after: flo
     return np.datetime64(moment.replace(tzinfo=None), "us")
 
 
-def _by_sequence(table: Table, rows: Sequence[Rows], how: BySequence) -> Parts:
+def _by_sequence(table: Table, rows: Sequence[Rows], how: BySequence) -> Iterator[tuple[str, Piece]]:
     part_of: dict[str, str | None] = {one.id: None for one in rows}
     unassigned = {None} if "validation" in {one.part for one in rows} else {None, "training"}
     free = list(dict.fromkeys(one.id for one in rows if one.part in unassigned))
@@ -96,10 +95,8 @@ def _by_sequence(table: Table, rows: Sequence[Rows], how: BySequence) -> Parts:
             chosen = drawn[:count]
         part_of |= dict.fromkeys(chosen, name)
         drawn = [id for id in drawn if id not in chosen]
-    parts = Parts([], [], [])
     for one in rows:
-        parts[PARTS.index(part_of[one.id] or one.part or "training")].append(Piece(one, 0, len(one)))
-    return parts
+        yield part_of[one.id] or one.part or "training", Piece(one, 0, len(one))
 
 
 def _extent(rows: Sequence[Rows], how: Split) -> str:

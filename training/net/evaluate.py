@@ -42,22 +42,16 @@ def warm_up(recipe: Recipe) -> int | None:
 
 def unseen(recipe: Recipe, data: Dataset, stretches: Iterable[Stretch], task: Task | None = None) -> list[Unseen]:
     """Return stretches of the validation or test part for streaming; the baselines are those of the task."""
-    task, found = task or task_of(recipe, data), []
-    for stretch in stretches:
+    task = task or task_of(recipe, data)
+
+    def met(stretch: Stretch) -> Unseen:
         sequence, own = stretch.sequence, stretch.steps
         later = np.minimum(np.arange(own.start, own.stop) + stretch.horizons[0], len(sequence.times) - 1)
-        found.append(
-            Unseen(
-                sequence.id,
-                history=sequence.inputs[warm_start(stretch, warm_up(recipe)) : own.start],
-                inputs=sequence.inputs[own],
-                times=sequence.times[own],
-                answer_times=sequence.times[later],
-                answers=stretch.answers(),
-                baselines=task.baselines(stretch),
-            )
-        )
-    return found
+        history = sequence.inputs[warm_start(stretch, warm_up(recipe)) : own.start]
+        times, answers = (sequence.times[own], sequence.times[later]), stretch.answers()
+        return Unseen(sequence.id, history, sequence.inputs[own], *times, answers, task.baselines(stretch))
+
+    return [met(stretch) for stretch in stretches]
 
 
 @one_thread()

@@ -61,7 +61,9 @@ def reach(network: Network, cut: Sequence[Window]) -> Reach:
     """Measure a streamable network: windows start from the zero state, and the loss is that of their last step."""
     batch = collate(cut)
     with one_thread():
-        norms = {name: _by_lag(steps, batch.lengths) for name, steps in _norms(network, batch).items()}
+        found = _norms(network, batch)  # [B, T] each, by step
+    step = (batch.lengths - 1)[:, None] - torch.arange(batch.x.shape[1])  # of each lag from the window's end
+    norms = {name: of.gather(1, step.clamp(min=0)).where(step >= 0, torch.nan).numpy() for name, of in found.items()}
     going = ~np.isnan(norms["inputs"])  # [B, T]
     told = going.sum(axis=0) >= REACHING * len(cut)
     medians = {name: np.nanmedian(of[:, told], axis=0) for name, of in norms.items()}
@@ -94,12 +96,6 @@ def _norms(network: Network, batch: Batch) -> dict[str, Tensor]:
     kinds = np.array(["inputs", "h", *(name[0] for name in network.state_shapes)])  # [P]
     squares = squares.view(len(batch.x), len(steps), len(kinds))
     return {kind: squares[..., kinds == kind].sum(-1).sqrt() for kind in dict.fromkeys(kinds.tolist())}
-
-
-def _by_lag(norms: Tensor, lengths: Tensor) -> Norms:
-    """Return norms [B, T] by lag from each window's end; NaN before its start."""
-    step = (lengths - 1)[:, None] - torch.arange(norms.shape[1])
-    return norms.gather(1, step.clamp(min=0)).where(step >= 0, torch.nan).numpy()
 
 
 def _stepped(network: Network, x: Tensor) -> list[_Step]:

@@ -23,7 +23,10 @@ class RegressionTask(Task):
     def head(self, hidden: int) -> Head:
         """Return a head in the targets' units; of their changes, with `residual`: it begins with their mean."""
         how = self.section
-        scaling = fit_scaling(self._changes()) if how.residual else self.data.answers
+        scaling = self.data.answers
+        if how.residual:
+            changes = [one.answers() - one.sequence.inputs[one.steps][:, self.added] for one in self.data.training]
+            scaling = fit_scaling(np.concatenate(changes))
         head = Values(hidden, scaling, how.cap, loss=how.loss, scaled=how.scale)
         for weights in head.linear.parameters() if how.residual else ():
             nn.init.zeros_(weights)
@@ -36,12 +39,6 @@ class RegressionTask(Task):
             return ()
         names = [feature.name for feature in self.data.features]
         return tuple(names.index(target.name) for target in self.data.targets for _ in self.data.horizons)
-
-    def _changes(self) -> Floats:
-        """Return the answers [n, K] of the training part, each less the last value of its target."""
-        return np.concatenate(
-            [one.answers() - one.sequence.inputs[one.steps][:, self.added] for one in self.data.training]
-        )
 
     def errors(self, outputs: Floats, answers: Floats) -> Doubles:
         """Return absolute errors in the targets' units."""
