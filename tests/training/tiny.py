@@ -11,8 +11,9 @@ from training.data.dataset import Scaling
 from training.data.feature import Feature
 from training.file.contract import Description
 from training.file.export import build
+from training.net.encoder import Encoder
 from training.net.heads import Head, Values
-from training.net.networks import Encoder, Feedforward, Network, Recurrent
+from training.net.networks import Feedforward, Network, Recurrent
 from training.tasks import Output
 
 FEATURES = (

@@ -9,9 +9,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from training.arrays import Floats
-from training.data.columns import column, times
+from training.data.columns import column
 from training.data.feature import Feature
 from training.data.sources import Table
+from training.data.times import times
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 CODES = {"hour": tuple(range(24)), "weekday": tuple(range(7)), "month": tuple(range(1, 13))}
@@ -22,12 +23,13 @@ EPOCH = r"^(\d{9,10}(\.\d+)?|\d{13}|\d{16}|\d{19})$"  # seconds, milli-, micro- 
 def calendar(table: Table, one: str) -> tuple[Feature, Floats]:
     """Return hour (0–23), weekday (0–6 from Monday) or month (1–12), and its codes [N] off the wall clock."""
     clock, offsets = wall_clock(table, one)
-    unit = {"hour": "h", "weekday": "D", "month": "M"}[one]
-    count = clock.astype(f"datetime64[{unit}]").astype(np.int64)  # since 1970-01-01, a Thursday
-    codes = {"hour": count % 24, "weekday": (count + 3) % 7, "month": count % 12 + 1}[one].astype(np.float32)
+    read = pl.Series(clock).dt
+    codes = {"hour": read.hour, "weekday": lambda: read.weekday() - 1, "month": read.month}[one]()
     labels = WEEKDAYS if one == "weekday" else ()
     aware = (offsets or None) if table.zone else None
-    return Feature(one, "code", CODES[one], labels, calendar=one, zone=table.zone, offsets=aware), codes
+    return Feature(
+        one, "code", CODES[one], labels, calendar=one, zone=table.zone, offsets=aware
+    ), codes.to_numpy().astype(np.float32)
 
 
 def wall_clock(table: Table, what: str) -> tuple[NDArray[np.datetime64], bool]:

@@ -1,17 +1,14 @@
-"""Read one column of a table as an array of numbers, words or times; name the row of the first invalid value."""
+"""Read one column of a table as an array of numbers or words; name the row of the first invalid value."""
 
-from typing import Any
+from fnmatch import fnmatchcase
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
-from polars.exceptions import PolarsError
 
-from training.arrays import Doubles
-from training.data.dates import EPOCHS, ORDERS, elapsed, parsed, readings
+from training.arrays import Doubles, Floats
 from training.data.sources import Table
 
-Times = NDArray[Any]  # [rows], datetime64[us] or numbers
+ROUNDING = 0.01  # largest deviation of float32's rounding errors, in deviations of the column
 LARGEST = float(np.finfo(np.float32).max)
 SPACES = r"[ \x{a0}\x{202f}\x{2009}]"
 
@@ -35,6 +32,16 @@ def column(table: Table, name: str) -> pl.Series:
         micro = values.dt.total_microseconds() if dtype == pl.Duration else values.cast(pl.Int64) // 1000
         return pl.Series(name, micro.cast(pl.Float64).to_numpy() / 1e6, nan_to_null=True)
     return values.cast(pl.Float64) if dtype.is_decimal() else values
+
+
+def matching(table: Table, name: str) -> list[str]:
+    """Return the columns that a name with `*` matches; a name without it stands for itself."""
+    if "*" not in name or name in table.frame.columns:
+        return [name]
+    found = [column for column in table.frame.columns if fnmatchcase(column, name.replace("[", "[[]"))]
+    if not found:
+        raise table.error(f"no column matches {name!r}; it has {', '.join(table.frame.columns)}")
+    return found
 
 
 def numbers(table: Table, name: str) -> Doubles:
@@ -69,6 +76,28 @@ def _plain(raw: pl.Series, table: Table) -> pl.Series:
     return raw.str.replace(decimal, ".", literal=True)
 
 
+def float32(table: Table, name: str, values: Doubles) -> Floats:
+    """Return numbers [N] as float32, which a model's file takes.
+
+    Raises:
+        TableError: float32 cannot tell them apart: the rounding errors exceed 1 % of their deviation.
+
+    """
+    if not survives(values):
+        raise table.error(
+            f"{name} varies by {np.nanstd(values):.3g} around {np.nanmean(values):.10g}, which float32 cannot tell, "
+            "and models take and give float32; subtract a constant from the column, or use the differences of its rows"
+        )
+    return values.astype(np.float32)
+
+
+def survives(values: Doubles) -> bool:
+    """Return whether float32 can tell numbers [N] apart: its rounding errors are below 1 % of their deviation."""
+    known = values[~np.isnan(values)]
+    lost = known - known.astype(np.float32)
+    return np.unique(known).size < 2 or float(np.std(lost)) <= ROUNDING * float(np.std(known))
+
+
 def words(table: Table, name: str) -> pl.Series:
     """Return a column as text, null where it is empty. Whole numbers give the same text from every kind of file."""
     values = column(table, name)
@@ -82,71 +111,3 @@ def whole(text: pl.Series) -> pl.Series:
     if bool(text.drop_nulls().str.contains(r"^-?\d+(\.0+)?$").all()):
         return text.str.replace(r"\.0+$", "")
     return text
-
-
-def times(table: Table, name: str, *, wall: bool = False) -> Times:
-    """Return the time column: dates in UTC without a zone, or numbers; durations in seconds.
-
-    With `wall`, dates are as they are written: offsets are left out.
-
-    Raises:
-        TableError: a value is empty or no time, or the dates have several readings.
-
-    """
-    values = column(table, name)
-    if values.has_nulls():
-        raise table.error(f"{name} is empty; every row needs its time", row=int(values.is_null().arg_true()[0]))
-    if values.dtype.is_temporal():
-        local = values.dt.replace_time_zone(None) if wall and values.dtype != pl.Date else values
-        return local.cast(pl.Datetime("us")).to_numpy().astype("datetime64[us]")
-    if table.time_format is not None and name == table.time:
-        return _formatted(table, name, values, table.time_format, wall=wall)
-    if values.dtype.is_numeric() or values.cast(pl.Float64, strict=False).null_count() == 0:
-        return numbers(table, name)
-    if not (durations := elapsed(values)).has_nulls():
-        return durations.to_numpy()
-    return _dates(table, name, values, wall=wall)
-
-
-def _formatted(table: Table, name: str, values: pl.Series, how: str, *, wall: bool) -> NDArray[np.datetime64]:
-    """Return times written in one format: strptime's, or an epoch's."""
-    if how in EPOCHS:
-        number = values.cast(pl.Int64, strict=False) if how == "epoch ns" else values.cast(pl.Float64, strict=False)
-        ticks = number // 1000 if how == "epoch ns" else number * EPOCHS[how]
-        found = ticks.cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
-    else:
-        try:
-            text = words(table, name)
-            if wall and "%z" in how:
-                text, how = text.str.replace(r"\s*(Z|[+-]\d{2}:?\d{2})$", ""), how.replace("%z", "").rstrip()
-            found = text.str.to_datetime(how, time_unit="us", strict=False)
-        except PolarsError as error:
-            raise table.error(f"data.time_format is {how!r}: {str(error).splitlines()[0]}") from None
-        found = found.dt.replace_time_zone(None)
-    return _complete(table, found, values, f"is not written as data.time_format = {how!r} says")
-
-
-def _dates(table: Table, name: str, raw: pl.Series, *, wall: bool) -> NDArray[np.datetime64]:
-    """Return dates that have one reading."""
-    orders = {None: ORDERS, True: ("dmy",), False: ("mdy",)}[table.day_first]
-    found = readings(raw, orders, wall=wall)
-    if len(found) > 1:
-        row = 0
-        which = " or ".join(f"{read[row]:%Y-%m-%d}" for read in found.values())
-        fix = "Say data.day_first = true or false" + ("" if "ymd" not in found else ", or data.time_format")
-        raise table.error(f"{name} is {raw[row]!r}, {which}: is the day first? {fix}", row=row)
-    if found:
-        return next(iter(found.values())).to_numpy().astype("datetime64[us]")
-    tried = [parsed(raw, order) for order in orders]
-    best = min(tried, key=lambda one: one.null_count())
-    return _complete(
-        table, best, raw, "is no date and time; write 2024-01-31 13:30, or name its data.time_format (--time-format)"
-    )
-
-
-def _complete(table: Table, found: pl.Series, raw: pl.Series, problem: str) -> NDArray[np.datetime64]:
-    """Return times as an array; the first one that is null is an error."""
-    if found.has_nulls():
-        row = int(found.is_null().arg_true()[0])
-        raise table.error(f"{raw.name} is {raw[row]!r}, which {problem}", row=row)
-    return found.to_numpy().astype("datetime64[us]")

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.arrays import Doubles, Floats
-from training.data.encode import Columns, Target, encode
+from training.data.encode import Columns, encode
 from training.data.feature import Feature
 from training.data.gaps import GapError, complete
 from training.data.sequences import Rows, sequences
 from training.data.sources import Table
 from training.data.split import Piece, split
+from training.data.targets import Target
 from training.recipe.recipe import Recipe
 
 

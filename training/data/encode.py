@@ -5,33 +5,22 @@ Codes and means are learnt from the training rows only.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 
 import numpy as np
 
-from training.arrays import Doubles, Floats, Integers
+from training.arrays import Floats, Integers
 from training.data.clock import calendar
-from training.data.columns import numbers, words
+from training.data.columns import float32, matching, numbers, words
 from training.data.feature import Feature, Lag, Missing
 from training.data.sources import Table
+from training.data.targets import Target, targets_of
 from training.data.vocabulary import Vocabulary
 from training.recipe import features as section
 from training.recipe.recipe import Recipe
-from training.recipe.task import Classification, Multilabel, NextSymbol, Task
+from training.recipe.task import Task
 
-ROUNDING = 0.01  # largest deviation of float32's rounding errors, in deviations of the column
 OFTEN = 5  # times that the training part has a word, for a category with `unknown = true` to learn it
 LISTED = "list it in `labels`, or set unknown = true: what the training part never shows counts as unknown"
-CLASSED = "list it in task.labels, or move the split so that the training part shows it"
-
-
-@dataclass(frozen=True)
-class Target:
-    """Column to predict; with `classes` its values are indices into them."""
-
-    name: str
-    unit: str | None = None
-    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,7 +57,7 @@ def encode(table: Table, recipe: Recipe, training: Integers) -> Columns:
             features.append(feature)
         raw.append(values)
     _check(table, features)
-    targets, answers = zip(*_targets(table, recipe.task, features, training), strict=True)
+    targets, answers = zip(*targets_of(table, recipe.task, features, training), strict=True)
     learnt = getattr(recipe.task, "learnt", "every")
     return Columns(tuple(features), np.stack(raw, axis=1), targets, np.stack(answers, axis=1), learnt == "last")
 
@@ -79,7 +68,7 @@ def encode_known(table: Table, features: Sequence[Feature], task: Task | None) -
     Without a task there are no answers.
     """
     raw = np.stack([_known(table, one) for one in features if one.measured], axis=1)
-    found = [] if task is None else list(_targets(table, task, features, np.zeros(0, np.int64)))
+    found = [] if task is None else list(targets_of(table, task, features, np.zeros(0, np.int64)))
     answers = np.stack([values for _, values in found], axis=1) if found else np.empty((len(raw), 0), np.float32)
     last = getattr(task, "learnt", "every") == "last"
     return Columns(tuple(features), raw, tuple(target for target, _ in found), answers, last)
@@ -97,16 +86,6 @@ def _known(table: Table, one: Feature) -> Floats:
     if not one.codes:
         return numbers(table, one.name).astype(np.float32)
     return Vocabulary.of(one).encode(table, one.name, one.codes, fix="", unknown=unknown_code(one))
-
-
-def matching(table: Table, name: str) -> list[str]:
-    """Return the columns that a name with `*` matches; a name without it stands for itself."""
-    if "*" not in name or name in table.frame.columns:
-        return [name]
-    found = [column for column in table.frame.columns if fnmatchcase(column, name.replace("[", "[[]"))]
-    if not found:
-        raise table.error(f"no column matches {name!r}; it has {', '.join(table.frame.columns)}")
-    return found
 
 
 def _expanded(
@@ -157,28 +136,6 @@ def unknown_code(category: Feature) -> int:
     return min(category.codes) - 1
 
 
-def float32(table: Table, name: str, values: Doubles) -> Floats:
-    """Return numbers [N] as float32, which a model's file takes.
-
-    Raises:
-        TableError: float32 cannot tell them apart: the rounding errors exceed 1 % of their deviation.
-
-    """
-    if not survives(values):
-        raise table.error(
-            f"{name} varies by {np.nanstd(values):.3g} around {np.nanmean(values):.10g}, which float32 cannot tell, "
-            "and models take and give float32; subtract a constant from the column, or use the differences of its rows"
-        )
-    return values.astype(np.float32)
-
-
-def survives(values: Doubles) -> bool:
-    """Return whether float32 can tell numbers [N] apart: its rounding errors are below 1 % of their deviation."""
-    known = values[~np.isnan(values)]
-    lost = known - known.astype(np.float32)
-    return np.unique(known).size < 2 or float(np.std(lost)) <= ROUNDING * float(np.std(known))
-
-
 def _nothing_known(table: Table, feature: Feature, values: Floats) -> float:
     """Return the value for "nothing known": the mean of the training part, or an unknown code."""
     if feature.codes:
@@ -198,35 +155,3 @@ def _check(table: Table, features: Sequence[Feature]) -> None:
     for feature in features:
         if feature.lag is not None and feature.lag.of not in measured:
             raise table.error(f"{feature.name} lags {feature.lag.of!r}, which is no number among the features; add it")
-
-
-def _targets(
-    table: Table, task: Task, features: Sequence[Feature], training: Integers
-) -> Iterator[tuple[Target, Floats]]:
-    """Yield each target with its values [N]: numbers, or indices of classes."""
-    units = {feature.name: feature.unit for feature in features}
-    for name in (name for target in task.targets for name in matching(table, target)):
-        if isinstance(task, Classification | NextSymbol):
-            known = _classes(table, task, features, training)
-            yield Target(name, classes=known.words), known.encode(table, name, range(len(known.words)), fix=CLASSED)
-            continue
-        values = float32(table, name, numbers(table, name))
-        if isinstance(task, Multilabel) and (wrong := ~np.isin(values, (0, 1)) & ~np.isnan(values)).any():
-            raise table.error(f"{name} is no label: it is neither 0 nor 1", row=int(np.argmax(wrong)))
-        yield Target(name, None if isinstance(task, Multilabel) else task.unit or units.get(name)), values
-
-
-def _classes(
-    table: Table, task: Classification | NextSymbol, features: Sequence[Feature], training: Integers
-) -> Vocabulary:
-    """Return the classes: listed, learnt from the training rows, or the codes of the feature of the same name."""
-    if isinstance(task, Classification):
-        known = Vocabulary(task.labels or Vocabulary.learnt(words(table, task.target).gather(training)).words)
-    else:
-        same = next((one for one in features if one.name == task.target and one.codes), None)
-        if same is None:
-            raise table.error(f"{task.target!r} is to be continued, so it must be a feature of kind 'category' too")
-        known = Vocabulary.of(same)
-    if len(known.words) < 2:
-        raise table.error(f"{task.target} has {len(known.words)} classes in the training part; it needs two")
-    return known

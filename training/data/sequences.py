@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from polars.exceptions import PolarsError
 
 from training.arrays import Integers
-from training.data.columns import Times, column, times, words
+from training.data.columns import column, words
 from training.data.sources import Table
+from training.data.times import Times, times
 from training.errors import TableError
 
 PARTS = ("training", "validation", "test")  # valid values of a table's part column

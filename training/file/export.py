@@ -12,8 +12,9 @@ from training.arrays import Floats
 from training.file.contract import Description
 from training.file.graph import Graph
 from training.file.verify import verify
+from training.net.encoder import Encoder
 from training.net.heads import Band, Classes, Head, Values
-from training.net.networks import Encoder, Feedforward, Network, Recurrent
+from training.net.networks import Feedforward, Network, Recurrent
 
 NODES: dict[str, tuple[str, dict[str, Any]]] = {
     "rnn": ("RNN", {}),

@@ -8,7 +8,6 @@ import polars as pl
 from training.arrays import Doubles, Integers
 from training.data import columns
 from training.data.dates import readings
-from training.data.encode import survives
 from training.data.sequences import PART_NAMES, PARTS
 from training.data.sources import Table
 from training.data.vocabulary import Vocabulary
@@ -106,7 +105,7 @@ def _content(table: Table, name: str, how: Order, seen: int, training: Integers)
     ):
         return Guess(name, "nothing", reason=f"it tells the time again, which is {' + '.join(how.time)}")
     counts = counts and number.min() in (0, 1) and not named(MEASURE, name)
-    doubt = COUNTS if counts else "" if survives(number) else COARSE
+    doubt = COUNTS if counts else "" if columns.survives(number) else COARSE
     few = not known.labels and len(known.words) <= FEW
     drifts = table.sequence is None and _drifts(number[np.sort(training)])
     return Guess(name, "numbers", known.words if few else (), "it holds numbers" + DRIFTS * drifts, doubt)

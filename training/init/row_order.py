@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from training.data import columns
 from training.data.dates import ORDERS, WRITTEN, parsed
 from training.data.sources import Table
+from training.data.times import times
 from training.errors import TableError
 from training.init.column_names import TIME, named
 from training.init.sequence_column import explaining, named_like_one
@@ -29,7 +29,7 @@ def order(table: Table, time: Names, sequence: Names) -> Order:
         table.column(name)
     given = [] if time == NONE else list(candidates(table, time))
     if time not in ((), NONE) and not given:  # the reason why it is no time
-        columns.times(table.arranged(time if len(time) > 1 else time[0], None), " + ".join(time))
+        times(table.arranged(time if len(time) > 1 else time[0], None), " + ".join(time))
     found = [explained for one in given if (explained := _explained(table, one, sequence)) is not None]
     found = [one for one in found if one.dates] or found
     if found:
@@ -72,7 +72,7 @@ def _refuse_broken(table: Table, given: list[Order]) -> None:
             dated = 2 * max(len(values) - parsed(values, order).null_count() for order in ORDERS) > len(values)
         if (like_one or dated) and values.dtype != pl.Time:
             try:
-                clock = columns.times(table, name)
+                clock = times(table, name)
             except TableError as error:
                 raise TableError(f"{error}; or {NO_TIME}") from None
             if np.issubdtype(clock.dtype, np.datetime64):

@@ -12,10 +12,10 @@ import numpy as np
 import polars as pl
 
 from training.data import columns
-from training.data.columns import Times
 from training.data.dates import EPOCHS, elapsed, readings
 from training.data.sources import Table
 from training.data.sources.table import QUARTER, WEEK
+from training.data.times import Times, times
 from training.errors import TableError
 from training.init.column_names import CLOCK, COUNT, PARTS, TIME, named
 
@@ -123,7 +123,7 @@ def _single(table: Table, name: str, *, given: bool = False) -> Iterator[Order]:
         if table.time_format is not None and (given or text):
             yield _formatted(table, name, table.time_format)
         elif values.dtype.is_temporal() or (text and not elapsed(values).has_nulls()):
-            yield Order((name,), columns.times(table, name))
+            yield Order((name,), times(table, name))
         elif not values.cast(pl.Float64, strict=False).has_nulls():
             yield from _numeric(table, name, given=given)
         else:
@@ -135,7 +135,7 @@ def _single(table: Table, name: str, *, given: bool = False) -> Iterator[Order]:
 
 
 def _formatted(table: Table, name: str, how: str) -> Order:
-    return Order((name,), columns.times(replace(table, time=name, time_format=how), name), {"time_format": how})
+    return Order((name,), times(replace(table, time=name, time_format=how), name), {"time_format": how})
 
 
 def _told(values: pl.Series, reading: str) -> dict[str, Any]:

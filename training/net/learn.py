@@ -5,10 +5,11 @@ from pathlib import Path
 from training.data.batches import carried, loader, streams, windows
 from training.data.dataset import Dataset
 from training.errors import TableError
+from training.net.encoder import Encoder
 from training.net.evaluate import warm_up
 from training.net.fit import fit
 from training.net.hardware import PLAIN, Hardware
-from training.net.networks import Encoder, Feedforward, Network, Recurrent
+from training.net.networks import Feedforward, Network, Recurrent
 from training.recipe.recipe import Recipe
 from training.tasks import task_of
 

@@ -13,8 +13,9 @@ from training.errors import VerificationError
 from training.file.contract import Description, read_metadata
 from training.file.export import export, write
 from training.file.verify import Exported
+from training.net.encoder import Encoder
 from training.net.heads import Band, Classes, Labels, Values
-from training.net.networks import Encoder, Recurrent
+from training.net.networks import Recurrent
 from training.tasks import Output
 
 SAMPLE = tiny.rows(120)

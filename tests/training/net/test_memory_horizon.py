@@ -10,9 +10,10 @@ from training.data.batches import Window
 from training.data.dataset import Scaling
 from training.data.feature import Feature
 from training.file.contract import read_metadata
+from training.net.encoder import Encoder
 from training.net.heads import Values
 from training.net.memory_horizon import LAGS, ends, reach
-from training.net.networks import Encoder, Recurrent
+from training.net.networks import Recurrent
 from training.train import train
 
 UNIT = Scaling(np.zeros(1), np.ones(1))

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.data.columns import numbers, times, words
+from training.data.columns import numbers, words
 from training.data.sources import Table, TableFile
+from training.data.times import times
 from training.errors import TableError
 
 READABLE = r"what can be read: CSV .*, Parquet, Excel"
