@@ -13,7 +13,8 @@ import polars as pl
 ORDERS = ("dmy", "mdy", "ymd")  # readings of 01/02/03; with four digits of a year only the first two
 WRITTEN = {"dmy": "day first", "mdy": "month first", "ymd": "year first"}
 SAMPLE = 50  # values that are tried before the whole column
-CENTURY = 69  # POSIX: two digits below are 20xx, the others 19xx
+CENTURY = 69  # POSIX: two digits below are 20xx, the others 19xx; of a column this is asked of its last year
+PAUSE = 20  # years of two digits that are missing: the column begins behind them
 MONTHS = {
     word.lower(): number
     for number in range(1, 13)
@@ -77,18 +78,32 @@ def parsed(text: pl.Series, order: str, *, wall: bool = False) -> pl.Series:
         if groups.to_series(0).null_count() == len(text):
             continue
         named = [*(order if fields == "ooo" else fields), *_PARTS]
-        read = groups.rename(dict(zip(groups.columns, named, strict=True))).select(_moment(named, wall)).to_series()
+        parts = groups.rename(dict(zip(groups.columns, named, strict=True)))
+        read = parts.with_columns(_years(parts["y"])).select(_moment(named, wall)).to_series()
         if (fields, order) == ("ooo", "mdy"):
             read = pl.select(pl.when(~text.str.contains(r"^\d{1,2}\.")).then(read)).to_series()
         found = found.fill_null(read)
     return found
 
 
+def _years(text: pl.Series) -> pl.Series:
+    """Return years [N] of four or two digits. Those of two digits follow one another: 68, …, 92 are 1968 to 1992."""
+    year = text.cast(pl.Int64)
+    short = sorted(set(year.filter(text.str.len_chars() == 2).to_list()))
+    last = CENTURY - 1
+    if short:
+        pauses = [(after - before) % 100 for before, after in zip(short, [*short[1:], short[0]], strict=True)]
+        if max(pauses) > PAUSE:
+            last = short[pauses.index(max(pauses))]
+    end = last + (2000 if last < CENTURY else 1900)
+    return pl.select(
+        pl.when(text.str.len_chars() > 2).then(year).otherwise(end - (last - year) % 100).alias("y")
+    ).to_series()
+
+
 def _date(named: list[str]) -> pl.Expr:
-    """Return the date of the text columns y, and m and d, q or w, as far as they are among `named`."""
-    year = pl.col("y").cast(pl.Int64)
-    short = pl.when(year < CENTURY).then(year + 2000).otherwise(year + 1900)
-    full = pl.when(pl.col("y").str.len_chars() > 2).then(year).otherwise(short)
+    """Return the date of the numbers y, and of the text columns m and d, q or w, as far as they are among `named`."""
+    full = pl.col("y")
     if "w" in named:
         return pl.format("{}-W{}-1", full, pl.col("w").str.zfill(2)).str.to_date("%G-W%V-%u", strict=False)
     if "q" in named:

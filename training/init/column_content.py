@@ -105,10 +105,18 @@ def _content(table: Table, name: str, how: Order, seen: int, training: Integers)
     ):
         return Guess(name, "nothing", reason=f"it tells the time again, which is {' + '.join(how.time)}")
     counts = counts and number.min() in (0, 1) and not named(MEASURE, name)
-    doubt = COUNTS if counts else "" if columns.survives(number) else COARSE
+    doubt = COUNTS if counts else "" if columns.survives(number) and not _coarse(table, name, number) else COARSE
     few = not known.labels and len(known.words) <= FEW
     drifts = table.sequence is None and _drifts(number[np.sort(training)])
     return Guess(name, "numbers", known.words if few else (), "it holds numbers" + DRIFTS * drifts, doubt)
+
+
+def _coarse(table: Table, name: str, number: Doubles) -> bool:
+    """Return whether whole numbers are so large that even float64 takes several for one."""
+    written = columns.words(table, name).drop_nulls()
+    return bool(np.nanmax(np.abs(number)) >= 2**53 and written.str.contains(r"^[+-]?\d+$").all()) and (
+        written.n_unique() > np.unique(number[~np.isnan(number)]).size
+    )
 
 
 def _is_fixed(table: Table, name: str) -> bool:

@@ -82,6 +82,16 @@ def test_a_date_with_the_year_last_may_have_two_readings_and_other_rows_decide()
     assert list(read("02-01-03")) == ["dmy", "mdy", "ymd"]
 
 
+@pytest.mark.parametrize(
+    ("written", "first"),
+    [(("68", "69", "92"), 1968), (("65", "99", "00", "05"), 1965), (("99", "00", "30"), 1999), (("68",), 2068)],
+)
+def test_years_of_two_digits_follow_one_another(written: tuple[str, ...], first: int) -> None:
+    found = read(*(f"31.01.{year}" for year in written))["dmy"]
+    assert found == sorted(found)
+    assert found[0] == f"{first}-01-31 00:00:00"
+
+
 def test_a_date_with_dots_never_has_the_month_first() -> None:
     assert list(read("02.01.2024")) == ["dmy"]
     assert list(read("13.01.24")) == ["dmy", "ymd"]

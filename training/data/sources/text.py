@@ -46,7 +46,8 @@ def rows(text: str, separator: str | None) -> tuple[pl.DataFrame, Integers]:
     if told := EXCEL.match(first):
         body, skipped, separator = rest, 1, separator or told[1]
     skipped += len(body) - len(body := body.lstrip("\n"))
-    separator = separator or _separator(body)
+    comments = body.count("\n") - (body := _uncommented(body, separator)).count("\n")
+    skipped, separator = skipped + comments, separator or _separator(body)
     try:
         frame = pl.read_csv(io.StringIO(body), separator=separator, has_header=False, infer_schema=False)
     except PolarsError as error:
@@ -54,6 +55,15 @@ def rows(text: str, separator: str | None) -> tuple[pl.DataFrame, Integers]:
         reason = _uneven(body, separator, skipped) or quote or str(error).partition("\n")[0]
         raise TableError(reason) from None
     return frame, _lines(body, separator, len(frame)) + skipped
+
+
+def _uncommented(text: str, separator: str | None) -> str:
+    """Leave out lines that begin with # before the header; one that is as wide as the line behind it is the header."""
+    table = re.sub(r"\A(#.*\n)+", "", text)
+    last = text[: len(text) - len(table)].rpartition("\n")[0].rpartition("\n")[2]
+    mark = separator or _separator(table)
+    width = table.partition("\n")[0].count(mark)
+    return f"{last}\n{table}" if last and width and last.count(mark) == width else table or text
 
 
 def _separator(text: str) -> str:

@@ -55,6 +55,18 @@ def test_lines_before_the_header_are_skipped_and_counted(line: str, tmp_path: Pa
     assert table.place(0) == f"line {line.count(chr(10)) + 2}"
 
 
+@pytest.mark.parametrize("lines", ["# station 12, north\n#\n", "#made; by hand\n"])
+def test_comments_before_the_header_are_skipped_and_counted(lines: str, tmp_path: Path) -> None:
+    table = read(tmp_path, lines + "a;b;c\n1;2;3\n")
+    assert table.frame.to_dicts() == [{"a": "1", "b": "2", "c": "3"}]
+    assert table.place(0) == f"line {lines.count(chr(10)) + 2}"
+
+
+def test_a_header_that_begins_with_a_hash_is_the_header(tmp_path: Path) -> None:
+    assert read(tmp_path, "# by hand\n#a,b\n1,2\n").frame.columns == ["#a", "b"]
+    assert read(tmp_path, "#,b\n1,2\n").frame.columns == ["#", "b"]
+
+
 def test_the_separator_is_the_one_that_cuts_all_rows_alike(tmp_path: Path) -> None:
     assert read(tmp_path, "when;a, b, c\n1;2,5\n").frame.columns == ["when", "a, b, c"]
     assert read(tmp_path, "a;b\n1,5;2,5\n").frame.rows() == [("1,5", "2,5")]
