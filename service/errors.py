@@ -11,7 +11,6 @@ class CarouselError(Exception):
     """A defect of ours, unless a subclass says otherwise. `extra` are further members of the problem document."""
 
     code: ClassVar[str] = "internal"
-    lost: ClassVar[bool] = False  # the session of the call is not here any more, or nobody knows where it stands
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
 
@@ -174,18 +173,15 @@ class StoreUnavailable(CarouselError, code="store_unavailable", status=503):
 
 
 class SessionMoved(StoreUnavailable, code="store_unavailable", status=503):
-    """Another process has the session; nothing was applied. It comes back when it is called again."""
+    """Another process had the session; nothing was applied. The engine asks once more before it tells a client."""
 
-    lost = True
-
-    def __init__(self) -> None:
+    def __init__(self, id: str) -> None:
         super().__init__("another process has taken the session over", retry_after_ms=50)
+        self.id = id
 
 
 class CommitUnknown(CarouselError, code="commit_unknown", status=504):
     """Whether the call was committed is not known: send it again only with its step."""
-
-    lost = True
 
 
 class ModelUnusable(Exception):

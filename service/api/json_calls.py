@@ -16,6 +16,7 @@ from service.api.json_pool import JsonPool
 from service.api.many import Many
 from service.api.request import MANY, PREDICT, STEPS, Asked
 from service.engine.call import LAST, UNCHECKED, Call, Deadline
+from service.engine.lifecycle import reach
 from service.errors import CarouselError, InvalidInput
 
 if TYPE_CHECKING:
@@ -58,12 +59,18 @@ class JsonCalls(Answering):
             if len(content) > _SMALL:
                 self.spare(asked, len(content))
             read = self._pool.parse_small(content)
-            if read is None:
-                self._then(asked, self._pool.parse(content), lambda read: call(asked, read, deadline))
+            if read is None:  # the session may leave meanwhile
+                self._then(asked, self._parsed(asked, content), lambda read: call(asked, read, deadline))
             else:
                 call(asked, read, deadline)
 
         self._try(asked, begin)
+
+    async def _parsed(self, asked: Asked, content: bytes) -> dict[str, Any]:
+        read = await self._pool.parse(content)
+        if asked.route == STEPS:
+            await reach(self._sessions, asked.name)
+        return read
 
     def _engine(self, asked: Asked) -> Engine:
         if asked.route == MANY:

@@ -14,7 +14,7 @@ from service.api import views
 from service.api.fields import Sequenced, fields, sequence
 from service.engine.call import LAST, UNCHECKED, Call, Deadline
 from service.engine.lifecycle import reach, vacant
-from service.errors import CarouselError, SessionMoved, SessionNotFound
+from service.errors import CarouselError, SessionNotFound
 from service.models.repository import NAME, Repository
 from service.sessions.session import Session
 
@@ -68,6 +68,7 @@ class Many:
         good = [item for item in items if isinstance(item, _Item)]
         self._admit(good)
         opened = await self._open(good)
+        await reach(self._sessions, *dict.fromkeys(item.id for item in good))  # some may have left meanwhile
         self._look_again(good)
         done = self._submit(good, deadline)
         clocks = [(session, session.deadline) for session in opened.values()]
@@ -162,8 +163,6 @@ class Many:
         rounds: list[list[_Item]] = []
         seen: Counter[str] = Counter()
         for item in items:
-            if item.error is None and item.session != self._sessions.find(item.id):
-                item.error = SessionMoved()  # while others were opened
             if item.error is None:
                 if seen[item.id] == len(rounds):
                     rounds.append([])

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from asyncio import Future, TimerHandle
     from collections.abc import Callable, Sequence
 
+    from service.engine.reruns import Again
     from service.errors import CarouselError
     from service.models.model import Array, Index, State
+    from service.sessions.session import Session
     from service.store.store import Change
 
 UNCHECKED = -1  # the step of a call that names none
@@ -90,6 +92,7 @@ class Call(Entry):
     arrived: float = field(init=False, default=0.0)
     digests: Digests | None = field(init=False, default=None)  # [N, 2] of the inputs
     repeats: list[Repeat] = field(init=False, default_factory=list)  # retries that wait for rows of it
+    again: bool = field(init=False, default=False)  # it was asked before, when another process had the session
 
     def __post_init__(self) -> None:
         """Derive what is looked at often."""
@@ -163,6 +166,7 @@ class Operation(Entry):
     answer: Future[Any]
     changes: Callable[[], Sequence[Change]] | None = None  # None: it commits nothing
     step_after: int | None = None
+    again: tuple[Session, Again] | None = None  # whose it is, and how it is asked again if another process had that
 
 
 @dataclass(slots=True, eq=False, repr=False)

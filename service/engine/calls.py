@@ -18,7 +18,8 @@ from service.engine.call import Call, Deadline, Entry, Operation, Places, Repeat
 from service.engine.deadlines import Deadlines
 from service.engine.failures import Failures
 from service.engine.order import Order
-from service.errors import CarouselError, DeadlineExceeded
+from service.engine.reruns import Rerun, Reruns, apart, may_rerun
+from service.errors import CarouselError, DeadlineExceeded, SessionMoved
 
 if TYPE_CHECKING:
     from service.engine.admission import Admission
@@ -38,11 +39,13 @@ class Calls:
         admission: Admission,
         scheduler: Scheduler,
         *,
+        reruns: Reruns,
         clock: Callable[[], float],
         operate: Callable[[Operation], None],
+        accept: Callable[[Call], None],
     ) -> None:
         self._table, self._admission, self._scheduler = table, admission, scheduler
-        self._clock, self._operate = clock, operate
+        self._clock, self._operate, self._accept, self._reruns = clock, operate, accept, reruns
         self._accepted: set[Call] = set()  # calls that were admitted and not told
         self._over: deque[Entry] = deque()  # told, and to give up their places
         self._releasing = False
@@ -58,7 +61,7 @@ class Calls:
     @property
     def idle(self) -> bool:
         """Whether everything that was accepted has ended."""
-        return not (self._admission.rows or self.order.open)
+        return not (self._admission.rows or self.order.open or self._reruns)
 
     def close(self) -> None:
         """Let go of what refers back: nothing is accepted any more, and nothing waits."""
@@ -121,6 +124,46 @@ class Calls:
         self.tell(call)
         return True
 
+    def tell(self, call: Call) -> None:
+        """Tell a call that has ended, and the retries that waited for it."""
+        call.told = True
+        self._accepted.discard(call)
+        for part in call.parts:
+            self.abandon(part)
+        self._admission.leave(call, self._clock() - call.arrived)
+        if call.deadline is not None:
+            self.deadlines.done(call, call.deadline)
+        if call.serial:
+            self._table.waiting[call.where] -= 1
+        self._rerun(call)
+
+    def _rerun(self, call: Call) -> None:
+        """Answer a call, once its rows whose session another process had have run once more."""
+        moved = [row for row, error in call.errors.items() if may_rerun(call, error)]
+        if call.tags is not None and moved and len(call.rows) > 1:  # each row stands for itself
+            others = [row for row in range(len(call.rows)) if row not in moved]
+            for rows in (others, *([row] for row in moved)):
+                if rows:
+                    self._rerun(apart(call, rows))
+        elif moved:
+            births = self._table.birth[call.rows].tolist()
+            Rerun(self._reruns, call, self._accept, self._answer).begin({row: births[row] for row in moved})
+        else:
+            self._answer(call)
+
+    def _answer(self, call: Call) -> None:
+        """Tell the client of a call what came of it, and the retries that waited for it."""
+        for error in call.errors.values():
+            self._admission.refuse(error)
+        self.freed.set()
+        try:
+            call.ended(call)
+        except Exception:
+            _log.exception("an answer was lost")
+        repeats, call.repeats = call.repeats, []
+        for repeat in repeats:
+            self._repeat(call, repeat)
+
     def join(self, call: Call, places: Index, part: Call) -> None:
         """A part of a call, which is its rows at these places, has ended."""
         if call.told:
@@ -135,28 +178,6 @@ class Calls:
             self.tell(call)  # a predict fails whole
         else:
             self.done(call, len(places))
-
-    def tell(self, call: Call) -> None:
-        """Tell a call that has ended, and the retries that waited for it."""
-        call.told = True
-        self._accepted.discard(call)
-        for part in call.parts:
-            self.abandon(part)
-        self._admission.leave(call, self._clock() - call.arrived)
-        if call.deadline is not None:
-            self.deadlines.done(call, call.deadline)
-        if call.serial:
-            self._table.waiting[call.where] -= 1
-        for error in call.errors.values():
-            self._admission.refuse(error)
-        self.freed.set()
-        try:
-            call.ended(call)
-        except Exception:
-            _log.exception("an answer was lost")
-        repeats, call.repeats = call.repeats, []
-        for repeat in repeats:
-            self._repeat(call, repeat)
 
     def release(self, entries: Iterable[Entry]) -> None:
         """Give up the places of entries that were told, and begin those whose turn has come."""
@@ -180,35 +201,42 @@ class Calls:
         """An operation whose turn it was is committed, or it failed."""
         if operation.told:
             return  # aborted meanwhile
-        operation.told = True
-        self._table.waiting[operation.where] -= 1
+        self._end(operation)
         try:
             if error is not None:
                 raise error
             operation.answer.set_result(operation.act())  # never cancelled: clients await it shielded
         except Exception as refusal:
-            operation.answer.set_exception(refusal)
-            operation.answer.exception()  # the client may have left
+            self._refuse(operation, refusal)
             if operation.step_after is not None:
                 row = operation.rows.item(0)
                 self.failures.end(self.failures.behind(operation, row, self._table.step.item(row)))
         self.freed.set()
         self.release([operation])
 
-    def end_behind(self, entry: Entry, row: int, error: CarouselError) -> None:
-        """End what waits behind an entry on a session, unapplied."""
-        rows: list[tuple[Call, int, CarouselError]] = []
-        for later in [*self.order.behind(entry, row)]:
-            if later.told:
-                continue
-            if isinstance(later, Call):
-                rows.append((later, later.place(row), error))
-            elif isinstance(later, Operation):
-                later.told = True
-                self._table.waiting[later.where] -= 1
-                later.answer.set_exception(error)
-                later.answer.exception()  # the client may have left
-        self.failures.fail(rows)
+    def end_waiting(self, row: int, error: CarouselError) -> None:
+        """End what waits on a session unapplied; what has begun ends when its commit does."""
+        calls: list[tuple[Call, int, CarouselError]] = []
+        for entry in [*self.order.waiting(row)][-2::-1]:
+            if isinstance(entry, Operation) and not entry.told:
+                self._end(entry)
+                self._refuse(entry, error)
+            elif isinstance(entry, Call) and not entry.told:
+                calls.append((entry, entry.place(row), error))
+        self.failures.fail(calls)
+
+    def _end(self, operation: Operation) -> None:
+        operation.told = True
+        self._table.waiting[operation.where] -= 1
+
+    def _refuse(self, operation: Operation, error: Exception) -> None:
+        """An operation was not applied: it is told so, or asked again."""
+        if isinstance(error, SessionMoved) and operation.again is not None:
+            session, again = operation.again
+            self._reruns.add(session.id, session.birth, operation.serial, again)
+        else:
+            operation.answer.set_exception(error)
+            operation.answer.exception()  # the client may have left
 
     def abandon(self, call: Call) -> None:
         """The client of a predict has left: what of it did not run does not."""

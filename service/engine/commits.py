@@ -100,6 +100,7 @@ class Commits:
     def abort(self, error: CarouselError) -> None:
         """End everything that is accepted unapplied; what is being committed is of unknown outcome."""
         self._calls.abort(lambda entry: CommitUnknown() if entry in self._pending else error)
+        self._engine.reruns.abort(error)
 
     def _commit_steps(self, finished: list[Finished]) -> None:
         snapshots = self._snapshots(finished) if self._engine.rewinds.rows else []

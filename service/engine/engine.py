@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from service.engine.acceptance import Acceptance
 from service.engine.admission import Admission, Bounds
@@ -22,6 +22,7 @@ from service.engine.commits import Commits
 from service.engine.forecasts import Forecasts
 from service.engine.lifecycle import Lifecycle
 from service.engine.moves import Moves
+from service.engine.reruns import Reruns
 from service.engine.runner import Runner
 from service.engine.scheduler import Scheduler
 from service.engine.statistics import Counters, EngineStatistics
@@ -76,7 +77,10 @@ class Engine:
         )
         policy = fitness.policy if fitness.streamable else replace(fitness.policy, chunk=_WHOLE)
         self._scheduler = Scheduler(policy)
-        self.calls = Calls(self.table, self.admission, self._scheduler, clock=clock, operate=self._operate)
+        self.reruns = Reruns(sessions, self)
+        parts = self.table, self.admission, self._scheduler
+        doing: dict[str, Any] = {"operate": self._operate, "accept": self.go_on}
+        self.calls = Calls(*parts, reruns=self.reruns, clock=clock, **doing)
         self._acceptance = Acceptance(self.calls, self.table, self.answers, Digester(model.features))
         self._runner = Runner(model, fitness, self.table, self.counters, chunk=policy.chunk)
         self._commits = Commits(self, store, self.calls, self._scheduler)
@@ -98,14 +102,14 @@ class Engine:
 
         """
         self.admission.check_call(call)
-        if self.rewinds.rows and call.deadline is None and not self.rewinds.rows.keys().isdisjoint(call.rows.tolist()):
-            call.deadline = Deadline(math.inf)  # what has a deadline runs in no tick of another: its state is needed
         if self.shadow is not None and call.state is None:
             self.shadow.watch(call)
-        self._acceptance.accept(call)
+        self.go_on(call)
 
     def go_on(self, call: Call) -> None:
-        """Run a predict that goes on with work that was accepted, also while the service drains."""
+        """Accept a call that goes on with work that was accepted, also while the service drains."""
+        if self.rewinds.rows and call.deadline is None and not self.rewinds.rows.keys().isdisjoint(call.rows.tolist()):
+            call.deadline = Deadline(math.inf)  # what has a deadline runs in no tick of another: its state is needed
         self._acceptance.accept(call)
 
     def operate(self, operation: Operation) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeAlias
 
-from service.errors import SessionMoved
+from service.engine.reruns import may_rerun
 
 if TYPE_CHECKING:
     from service.engine.call import Call, Entry
@@ -35,8 +35,7 @@ class Failures:
     def fail(self, failures: Iterable[Failure]) -> None:
         """End rows unapplied, and with each the later calls on its session that named a step; or a predict whole."""
         rows: list[Failure] = []
-        # by session: the first of its calls that failed, the row there, and why
-        first: dict[int, tuple[Call, int, CarouselError]] = {}
+        first: dict[int, tuple[Call, int]] = {}  # by session: the first of its calls that failed, and the row there
         for call, index, error in failures:
             if call.told or index in call.errors:
                 continue
@@ -44,30 +43,27 @@ class Failures:
             rows.append((call, index, error))
             row = call.rows.item(index)
             if call.commits and (row not in first or call.serial < first[row][0].serial):
-                first[row] = call, index, error
-        for row, (call, index, error) in first.items():
-            rows += self.behind(call, row, call.starts.item(index), SessionMoved() if error.lost else None)
+                first[row] = call, index
+        for row, (call, index) in first.items():
+            rows += self.behind(call, row, call.starts.item(index))
         self.end(rows)
 
-    def behind(self, entry: Entry, row: int, ahead: int, lost: CarouselError | None = None) -> list[Failure]:
-        """Number what waits on a session behind an entry that was not applied anew → rows of calls that do not fit.
-
-        They end with `lost` where nobody here knows at which step the session stands.
-        """
+    def behind(self, entry: Entry, row: int, ahead: int) -> list[Failure]:
+        """Number what waits on a session behind an entry that was not applied anew → rows of calls that do not fit."""
         rows: list[Failure] = []
         for misfit in self._order.unapplied(entry, row, ahead):
-            error = lost or misfit.error
             if misfit.retries:
-                self._fail_repeats(misfit.call, misfit.place, error)
+                self._fail_repeats(misfit.call, misfit.place, misfit.error)
             else:
-                misfit.call.errors[misfit.place] = error
-                rows.append((misfit.call, misfit.place, error))
+                misfit.call.errors[misfit.place] = misfit.error
+                rows.append((misfit.call, misfit.place, misfit.error))
         return rows
 
     def end(self, rows: list[Failure]) -> None:
         """End rows unapplied. All is numbered anew before: a client that is told may call again."""
         for call, index, error in rows:
-            self._fail_repeats(call, index, error)
+            if not may_rerun(call, error):  # else they wait for that
+                self._fail_repeats(call, index, error)
             if call.commits:
                 self._done(call, 1)
             elif not call.told:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from service.engine.call import UNCHECKED, Call, Deadline, Onward, Operation
+from service.engine.call import UNCHECKED, Call, Deadline, Onward
 from service.engine.lifecycle import settle
 from service.errors import InvalidInput
 from service.sessions.table import ZERO
@@ -47,19 +47,17 @@ class Forecasts:
             Overloaded, PayloadTooLarge, ShuttingDown, EngineFailed, InvalidInput, NonFiniteOutput, DeadlineExceeded.
 
         """
-        engine, row = self._engine, session.row
+        engine = self._engine
         engine.admission.check_operation(session)
         engine.admission.check(1, len(asked.inputs) + asked.steps)
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[tuple[Array, int]] = loop.create_future()
-        turn: asyncio.Future[None] = loop.create_future()
+        answer: asyncio.Future[tuple[Array, int]] = asyncio.get_running_loop().create_future()
 
-        def begin() -> None:
-            state, newest = engine.table.gather(np.array([row])), engine.answers.newest(row)
-            _Run(engine, asked, answer, session.step).begin(state, newest, deadline)
+        def begin(one: Session) -> None:
+            state, newest = engine.table.gather(np.array([one.row])), engine.answers.newest(one.row)
+            _Run(engine, asked, answer, one.step).begin(state, newest, deadline)
 
+        turn = engine.lifecycle.operate(session, begin)
         turn.add_done_callback(lambda turn: settle(answer, error) if (error := turn.exception()) else None)
-        engine.operate(Operation(np.array([row]), begin, turn))
         return answer
 
 

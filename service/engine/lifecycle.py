@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from service.engine.call import UNCHECKED, Call, Deadline, Operation
-from service.errors import SnapshotNotKept
+from service.errors import CarouselError, SnapshotNotKept
 from service.store.store import Change, Copied, Deleted, Opened, Replaced
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
+    from service.engine.reruns import Again
     from service.models.model import Array, State
     from service.sessions.session import Session
     from service.sessions.sessions import Sessions
@@ -60,7 +61,7 @@ class Lifecycle:
         self._engine.admission.streamable()
         self._engine.admission.check()
         session = self._sessions.create(id, self._engine, ttl, rule)
-        return self._begin(session, session, lambda: (step, state), told)
+        return self._begin(session, session, lambda _: (step, state), lambda one, _: told(one))
 
     def open_warm(
         self,
@@ -104,11 +105,11 @@ class Lifecycle:
         self._engine.admission.check_operation(session)
         copy = self._sessions.create(id, self._engine, session.ttl)
 
-        def stands() -> tuple[int, State]:
-            return session.step, self._table.gather(np.array([session.row]))
+        def stands(source: Session) -> tuple[int, State]:
+            return source.step, self._table.gather(np.array([source.row]))
 
-        def forked(one: Session) -> _T:
-            self._sessions.touch(session)
+        def forked(one: Session, source: Session) -> _T:
+            self._sessions.touch(source)
             return told(one)
 
         return self._begin(session, copy, stands, forked)
@@ -122,25 +123,22 @@ class Lifecycle:
 
     async def _fork_many(self, session: Session, ids: Sequence[str | None]) -> list[Session]:
         copies: list[Session] = []
-        session = self._sessions.get(session.id)  # a row holds for one turn of the loop
+        session = await self._again(session.id)  # a row holds for one turn of the loop
         ttl = session.ttl
         try:
             for id in ids:
                 copies.append(self._sessions.create(id, self._engine, ttl))
                 if len(copies) % _SLICE == 0:
                     await asyncio.sleep(0)
-            session = self._sessions.get(session.id)  # else it has ended meanwhile
+            session = await self._again(session.id)  # else it has ended meanwhile
             step, state = await self.read(session)
             rows = np.array([copy.row for copy in copies])
             for part in (rows[first : first + _SLICE] for first in range(0, len(rows), _SLICE)):
                 self._table.step[part] = self._table.ahead[part] = step
                 self._table.scatter(part, state)
                 await asyncio.sleep(0)
-            answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             copied = Copied(rows, [copy.id for copy in copies], ttl, step, state)
-            opened = partial(self._sessions.opened, *copies)
-            self._engine.operate(Operation(rows, opened, answer, lambda: [copied]))
-            await answer
+            await self.operate(copies[0], lambda _: self._sessions.opened(*copies), lambda _: [copied])
         except BaseException:
             for copy in copies:
                 self._sessions.delete(copy)
@@ -150,16 +148,20 @@ class Lifecycle:
             self._sessions.touch(source)
         return copies
 
+    async def _again(self, id: str) -> Session:
+        await reach(self._sessions, id)
+        return self._sessions.get(id)
+
     def read(self, session: Session) -> asyncio.Future[tuple[int, State]]:
         """The step and a copy of the state [1, …], after the accepted calls."""
         self._engine.admission.check_operation(session)
-        return shielded(self._operate(session, lambda: (session.step, self._table.gather(np.array([session.row])))))
+        return shielded(self.operate(session, lambda one: (one.step, self._table.gather(np.array([one.row])))))
 
     def replace(
         self, session: Session, step: int, state: State, told: Callable[[Session], _T] = itself
     ) -> asyncio.Future[_T]:
         """Set step and state [1, …] after the accepted calls; kept answers and later snapshots are forgotten."""
-        return self._replace(session, step, lambda: state, told)
+        return self._replace(session, step, lambda _: state, told)
 
     def rewind(self, session: Session, step: int, told: Callable[[Session], _T] = itself) -> asyncio.Future[_T]:
         """Set the session back to a kept snapshot, as `replace` does with a state.
@@ -168,36 +170,37 @@ class Lifecycle:
             SnapshotNotKept: there is none of that step.
 
         """
-        return self._replace(session, step, lambda: self._engine.rewinds.find(session.row, step), told)
+        return self._replace(session, step, lambda one: self._engine.rewinds.find(one.row, step), told)
 
     def _replace(
-        self, session: Session, step: int, find: Callable[[], State | None], told: Callable[[Session], _T]
+        self, session: Session, step: int, find: Callable[[Session], State | None], told: Callable[[Session], _T]
     ) -> asyncio.Future[_T]:
         self._engine.admission.check_operation(session)
-        row, rewinds = session.row, self._engine.rewinds
+        rewinds = self._engine.rewinds
 
-        def changes() -> Sequence[Change]:
-            state = find()
-            return [] if state is None else [Replaced(row, step, state)]
+        def changes(one: Session) -> Sequence[Change]:
+            state = find(one)
+            return [] if state is None else [Replaced(one.row, step, state)]
 
-        def act() -> _T:
-            state = find()
+        def act(one: Session) -> _T:
+            state = find(one)
             if state is None:
-                raise SnapshotNotKept(step, session.step, [one.step for one in rewinds.of(row)])
-            self._engine.answers.forget(row)
-            rewinds.forget_later(row, step)
-            self._table.step[row] = step
-            self._table.scatter(np.array([row]), state)
-            self._sessions.touch(session)
-            return told(session)
+                self._sessions.owned()
+                raise SnapshotNotKept(step, one.step, [kept.step for kept in rewinds.of(one.row)])
+            self._engine.answers.forget(one.row)
+            rewinds.forget_later(one.row, step)
+            self._table.step[one.row] = step
+            self._table.scatter(np.array([one.row]), state)
+            self._sessions.touch(one)
+            return told(one)
 
-        return shielded(self._operate(session, act, changes, step_after=step))
+        return shielded(self.operate(session, act, changes, step_after=step))
 
     def delete(self, session: Session) -> asyncio.Future[None]:
         """Forget a session after its accepted calls; from now on it is not found."""
         self._engine.admission.check()  # however many calls wait: this is the last one
         self._table.generation += 1
-        done = self._operate(session, lambda: self._sessions.delete(session), lambda: [Deleted(session.row)])
+        done = self.operate(session, self._sessions.delete, lambda one: [Deleted(one.row)])
         ending = self._sessions.ending
 
         def ended(future: asyncio.Future[None]) -> None:
@@ -221,41 +224,58 @@ class Lifecycle:
         self,
         source: Session,
         session: Session,
-        stands: Callable[[], tuple[int, State | None]],
-        told: Callable[[Session], _T],
+        stands: Callable[[Session], tuple[int, State | None]],
+        told: Callable[[Session, Session], _T],
     ) -> asyncio.Future[_T]:
         """Open a session that was created, as it `stands` when it is the turn of the source."""
 
-        def changes() -> Sequence[Change]:
-            return [Opened(session.row, session.id, session.ttl, *stands())]
+        def changes(source: Session) -> Sequence[Change]:
+            return [Opened(session.row, session.id, session.ttl, *stands(source))]
 
-        def act() -> _T:
-            step, state = stands()
+        def act(source: Session) -> _T:
+            step, state = stands(source)
             self._table.step[session.row] = self._table.ahead[session.row] = step
             if state is not None:
                 self._table.scatter(np.array([session.row]), state)
             self._sessions.opened(session)
-            return told(session)
+            return told(session, source)
 
         def failed(future: asyncio.Future[_T]) -> None:
             if future.exception() is not None:
                 self._sessions.delete(session)
 
-        opening = self._operate(source, act, changes)
+        opening = self.operate(source, act, changes)
         opening.add_done_callback(failed)
         return shielded(opening)
 
-    def _operate(
+    def operate(
         self,
         session: Session,
-        act: Callable[[], _T],
-        changes: Callable[[], Sequence[Change]] | None = None,
+        act: Callable[[Session], _T],
+        changes: Callable[[Session], Sequence[Change]] | None = None,
         *,
         step_after: int | None = None,
     ) -> asyncio.Future[_T]:
-        """Do something to a session in its turn."""
+        """Do something to a session in its turn; if another process had it, once more to the session as it is then."""
         answer: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
-        self._engine.operate(Operation(np.array([session.row]), act, answer, changes, step_after))
+
+        def acts(one: Session) -> _T:
+            if changes is None:
+                self._sessions.owned()  # it looks at what is here, and the store does not
+            return act(one)
+
+        def begin(one: Session, again: Again | None = None) -> None:
+            changed = None if changes is None else partial(changes, one)
+            asked = None if again is None else (one, again)
+            self._engine.operate(Operation(np.array([one.row]), partial(acts, one), answer, changed, step_after, asked))
+
+        def again(found: Session | CarouselError) -> None:
+            if isinstance(found, CarouselError):
+                settle(answer, found)
+            else:
+                begin(found)
+
+        begin(session, again)
         return answer
 
 

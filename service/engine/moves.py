@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from service.engine.call import Operation
 from service.engine.lifecycle import itself, shielded
 from service.errors import Overloaded
-from service.store.store import Change, Moved
+from service.store.store import Moved
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
@@ -47,31 +46,25 @@ class Moves:
         home.admission.check()
         new = self._sessions.seat(session, home)
 
-        def moved() -> Moved:
-            now = self._table.gather(np.array([session.row])) if state is None else state
-            return Moved(new.row, session.id, session.step, now, home, self._engine, session.row)
+        def moved(one: Session) -> Moved:
+            now = self._table.gather(np.array([one.row])) if state is None else state
+            return Moved(new.row, one.id, one.step, now, home, self._engine, one.row)
 
-        def act() -> _T:
-            stands = moved()
+        def act(one: Session) -> _T:
+            stands = moved(one)
             home.table.step[new.row] = home.table.ahead[new.row] = stands.step
             home.table.scatter(np.array([new.row]), stands.state)
-            self._engine.calls.end_behind(operation, session.row, Overloaded(f"session {session.id!r} moves", 10))
-            self._sessions.moved(session, new)
+            self._engine.calls.end_waiting(one.row, Overloaded(f"session {one.id!r} moves", 10))
+            self._sessions.moved(one, new)
+            asyncio.get_running_loop().call_soon(self._free, one.row)
             return told(new)
 
         def done(future: asyncio.Future[_T]) -> None:
-            if future.exception() is None:
-                self._free(session.row)
-            else:
+            if future.exception() is not None:
                 self._sessions.unseat(new)
 
-        def changes() -> Sequence[Change]:
-            return [moved()]
-
-        answer: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
-        operation = Operation(np.array([session.row]), act, answer, changes)
+        answer = self._engine.lifecycle.operate(session, act, lambda one: [moved(one)])
         answer.add_done_callback(done)
-        self._engine.operate(operation)
         return shielded(answer)
 
     def _free(self, row: int) -> None:

@@ -277,6 +277,7 @@ class Sessions:
     def delete(self, session: Session) -> None:
         """Forget a session: its id is unknown from now on."""
         self._deleted += session.id not in self._opening
+        self.ending.pop(session.id, None)
         self._drop(session)
 
     def sweep(self, most: int) -> None:
@@ -324,6 +325,7 @@ class Sessions:
     def _expire(self, session: Session) -> None:
         forgotten = session.deadline + session.ttl
         self.lapsed(session, forgotten)
+        self.ending.pop(session.id, None)
         self._drop(session)
         self.lapse(session.id, forgotten)
 
@@ -331,7 +333,6 @@ class Sessions:
         del self._live[session.id]
         self.pages.discard(session.id)
         self._opening.discard(session.id)
-        self.ending.pop(session.id, None)
         self._bytes -= session.size
         session.home.rewinds.rows.pop(session.row, None)
         session.home.answers.forget(session.row)

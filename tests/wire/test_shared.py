@@ -1,6 +1,9 @@
 """Several services over one Redis, seen from outside: any of them serves any session, over any door."""
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -11,6 +14,7 @@ from tests import graphs
 from tests.redis_server import RedisServer
 from tests.wire.binary import Item
 from tests.wire.expect import done, refused
+from tests.wire.poll import until
 from tests.wire.server import Server
 from tests.wire.ws import dial
 
@@ -111,3 +115,46 @@ def test_a_forecast_is_of_the_session_wherever_it_is(pair: tuple[Server, Server]
     told = done(pool.post(f"{other.url}/v1/sessions/f/forecast", json={"inputs": [[1], [1]]}))
     assert told == {"outputs": [[3.0], [4.0]], "step": 1}
     assert _step(pool, one, "f", 1, 1) == [[3.0]]
+
+
+def test_two_services_that_fight_for_a_session_do_each_step_once(launch: Launch, tmp_path: Path) -> None:
+    graphs.running_sum(tmp_path / "models/sum/1/model.onnx")
+    redis = RedisServer(tmp_path / "redis")
+    how = {"store": "redis", "store_url": redis.url, "store_lease_seconds": 0.5}
+    pair = [launch(tmp_path / "models", **how).wait_until_ready() for _ in range(2)]
+    done(httpx.post(f"{pair[0].url}/v1/models/sum/sessions", json={"id": "s"}), 201)
+    told: list[float] = []
+    over = threading.Event()
+
+    def step(server: Server) -> None:
+        """Steps that name none, sent again only where nothing was applied."""
+        with httpx.Client(timeout=20) as http:
+            while not over.is_set():
+                answer = http.post(f"{server.url}/v1/sessions/s/steps", json={"inputs": [[1]]})
+                if answer.status_code == 200:
+                    told.append(answer.json()["outputs"][0][0])
+                else:
+                    refused(answer, "store_unavailable")
+
+    with ThreadPoolExecutor(4) as threads:
+        clients = [threads.submit(step, server) for server in (*pair, *pair)]
+        try:
+            for turn in range(4):
+                stopped = pair[turn % 2].process
+                _more(told)
+                stopped.send_signal(signal.SIGSTOP)
+                _more(told)
+                stopped.send_signal(signal.SIGCONT)
+        finally:
+            stopped.send_signal(signal.SIGCONT)
+            over.set()
+        for client in clients:
+            client.result()
+    assert sorted(told) == [*range(1, len(told) + 1)]
+    redis.kill()
+
+
+def _more(told: list[float]) -> None:
+    """Wait for more answers."""
+    count = len(told) + 20
+    until(lambda: len(told) > count, seconds=20, what="answers")

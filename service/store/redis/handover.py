@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from service.errors import CarouselError, StoreUnavailable
 from service.store.redis import owner, scripts
-from service.store.redis.link import LostError
+from service.store.redis.link import FencedError, LostError
 from service.store.redis.records import (
     BUCKETS,
     NOBODY,
@@ -128,6 +128,9 @@ class Handover:
             if found.owner not in (NOBODY, store.owner.name) and not await self._free(id, found, lives, is_dead):
                 return False
             return await self._take(id, found)
+        except FencedError:
+            await store.renew()
+            return False
         except LostError:
             return False
 

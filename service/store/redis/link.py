@@ -33,6 +33,10 @@ class LostError(Exception):
     """The connection was lost before the answer: nobody knows what became of the command."""
 
 
+class FencedError(LostError):
+    """Nothing of the command was carried out: this owner was taken off the table of owners."""
+
+
 class Link:
     """Invariant: `_asked` has the futures of commands that are not answered, in their order."""
 
@@ -56,6 +60,7 @@ class Link:
         Raises, or the future raises:
             StoreUnavailable: it was not carried out.
             LostError: nobody knows (the future only).
+            FencedError: it needs an owner, and this process is none (the future only).
 
         """
         if not self.up:
@@ -150,7 +155,8 @@ class Link:
             if answer.done():
                 continue
             if isinstance(told, RedisError):
-                answer.set_exception(told if str(told) == "FENCED" else StoreUnavailable(f"the session store: {told}"))
+                fenced = str(told) == "FENCED"
+                answer.set_exception(FencedError() if fenced else StoreUnavailable(f"the session store: {told}"))
                 answer.exception()
             else:
                 answer.set_result(told)

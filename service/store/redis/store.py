@@ -15,7 +15,7 @@ import numpy as np
 from redis.exceptions import RedisError
 
 from service.engine.call import Operation as Turn
-from service.errors import CarouselError
+from service.errors import CarouselError, SessionMoved
 from service.store.embedded.clock import Clock
 from service.store.redis import scripts
 from service.store.redis.book import Book
@@ -62,7 +62,7 @@ class RedisStore:
         self.recovered_once = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.leaving: dict[str, asyncio.Future[Any]] = {}  # sessions that are lost or given up: done when they are gone
-        self._bucket = 0
+        self._bucket, self._renewing = 0, asyncio.Lock()
 
     # Commits.
 
@@ -84,6 +84,7 @@ class RedisStore:
         if book.lost[row] or session is None or (session.home, session.row) != (book.engine, row):
             return
         book.lost[row] = True
+        book.engine.calls.end_waiting(row, SessionMoved(id))
         if self.sessions.opening(session):
             book.forget(row)  # it goes by itself, as its opening fails
         elif id not in self.leaving:
@@ -142,7 +143,8 @@ class RedisStore:
         self.clock = Clock(self._monotonic, self._wall, alive)
         self.link = Link(self._url, self._greet, self._lease)
         self.owner = Owner(self.link, self.clock, self._lease)
-        self.writer = Writer(self.link, self.owner, self._lose, self._lease, self._monotonic)
+        how: dict[str, Any] = {"patience": self._lease, "clock": self._monotonic}
+        self.writer = Writer(self.link, self.owner, self._lose, self.renew, **how)
         self._handover = Handover(self, self._url, 2 * self._lease)
         self.sessions.recovering, self.sessions.lapsed = set(), self.expired
         self.sessions.elsewhere = self._handover
@@ -186,7 +188,7 @@ class RedisStore:
             for row in absent.owned().tolist():
                 self._lose(absent, row)
         if not self._tasks:
-            works = (self.link.run(), self._renew(), self._handover.listen(), self._look_after())
+            works = (self.link.run(), self._renew_often(), self._handover.listen(), self._look_after())
             self._tasks = [asyncio.create_task(one) for one in works]
 
     async def recovered(self, absent: Callable[[str, str], Engine]) -> None:
@@ -213,16 +215,19 @@ class RedisStore:
 
     # While it serves, and the end.
 
-    async def _renew(self) -> None:
-        """Renew the lease."""
+    async def _renew_often(self) -> None:
         while True:
             await asyncio.sleep(self._lease / _RENEWALS)
-            if self.link.up:
-                try:
-                    if not await self.owner.renew(self.link.ask):
-                        await self._reborn(self.link.ask)
-                except (LostError, CarouselError) as error:
-                    _log.debug("the lease is not renewed: %r", error)
+            await self.renew()
+
+    async def renew(self) -> None:
+        """Renew the lease, under another name if this owner was fenced. Without a connection that is done later."""
+        try:
+            async with self._renewing:
+                if not await self.owner.renew(self.link.ask):
+                    await self._reborn(self.link.ask)
+        except (LostError, CarouselError) as error:
+            _log.debug("the lease is not renewed: %r", error)
 
     async def _look_after(self) -> None:
         """Write deadlines that no call wrote; end expired sessions that nobody owns, a bucket at a time."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from service.errors import CarouselError, CommitUnknown, SessionExists, SessionMoved, SessionNotFound, StoreUnavailable
-from service.store.redis.link import Link, LostError
+from service.store.redis.link import FencedError, Link, LostError
 from service.store.redis.owner import OWNERS, Owner
 from service.store.redis.records import FENCE, Operation, id_of
 from service.store.store import Copied
@@ -36,11 +36,17 @@ class Writer:
         link: Link,
         owner: Owner,
         lose: Callable[[Book, int], None],
+        renew: Callable[[], Awaitable[None]],
+        *,
         patience: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`lose` is told of sessions that are not ours any more, or of which nobody knows within `patience` seconds."""
+        """`lose` is told of sessions that are not ours any more, or of which nobody knows within `patience` seconds.
+
+        `renew` renews the lease, under another name if this owner was fenced.
+        """
         self._link, self._owner, self._lose, self._patience, self._monotonic = link, owner, lose, patience, clock
+        self._renew = renew
         self._settling: set[asyncio.Task[None]] = set()
         self.sha = b""  # of COMMIT
 
@@ -49,7 +55,7 @@ class Writer:
         if not self._link.up:
             raise StoreUnavailable("the session store cannot be reached")
         found = book.operations(changes, self._monotonic())
-        moved: dict[int, CarouselError] = {row: SessionMoved() for row in found if book.lost[row]}
+        moved: dict[int, CarouselError] = {row: SessionMoved(id_of(found[row].key)) for row in found if book.lost[row]}
         operations = [one for row, one in found.items() if row not in moved]
         commit = _Commit(book, operations, moved, asyncio.get_running_loop().create_future())
         if operations:
@@ -86,15 +92,27 @@ class Writer:
             if refused and whole:
                 self._withdraw(commit, [one for one in commit.operations if one.row not in refused])
             self._close_commit(commit, refused)
+        elif isinstance(error, FencedError):
+            self._later(self._disowned(commit))
         elif isinstance(error, LostError):
-            task = asyncio.ensure_future(self._settle(commit))
-            self._settling.add(task)
-            task.add_done_callback(self._settling.discard)
+            self._later(self._settle(commit))
         else:
             for one in commit.operations:
                 book.refused(one)
-            told_error = error if isinstance(error, CarouselError) else StoreUnavailable("the lease is over")
-            commit.answer.set_exception(told_error)
+            commit.answer.set_exception(error)
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    async def _disowned(self, commit: _Commit) -> None:
+        """This owner was fenced, so nothing of a commit was written: it is asked again under a new name."""
+        await self._renew()
+        for one in commit.operations:
+            commit.moved[one.row] = SessionMoved(id_of(one.key))
+            commit.book.refused(one)
+        commit.answer.set_result(commit.moved)
 
     async def _settle(self, commit: _Commit) -> None:
         """Read back what became of a commit. What the lost connection left on its way is refused from now on."""
@@ -142,6 +160,6 @@ class Writer:
                 conflicts[one.row] = SessionExists(f"session {id!r} exists")
                 commit.book.refused(one)
             else:
-                conflicts[one.row] = SessionMoved() if refused[one.row] else SessionNotFound(f"no session {id!r}")
+                conflicts[one.row] = SessionMoved(id) if refused[one.row] else SessionNotFound(f"no session {id!r}")
                 self._lose(commit.book, one.row)
         commit.answer.set_result(conflicts | commit.moved)

@@ -11,8 +11,8 @@ from service.engine.engine import Engine
 from service.errors import (
     SessionExists,
     SessionExpired,
-    SessionMoved,
     SessionNotFound,
+    StepConflict,
     StoreUnavailable,
     VersionNotFound,
 )
@@ -97,7 +97,7 @@ async def test_an_owner_whose_lease_was_over_is_fenced_and_writes_no_more(begin:
     one.store._tasks[1].cancel()  # it renews no more, as if it was stopped
     client.delete(LEASE + one.store.owner.name)
     assert (await other.step(await other.get("s"), 2, step=1)).sums == [3.0]
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StepConflict):
         await one.step(session, 100, step=1)
     assert await other.state(await other.get("s")) == (2, 3.0)
 
@@ -112,15 +112,43 @@ async def test_a_fenced_process_goes_on_under_another_name(begin: Begin, client:
     assert (await one.step(await one.get("s"), 2, step=1)).sums == [3.0]
 
 
-async def test_calls_behind_one_that_conflicts_end_like_it(begin: Begin, client: "redis.Redis") -> None:
-    one = await begin()
+async def test_calls_that_conflict_run_once_more_on_the_session_as_it_is_then(
+    begin: Begin, client: "redis.Redis"
+) -> None:
+    one, other = await begin(), await begin()
     session = await one.opened("s")
-    client.hset(key_of("s"), "fence", bytes(32))  # another process has it
-    one.model.hold()
-    steps = [one.step(session, 1, step=0), one.step(session, 1, step=1)]
-    one.model.release()
-    ended = await asyncio.gather(*steps, return_exceptions=True)
-    assert [type(error) for error in ended] == [SessionMoved, SessionMoved]
+    await one.step(session, 10, step=0)
+    for step in range(1, 19, 6):
+        session = await one.get("s")
+        fence = client.hget(key_of("s"), "fence")
+        client.hset(key_of("s"), "fence", bytes(16) + fence[16:])  # type: ignore[operator]  # as if it had left
+        applied = (await other.step(await other.get("s"), 1, step=step)).sums
+        calls = [one.step(session, 1, step=step), one.step(session, 2), one.step(session, 3, step=step + 2)]
+        ended = [answer.sums for answer in await asyncio.gather(*calls, one.step(session, 1, step=step))]
+        assert ended == [applied, [applied[0] + 2], [applied[0] + 5], applied]
+        assert (await other.step(await other.get("s"), 1, 1, 1, step=step + 3)).sums[-1] == applied[0] + 8
+
+
+async def test_a_fenced_process_applies_what_it_had_accepted_under_its_new_name(
+    begin: Begin, client: "redis.Redis"
+) -> None:
+    one = await begin()
+    session = await one.opened("s", rule=Rule(1, 3))
+    await one.step(session, 1)
+    client.hdel(OWNERS, one.store.owner.name)
+    opened = one.opened("new")
+    warm = one.lifecycle.open_warm("warm", 60.0, column(1.0, 2.0))
+    calls = [one.step(session, 2, step=1), one.lifecycle.fork(session, "copy"), one.lifecycle.rewind(session, 1)]
+    ended = await asyncio.gather(opened, warm, *calls)
+    assert [await one.state(one.sessions.get(id)) for id in ("new", "warm", "copy", "s")] == [
+        *((0, 0.0), (2, 3.0), (2, 3.0), (1, 1.0)),
+    ]
+    assert ended[2].sums == [3.0]
+    await one.crash()
+    again = await begin()
+    assert [await again.state(await again.get(id)) for id in ("new", "warm", "copy", "s")] == [
+        *((0, 0.0), (2, 3.0), (2, 3.0), (1, 1.0)),
+    ]
 
 
 async def test_a_delete_elsewhere_ends_a_call_unapplied(begin: Begin, client: "redis.Redis") -> None:
