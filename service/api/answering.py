@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from starlette.responses import Response
 from service.api import body
 from service.api.request import LEFT, Asked, Awaited
 from service.engine.call import UNCHECKED, Call, Deadline, Onward
-from service.errors import CarouselError, ModelNotFound, SessionExpired, SessionNotFound, VersionNotFound
+from service.errors import CarouselError
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
@@ -56,8 +55,11 @@ class Answering:
             Overloaded, ShuttingDown, EngineFailed: see `Admission.spare`.
 
         """
-        with suppress(ModelNotFound, VersionNotFound, SessionNotFound, SessionExpired):  # told in their turn
-            self._engine(asked).admission.spare(length)
+        try:
+            engine = self._engine(asked)
+        except CarouselError:
+            return  # told in its turn: a session may be on its way here
+        engine.admission.spare(length)
 
     def _engine(self, asked: Asked) -> Engine:
         """The engine that a request is for."""

@@ -167,6 +167,7 @@ class Operation(Entry):
     changes: Callable[[], Sequence[Change]] | None = None  # None: it commits nothing
     step_after: int | None = None
     again: tuple[Session, Again] | None = None  # whose it is, and how it is asked again if another process had that
+    stays: bool = False  # it acts whatever becomes of what is before it
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -218,7 +218,7 @@ class Calls:
         """End what waits on a session unapplied; what has begun ends when its commit does."""
         calls: list[tuple[Call, int, CarouselError]] = []
         for entry in [*self.order.waiting(row)][-2::-1]:
-            if isinstance(entry, Operation) and not entry.told:
+            if isinstance(entry, Operation) and not (entry.told or entry.stays):
                 self._end(entry)
                 self._refuse(entry, error)
             elif isinstance(entry, Call) and not entry.told:

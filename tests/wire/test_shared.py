@@ -22,15 +22,21 @@ Launch = Callable[..., Server]
 
 
 @pytest.fixture
-def pair(launch: Launch, tmp_path: Path) -> Iterator[tuple[Server, Server]]:
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A store of their own."""
+    server = RedisServer(tmp_path / "redis")
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def pair(launch: Launch, redis: RedisServer, tmp_path: Path) -> tuple[Server, Server]:
     """Two services over one store."""
     for version in "12":
         graphs.running_sum(tmp_path / f"models/sum/{version}/model.onnx")
-    redis = RedisServer(tmp_path / "redis")
-    how = {"store": "redis", "store_url": redis.url}
+    how = {"store": "redis", "store_url": redis.url, "store_lease_seconds": 2}
     one, other = (launch(tmp_path / "models", **how) for _ in range(2))
-    yield one.wait_until_ready(), other.wait_until_ready()
-    redis.kill()
+    return one.wait_until_ready(), other.wait_until_ready()
 
 
 def _step(http: httpx.Client, server: Server, id: str, step: int, value: float) -> list[list[float]]:
@@ -117,11 +123,7 @@ def test_a_forecast_is_of_the_session_wherever_it_is(pair: tuple[Server, Server]
     assert _step(pool, one, "f", 1, 1) == [[3.0]]
 
 
-def test_two_services_that_fight_for_a_session_do_each_step_once(launch: Launch, tmp_path: Path) -> None:
-    graphs.running_sum(tmp_path / "models/sum/1/model.onnx")
-    redis = RedisServer(tmp_path / "redis")
-    how = {"store": "redis", "store_url": redis.url, "store_lease_seconds": 0.5}
-    pair = [launch(tmp_path / "models", **how).wait_until_ready() for _ in range(2)]
+def test_two_services_that_fight_for_a_session_do_each_step_once(pair: tuple[Server, Server]) -> None:
     done(httpx.post(f"{pair[0].url}/v1/models/sum/sessions", json={"id": "s"}), 201)
     told: list[float] = []
     over = threading.Event()
@@ -151,7 +153,6 @@ def test_two_services_that_fight_for_a_session_do_each_step_once(launch: Launch,
         for client in clients:
             client.result()
     assert sorted(told) == [*range(1, len(told) + 1)]
-    redis.kill()
 
 
 def _more(told: list[float]) -> None:

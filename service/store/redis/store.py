@@ -112,7 +112,7 @@ class RedisStore:
         engine.table.generation += 1
         self.leaving[session.id] = gone
         gone.add_done_callback(ended)
-        engine.operate(Turn(np.array([session.row]), act, gone))
+        engine.operate(Turn(np.array([session.row]), act, gone, stays=True))
         return gone
 
     async def give_up(self, session: Session) -> None:

@@ -129,6 +129,19 @@ async def test_calls_that_conflict_run_once_more_on_the_session_as_it_is_then(
         assert (await other.step(await other.get("s"), 1, 1, 1, step=step + 3)).sums[-1] == applied[0] + 8
 
 
+async def test_a_session_that_is_lost_while_it_is_given_up_comes_back(begin: Begin, client: "redis.Redis") -> None:
+    one, other = await begin(), await begin()
+    session = await one.opened("s")
+    fence = client.hget(key_of("s"), "fence")
+    client.hset(key_of("s"), "fence", bytes(16) + fence[16:])  # type: ignore[operator]  # as if it had left
+    await other.get("s")
+    step, leaving = one.step(session, 1, step=0), asyncio.ensure_future(one.store.give_up(session))
+    assert (await step).sums == [1]
+    await leaving
+    assert (await other.step(await other.get("s"), 1, step=1)).sums == [2]
+    assert (await one.step(await one.get("s"), 1, step=2)).sums == [3]
+
+
 async def test_a_fenced_process_applies_what_it_had_accepted_under_its_new_name(
     begin: Begin, client: "redis.Redis"
 ) -> None:
