@@ -254,7 +254,8 @@ def _store(settings: Settings, sessions: Sessions) -> Keeper:
     if settings.store == "memory":
         return MemoryStore()
     if settings.store == "redis":
-        return RedisStore(settings.store_url.get_secret_value(), sessions, lease=settings.store_lease_seconds)
+        bounds: dict[str, Any] = {"lease": settings.store_lease_seconds, "resident": settings.resident_bytes}
+        return RedisStore(settings.store_url.get_secret_value(), sessions, **bounds)
     path = settings.store_path or settings.models.resolve().with_name("sessions")
     patience = settings.drain_seconds + 2 * _LAST_SECONDS
     return EmbeddedStore(

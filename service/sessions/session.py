@@ -96,6 +96,9 @@ class Session(NamedTuple):
 class Elsewhere(Protocol):
     """Sessions in a store that several processes share."""
 
+    count: int  # of those that are not in memory here, a moment ago
+    bytes: int  # of their states and snapshots
+
     def owned(self) -> None:
         """Raise StoreUnavailable while others may have the sessions that are here."""
 
@@ -146,7 +149,7 @@ class SessionStatistics:
     """Counts since the start, and sessions and bytes now."""
 
     live: int
-    by_state: dict[str, int]  # opening, ending (a delete waits), open, spilled
+    by_state: dict[str, int]  # opening, ending (a delete waits), open, spilled or elsewhere
     state_bytes: int
     kept_bytes: int
     opened: int

@@ -178,7 +178,7 @@ class Sessions:
         if id is not None and self.find(id) is not None:
             raise SessionExists(f"session {id!r} exists")
         if not self.room(1, home.table.row_bytes * (1 + (rule.keep if rule else 0))):
-            raise Overloaded(f"the session table is full: {len(self._live)} sessions, {self._bytes} bytes")
+            raise Overloaded("the session table is full: {} sessions, {} bytes".format(*self._all()))
         self.born += 1
         return self._create(id, home, ttl, rule, self.born)
 
@@ -295,14 +295,17 @@ class Sessions:
         states["open"] = len(self._live) - sum(states.values())
         live, size = self._all()
         states |= {} if self.cold is None else {"spilled": self.cold.count}
+        states |= {} if self.elsewhere is None else {"elsewhere": self.elsewhere.count}
         return SessionStatistics(live, states, size, self.budget.bytes, self._opened, self._deleted, self._lapsed)
 
     def _all(self) -> tuple[int, int]:
         """Count and bytes of all sessions, in memory or not."""
-        cold = self.cold
-        return (
-            (len(self._live), self._bytes) if cold is None else (len(self._live) + cold.count, self._bytes + cold.bytes)
-        )
+        others = self.cold or self.elsewhere
+        return len(self._live) + (others.count if others else 0), self._bytes + (others.bytes if others else 0)
+
+    def others(self, count: int, size: int) -> tuple[int, int]:
+        """Count and bytes of those that are not in memory, of so many in all."""
+        return max(0, count - len(self._live)), max(0, size - self._bytes)
 
     def lapse(self, id: str, forgotten: float) -> None:
         """Count a session that has expired, and remember its id until even that is forgotten."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,37 +11,21 @@ from service.sessions.digests import Digester
 from service.sessions.replay import LongAnswer
 from service.store.embedded.entries import flat, shaped
 from service.store.embedded.kind import Kind
+from service.store.redis.columns import COLUMNS, Columns
 from service.store.redis.records import FENCE, Found, Kept, Operation, key_of
 from service.store.store import Advanced, Copied, Deleted, Moved, Opened, Replaced, Snapped
 
 if TYPE_CHECKING:
-    from numpy.typing import DTypeLike, NDArray
-
     from service.engine.engine import Engine
     from service.models.model import Index, State
     from service.sessions.snapshots import Rule
     from service.store.store import Change
 
-_COLUMNS: dict[str, DTypeLike] = {
-    "epoch": np.uint64,
-    "count": np.int64,
-    "snapped": np.int64,
-    "noted": np.float64,
-    "indexed": np.float64,
-    "lost": np.bool_,
-}
 _LATE = 0.1  # of its TTL that a deadline in the store, or in the index, may be behind
 
 
-class Book:
-    """Columns by table row. Invariant: a row with an epoch is owned, or `lost`; columns of a free row are 0."""
-
-    epoch: NDArray[np.uint64]
-    count: Index  # answers kept so far, of all processes
-    snapped: Index  # snapshots likewise
-    noted: NDArray[np.float64]  # the deadline in the store
-    indexed: NDArray[np.float64]  # the deadline in the index
-    lost: NDArray[np.bool_]  # it is not ours any more, or nobody knows: it is dropped when its calls have ended
+class Book(Columns):
+    """Turns changes into operations, and sessions that come into rows."""
 
     def __init__(
         self,
@@ -55,7 +39,8 @@ class Book:
     ) -> None:
         """`each` is how many answers are kept, `offset` how far the store's clock is before that of the table."""
         self._books = books  # of all engines
-        self.engine, self._table, self._owner, self._epoch = engine, engine.table, owner, epoch
+        super().__init__(engine)
+        self._owner, self._epoch = owner, epoch
         self._each, self._offset = each, offset
         self.kind = Kind(
             engine.name,
@@ -66,14 +51,10 @@ class Book:
         )
         self._encoded, self._digester = self.kind.encode(), Digester(engine.model.features)
         self._width = engine.model.outputs
-        self.keys: list[bytes] = []
-        self._capacity = 0
-        self._grow()
 
     def operations(self, changes: Sequence[Change], now: float) -> dict[int, Operation]:
         """What changes come to, by row; `now` is the time on the table's clock."""
-        if self._capacity < self._table.capacity:
-            self._grow()
+        self.fit()
         found: dict[int, Operation] = {}
         for one in changes:
             if isinstance(one, Advanced):
@@ -115,16 +96,9 @@ class Book:
         if not operation.old:
             self.forget(operation.row)
 
-    def forget(self, row: int) -> None:
-        """A session is no more, or not here."""
-        for name in _COLUMNS:
-            getattr(self, name)[row] = 0
-        self.keys[row] = b""
-
     def adopt(self, row: int, found: Found, epoch: int) -> None:
         """Put a session that was taken into a row of the table, whose rule for snapshots is there already."""
-        if self._capacity < self._table.capacity:
-            self._grow()
+        self.fit()
         self.keys[row], self.epoch[row] = found.key, epoch
         self.count[row] = found.kept[0].number + 1 if found.kept else 0
         self.noted[row] = self.indexed[row] = found.deadline
@@ -147,9 +121,10 @@ class Book:
                 long.append(LongAnswer(back, one.start, (first, second), one.outputs))
         self.engine.answers.restore(rows, words, {0: long} if long else {})
 
-    def owned(self) -> Index:
-        """The rows of all sessions that are."""
-        return np.flatnonzero((self.epoch > 0) & ~self.lost)
+    @property
+    def version(self) -> tuple[str, str]:
+        """Model and version of its sessions."""
+        return self.kind.model, self.kind.version
 
     def touched(self) -> list[Operation]:
         """Write the deadlines of sessions whose idle clocks were restarted without a commit."""
@@ -210,11 +185,10 @@ class Book:
     def _move(self, one: Moved, now: float) -> Operation:
         """Write a session whole as one of another book, where it is once it is written."""
         there, old = self._books[one.home], self.fence(one.left)
-        if there._capacity < there._table.capacity:
-            there._grow()
+        there.fit()
         there.keys[one.row], there.epoch[one.row] = key, _ = self.keys[one.left], self._epoch()
         operation = there._whole(one.row, old, one, now)
-        columns = {name: getattr(there, name).item(one.row) for name in _COLUMNS}
+        columns = {name: getattr(there, name).item(one.row) for name in COLUMNS}
         there.forget(one.row)
 
         def moved() -> None:
@@ -234,6 +208,7 @@ class Book:
         new = FENCE.pack(self._owner(), self.epoch.item(row), one.step)
         operation, rule = Operation(row, self.keys[row], old, new, clear=True), self.engine.rewinds.rule(row)
         operation.put_about(self._table.birth.item(row), rule, self._encoded)
+        operation.put_held(self._table.row_bytes * (1 + (rule.keep if rule else 0)), "/".join(self.version))
         self._stand(operation, now + self._table.ttl.item(row), flat(state, 1).tobytes())
         return operation
 
@@ -248,13 +223,3 @@ class Book:
         self.noted[row] = deadline
         if deadline - self.indexed.item(row) > _LATE * ttl:
             self.indexed[row] = one.score = deadline
-
-    def _grow(self) -> None:
-        capacity = self._table.capacity
-        for name, kind in _COLUMNS.items():
-            grown: NDArray[Any] = np.zeros(capacity, kind)
-            if self._capacity:
-                grown[: self._capacity] = getattr(self, name)
-            setattr(self, name, grown)
-        self.keys += [b""] * (capacity - self._capacity)
-        self._capacity = capacity

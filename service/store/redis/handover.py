@@ -47,6 +47,7 @@ class Handover:
         self._told: dict[str, CarouselError | None] = {}
         self._freed: dict[str, asyncio.Event] = {}  # by id: its owner has given it up
         self._going: dict[str, asyncio.Task[None]] = {}
+        self.count = self.bytes = 0  # see Elsewhere
 
     # Sessions that come: see Elsewhere.
 

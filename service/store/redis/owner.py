@@ -13,6 +13,7 @@ import redis
 
 from service.errors import StoreUnavailable
 from service.store.redis import scripts
+from service.store.redis.records import BUCKETS, held_of
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -20,12 +21,11 @@ if TYPE_CHECKING:
     from service.store.embedded.clock import Clock
     from service.store.redis.link import Link
 
-OWNERS, PROCESSES, LEASE, CLOCK, VERSIONS = (
+OWNERS, PROCESSES, LEASE, CLOCK = (
     b"carousel:{owners}:names",
     b"carousel:{owners}:processes",
     b"carousel:{owners}:lease:",
     b"carousel:{owners}:clock",
-    b"carousel:{owners}:versions",
 )
 
 
@@ -70,8 +70,8 @@ class Owner:
         return bool(await self._link.ask("EVAL", scripts.FENCE, 3, *keys, name, int(dead)) == 1)
 
 
-def begin(url: str, patience: float) -> tuple[int, tuple[float, float] | None, set[tuple[str, str]]]:
-    """Count a start → its number, when a process was last seen alive (see Clock), and what was ever served. Blocks.
+def begin(url: str, patience: float) -> tuple[int, tuple[float, float] | None, list[dict[bytes, bytes]]]:
+    """Count a start → its number, when a process was last seen alive (see Clock), and what buckets hold. Blocks.
 
     Raises:
         RedisError, OSError, ValueError: it cannot be counted within so many seconds.
@@ -82,15 +82,14 @@ def begin(url: str, patience: float) -> tuple[int, tuple[float, float] | None, s
         while True:
             try:
                 number, alive = server.incr(b"carousel:epoch"), cast("bytes | None", server.get(CLOCK))
-                served = cast("set[bytes]", server.smembers(VERSIONS))
+                held = [cast("dict[bytes, bytes]", server.hgetall(held_of(bucket))) for bucket in range(BUCKETS)]
                 break
             except (redis.ConnectionError, redis.BusyLoadingError):
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.1)
     seconds = [float(one) for one in alive.split()] if alive else []
-    versions = {(model, version) for model, _, version in (one.decode().partition("/") for one in served)}
-    return number, (seconds[0], seconds[1]) if seconds else None, versions
+    return number, (seconds[0], seconds[1]) if seconds else None, held
 
 
 def process() -> bytes:

@@ -2,8 +2,9 @@
 
 Keys, all of a session in one slot of a cluster: `carousel:{XX}:s:TENANT:ID`, where XX is one of 16 buckets; the indexes
 `carousel:{XX}:expiry` and `carousel:{XX}:ids` of a bucket, and its marks `carousel:{XX}:expired:TENANT:ID`. Fields:
-`fence` (owner, epoch, step), `state`, `about` (what never changes), an answer kept for a retry in each of `a0`, `a1`,
-and a snapshot to which it may be rewound in each of `r0`, `r1`, …
+`fence` (owner, epoch, step), `state`, `about` (what never changes), `held` (see `put_held`), an answer kept for a retry
+in each of `a0`, `a1`, and a snapshot to which it may be rewound in each of `r0`, `r1`, … `carousel:{XX}:held` sums up
+what sessions of a bucket count for: their number by model and version, and by the empty name their bytes.
 """
 
 from __future__ import annotations
@@ -124,6 +125,10 @@ class Operation:
         """Write the field `about`: what holds as long as the session lives."""
         self.put(b"about", self.key, b"%d %d %d %d " % (_FORMAT, birth, *(rule or (0, 0))), kind)
 
+    def put_held(self, size: int, version: str) -> None:
+        """Write the field `held`: the bytes, and the model and version, for which it counts against the bounds."""
+        self.put(b"held", self.key, b"%d " % size, version.encode())
+
     def put_answer(self, places: int, number: int, start: int, digest: bytes, outputs: Part) -> None:
         """Write an answer that is kept, in one of so many places."""
         self.put(b"a%d" % (number % places), self.key, _ANSWER.pack(number, start, digest), outputs)
@@ -141,11 +146,6 @@ class Operation:
         if not self.new:
             return [head, self.key, old, _COUNT.pack(0)]
         return [head, self.key, old, _COUNT.pack(self.count + 1), _FENCE, self.new, *self.fields]
-
-
-def freed(key: bytes, fence: bytes) -> Operation:
-    """Give a session up that has this fence."""
-    return Operation(-1, key, fence, NOBODY + fence[16:])
 
 
 def key_of(id: str) -> bytes:
@@ -169,6 +169,11 @@ def index_of(bucket: int) -> bytes:
     return b"carousel:{%02x}:expiry" % bucket
 
 
+def held_of(bucket: int) -> bytes:
+    """The key of what the sessions of a bucket count for."""
+    return b"carousel:{%02x}:held" % bucket
+
+
 def ids_of(bucket: int) -> bytes:
     """The key of the ids of a bucket, in order."""
     return b"carousel:{%02x}:ids" % bucket
@@ -189,6 +194,7 @@ def decode(key: bytes, fields: Mapping[bytes, bytes]) -> Found:
     if told != _FORMAT:
         raise ValueError(f"it has format {told}, not {_FORMAT}")
     kind = Kind(**orjson.loads(encoded))
+    _content(key, fields, b"held")
     state = _content(key + fence[16:], fields, b"state")
     if len(state) != _STATE.size + 4 * width_of(kind.shapes):
         raise ValueError("its state has another size")
@@ -223,6 +229,11 @@ def _content(context: bytes, fields: Mapping[bytes, bytes], name: bytes) -> memo
     if len(value) < _SEAL or xxh3_64_digest(context + content) != value[-_SEAL:]:
         raise ValueError(f"its field {name.decode()} is damaged")
     return content
+
+
+def freed(key: bytes, fence: bytes) -> Operation:
+    """Give a session up that has this fence."""
+    return Operation(-1, key, fence, NOBODY + fence[16:])
 
 
 def pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -6,12 +6,18 @@
 COMMIT = """
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return redis.error_reply('FENCED') end
 local all, refused = ARGV[3], {}
+local function count(prefix, held, by)
+  if not held then return end
+  local size, name = string.match(string.sub(held, 1, -9), '^(%d+) (.*)$')
+  redis.call('HINCRBY', prefix .. 'held', name, by)
+  redis.call('HINCRBY', prefix .. 'held', '', by * size)
+end
 local function go_through(write)
   local at, place = 1, 0
   while at <= #all do
-    local clear, score, told, key, old, count
-    clear, score, told, key, old, count, at = struct.unpack('<BdI4Hc0Hc0H', all, at)
-    local fields = {struct.unpack('<' .. string.rep('Bc0I4c0', count), all, at)}
+    local clear, score, told, key, old, fields_count
+    clear, score, told, key, old, fields_count, at = struct.unpack('<BdI4Hc0Hc0H', all, at)
+    local fields = {struct.unpack('<' .. string.rep('Bc0I4c0', fields_count), all, at)}
     at = table.remove(fields)
     local now = redis.call('HGET', key, 'fence') or ''
     if now ~= old then
@@ -19,8 +25,13 @@ local function go_through(write)
       refused[#refused + 1] = now
     elseif write then
       local prefix, name = string.sub(key, 1, 14), string.sub(key, 17)
+      local before = clear == 1 and redis.call('HGET', key, 'held')
       if clear == 1 then redis.call('DEL', key) end
-      if count > 0 then redis.call('HSET', key, unpack(fields)) end
+      if fields[1] then redis.call('HSET', key, unpack(fields)) end
+      if clear == 1 then
+        local after = redis.call('HGET', key, 'held')
+        if before ~= after then count(prefix, before, -1) count(prefix, after, 1) end
+      end
       if score > 0 then redis.call('ZADD', prefix .. 'expiry', score, key) end
       if score < 0 then
         redis.call('ZREM', prefix .. 'expiry', key)

@@ -21,8 +21,9 @@ from service.store.redis import scripts
 from service.store.redis.book import Book
 from service.store.redis.handover import Handover
 from service.store.redis.link import Link, LostError
-from service.store.redis.owner import VERSIONS, Owner, begin
-from service.store.redis.records import BUCKETS, Operation, freed, id_of, index_of
+from service.store.redis.owner import Owner, begin
+from service.store.redis.records import Operation, freed, id_of
+from service.store.redis.upkeep import Upkeep
 from service.store.redis.writer import Writer
 from service.store.store import StoreRefusedError
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 _EPOCH = 40  # bits that count sessions of one process: a number that tells a session apart has 63
 _RENEWALS = 5  # of a lease while it holds
-_AT_ONCE = 500  # sessions of one command that is not a commit: some milliseconds of the server
 _LAST = 1.0  # seconds for connections to close
 _BEGIN = 10.0  # seconds that the server may take to be there
 
@@ -51,24 +51,24 @@ class RedisStore:
         sessions: Sessions,
         *,
         lease: float = 5.0,
+        resident: int = 2**30,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._url, self.sessions, self._lease, self._monotonic, self._wall = url, sessions, lease, monotonic, wall
-        self._books: dict[object, Book] = {}
+        self.books: dict[object, Book] = {}
         self._absents: dict[tuple[str, str], Book] = {}  # of sessions whose model is not there
-        self._versions: set[tuple[str, str]] = set()  # that were ever served, as the server has them
         self._absent: Callable[[str, str], Engine] | None = None
         self.recovered_once = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.leaving: dict[str, asyncio.Future[Any]] = {}  # sessions that are lost or given up: done when they are gone
-        self._bucket, self._renewing = 0, asyncio.Lock()
+        self._resident, self._renewing = resident, asyncio.Lock()
 
     # Commits.
 
     def commit(self, home: object, changes: Sequence[Change]) -> asyncio.Future[Conflicts]:
         """See Store."""
-        return self.writer.commit(self._books[home], changes)
+        return self.writer.commit(self.books[home], changes)
 
     def new_epoch(self) -> int:
         """An epoch that was never used."""
@@ -93,7 +93,7 @@ class RedisStore:
     def _leave(self, session: Session) -> asyncio.Future[bytes]:
         """Let a session go when its calls have ended → the fence that it had."""
         engine = cast("Engine", session.home)
-        book, hidden = self._books[engine], cast("set[str]", self.sessions.recovering)
+        book, hidden = self.books[engine], cast("set[str]", self.sessions.recovering)
         gone: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
         def act() -> bytes:
@@ -117,14 +117,14 @@ class RedisStore:
 
     async def give_up(self, session: Session) -> None:
         """Finish what a session has accepted, and let another process take it."""
-        key = self._books[session.home].keys[session.row]
+        key = self.books[session.home].keys[session.row]
         fence = await self._leave(session)
         if fence:
             await self.link.ask(*self.writer.command([freed(key, fence)]))
 
     def expired(self, session: Session, until: float) -> None:
         """A session was idle beyond its TTL; its id is told as expired until then."""
-        book, row = self._books[session.home], session.row
+        book, row = self.books[session.home], session.row
         if book.epoch[row] and not book.lost[row] and self.link.up:
             told = max(0.0, until - self._monotonic())
             gone = Operation(row, book.keys[row], book.fence(row), clear=True, score=-1.0, told=told)
@@ -136,7 +136,7 @@ class RedisStore:
     def start(self) -> None:
         """See Keeper."""
         try:
-            number, alive, self._versions = begin(self._url, _BEGIN)
+            number, alive, held = begin(self._url, _BEGIN)
         except (RedisError, OSError, ValueError) as error:
             raise StoreRefusedError(f"the session store cannot be used: {error} (docs/durability.md)") from error
         self._epoch = self.sessions.born = number << _EPOCH
@@ -146,6 +146,8 @@ class RedisStore:
         how: dict[str, Any] = {"patience": self._lease, "clock": self._monotonic}
         self.writer = Writer(self.link, self.owner, self._lose, self.renew, **how)
         self._handover = Handover(self, self._url, 2 * self._lease)
+        self._upkeep = Upkeep(self, self._handover, self._resident, self._monotonic)
+        self._upkeep.count(held)
         self.sessions.recovering, self.sessions.lapsed = set(), self.expired
         self.sessions.elsewhere = self._handover
 
@@ -162,33 +164,32 @@ class RedisStore:
     async def _reborn(self, ask: Callable[..., asyncio.Future[object]]) -> None:
         """This owner was fenced, or the server forgot it: all its sessions go, and come back as they are now."""
         _log.warning("the lease of this process was over: its sessions are looked up anew")
-        self._versions = set()  # the server may have forgotten them too
-        for book in self._books.values():
+        for book in self.books.values():
             for row in book.owned().tolist():
                 self._lose(book, row)
         await self.owner.register(ask)
         await self.owner.renew(ask)
 
     def stored(self) -> set[tuple[str, str]]:
-        """See Keeper: whatever was served, since nobody counts the sessions of a version."""
-        return set(self._versions)
+        """See Keeper."""
+        return self._upkeep.stored()
 
     def holds(self, home: object) -> bool:
-        """See Keeper: others may have some, and bring them here."""
-        return True
+        """See Keeper: other processes may bring some here."""
+        return self._upkeep.holds(self.books[home].version)
 
     def release(self, home: object) -> None:
         """See Keeper."""
-        self._books.pop(home, None)
+        self.books.pop(home, None)
 
     async def recover(self, home: object) -> None:
         """See Keeper. Sessions come when they are called; those that came before their model was there, anew."""
         book = self._book(cast("Engine", home))
-        if (absent := self._absents.get(_name(book.kind))) is not None:
+        if (absent := self._absents.get(book.version)) is not None:
             for row in absent.owned().tolist():
                 self._lose(absent, row)
         if not self._tasks:
-            works = (self.link.run(), self._renew_often(), self._handover.listen(), self._look_after())
+            works = (self.link.run(), self._renew_often(), self._handover.listen(), self._upkeep.run())
             self._tasks = [asyncio.create_task(one) for one in works]
 
     async def recovered(self, absent: Callable[[str, str], Engine]) -> None:
@@ -199,7 +200,7 @@ class RedisStore:
 
     def book(self, kind: Kind) -> Book:
         """The book of an engine of that kind; of one that refuses all calls if the model is not there."""
-        for book in self._books.values():
+        for book in self.books.values():
             if book.kind.encode() == kind.encode():
                 return book
         if _name(kind) not in self._absents:
@@ -210,7 +211,7 @@ class RedisStore:
     def _book(self, engine: Engine) -> Book:
         each, offset = self.sessions.budget.each, self.clock.offset
         how: dict[str, Any] = {"each": each, "offset": offset}
-        book = self._books[engine] = Book(engine, lambda: self.owner.name, self.new_epoch, self._books, **how)
+        book = self.books[engine] = Book(engine, lambda: self.owner.name, self.new_epoch, self.books, **how)
         return book
 
     # While it serves, and the end.
@@ -229,35 +230,6 @@ class RedisStore:
         except (LostError, CarouselError) as error:
             _log.debug("the lease is not renewed: %r", error)
 
-    async def _look_after(self) -> None:
-        """Write deadlines that no call wrote; end expired sessions that nobody owns, a bucket at a time."""
-        await self.recovered_once.wait()
-        while True:
-            await asyncio.sleep(0.5)
-            try:
-                await self.note_touched()
-                await self._note_versions()
-                self._bucket = (self._bucket + 1) % BUCKETS
-                late = ("ZRANGEBYSCORE", index_of(self._bucket), "-inf", self.clock.seconds(), "LIMIT", 0, _AT_ONCE)
-                for key in await self.link.ask(*late):
-                    await self._handover.end(id_of(key))
-            except (LostError, CarouselError) as error:
-                _log.debug("%r", error)
-
-    async def note_touched(self) -> None:
-        """Write the sessions whose idle clocks were restarted without a call: a retry, say."""
-        for book in self._books.values():
-            touched = book.touched()
-            for first in range(0, len(touched), _AT_ONCE):
-                await self.link.ask(*self.writer.command(touched[first : first + _AT_ONCE]))
-
-    async def _note_versions(self) -> None:
-        """Let a later start know what was served: there may be sessions of it."""
-        served = {_name(book.kind) for book in self._books.values()}
-        if new := served - self._versions:
-            await self.link.ask("SADD", VERSIONS, *map("/".join, new))
-            self._versions |= new
-
     def ends(self) -> None:
         """See Keeper."""
 
@@ -266,7 +238,9 @@ class RedisStore:
         await self.writer.settled()
         try:
             async with asyncio.timeout(self._lease):
-                await self._give_all_up()
+                await self._upkeep.give_up()
+                if self.owner.name:
+                    await self.owner.fence(self.owner.name, dead=True)
         except (TimeoutError, LostError, CarouselError, RedisError) as error:
             _log.error("sessions are not given up, their lease will end: %r", error)
         for task in self._tasks:
@@ -274,15 +248,6 @@ class RedisStore:
         await self._handover.close()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_LAST)
-
-    async def _give_all_up(self) -> None:
-        for book in self._books.values():
-            rows = book.owned().tolist()
-            for first in range(0, len(rows), _AT_ONCE):
-                part = rows[first : first + _AT_ONCE]
-                await self.link.ask(*self.writer.command([freed(book.keys[row], book.fence(row)) for row in part]))
-        if self.owner.name:
-            await self.owner.fence(self.owner.name, dead=True)
 
 
 def _name(kind: Kind) -> tuple[str, str]:

@@ -91,7 +91,7 @@ class Serving:
         table, calls, admission = self.engine.table, self.engine.calls, self.engine.admission
         assert (admission.rows, admission.size, len(calls.order.open), len(calls.deadlines)) == (0, 0, 0, 0)
         stands = self.sessions.statistics()
-        assert table.used == stands.live - stands.by_state.get("spilled", 0)
+        assert table.used == stands.live - stands.by_state.get("spilled", 0) - stands.by_state.get("elsewhere", 0)
         assert not (table.waiting.any() or table.last.any())
         assert not any(array[ZERO].any() for array in table.state.values())
         if admission.dead is None:

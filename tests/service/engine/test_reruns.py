@@ -22,6 +22,7 @@ class Rival(FakeStore):
     """Another process has sessions: their next commit conflicts, and they come back as it left them."""
 
     it: Serving
+    count = bytes = 0  # of sessions elsewhere
 
     def __init__(self) -> None:
         super().__init__()

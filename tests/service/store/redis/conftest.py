@@ -42,7 +42,9 @@ async def begin(url: str, client: "redis.Redis", wall: FakeClock) -> AsyncIterat
     begun: list[Shared] = []
 
     async def start(at: str = url, **how: object) -> Shared:
-        begun.append(Shared(**{name: how.pop(name) for name in ("model", "replay") if name in how}))  # type: ignore[arg-type]
+        begun.append(
+            Shared(**{name: how.pop(name) for name in ("model", "replay", "most", "most_bytes") if name in how})
+        )  # type: ignore[arg-type]
         return await begun[-1].begin(at, wall, **how)
 
     yield start

@@ -27,10 +27,12 @@ class Shared(Serving):
     store: RedisStore
     others: list["asyncio.Task[None]"]  # engines of other versions
 
-    async def begin(self, url: str, wall: FakeClock, *, served: bool = True, lease: float = LEASE) -> "Shared":
+    async def begin(
+        self, url: str, wall: FakeClock, *, served: bool = True, lease: float = LEASE, **how: int
+    ) -> "Shared":
         """Connect, and run; `served`: its model is there."""
         self.others = []
-        self.store = RedisStore(url, self.sessions, lease=lease, monotonic=self.clock, wall=wall)
+        self.store = RedisStore(url, self.sessions, lease=lease, monotonic=self.clock, wall=wall, **how)
         self.store.start()
         found, bounds = self.engine.fitness, Bounds(20_000, 10**8)
         digest = _DIGEST if served else _OTHER

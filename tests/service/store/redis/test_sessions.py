@@ -279,7 +279,7 @@ async def test_an_idle_clock_that_a_retry_restarted_is_written(begin: Begin) -> 
         one.clock.advance(0.5)
         await one.store.owner.renew(one.store.link.ask)
     await one.step(session, 1, step=0)  # a repeat commits nothing
-    await one.store.note_touched()
+    await one.store._upkeep.note_touched()
     standing = await one.store._handover.standing("s")
     assert standing is not None
     assert standing.left == 60.0

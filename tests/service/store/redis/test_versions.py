@@ -29,7 +29,7 @@ async def test_a_migrated_session_is_of_its_new_version_everywhere(begin: Begin)
     await one.step(session, 1, 2, step=0)
     moved = await one.engine.moves.migrate(session, new)
     assert (moved.home, moved.step, moved.birth) == (new, 2, session.birth)
-    assert not len(one.store.book(one.store._books[one.engine].kind).owned())
+    assert not len(one.store.book(one.store.books[one.engine].kind).owned())
     found = await other.get("s")
     assert (found.home, found.version, found.birth) == (there, "2", session.birth)
     _, state = await there.lifecycle.read(found)
@@ -65,12 +65,27 @@ async def test_a_step_alone_is_refused_without_a_lease_and_written_with_one(begi
     assert one.engine.table.ahead[session.row] == 1
 
 
-async def test_a_start_knows_what_was_served(begin: Begin) -> None:
+async def test_a_start_knows_which_versions_have_sessions(begin: Begin) -> None:
     one = await begin()
-    await version(one, "2")
-    await one.store._note_versions()
-    await one.end()
+    new = await version(one, "2")
+    await one.opened("s")
+    await new.lifecycle.open("t", 60.0)
+    await one.crash()
     assert (await begin()).store.stored() == {("model", "1"), ("model", "2")}
+
+
+async def test_a_version_goes_a_while_after_its_last_session_anywhere(begin: Begin) -> None:
+    one, other = await begin(), await begin()
+    new = await version(one, "2")
+    there = await version(other, "2")
+    await new.lifecycle.open("s", 60.0)
+    await there.moves.migrate(await other.get("s"), other.engine)
+    for seconds, kept in ((0, True), (59, True), (2, False)):
+        one.clock.advance(seconds)
+        await one.store.owner.renew(one.store.link.ask)
+        await one.store._upkeep.look()
+        assert one.store.holds(new) == kept
+        assert one.store.holds(one.engine)
 
 
 async def test_a_session_that_waits_for_its_version_goes_on_when_it_comes(begin: Begin) -> None:
@@ -119,7 +134,7 @@ async def test_a_move_on_its_way_when_the_connection_is_lost_is_done_once_or_not
         await one.store.link.risen()
         found = await one.get("s")
         assert (found.home, found.step, found.birth) == (moved, 1, session.birth)
-        assert [len(one.store._books[engine].owned()) for engine in engines.values()] == [
+        assert [len(one.store.books[engine].owned()) for engine in engines.values()] == [
             int(engine is moved) for engine in engines.values()
         ]
     await engines[found.version].lifecycle.delete(found)
