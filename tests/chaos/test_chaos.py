@@ -1,11 +1,13 @@
 """A short campaign; `make chaos` makes long ones."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.chaos.campaign import Campaign, Plan
+from tests.chaos.rolling import Replicas, pause, roll
 
 
 @pytest.mark.timeout(600)
@@ -21,3 +23,16 @@ def test_a_killed_server_loses_doubles_tears_and_leaks_nothing(
     assert figures.steps
     assert figures.resumed
     assert figures.replayed
+
+
+@pytest.mark.timeout(600)
+def test_no_client_sees_an_error_while_replicas_are_restarted_or_redis_stands_still(tmp_path: Path) -> None:
+    replicas = Replicas(tmp_path)
+    try:
+        seen = asyncio.run(roll(replicas, 2, 6, seed=11))
+        paused, *_ = asyncio.run(pause(replicas, 6.0, 6, seed=12))  # longer than a lease
+    finally:
+        replicas.end()
+    assert (seen.faults, paused.faults) == ([], [])
+    assert seen.answers
+    assert set(paused.refused) <= {"store_unavailable", "commit_unknown"}
