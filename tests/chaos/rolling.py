@@ -122,7 +122,9 @@ async def pause(replicas: Replicas, seconds: float, clients: int, seed: int) -> 
     seen = Seen()
     urls = [one.url for one in replicas.all]
     tasks = [asyncio.create_task(_plain(urls[one % _REPLICAS], f"p{one}", seed + one, seen)) for one in range(clients)]
-    await asyncio.sleep(3)
+    async with asyncio.timeout(60):
+        while len(seen.last) < clients:  # noqa: ASYNC110  # they are at work
+            await asyncio.sleep(0.1)
     replicas.redis.pause()
     await asyncio.sleep(seconds)
     replicas.redis.go_on()
@@ -171,24 +173,31 @@ def main(
     """Restart replicas in turn, then let Redis stand still, and print what clients saw."""
     seed = random.randrange(2**16) if seed is None else seed
     print(f"seed {seed}", flush=True)
+    faults: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         replicas = Replicas(Path(folder))
         try:
-            begin = time.perf_counter()
-            seen = asyncio.run(roll(replicas, restarts, clients, seed))
-            print(
-                f"{restarts} rolling restarts of {_REPLICAS} replicas in {time.perf_counter() - begin:.0f} s,"
-                f" {clients} clients: {seen.answers} answers, {len(seen.faults)} wrong or failed,"
-                f" the slowest after {max(seen.latencies):.2f} s, p99 {np.percentile(seen.latencies, 99):.3f} s"
-            )
-            paused, first, last = asyncio.run(pause(replicas, stands, clients, seed))
-            print(
-                f"Redis stood still for {stands:g} s: {paused.answers} answers, {len(paused.faults)} wrong or failed,"
-                f" {dict(paused.refused)}; first answer {first:.2f} s after its return, all clients {last:.2f} s"
-            )
-            print(*(seen.faults + paused.faults)[:10], sep="\n")
+            if restarts:
+                begin = time.perf_counter()
+                seen = asyncio.run(roll(replicas, restarts, clients, seed))
+                faults += seen.faults
+                print(
+                    f"{restarts} rolling restarts of {_REPLICAS} replicas in {time.perf_counter() - begin:.0f} s,"
+                    f" {clients} clients: {seen.answers} answers, {len(seen.faults)} wrong or failed,"
+                    f" the slowest after {max(seen.latencies):.2f} s, p99 {np.percentile(seen.latencies, 99):.3f} s",
+                    flush=True,
+                )
+            if stands:
+                seen, first, last = asyncio.run(pause(replicas, stands, clients, seed))
+                faults += seen.faults
+                print(
+                    f"Redis stood still for {stands:g} s: {seen.answers} answers, {len(seen.faults)} wrong or failed,"
+                    f" {dict(seen.refused)}; first answer {first:.2f} s after its return, all clients {last:.2f} s"
+                )
         finally:
             replicas.end()
+    print(*faults[:10], sep="\n")
+    raise typer.Exit(int(bool(faults)))
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ class Book(Columns):
     def _advance(self, one: Advanced, now: float, found: dict[int, Operation]) -> None:
         count, size, rows, table = len(one.rows), self._width * 4, one.rows, self._table
         digests = self._digester.of(one.inputs, one.lengths).tobytes()
-        outputs = np.ascontiguousarray(one.outputs).data.cast("B")
+        outputs = one.outputs.tobytes()
         stands = zip(rows.tolist(), one.starts.tolist(), one.lengths.tolist(), strict=True)
         columns = zip(self.epoch[rows].tolist(), self.count[rows].tolist(), strict=True)
         owner, each, end, done = self._owner(), self._each, 0, list[Operation]()
@@ -160,13 +160,14 @@ class Book(Columns):
                 done.append(operation)
         if one.state is None:
             return
-        states, ttl = np.ascontiguousarray(flat(one.state, count)), table.ttl[rows]
+        states, ttl = flat(one.state, count).tobytes(), table.ttl[rows]
+        width = len(states) // count
         deadlines = now + self._offset + ttl
         late = deadlines - self.indexed[rows] > _LATE * ttl
         self.noted[rows], self.indexed[rows[late]] = deadlines, deadlines[late]
-        stood = zip(done, deadlines.tolist(), ttl.tolist(), late.tolist(), states, strict=True)
-        for operation, deadline, lives, scored, state in stood:
-            operation.put_state(deadline, lives, state.data.cast("B"))
+        stood = zip(done, deadlines.tolist(), ttl.tolist(), late.tolist(), strict=True)
+        for place, (operation, deadline, lives, scored) in enumerate(stood):
+            operation.put_state(deadline, lives, states[width * place : width * (place + 1)])
             if scored:
                 operation.score = deadline
 

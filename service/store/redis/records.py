@@ -113,8 +113,8 @@ class Operation:
     def put(self, name: bytes, context: bytes, head: bytes, body: Part) -> None:
         """Write a field: its seal is over the context too."""
         seal = xxh3_64_digest(b"".join((context, head, body)))
-        named = _NAMES.get(name) or _named(name)
-        self.fields += (named, _LENGTH.pack(len(head) + len(body) + _SEAL), head, body, seal)
+        length = len(head) + len(body) + _SEAL
+        self.fields += (_NAMES.get(name) or _named(name), _LENGTH.pack(length), head, body, seal)
         self.count += 1
 
     def put_state(self, deadline: float, ttl: float, state: Part) -> None:

@@ -26,7 +26,8 @@ local function go_through(write)
     elseif write then
       local prefix, name = string.sub(key, 1, 14), string.sub(key, 17)
       local before = clear == 1 and redis.call('HGET', key, 'held')
-      if clear == 1 then redis.call('DEL', key) end
+      -- A full server refuses a script before its first write, unless that only deletes: an opening deletes nothing.
+      if clear == 1 and redis.call('EXISTS', key) == 1 then redis.call('DEL', key) end
       if fields[1] then redis.call('HSET', key, unpack(fields)) end
       if clear == 1 then
         local after = redis.call('HGET', key, 'held')

@@ -100,6 +100,23 @@ async def test_a_server_that_lost_its_end_tells_where_a_session_stands(begin: Be
     assert await again(one, 1, stands) == [stands + 1]
 
 
+async def test_a_full_server_applies_nothing_says_why_and_heals_when_it_has_room(
+    begin: Begin, server: RedisServer
+) -> None:
+    one = await begin(server.url)
+    session = await one.opened("s")
+    await one.step(session, 1, step=0)
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("maxmemory", 1)
+        ended = await asyncio.gather(one.step(session, 2, step=1), one.opened("new"), return_exceptions=True)
+        assert [type(error) for error in ended] == [StoreUnavailable] * 2
+        assert all("maxmemory" in str(error) for error in ended)
+        assert await one.state(one.sessions.get("s")) == (1, 1.0)
+        client.config_set("maxmemory", 0)
+    assert await again(one, 2, 1) == [3.0]
+    assert await one.state(await one.opened("new")) == (0, 0.0)
+
+
 async def test_a_session_with_any_byte_flipped_is_refused_by_name(
     begin: Begin, client: "redis.Redis", caplog: pytest.LogCaptureFixture
 ) -> None:
