@@ -22,6 +22,7 @@ from service.engine.commits import Commits
 from service.engine.forecasts import Forecasts
 from service.engine.lifecycle import Lifecycle
 from service.engine.moves import Moves
+from service.engine.operations import Operations
 from service.engine.reruns import Reruns
 from service.engine.runner import Runner
 from service.engine.scheduler import Scheduler
@@ -84,6 +85,7 @@ class Engine:
         self._acceptance = Acceptance(self.calls, self.table, self.answers, Digester(model.features))
         self._runner = Runner(model, fitness, self.table, self.counters, chunk=policy.chunk)
         self._commits = Commits(self, store, self.calls, self._scheduler)
+        self.operations = Operations(sessions, self.operate)
         self.lifecycle, self.forecasts = Lifecycle(self, sessions), Forecasts(self)
         self.moves = Moves(self, sessions)
         self.shadow: Shadow | None = None

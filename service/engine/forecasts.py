@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from service.engine.call import UNCHECKED, Call, Deadline, Onward
-from service.engine.lifecycle import settle
+from service.engine.operations import settle
 from service.errors import InvalidInput
 from service.sessions.table import ZERO
 
@@ -56,7 +56,7 @@ class Forecasts:
             state, newest = engine.table.gather(np.array([one.row])), engine.answers.newest(one.row)
             _Run(engine, asked, answer, one.step).begin(state, newest, deadline)
 
-        turn = engine.lifecycle.operate(session, begin)
+        turn = engine.operations.operate(session, begin)
         turn.add_done_callback(lambda turn: settle(answer, error) if (error := turn.exception()) else None)
         return answer
 

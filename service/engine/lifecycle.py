@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from service.engine.call import UNCHECKED, Call, Deadline, Operation
-from service.errors import CarouselError, SnapshotNotKept
+from service.engine.call import UNCHECKED, Call, Deadline
+from service.engine.operations import settle, shielded
+from service.errors import SnapshotNotKept
 from service.store.store import Change, Copied, Deleted, Opened, Replaced
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
-    from service.engine.reruns import Again
     from service.models.model import Array, State
     from service.sessions.session import Session
     from service.sessions.sessions import Sessions
@@ -41,6 +40,7 @@ class Lifecycle:
 
     def __init__(self, engine: Engine, sessions: Sessions) -> None:
         self._engine, self._table, self._sessions = engine, engine.table, sessions
+        self._operate = engine.operations.operate
 
     def open(
         self,
@@ -138,7 +138,7 @@ class Lifecycle:
                 self._table.scatter(part, state)
                 await asyncio.sleep(0)
             copied = Copied(rows, [copy.id for copy in copies], ttl, step, state)
-            await self.operate(copies[0], lambda _: self._sessions.opened(*copies), lambda _: [copied])
+            await self._operate(copies[0], lambda _: self._sessions.opened(*copies), lambda _: [copied])
         except BaseException:
             for copy in copies:
                 self._sessions.delete(copy)
@@ -155,7 +155,7 @@ class Lifecycle:
     def read(self, session: Session) -> asyncio.Future[tuple[int, State]]:
         """The step and a copy of the state [1, …], after the accepted calls."""
         self._engine.admission.check_operation(session)
-        return shielded(self.operate(session, lambda one: (one.step, self._table.gather(np.array([one.row])))))
+        return shielded(self._operate(session, lambda one: (one.step, self._table.gather(np.array([one.row])))))
 
     def replace(
         self, session: Session, step: int, state: State, told: Callable[[Session], _T] = itself
@@ -194,13 +194,13 @@ class Lifecycle:
             self._sessions.touch(one)
             return told(one)
 
-        return shielded(self.operate(session, act, changes, step_after=step))
+        return shielded(self._operate(session, act, changes, step_after=step))
 
     def delete(self, session: Session) -> asyncio.Future[None]:
         """Forget a session after its accepted calls; from now on it is not found."""
         self._engine.admission.check()  # however many calls wait: this is the last one
         self._table.generation += 1
-        done = self.operate(session, self._sessions.delete, lambda one: [Deleted(one.row)])
+        done = self._operate(session, self._sessions.delete, lambda one: [Deleted(one.row)])
         ending = self._sessions.ending
 
         def ended(future: asyncio.Future[None]) -> None:
@@ -244,55 +244,9 @@ class Lifecycle:
             if future.exception() is not None:
                 self._sessions.delete(session)
 
-        opening = self.operate(source, act, changes)
+        opening = self._operate(source, act, changes)
         opening.add_done_callback(failed)
         return shielded(opening)
-
-    def operate(
-        self,
-        session: Session,
-        act: Callable[[Session], _T],
-        changes: Callable[[Session], Sequence[Change]] | None = None,
-        *,
-        step_after: int | None = None,
-    ) -> asyncio.Future[_T]:
-        """Do something to a session in its turn; if another process had it, once more to the session as it is then."""
-        answer: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
-
-        def acts(one: Session) -> _T:
-            if changes is None:
-                self._sessions.owned()  # it looks at what is here, and the store does not
-            return act(one)
-
-        def begin(one: Session, again: Again | None = None) -> None:
-            changed = None if changes is None else partial(changes, one)
-            asked = None if again is None else (one, again)
-            self._engine.operate(Operation(np.array([one.row]), partial(acts, one), answer, changed, step_after, asked))
-
-        def again(found: Session | CarouselError) -> None:
-            if isinstance(found, CarouselError):
-                settle(answer, found)
-            else:
-                begin(found)
-
-        begin(session, again)
-        return answer
-
-
-def shielded(answer: asyncio.Future[_T]) -> asyncio.Future[_T]:
-    """For a client, which may leave: the operation goes on."""
-    return answer if answer.done() else asyncio.shield(answer)
-
-
-def settle(answer: asyncio.Future[Any], result: Any) -> None:
-    """Set a result or an error, unless the client that waits for it has left."""
-    if answer.done():
-        return
-    if isinstance(result, BaseException):
-        answer.set_exception(result)
-        answer.exception()  # the client may have left
-    else:
-        answer.set_result(result)
 
 
 async def reach(sessions: Sessions, *ids: str) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from service.engine.lifecycle import itself, shielded
+from service.engine.lifecycle import itself
+from service.engine.operations import shielded
 from service.errors import Overloaded
 from service.store.store import Moved
 
@@ -63,7 +64,7 @@ class Moves:
             if future.exception() is not None:
                 self._sessions.unseat(new)
 
-        answer = self._engine.lifecycle.operate(session, act, lambda one: [moved(one)])
+        answer = self._engine.operations.operate(session, act, lambda one: [moved(one)])
         answer.add_done_callback(done)
         return shielded(answer)
 

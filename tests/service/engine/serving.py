@@ -10,7 +10,7 @@ import numpy as np
 from service.engine.admission import Bounds
 from service.engine.call import UNCHECKED, Call, Deadline
 from service.engine.engine import Engine
-from service.engine.lifecycle import settle
+from service.engine.operations import settle
 from service.models.fitness import Fitness, Policy
 from service.models.model import State
 from service.sessions.digests import Digester
