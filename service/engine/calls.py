@@ -18,11 +18,11 @@ from service.engine.call import Call, Deadline, Entry, Operation, Places, Repeat
 from service.engine.deadlines import Deadlines
 from service.engine.failures import Failures
 from service.engine.order import Order
-from service.engine.reruns import Rerun, Reruns, apart, may_rerun
 from service.errors import CarouselError, DeadlineExceeded, SessionMoved
 
 if TYPE_CHECKING:
     from service.engine.admission import Admission
+    from service.engine.reruns import Reruns
     from service.engine.scheduler import Scheduler
     from service.models.model import Index
     from service.sessions.table import Table
@@ -42,10 +42,9 @@ class Calls:
         reruns: Reruns,
         clock: Callable[[], float],
         operate: Callable[[Operation], None],
-        accept: Callable[[Call], None],
     ) -> None:
         self._table, self._admission, self._scheduler = table, admission, scheduler
-        self._clock, self._operate, self._accept, self._reruns = clock, operate, accept, reruns
+        self._clock, self._operate, self._reruns = clock, operate, reruns
         self._accepted: set[Call] = set()  # calls that were admitted and not told
         self._over: deque[Entry] = deque()  # told, and to give up their places
         self._releasing = False
@@ -135,19 +134,8 @@ class Calls:
             self.deadlines.done(call, call.deadline)
         if call.serial:
             self._table.waiting[call.where] -= 1
-        self._rerun(call)
-
-    def _rerun(self, call: Call) -> None:
-        """Answer a call, once its rows whose session another process had have run once more."""
-        moved = [row for row, error in call.errors.items() if may_rerun(call, error)]
-        if call.tags is not None and moved and len(call.rows) > 1:  # each row stands for itself
-            others = [row for row in range(len(call.rows)) if row not in moved]
-            for rows in (others, *([row] for row in moved)):
-                if rows:
-                    self._rerun(apart(call, rows))
-        elif moved:
-            births = self._table.birth[call.rows].tolist()
-            Rerun(self._reruns, call, self._accept, self._answer).begin({row: births[row] for row in moved})
+        if call.errors:
+            self._reruns.settle(call, self._table.birth, self._answer)
         else:
             self._answer(call)
 

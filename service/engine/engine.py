@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from service.engine.acceptance import Acceptance
 from service.engine.admission import Admission, Bounds
@@ -78,10 +78,9 @@ class Engine:
         )
         policy = fitness.policy if fitness.streamable else replace(fitness.policy, chunk=_WHOLE)
         self._scheduler = Scheduler(policy)
-        self.reruns = Reruns(sessions, self)
+        self.reruns = Reruns(sessions, self, self.go_on)
         parts = self.table, self.admission, self._scheduler
-        doing: dict[str, Any] = {"operate": self._operate, "accept": self.go_on}
-        self.calls = Calls(*parts, reruns=self.reruns, clock=clock, **doing)
+        self.calls = Calls(*parts, reruns=self.reruns, clock=clock, operate=self._operate)
         self._acceptance = Acceptance(self.calls, self.table, self.answers, Digester(model.features))
         self._runner = Runner(model, fitness, self.table, self.counters, chunk=policy.chunk)
         self._commits = Commits(self, store, self.calls, self._scheduler)

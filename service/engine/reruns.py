@@ -17,6 +17,7 @@ from service.engine.call import Call
 from service.errors import CarouselError, SessionMoved, SessionNotFound, StoreUnavailable
 
 if TYPE_CHECKING:
+    from service.models.model import Index
     from service.sessions.session import Session
     from service.sessions.sessions import Sessions
 
@@ -26,8 +27,8 @@ Again: TypeAlias = "Callable[[Session | CarouselError], None]"
 class Reruns:
     """Invariant: what waits for a session is asked again in the order in which it was asked first."""
 
-    def __init__(self, sessions: Sessions, home: object) -> None:
-        self._sessions, self._home = sessions, home
+    def __init__(self, sessions: Sessions, home: object, accept: Callable[[Call], None]) -> None:
+        self._sessions, self._home, self._accept = sessions, home, accept
         self._waiting: dict[tuple[str, int], list[tuple[int, Again]]] = {}  # by id and birth
 
     def __len__(self) -> int:
@@ -39,6 +40,25 @@ class Reruns:
         waiting.append((serial, again))
         if len(waiting) == 1:  # what was accepted on it ends before it is loaded
             asyncio.get_running_loop().call_soon(self._load, id, birth)
+
+    def settle(self, call: Call, births: Index, answer: Callable[[Call], None]) -> None:
+        """Answer a call that has ended, once its rows whose session another process had have run once more.
+
+        `births` are of the sessions of all table rows.
+        """
+        moved = [row for row, error in call.errors.items() if may_rerun(call, error)]
+        if call.tags is not None and moved and len(call.rows) > 1:  # each row stands for itself
+            others = [row for row in range(len(call.rows)) if row not in moved]
+            for rows in (others, *([row] for row in moved)):
+                if rows:
+                    self.settle(_apart(call, rows), births, answer)
+        elif moved:
+            rerun = _Rerun(call, len(moved), self._accept, answer)
+            for row in moved:
+                id, birth = cast("SessionMoved", call.errors[row]).id, births.item(call.rows.item(row))
+                self.add(id, birth, call.serial, partial(rerun.run, row))
+        else:
+            answer(call)
 
     def abort(self, error: CarouselError) -> None:
         """Nothing is asked again any more."""
@@ -68,23 +88,14 @@ class Reruns:
             again(found)
 
 
-class Rerun:
+class _Rerun:
     """Rows of a call that run once more, each by itself; then the call is answered."""
 
-    def __init__(
-        self, reruns: Reruns, call: Call, accept: Callable[[Call], None], answer: Callable[[Call], None]
-    ) -> None:
-        self._reruns, self._call, self._accept, self._answer = reruns, call, accept, answer
-        self._left = 0
+    def __init__(self, call: Call, left: int, accept: Callable[[Call], None], answer: Callable[[Call], None]) -> None:
+        self._call, self._left, self._accept, self._answer = call, left, accept, answer
 
-    def begin(self, births: dict[int, int]) -> None:
-        """Run these rows, by the births of their sessions."""
-        self._left = len(births)
-        for row, birth in births.items():
-            id = cast("SessionMoved", self._call.errors[row]).id
-            self._reruns.add(id, birth, self._call.serial, partial(self._run, row))
-
-    def _run(self, row: int, found: Session | CarouselError) -> None:
+    def run(self, row: int, found: Session | CarouselError) -> None:
+        """Run a row on its session as it is now, or end it by an error."""
         call = self._call
         error = found if isinstance(found, CarouselError) else found.home.refusal
         if error is not None or isinstance(found, CarouselError):
@@ -121,7 +132,7 @@ def may_rerun(call: Call, error: CarouselError) -> bool:
     return isinstance(error, SessionMoved) and not call.again
 
 
-def apart(call: Call, rows: list[int]) -> Call:
+def _apart(call: Call, rows: list[int]) -> Call:
     """Some rows of a merged call that has ended."""
     places = np.array(rows)
     part = call.part(places, call.ended)
