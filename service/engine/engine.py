@@ -166,7 +166,8 @@ class Engine:
         self.answers.close()
         self.table.close()
         self.calls.close()
-        del self.lifecycle, self.forecasts, self.moves, self._commits
+        self.reruns.close()
+        del self.lifecycle, self.operations, self.forecasts, self.moves, self._commits
 
     def wake(self, model: Model) -> None:
         """Serve again, by the same file."""

@@ -34,6 +34,10 @@ class Reruns:
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
 
+    def close(self) -> None:
+        """Let go of what refers back: nothing waits."""
+        del self._home, self._accept
+
     def add(self, id: str, birth: int, serial: int, again: Again) -> None:
         """Do it again on a session once that is here, or tell why it cannot be."""
         waiting = self._waiting.setdefault((id, birth), [])
