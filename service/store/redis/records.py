@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FENCE = struct.Struct("<16sQQ")  # owner, epoch, step
 NOBODY = bytes(16)  # the owner of a session that was given up
 BUCKETS = 16
-_FORMAT = 1
+_FORMAT = 2
 _STATE = struct.Struct("<dd")  # deadline, on the store's own clock, and TTL
 _SNAPSHOT = struct.Struct("<QQ")  # number of all of the session, step
 _ANSWER = struct.Struct("<QQ16s")  # number of all of the session, first step, digest of the inputs
