@@ -18,19 +18,26 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on. [default: 8000]")] = None,
     models: Annotated[Path | None, typer.Option(help="Folder of NAME/VERSION/model.onnx. [default: models]")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that serve over the port. [default: 1]")] = None,
 ) -> None:
     """Serve the models of a folder. Every setting is also a CAROUSEL_* variable (docs/operations.md)."""
-    from service.server import serve as run
     from service.settings import load
 
-    given = {"host": host, "port": port, "models": models}
+    given = {"host": host, "port": port, "models": models, "workers": workers}
     try:
         settings = load(**{name: value for name, value in given.items() if value is not None})
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     if not settings.models.is_dir():
         raise typer.BadParameter(f"{settings.models} is not a folder", param_hint="--models (CAROUSEL_MODELS)")
-    run(settings)
+    if settings.workers > 1:
+        from service.workers.supervisor import serve as serve_by_workers
+
+        serve_by_workers(settings)
+    else:
+        from service.server import serve as serve_alone
+
+        serve_alone(settings)
 
 
 @app.command()

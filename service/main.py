@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from service.models.model import Model, OnnxModel
     from service.settings import Settings
     from service.store.store import Keeper
+    from service.workers.worker import Worker
 
 _SETTLE_SECONDS = 0.5
 _SWEEP_SECONDS, _SWEPT = 0.01, 200  # so a million sessions are looked at within a minute, and nobody feels it
@@ -73,8 +74,8 @@ class Carousel:
 
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, worker: Worker | None = None) -> None:
+        self._settings, self._worker = settings, worker
         self._options = read_options(settings.provider_options, known())
         self._providers = providers_of(settings.providers, available(), self._options)
         budget = Budget(each=settings.replay, most_bytes=settings.max_replay_bytes)
@@ -96,7 +97,7 @@ class Carousel:
         self.lane = JsonLane(doors, self._sessions, self.edge, settings.max_body_bytes, self.browsers.serves)
         self.asgi = Named(Guarded(self.app, self.browsers), self.edge)
         rest = Rest(self._repository, self._sessions, settings, calls, self._pool)
-        ops = Ops(self._unready, Metrics(self._repository, self._sessions, self.edge, self.guard))
+        ops = Ops(self._unready, Metrics(self._repository, self._sessions, self.edge, self.guard), worker)
         oip = Oip(self._repository, settings, infer, self._unready, self._reload)
         self._grpc = over_grpc(oip, self._repository, self._sessions, settings, self._pool)
         for door in (rest, ops, oip):
@@ -128,6 +129,9 @@ class Carousel:
             await asyncio.wait([done], timeout=_LAST_SECONDS)
 
     def _unready(self) -> str | None:
+        return self._unready_here() or (self._worker.unready if self._worker is not None else None)
+
+    def _unready_here(self) -> str | None:
         if self._leaving:
             return "shutting down"
         return self._repository.unready() or (None if self._recovered else "sessions are being recovered")
@@ -190,9 +194,12 @@ class Carousel:
 
     @asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
-        self._keep(asyncio.create_task(self._load()))
+        beats = None if self._worker is None else asyncio.create_task(self._worker.run(self._unready_here))
+        self._keep(loading := asyncio.create_task(self._load()))
         self._keep(asyncio.create_task(self._sweep()))
         self._keep(asyncio.create_task(self.guard.watch()))
+        if self._worker is not None and self._worker.order.late:
+            await loading
         if self._grpc is not None:
             await self._grpc.start()
         yield
@@ -203,6 +210,8 @@ class Carousel:
         self._pool.close()
         self._aside.close()
         await self.store.close()
+        if beats is not None:
+            beats.cancel()
 
     async def _load(self) -> None:
         self._repository.stored = self.store.stored()

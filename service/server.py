@@ -18,9 +18,11 @@ from service.api.connection import HttpConnection
 from service.api.websocket import Socket
 from service.main import Carousel
 from service.store.store import StoreRefusedError
+from service.workers.port import bound
 
 if TYPE_CHECKING:
     from service.settings import Settings
+    from service.workers.worker import Worker
 
 _GARBAGE = 50_000, 20, 20  # objects before a look for cycles, of which a call makes none: a step gains 3 %
 
@@ -66,11 +68,11 @@ class Server(uvicorn.Server):
             self._draining.add_done_callback(lambda _: setattr(self, "should_exit", True))
 
 
-def serve(settings: Settings) -> None:
-    """Run the service until a signal stops it."""
+def serve(settings: Settings, worker: Worker | None = None) -> None:
+    """Run the service until a signal stops it; as a `worker`, beside others on its port."""
     logs.configure(settings.log_level)
     try:
-        carousel = Carousel(settings)
+        carousel = Carousel(settings, worker)
     except ValueError as error:
         _log.error("%s", error)
         raise SystemExit(1) from error
@@ -92,4 +94,4 @@ def serve(settings: Settings) -> None:
     except StoreRefusedError as error:
         _log.error("%s", error)
         raise SystemExit(1) from error
-    Server(config, carousel).run()
+    Server(config, carousel).run(bound(settings.host, settings.port) if worker is not None else None)

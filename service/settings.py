@@ -23,6 +23,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     grpc_port: int | None = Field(default=None, ge=1, le=65535)  # of the Open Inference Protocol over gRPC, if wanted
+    workers: int = Field(default=1, ge=1, le=64)  # processes that serve together over the port
     models: Path = Path("models")
     versions: str = "all"  # that are served of a model: all, latest:N, or numbers by commas
     watch_seconds: float = Field(default=0, ge=0)  # between looks at the folder of models; 0: it is not watched
@@ -84,6 +85,15 @@ class Settings(BaseSettings):
         if self.default_ttl_seconds > self.max_ttl_seconds:
             raise ValueError(
                 f"default_ttl_seconds {self.default_ttl_seconds:g} > max_ttl_seconds {self.max_ttl_seconds:g}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shared_by_the_store(self) -> Self:
+        if self.workers > 1 and self.store != "redis":
+            raise ValueError(
+                f"workers {self.workers}: each would have sessions of its own in the store {self.store};"
+                " more than one need CAROUSEL_STORE=redis"
             )
         return self
 

@@ -13,10 +13,12 @@ from prometheus_client.registry import Collector
 
 from service.api import body
 from service.api.openapi import described
+from service.api.together import Figures, Together, figures
 
 if TYPE_CHECKING:
     from service.api.edge import Edge
     from service.api.guard import Guard
+    from service.api.together import Others
     from service.engine.statistics import Distribution, EngineStatistics
     from service.models.repository import Repository
     from service.sessions.sessions import Sessions
@@ -27,10 +29,10 @@ _LABELS = ["model", "version"]
 class Ops:
     """`/health/live`, `/health/ready` and `/metrics`. `unready` says why traffic should not come, or None."""
 
-    def __init__(self, unready: Callable[[], str | None], metrics: Collector) -> None:
-        self._unready = unready
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(metrics)
+    def __init__(self, unready: Callable[[], str | None], metrics: Metrics, others: Others | None = None) -> None:
+        self._unready, self._metrics, self._others = unready, metrics, others
+        if others is not None:
+            others.answers["metrics"] = self._figures
 
     def router(self) -> APIRouter:
         """The three routes."""
@@ -53,8 +55,16 @@ class Ops:
         return body.answer({"ready": False, "reason": reason}, 503) if reason else body.answer({"ready": True})
 
     async def metrics(self) -> Response:
-        """All statistics, as Prometheus text."""
-        return Response(generate_latest(self._registry), media_type="text/plain; version=0.0.4; charset=utf-8")
+        """All statistics, as Prometheus text; of all workers together, whichever is asked."""
+        told: Collector = self._metrics
+        if self._others is not None:
+            told = Together([await self._figures(), *await self._others.ask_others("metrics")])
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(told)
+        return Response(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def _figures(self) -> Figures:
+        return figures(self._metrics.collect())
 
 
 class Metrics(Collector):

@@ -61,6 +61,11 @@ class Server:
             raise AssertionError(f"{error}\n{self.log}") from None
         return self
 
+    def workers(self) -> list[psutil.Process]:
+        """The processes that serve, of several workers, the oldest first."""
+        found: list[psutil.Process] = self._seen.children()
+        return sorted(found, key=psutil.Process.create_time)
+
     def memory(self) -> int:
         """Resident bytes."""
         return int(self._seen.memory_info().rss)

@@ -1,0 +1,74 @@
+"""The place of one worker: its process, those that come after it, and the channel to the one that is there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+import signal
+import socket
+import sys
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+from service.workers.channel import Answers, Channel, connect
+from service.workers.worker import Order
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+
+_log = logging.getLogger("carousel.workers")
+
+
+class Slot:
+    """One process at a time. Its channel is lost, and so told, when the process has ended for certain."""
+
+    def __init__(self, number: int, settings: Settings, answers: Answers) -> None:
+        """`answers` are what the worker may ask; each gets this slot first."""
+        self.number, self._settings = number, settings
+        self._answers: Answers = {name: partial(act, self) for name, act in answers.items()}
+        self.seen = 0.0  # when its last heartbeat came, on the loop's clock; 0: there was none
+        self.told: str | None = "it starts"  # why it should get no traffic
+        self.served = False  # a worker of this slot was ready once
+        self.counts = True  # it takes connections; one that takes another's place does so when it is ready
+        self._stopping = False
+        self.channel: Channel
+        self._process: asyncio.subprocess.Process | None = None
+
+    def __repr__(self) -> str:
+        return f"<Slot {self.number}, {self.told or 'ready'}>"
+
+    async def serve(self) -> tuple[int, float]:
+        """Run one worker → its exit code, and how many seconds it lived."""
+        loop = asyncio.get_running_loop()
+        begin, (ours, its) = loop.time(), socket.socketpair()
+        with its:
+            process = self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "service.workers.worker", str(its.fileno())),
+                pass_fds=[its.fileno()],
+                start_new_session=True,  # what a terminal sends comes once, from here
+            )
+        _log.info("worker %d is process %d", self.number, process.pid)
+        with suppress(BrokenPipeError):
+            ours.sendall(pickle.dumps(Order(self._settings, self.number, late=self.served)))
+        self.channel = await connect(ours, self._answers)
+        if self._stopping:
+            self.stop()
+        code = await process.wait()
+        if code == -signal.SIGTERM and not self.seen:
+            code = 0  # it was stopped before it began
+        self._process, self.seen, self.counts = None, 0.0, not self.served
+        self.channel.lose()
+        return code, loop.time() - begin
+
+    def stop(self) -> None:
+        """Let the process drain; the second time, let it cut."""
+        self._stopping = True
+        self.send(signal.SIGTERM)
+
+    def send(self, what: signal.Signals) -> None:
+        """Send a signal to the process, if there is one."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(what)

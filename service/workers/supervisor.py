@@ -1,0 +1,144 @@
+"""`carousel serve --workers N`: starts workers over one port, watches them, and passes signals and messages on.
+
+Knows processes; not models or sessions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+from service import logs
+from service.workers.channel import Answers, FailedError, LostError
+from service.workers.port import bound
+from service.workers.slot import Slot
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+
+_LOOKS = 5  # at the heartbeats within a lease
+_ANSWER = 1.0  # seconds that a worker may take to answer what another asks of all
+_PAUSE, _LONGEST = 0.1, 30.0  # seconds before a worker is started again; twice as long each time
+_LIVED = 10.0  # seconds after which a worker counts as one that works
+
+_log = logging.getLogger("carousel.workers")
+
+
+class Supervisor:
+    """Invariant: a worker whose heartbeat is older than a lease is dead before another takes its place."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._lease = settings, settings.store_lease_seconds
+        answers: Answers = {"alive": self._alive, "ask_others": self._ask_others}
+        self._slots = [Slot(number, settings, answers) for number in range(1, settings.workers + 1)]
+        self._stopping = asyncio.Event()
+        self._failed = False
+
+    async def run(self) -> int:
+        """Serve until a signal stops all workers → the exit code."""
+        loop = asyncio.get_running_loop()
+        for one in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(one, self._stop, one)
+        watching = asyncio.create_task(self._watch())
+        codes = await asyncio.gather(*(self._keep(slot) for slot in self._slots))
+        watching.cancel()
+        return int(self._failed or any(codes))
+
+    def _stop(self, why: signal.Signals) -> None:
+        """Let all workers drain; the second time, let them cut."""
+        _log.info("%s", why.name)
+        self._stopping.set()
+        for slot in self._slots:
+            slot.stop()
+
+    async def _keep(self, slot: Slot) -> int:
+        """Have a worker in a slot until all stop → the exit code of the last one."""
+        pause = _PAUSE
+        while not self._stopping.is_set():
+            code, lived = await slot.serve()
+            if self._stopping.is_set():
+                return code
+            if code > 0 and not slot.served:
+                _log.error("worker %d did not start: all are stopped", slot.number)
+                self._failed = True
+                self._stop(signal.SIGTERM)
+                return code
+            pause = _PAUSE if lived > _LIVED else pause
+            _log.error("worker %d ended with %d: another is started in %g s", slot.number, code, pause)
+            await self._tell_readiness()
+            try:
+                await asyncio.wait_for(self._stopping.wait(), pause)
+            except TimeoutError:
+                pause = min(2 * pause, _LONGEST)
+        return 0
+
+    async def _watch(self) -> None:
+        """Kill workers whose heartbeat is older than a lease. While all drain they have the operator's time for it."""
+        loop = asyncio.get_running_loop()
+        looked = loop.time()
+        while True:
+            await asyncio.sleep(self._lease / _LOOKS)
+            now, late = loop.time(), loop.time() - looked > self._lease / 2
+            looked = now
+            for slot in self._slots:
+                if late:  # this process stood still itself
+                    slot.seen = slot.seen and now
+                elif slot.seen and now - slot.seen > self._lease and not self._stopping.is_set():
+                    _log.error("worker %d gave no sign of life for %g s: it is killed", slot.number, now - slot.seen)
+                    slot.send(signal.SIGKILL)
+                    slot.seen = 0.0
+
+    async def _alive(self, slot: Slot, unready: str | None) -> None:
+        fresh, slot.seen = not slot.seen, asyncio.get_running_loop().time()
+        before, slot.told = (slot.counts, slot.told), unready
+        if unready is None:
+            slot.served = slot.counts = True
+        if fresh or before != (slot.counts, unready):
+            await self._tell_readiness()
+
+    async def _tell_readiness(self) -> None:
+        for slot in self._slots:
+            if slot.seen:
+                slot.channel.tell("others", self._unready(slot))
+
+    def _unready(self, asker: Slot) -> str | None:
+        """Why no traffic should come to the workers beside this one that take connections; None: it may."""
+        told = (slot for slot in self._slots if slot is not asker and slot.counts and slot.told)
+        return next((f"worker {slot.number}: {slot.told}" for slot in told), None)
+
+    async def _ask_others(self, asker: Slot, what: str, given: tuple[Any, ...]) -> list[Any]:
+        """What all other workers answer that are there."""
+
+        async def ask(slot: Slot) -> Any:
+            async with asyncio.timeout(_ANSWER):
+                return await slot.channel.ask(what, *given)
+
+        asked = [ask(slot) for slot in self._slots if slot is not asker and slot.seen]
+        told = await asyncio.gather(*asked, return_exceptions=True)
+        for one in told:
+            if isinstance(one, BaseException) and not isinstance(one, LostError | FailedError | TimeoutError):
+                raise one
+        return [one for one in told if not isinstance(one, BaseException)]
+
+
+def serve(settings: Settings) -> None:
+    """Run the workers until a signal stops them."""
+    logs.configure(settings.log_level)
+    try:
+        held = bound(settings.host, settings.port, first=True)  # so that no other service takes the port
+    except OSError as error:
+        _log.error("%s:%d cannot be listened on: %s", settings.host, settings.port, error)
+        raise SystemExit(1) from error
+    known = {"port": held[0].getsockname()[1]}
+    if settings.lame_duck_seconds is None and sys.stdin.isatty():
+        known["lame_duck_seconds"] = 0  # workers have no terminal
+    settings = settings.model_copy(update=known)
+    _log.info("%d workers over http://%s:%d", settings.workers, settings.host, settings.port)
+    raise SystemExit(asyncio.run(_run(settings)))
+
+
+async def _run(settings: Settings) -> int:
+    return await Supervisor(settings).run()

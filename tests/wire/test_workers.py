@@ -1,0 +1,143 @@
+"""Several workers over one port, seen from outside: started again, killed if they stand still, told of together."""
+
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests import graphs
+from tests.redis_server import RedisServer
+from tests.wire.expect import done
+from tests.wire.poll import until
+from tests.wire.server import CAROUSEL, Server, environment
+
+Launch = Callable[..., Server]
+_LEASE = 1
+
+
+@pytest.fixture(params=["redis"])
+def shared(request: pytest.FixtureRequest, launch: Launch, tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts a service of workers over the same store again and again."""
+    graphs.running_sum(tmp_path / "models/sum/1/model.onnx")
+    redis = RedisServer(tmp_path / "redis") if request.param == "redis" else None
+    how: dict[str, Any] = {"store": request.param, "store_lease_seconds": _LEASE}
+    if redis is not None:
+        how["store_url"] = redis.url
+
+    def start(workers: int = 2, **settings: object) -> Server:
+        return launch(tmp_path / "models", workers=workers, **how, **settings).wait_until_ready()
+
+    yield start
+    if redis is not None:
+        redis.kill()
+
+
+def _step(http: httpx.Client, id: str, step: int, value: float) -> list[list[float]]:
+    """Step until there is an answer, as a client does that knows its step."""
+    answers: list[httpx.Response] = []
+
+    def answered() -> bool:
+        try:
+            answers.append(http.post(f"/v1/sessions/{id}/steps", json={"inputs": [[value]], "step": step}))
+        except httpx.TransportError:
+            return False
+        return answers[-1].status_code != 503
+
+    until(answered, seconds=30, what="an answer")
+    outputs: list[list[float]] = done(answers[-1])["outputs"]
+    return outputs
+
+
+def test_metrics_are_of_all_workers_and_an_end_is_clean(shared: Callable[..., Server]) -> None:
+    server = shared()
+    for index in range(20):  # a connection each: the system gives them to one worker or the other
+        done(httpx.post(f"{server.url}/v1/models/sum/sessions", json={"id": f"s{index}"}), 201)
+        done(httpx.post(f"{server.url}/v1/sessions/s{index}/steps", json={"inputs": [[1], [2]]}))
+    assert server.metric("carousel_workers") == 2
+    assert server.metric("carousel_steps_total", model="sum", version="1") == 40
+    assert server.metric("carousel_sessions_opened_total") == 20
+    assert server.metric("carousel_engine_alive", model="sum", version="1") == 1
+    workers = server.workers()
+    assert len(workers) == 2
+    assert server.stop() == 0, server.log
+    assert not any(worker.is_running() for worker in workers)
+    assert not server.errors(), "\n".join(server.errors())
+
+
+def test_a_killed_worker_is_replaced_and_nothing_is_lost(shared: Callable[..., Server]) -> None:
+    server = shared()
+    with httpx.Client(base_url=server.url, timeout=20) as http:
+        done(http.post("/v1/models/sum/sessions", json={"id": "a"}), 201)
+        total = 0
+        for step in range(12):
+            if step in (4, 8):
+                server.workers()[0].kill()
+            total += step
+            assert _step(http, "a", step, step) == [[total]]
+    until(lambda: server.metric("carousel_workers") == 2, seconds=30, what="a new worker")
+    assert "another is started" in server.log
+    assert server.stop() == 0, server.log
+
+
+def test_a_worker_that_stands_still_is_killed_and_its_sessions_go_on(shared: Callable[..., Server]) -> None:
+    server = shared()
+    http = [httpx.Client(base_url=server.url, timeout=20) for _ in range(8)]
+    for index, client in enumerate(http):
+        done(client.post("/v1/models/sum/sessions", json={"id": f"s{index}"}), 201)
+        assert _step(client, f"s{index}", 0, 1) == [[1]]
+    stopped = server.workers()[0]
+    stopped.send_signal(signal.SIGSTOP)
+    until(lambda: not stopped.is_running(), seconds=20, what="the end of the stopped worker")
+    for index in range(8):
+        with httpx.Client(base_url=server.url, timeout=20) as client:
+            assert _step(client, f"s{index}", 1, 1) == [[2]]
+            assert _step(client, f"s{index}", 0, 1) == [[1]]
+    for client in http:
+        client.close()
+    assert "no sign of life" in server.log
+    assert server.stop() == 0, server.log
+
+
+def test_workers_end_with_their_supervisor(shared: Callable[..., Server]) -> None:
+    server = shared()
+    workers = server.workers()
+    workers[0].send_signal(signal.SIGSTOP)
+    server.kill()
+    until(lambda: not any(worker.is_running() for worker in workers), seconds=20, what="their end")
+
+
+def _refused(tmp_path: Path, *options: str, **settings: object) -> tuple[int, str]:
+    graphs.running_sum(tmp_path / "models/sum/1/model.onnx")
+    command = [CAROUSEL, "serve", "--models", str(tmp_path / "models"), "--workers", "2", *options]
+    ended = subprocess.run(
+        command, env=environment(**settings), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "Traceback" not in ended.stderr
+    return ended.returncode, " ".join(ended.stderr.split())
+
+
+def test_workers_that_cannot_share_their_sessions_are_refused(tmp_path: Path) -> None:
+    code, told = _refused(tmp_path, store="memory")
+    assert code == 2
+    assert "sessions of its own" in told.replace("│ │ ", "")
+
+
+def test_a_start_that_fails_ends_all_workers(tmp_path: Path) -> None:
+    code, told = _refused(tmp_path, "--port", "0", store="redis", providers="tensorrt")
+    assert code == 1
+    assert "did not start" in told
+
+
+def test_a_port_that_is_taken_is_refused(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        code, told = _refused(tmp_path, "--port", str(other.getsockname()[1]), store="redis")
+    assert code == 1
+    assert "cannot be listened on" in told
