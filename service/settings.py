@@ -62,6 +62,11 @@ class Settings(BaseSettings):
     lame_duck_seconds: float | None = Field(default=None, ge=0)  # not ready, but serving; else 2, on a terminal 0
     drain_seconds: float = Field(default=30, gt=0)
 
+    @property
+    def store_folder(self) -> Path:
+        """Where the embedded store is."""
+        return self.store_path or self.models.resolve().with_name("sessions")
+
     @field_validator("allowed_hosts", "allowed_origins", "providers", mode="before")
     @classmethod
     def _listed(cls, given: object) -> object:
@@ -90,10 +95,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _shared_by_the_store(self) -> Self:
-        if self.workers > 1 and self.store != "redis":
+        if self.workers > 1 and self.store == "memory":
             raise ValueError(
-                f"workers {self.workers}: each would have sessions of its own in the store {self.store};"
-                " more than one need CAROUSEL_STORE=redis"
+                f"workers {self.workers}: each would have sessions of its own;"
+                " more than one need CAROUSEL_STORE=embedded or redis"
             )
         return self
 

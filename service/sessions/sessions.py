@@ -84,6 +84,13 @@ class Sessions:
             raise SessionExpired(f"session {id!r} was idle beyond its TTL")
         raise SessionNotFound(f"no session {id!r}")
 
+    def seconds_expired(self, id: str) -> float | None:
+        """For how long an id is told as expired; None: it is not."""
+        left = self._expired.get(id, 0.0) - self._clock()
+        if left <= 0 and self.cold is not None and self.cold.expired(id):
+            left = 1.0  # or longer: it is asked for again
+        return left if left > 0 else None
+
     def look(self, id: str) -> Standing:
         """How the live session of an id stands; it is not brought into memory. Raises as `known`."""
         cold = None if self.cold is None or id in self._live or id in self.recovering else self.cold.look(id)

@@ -8,9 +8,10 @@ import pickle
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from service.workers.channel import Answers, Channel, connect
 from service.workers.worker import Order
@@ -24,42 +25,50 @@ _log = logging.getLogger("carousel.workers")
 class Slot:
     """One process at a time. Its channel is lost, and so told, when the process has ended for certain."""
 
-    def __init__(self, number: int, settings: Settings, answers: Answers) -> None:
-        """`answers` are what the worker may ask; each gets this slot first."""
-        self.number, self._settings = number, settings
+    def __init__(self, number: int, settings: Settings, answers: Answers, lock: int | None) -> None:
+        """`answers` are what the worker may ask; each gets this slot first. It inherits the descriptor `lock`."""
+        self.number, self._settings, self._lock = number, settings, lock
         self._answers: Answers = {name: partial(act, self) for name, act in answers.items()}
         self.seen = 0.0  # when its last heartbeat came, on the loop's clock; 0: there was none
+        self.heard = False  # there was one, so it answers what it is asked
         self.told: str | None = "it starts"  # why it should get no traffic
         self.served = False  # a worker of this slot was ready once
         self.counts = True  # it takes connections; one that takes another's place does so when it is ready
         self._stopping = False
-        self.channel: Channel
+        self.channel: Channel | None = None
+        self.busy: set[asyncio.Task[Any]] = set()  # what has to end before another worker is started
         self._process: asyncio.subprocess.Process | None = None
 
     def __repr__(self) -> str:
         return f"<Slot {self.number}, {self.told or 'ready'}>"
 
-    async def serve(self) -> tuple[int, float]:
-        """Run one worker → its exit code, and how many seconds it lived."""
+    async def serve(self, lost: Callable[[Channel], None] | None) -> tuple[int, float]:
+        """Run one worker → its exit code, and how many seconds it lived. `lost` is told when it has ended."""
         loop = asyncio.get_running_loop()
         begin, (ours, its) = loop.time(), socket.socketpair()
+        self.heard = False
         with its:
             process = self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "service.workers.worker", str(its.fileno())),
-                pass_fds=[its.fileno()],
+                pass_fds=[its.fileno()] if self._lock is None else [its.fileno(), self._lock],
                 start_new_session=True,  # what a terminal sends comes once, from here
             )
         _log.info("worker %d is process %d", self.number, process.pid)
         with suppress(BrokenPipeError):
-            ours.sendall(pickle.dumps(Order(self._settings, self.number, late=self.served)))
-        self.channel = await connect(ours, self._answers)
+            ours.sendall(pickle.dumps(Order(self._settings, self.number, late=self.served, lock=self._lock)))
+        channel = self.channel = await connect(ours, self._answers)
         if self._stopping:
             self.stop()
         code = await process.wait()
         if code == -signal.SIGTERM and not self.seen:
             code = 0  # it was stopped before it began
         self._process, self.seen, self.counts = None, 0.0, not self.served
-        self.channel.lose()
+        self.channel = None
+        channel.lose()
+        if lost is not None:
+            lost(channel)
+        if self.busy:
+            await asyncio.wait([*self.busy])
         return code, loop.time() - begin
 
     def stop(self) -> None:

@@ -12,7 +12,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from service import logs
-from service.workers.channel import Answers, FailedError, LostError
+from service.store.embedded.exchange import Exchange
+from service.store.embedded.lock import Lock
+from service.store.embedded.settling import settle
+from service.store.store import StoreRefusedError
+from service.workers.channel import Answers, Channel, FailedError, LostError
 from service.workers.port import bound
 from service.workers.slot import Slot
 
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 _LOOKS = 5  # at the heartbeats within a lease
+_LAST = 2.0  # seconds that workers need to end once they have drained
 _ANSWER = 1.0  # seconds that a worker may take to answer what another asks of all
 _PAUSE, _LONGEST = 0.1, 30.0  # seconds before a worker is started again; twice as long each time
 _LIVED = 10.0  # seconds after which a worker counts as one that works
@@ -30,10 +35,16 @@ _log = logging.getLogger("carousel.workers")
 class Supervisor:
     """Invariant: a worker whose heartbeat is older than a lease is dead before another takes its place."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings, self._lease = settings, settings.store_lease_seconds
+    def __init__(self, settings: Settings, lock: Lock | None = None) -> None:
+        """`lock` is that of the embedded store, which all workers hold."""
+        self._settings, self._lease, self._store_lock = settings, settings.store_lease_seconds, lock
         answers: Answers = {"alive": self._alive, "ask_others": self._ask_others}
-        self._slots = [Slot(number, settings, answers) for number in range(1, settings.workers + 1)]
+        self._slots: list[Slot] = []
+        self._exchange = None if lock is None else Exchange(settings.store_folder, self._slots)
+        if self._exchange is not None:
+            answers = {**answers, **self._exchange.answers}
+        held = None if lock is None else lock.descriptor
+        self._slots += [Slot(number, settings, answers, held) for number in range(1, settings.workers + 1)]
         self._stopping = asyncio.Event()
         self._failed = False
 
@@ -51,6 +62,8 @@ class Supervisor:
         """Let all workers drain; the second time, let them cut."""
         _log.info("%s", why.name)
         self._stopping.set()
+        if self._store_lock is not None:
+            self._store_lock.drains()
         for slot in self._slots:
             slot.stop()
 
@@ -58,7 +71,7 @@ class Supervisor:
         """Have a worker in a slot until all stop → the exit code of the last one."""
         pause = _PAUSE
         while not self._stopping.is_set():
-            code, lived = await slot.serve()
+            code, lived = await slot.serve(self._exchange.lost if self._exchange is not None else None)
             if self._stopping.is_set():
                 return code
             if code > 0 and not slot.served:
@@ -92,7 +105,7 @@ class Supervisor:
                     slot.seen = 0.0
 
     async def _alive(self, slot: Slot, unready: str | None) -> None:
-        fresh, slot.seen = not slot.seen, asyncio.get_running_loop().time()
+        fresh, slot.heard, slot.seen = not slot.heard, True, asyncio.get_running_loop().time()
         before, slot.told = (slot.counts, slot.told), unready
         if unready is None:
             slot.served = slot.counts = True
@@ -101,7 +114,7 @@ class Supervisor:
 
     async def _tell_readiness(self) -> None:
         for slot in self._slots:
-            if slot.seen:
+            if slot.channel is not None and slot.seen:
                 slot.channel.tell("others", self._unready(slot))
 
     def _unready(self, asker: Slot) -> str | None:
@@ -112,11 +125,12 @@ class Supervisor:
     async def _ask_others(self, asker: Slot, what: str, given: tuple[Any, ...]) -> list[Any]:
         """What all other workers answer that are there."""
 
-        async def ask(slot: Slot) -> Any:
+        async def ask(channel: Channel) -> Any:
             async with asyncio.timeout(_ANSWER):
-                return await slot.channel.ask(what, *given)
+                return await channel.ask(what, *given)
 
-        asked = [ask(slot) for slot in self._slots if slot is not asker and slot.seen]
+        there = [slot.channel for slot in self._slots if slot is not asker and slot.seen]
+        asked = [ask(channel) for channel in there if channel is not None]
         told = await asyncio.gather(*asked, return_exceptions=True)
         for one in told:
             if isinstance(one, BaseException) and not isinstance(one, LostError | FailedError | TimeoutError):
@@ -132,13 +146,27 @@ def serve(settings: Settings) -> None:
     except OSError as error:
         _log.error("%s:%d cannot be listened on: %s", settings.host, settings.port, error)
         raise SystemExit(1) from error
-    known = {"port": held[0].getsockname()[1]}
+    known: dict[str, object] = {"port": held[0].getsockname()[1]}
     if settings.lame_duck_seconds is None and sys.stdin.isatty():
         known["lame_duck_seconds"] = 0  # workers have no terminal
     settings = settings.model_copy(update=known)
+    try:
+        lock = _taken(settings) if settings.store == "embedded" else None
+    except StoreRefusedError as error:
+        _log.error("%s", error)
+        raise SystemExit(1) from error
     _log.info("%d workers over http://%s:%d", settings.workers, settings.host, settings.port)
-    raise SystemExit(asyncio.run(_run(settings)))
+    raise SystemExit(asyncio.run(_run(settings, lock)))
 
 
-async def _run(settings: Settings) -> int:
-    return await Supervisor(settings).run()
+def _taken(settings: Settings) -> Lock:
+    """The lock of the embedded store, whose folders are ready for the workers."""
+    path = settings.store_folder
+    path.mkdir(parents=True, exist_ok=True)
+    lock = Lock(path / "lock", settings.drain_seconds + _LAST)
+    settle(path, settings.workers)
+    return lock
+
+
+async def _run(settings: Settings, lock: Lock | None) -> int:
+    return await Supervisor(settings, lock).run()

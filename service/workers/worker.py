@@ -30,6 +30,7 @@ class Order(NamedTuple):
     settings: Settings
     number: int  # from 1
     late: bool  # it takes connections once it is ready: others have them until then
+    lock: int | None  # the descriptor of the lock of their store, if there is one
 
 
 class Worker:
@@ -40,6 +41,7 @@ class Worker:
         self._every = order.settings.store_lease_seconds / BEATS
         self.answers: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {"others": self._hear}
         self.unready: str | None = "the others have not started"  # why others should get no traffic
+        self.count = order.settings.workers - 1  # of the others
         self._channel: Channel | None = None
 
     async def run(self, unready: Callable[[], str | None]) -> None:
@@ -60,6 +62,11 @@ class Worker:
         """Ask the supervisor."""
         assert self._channel is not None
         return self._channel.ask(what, *given)
+
+    def tell(self, what: str, *given: Any) -> None:
+        """Tell the supervisor."""
+        assert self._channel is not None
+        self._channel.tell(what, *given)
 
     async def ask_others(self, what: str, *given: Any) -> list[Any]:
         """Ask all other workers that serve → their answers; those that do not answer in time are left out."""

@@ -20,6 +20,7 @@ def main(
     store: Annotated[
         str, typer.Option(help="embedded, or redis: it and its owners are stopped and killed too.")
     ] = "embedded",
+    workers: Annotated[int, typer.Option(help="That share the store; they are stopped and killed too.")] = 1,
     pause: Annotated[float, typer.Option(help="Seconds that a process stands still at most.")] = 2.0,
     write: Annotated[
         str, typer.Option(help="When steps are written by the embedded store: before, sync or behind.")
@@ -40,6 +41,7 @@ def main(
                 store=store,
                 pause=pause,
                 behind=behind,
+                workers=workers,
                 settings=settings,
             ),
             Path(folder),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import psutil  # type: ignore[import-untyped]  # ships no types
 
 from service.sessions.state_bytes import Seals, decode
 from tests import graphs
@@ -19,7 +20,8 @@ from tests.redis_server import RedisServer
 from tests.wire.server import Server
 
 _ENDS = 120.0  # seconds for the clients to get what they wait for, and for a server to be ready
-_LEASE = 1.0  # seconds
+_LEASE, _WORKERS_LEASE = 1.0, 3.0  # seconds
+_LEAVES = 0.02  # of a client's frames after which it hangs up
 _LATE = 0.2  # seconds that answers may take to arrive on a busy machine
 _FEW = 16  # sessions of a client where the reference is slower than the server
 
@@ -37,6 +39,7 @@ class Plan:
     store: str = "embedded"
     pause: float = 2.0  # seconds that a process or Redis stands still at most
     behind: int = 0  # milliseconds of answers that may be lost
+    workers: int = 1  # that share a store, about: their number changes between two services
     settings: dict[str, object] = field(default_factory=dict)
 
 
@@ -64,11 +67,12 @@ class Campaign:
                 plan.streams if model == "sum" else _FEW,
                 *(next(seeds), self.figures),
                 behind=plan.behind / 1000 + _LATE if plan.behind else 0.0,
+                leaves=_LEAVES if plan.workers > 1 else 0.0,
             )
             for model, reference in references.items()
             for _ in range(plan.clients)
         ]
-        self._lives = Lives(next(seeds), self.figures, behind=plan.behind > 0)
+        self._lives = Lives(next(seeds), self.figures, behind=plan.behind > 0, wanders=plan.workers > 1)
         self._redis = RedisServer(folder / "redis") if plan.store == "redis" else None
         self._server = self._start()
         self.recoveries: list[float] = []
@@ -104,6 +108,8 @@ class Campaign:
             if stop.is_set():
                 return
             if self._redis is not None and await self._harm(self._redis):
+                continue
+            if self._plan.workers > 1 and await self._harm_worker():
                 continue
             if self._random.random() < self._plan.gentle:
                 await asyncio.to_thread(self._server.stop)
@@ -143,6 +149,23 @@ class Campaign:
         self.figures.harms[kind] += 1
         return kind != "kill"
 
+    async def _harm_worker(self) -> bool:
+        """Kill one of the workers, or let it stand still past its lease and go on, unless it is dead by then."""
+        kind = self._random.choice(["service", "worker dies", "worker stops"])
+        workers = self._server.workers()
+        if kind == "service" or not workers:
+            return False
+        one = self._random.choice(workers)
+        with suppress(psutil.NoSuchProcess):
+            if kind == "worker dies":
+                one.kill()
+            else:
+                one.suspend()
+                await asyncio.sleep(self._random.uniform(0.5, 1.5) * _WORKERS_LEASE)
+                one.resume()
+        self.figures.harms[kind] += 1
+        return True
+
     def _port(self) -> int:
         return self._server.port
 
@@ -166,15 +189,15 @@ class Campaign:
         for _ in range(2):
             with httpx.Client(base_url=self._server.url, timeout=20) as http:
                 for stream in (stream for client in self._clients for stream in client.streams):
-                    blob = decode(http.get(f"/v1/sessions/{stream.id}/state").content, Seals())
+                    blob = decode(_asked(http, f"/v1/sessions/{stream.id}/state").content, Seals())
                     if blob.step != stream.step or not same(blob.state, stream.state):
                         raise Violation(f"{stream.id} stands at {blob}, not {stream}")
                 for id, stands in self._lives.alive.items():
-                    blob = decode(http.get(f"/v1/sessions/{id}/state").content, Seals())
+                    blob = decode(_asked(http, f"/v1/sessions/{id}/state").content, Seals())
                     if (blob.step, float(blob.state["sum"][0, 0])) != stands:
                         raise Violation(f"{id}: {blob}, not {stands}")
                 for id in self._lives.dead:
-                    if http.get(f"/v1/sessions/{id}").status_code != 404:
+                    if _asked(http, f"/v1/sessions/{id}").status_code != 404:
                         raise Violation(f"{id} is back")
             self._server.kill()
             self._server = self._start().wait_until_ready()
@@ -189,7 +212,17 @@ class Campaign:
         else:
             settings = {"store": "embedded", "store_path": self._folder / "store", "store_replay_seconds": 1.0}
             settings["resident_bytes"] = self._random.choice([1, 20_000, 2**30])
+            if self._plan.workers > 1:
+                settings["workers"] = self._random.choice([self._plan.workers, self._plan.workers, 1, 3])
+                settings["store_lease_seconds"] = _WORKERS_LEASE
         if self._plan.behind:
             settings |= {"store_write": "behind", "store_behind_ms": self._plan.behind}
         count = len(list(self._folder.glob("log-*")))
         return Server(self._folder / "models", self._folder / f"log-{count:04d}", **(settings | self._plan.settings))
+
+
+def _asked(http: httpx.Client, path: str) -> httpx.Response:
+    """What is told once no worker is being started."""
+    while (answer := http.get(path)).status_code == 503:
+        time.sleep(0.1)
+    return answer

@@ -17,7 +17,8 @@ _EVERY, _KEEP = 2, 3  # of snapshots
 class Lives:
     """Operations on sessions of the running sum, each asked for until it is known what became of it."""
 
-    def __init__(self, seed: int, figures: Figures, *, behind: bool = False) -> None:
+    def __init__(self, seed: int, figures: Figures, *, behind: bool = False, wanders: bool = False) -> None:
+        self._wanders = wanders  # each operation has a connection of its own
         self._behind = behind  # answered steps may be lost: none are made
         self._rng, self._figures = np.random.default_rng(seed), figures
         self._seed, self._count = seed, 0
@@ -30,7 +31,8 @@ class Lives:
     async def run(self, port: Callable[[], int], stop: asyncio.Event) -> None:
         """One operation after another, and look at what is there."""
         self._port = port
-        async with httpx.AsyncClient(timeout=_PATIENCE) as self._http:
+        limits = httpx.Limits(max_keepalive_connections=0 if self._wanders else None)
+        async with httpx.AsyncClient(timeout=_PATIENCE, limits=limits) as self._http:
             while not stop.is_set():
                 await self._act()
 

@@ -69,8 +69,17 @@ class Client:
     """One socket after another, over sessions of one model."""
 
     def __init__(
-        self, model: str, reference: Reference, streams: int, seed: int, figures: Figures, *, behind: float = 0.0
+        self,
+        model: str,
+        reference: Reference,
+        streams: int,
+        seed: int,
+        figures: Figures,
+        *,
+        behind: float = 0.0,
+        leaves: float = 0.0,
     ) -> None:
+        self._leaves = leaves  # how often it hangs up after an answer, for another worker to have its sessions
         self._behind, self._answered = behind, deque[tuple[float, Sent]]()  # what was answered so many seconds before
         self._model, self._reference, self._figures = model, reference, figures
         self._rng = np.random.default_rng(seed)
@@ -87,6 +96,8 @@ class Client:
                 await self._resume(frames)
                 while not stop.is_set() or self._pending:
                     await self._exchange(frames, more=not stop.is_set())
+                    if self._rng.random() < self._leaves:
+                        raise _TryLater("by another worker")
                 return
             except GONE as error:
                 if isinstance(error, AssertionError) and "HTTP/1.1 503" not in str(error):

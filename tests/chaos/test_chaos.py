@@ -36,3 +36,11 @@ def test_no_client_sees_an_error_while_replicas_are_restarted_or_redis_stands_st
     assert (seen.faults, paused.faults) == ([], [])
     assert seen.answers
     assert set(paused.refused) <= {"store_unavailable", "commit_unknown"}
+
+
+@pytest.mark.timeout(600)
+def test_workers_that_die_stop_and_change_lose_double_tear_and_leak_nothing(tmp_path: Path) -> None:
+    figures = Campaign(Plan(seed=7, kills=6, clients=1, streams=16, workers=2), tmp_path).run()
+    assert figures.steps
+    assert figures.resumed
+    assert figures.harms

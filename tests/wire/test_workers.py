@@ -4,6 +4,8 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,13 @@ from tests.redis_server import RedisServer
 from tests.wire.expect import done
 from tests.wire.poll import until
 from tests.wire.server import CAROUSEL, Server, environment
+from tests.wire.ws import dial
 
 Launch = Callable[..., Server]
-_LEASE = 1
+_LEASE = 3  # a busy machine lets a process wait for a second
 
 
-@pytest.fixture(params=["redis"])
+@pytest.fixture(params=["embedded", "redis"])
 def shared(request: pytest.FixtureRequest, launch: Launch, tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Starts a service of workers over the same store again and again."""
     graphs.running_sum(tmp_path / "models/sum/1/model.onnx")
@@ -48,7 +51,7 @@ def _step(http: httpx.Client, id: str, step: int, value: float) -> list[list[flo
             return False
         return answers[-1].status_code != 503
 
-    until(answered, seconds=30, what="an answer")
+    until(answered, seconds=60, what="an answer")
     outputs: list[list[float]] = done(answers[-1])["outputs"]
     return outputs
 
@@ -101,6 +104,65 @@ def test_a_worker_that_stands_still_is_killed_and_its_sessions_go_on(shared: Cal
         client.close()
     assert "no sign of life" in server.log
     assert server.stop() == 0, server.log
+
+
+def _everywhere(server: Server, count: int = 8) -> list[httpx.Client]:
+    """Clients whose connections are with both workers, as the system spreads them."""
+    return [httpx.Client(base_url=server.url, timeout=20) for _ in range(count)]
+
+
+def test_workers_get_alternate_steps_of_a_session_over_both_doors(shared: Callable[..., Server]) -> None:
+    server = shared()
+    http = _everywhere(server)
+    done(http[0].post("/v1/models/sum/sessions", json={"id": "a", "snapshots": {"every": 8, "keep": 2}}), 201)
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(dial(server.stream_url)) for _ in range(4)]
+        asked = {"id": 1, "open": {"model": "sum", "session": "a"}}
+        channels = [socket.ask(asked)["opened"]["channel"] for socket in sockets]
+        for step in range(0, 64, 2):
+            assert _step(http[step % 8], "a", step, 1) == [[step + 1]]
+            place = step // 2 % 4
+            told = sockets[place].ask({"id": 2, "channel": channels[place], "inputs": [[1]], "step": step + 1})
+            assert told["outputs"] == [[step + 2]]
+            assert _step(http[(step + 1) % 8], "a", step, 1) == [[step + 1]]  # a retry that lands elsewhere
+    told = done(http[5].get("/v1/sessions/a"))
+    assert (told["step"], told["snapshots"]) == (64, [56, 64])
+    done(http[6].post("/v1/sessions/a/rewind", json={"step": 56}))
+    assert _step(http[1], "a", 56, 1) == [[57]]
+    assert http[2].delete("/v1/sessions/a").status_code == 204
+    assert {client.get("/v1/sessions/a").status_code for client in http} == {404}
+    for client in http:
+        client.close()
+    assert server.stop() == 0, server.log
+    assert not server.errors(), "\n".join(server.errors())
+
+
+def test_an_id_that_is_opened_twice_at_once_is_opened_once(shared: Callable[..., Server]) -> None:
+    server = shared()
+    http = _everywhere(server)
+    with ThreadPoolExecutor(len(http)) as threads:
+        for index in range(10):
+            body = {"id": f"s{index}"}
+            told = list(threads.map(lambda one, body=body: one.post("/v1/models/sum/sessions", json=body), http))
+            assert sorted(one.status_code for one in told) == [201, *(409,) * 7]
+    listed = done(http[0].get("/v1/sessions"))["sessions"]
+    assert [one["id"] for one in listed] == [f"s{index}" for index in range(10)]
+    for client in http:
+        client.close()
+
+
+def test_the_number_of_workers_may_change(shared: Callable[..., Server]) -> None:
+    for start, workers in enumerate((2, 1, 3, 2)):
+        server = shared(workers)
+        for index in range(12):
+            with httpx.Client(base_url=server.url, timeout=20) as http:
+                if not start:
+                    done(http.post("/v1/models/sum/sessions", json={"id": f"s{index}"}), 201)
+                assert _step(http, f"s{index}", start, index) == [[index * (start + 1)]]
+        if start % 2:
+            server.kill()
+        else:
+            assert server.stop() == 0, server.log
 
 
 def test_workers_end_with_their_supervisor(shared: Callable[..., Server]) -> None:

@@ -33,6 +33,7 @@ class Book:
     changed: Index  # position of the newest entry; 0: none is written
     written: Index  # position that the record has; 0: there is none
     noted: NDArray[np.float64]  # the deadline that the journal or the record tells
+    epoch: Index  # how often the session went from one worker to another
 
     def __init__(self, engine: Engine) -> None:
         self.engine, self._table = engine, engine.table
@@ -74,7 +75,7 @@ class Book:
     def forget(self, row: int, until: float = 0.0) -> Ended:
         """A session is no more; its id is told as expired until then."""
         ended = Ended(self._table.birth.item(row), self.ids[row], until)
-        self.changed[row] = self.written[row] = self.noted[row] = 0
+        self.changed[row] = self.written[row] = self.noted[row] = self.epoch[row] = 0
         self.ids[row] = ""
         return ended
 
@@ -84,7 +85,7 @@ class Book:
             self._grow()
         self.changed[rows], self.written[rows], self.noted[rows] = changed, written, self._table.deadline[rows]
         for row, record in zip(rows.tolist(), records, strict=True):
-            self.ids[row] = record.id
+            self.ids[row], self.epoch[row] = record.id, record.epoch
 
     def _change(self, one: Change) -> bytes:
         if isinstance(one, Advanced):
@@ -140,6 +141,7 @@ class Book:
             (table.deadline[rows] + offset).tolist(),
             table.ttl[rows].tolist(),
             self.changed[rows].tolist(),
+            self.epoch[rows].tolist(),
             strict=True,
         )
         records = [
@@ -155,8 +157,9 @@ class Book:
                 pack(long[place]) if place in long else b"",
                 rule=rewinds.rule(row),
                 snapshots=[_kept(one) for one in rewinds.of(row)],
+                epoch=epoch,
             )
-            for place, (row, number, step, deadline, ttl, position) in enumerate(stands)
+            for place, (row, number, step, deadline, ttl, position, epoch) in enumerate(stands)
         ]
         fresh = [(self.ids[row], self._table.birth.item(row)) for row in rows[self.written[rows] == 0].tolist()]
         self.noted[rows] = table.deadline[rows]
@@ -221,7 +224,7 @@ class Book:
                 grown[: self._capacity] = getattr(self, name)
             setattr(self, name, grown)
 
-        for name, kind in (("changed", np.int64), ("written", np.int64), ("noted", float)):
+        for name, kind in (("changed", np.int64), ("written", np.int64), ("noted", float), ("epoch", np.int64)):
             wider(name, kind)
         self.ids += [""] * (capacity - self._capacity)
         self._capacity = capacity

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Numbers: TypeAlias = NDArray[np.uint64]  # of sessions: none is ever used twice
 
-ADVANCED, OPENED, REPLACED, DELETED, EXPIRED, TOUCHED, COPIED, SNAPPED = range(1, 9)
+ADVANCED, OPENED, REPLACED, DELETED, EXPIRED, TOUCHED, COPIED, SNAPPED, IMPORTED = range(1, 10)
 FORMAT = 1
 _BEGIN, _END = b"CRSe", b"eSRC"
 # format, rows, bytes of the body, the stamp, checksum of the body
@@ -40,7 +40,8 @@ class Written(NamedTuple):
     inputs: Array  # [ΣT, F]
     outputs: Array  # [ΣT, K]; no columns: only the inputs are there
     state: Array | None  # [n, numbers of a state]; of COPIED [1, …]
-    rest: bytes  # of OPENED and COPIED: TTL, rule and ids in a line, and the kind; of EXPIRED: until when it is told
+    rest: bytes  # of OPENED and COPIED: TTL, rule and ids in a line, and the kind; of EXPIRED: until when it is told;
+    #  of IMPORTED: a record
 
 
 class Stamp(NamedTuple):
@@ -198,7 +199,7 @@ def _read_change(body: memoryview, at: int, numbers: Numbers) -> tuple[Written, 
         at += found.nbytes
         return found
 
-    with_step = kind not in (DELETED, EXPIRED, TOUCHED)
+    with_step = kind not in (DELETED, EXPIRED, TOUCHED, IMPORTED)
     starts = array(np.int64, rows) if with_step else np.zeros(rows, np.int64)
     lengths = array(np.int64, rows) if kind == ADVANCED and steps != rows else np.ones(rows, np.int64)
     inputs = array(np.float32, steps * features).reshape(steps, features)

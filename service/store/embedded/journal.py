@@ -131,10 +131,8 @@ class Journal:
     def _open(self) -> _File:
         if self._file is None or self._file.broken:
             self._opened += 1
-            head = _HEAD.pack(_MARK, _FORMAT, self._store, self._opened)
-            path = self._folder / f"{self._opened:016x}.journal"
-            self._file = _File(path, head + xxh3_64_digest(head))
-            self._paths.append(path)
+            self._file = _new(self._folder, self._store, self._opened)
+            self._paths.append(self._file.path)
         return self._file
 
     def _go_on(self, *, late: bool = False) -> None:
@@ -227,6 +225,16 @@ class _File:
         except OSError as error:
             self.broken = True
             raise CommitUnknown(f"{self.path.name}: {cause.strerror}; it cannot be cut: {error.strerror}") from error
+
+
+def _new(folder: Path, store: bytes, number: int) -> _File:
+    head = _HEAD.pack(_MARK, _FORMAT, store, number)
+    return _File(folder / f"{number:016x}.journal", head + xxh3_64_digest(head))
+
+
+def add(folder: Path, store: bytes, number: int, entry: bytes) -> None:
+    """Write a file with one entry behind those of a process that has ended."""
+    _new(folder, store, number).write(entry, sync=True)
 
 
 def files(folder: Path) -> list[Path]:

@@ -39,11 +39,16 @@ async def place(found: Replayed, book: Book, sessions: Sessions, seconds: Callab
     sessions.restored([record.id for record in found.records])
 
 
-def place_one(record: Record, kept: Sequence[Kept], book: Book, sessions: Sessions, now: float) -> Session:
-    """A session that is brought back from its record."""
+def place_one(
+    record: Record, kept: Sequence[Kept], book: Book, sessions: Sessions, now: float, *, stored: bool = True
+) -> Session:
+    """A session that is brought back from its record, which is `stored` as it is."""
     width = sum(array[0].size for array in book.engine.table.state.values())
-    state, one = np.frombuffer(record.numbers, np.float32, width)[None], np.ones(1, bool)
-    found = Replayed([record], np.array([record.step]), state, [record.deadline], ~one, one, 0, [], [list(kept)], 0)
+    state, there = np.frombuffer(record.numbers, np.float32, width)[None], np.array([stored])
+    found = Replayed(
+        *([record], np.array([record.step]), state, [record.deadline], ~there, there),
+        *(0, [], [list(kept)], record.position),
+    )
     (row,) = _place(found, slice(0, 1), book, sessions, now).tolist()
     sessions.restored([record.id])
     return Session(record.id, book.engine, row, record.number)

@@ -13,7 +13,7 @@ _MARK = b"CRSs"
 # mark, format, owner, epoch, position, step, deadline, TTL, rule; bytes of: tenant, id, kind, numbers, long
 _HEAD = struct.Struct("<4sHxx16sQQQddQQHHIII")
 SEAL = 8
-_NOBODY = bytes(16)  # the owner of all records while a store has one worker
+_NOBODY = bytes(16)  # the owner: of a record it is the worker in whose folder it lies
 _NUMBER = struct.Struct(">Q")
 
 
@@ -39,6 +39,7 @@ class Record(NamedTuple):
     long: bytes = b""  # longer kept answers; see pack_long
     rule: Rule | None = None
     snapshots: Sequence[Kept] | None = None  # None: as they are stored
+    epoch: int = 0  # how often it went from one worker to another
 
     @property
     def states(self) -> int:
@@ -46,11 +47,11 @@ class Record(NamedTuple):
         return 1 + (self.rule.keep if self.rule else 0)
 
     def encode(self) -> bytes:
-        """The bytes that `decode` reads. The tenant is empty, the owner and its epoch are 0."""
+        """The bytes that `decode` reads. The tenant is empty, the owner is 0."""
         id = self.id.encode()
         parts = (b"", id, self.kind, self.numbers, self.long)
         stands = self.position, self.step, self.deadline, self.ttl, *(self.rule or (0, 0))
-        head = _HEAD.pack(_MARK, FORMAT, _NOBODY, 0, *stands, *map(len, parts))
+        head = _HEAD.pack(_MARK, FORMAT, _NOBODY, self.epoch, *stands, *map(len, parts))
         content = b"".join((_NUMBER.pack(self.number), head, *parts))
         return content[_NUMBER.size :] + xxh3_64_digest(content)
 
@@ -65,7 +66,7 @@ def decode(number: int, value: memoryview) -> Record:
     content, seal = value[:-SEAL], value[-SEAL:]
     if len(value) < _HEAD.size + SEAL or xxh3_64_digest(_NUMBER.pack(number) + content) != seal:
         raise ValueError("it is damaged")
-    mark, told, _, _, position, step, deadline, ttl, every, keep, *sizes = _HEAD.unpack_from(content)
+    mark, told, _, epoch, position, step, deadline, ttl, every, keep, *sizes = _HEAD.unpack_from(content)
     if (mark, told) != (_MARK, FORMAT):
         raise ValueError(f"it has format {told}, not {FORMAT}")
     parts, at = [], _HEAD.size
@@ -76,7 +77,15 @@ def decode(number: int, value: memoryview) -> Record:
     return Record(
         *(number, str(id, "utf-8"), position, step, deadline, ttl, bytes(kind), numbers, bytes(long)),
         rule=Rule(every, keep) if every else None,
+        epoch=epoch,
     )
+
+
+class Lent(NamedTuple):
+    """A session on its way to another worker. Its record has all of its state, and the epoch that it has there."""
+
+    record: Record
+    left: float  # seconds that it lives without a call
 
 
 class Ended(NamedTuple):

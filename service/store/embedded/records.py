@@ -16,6 +16,7 @@ from xxhash import xxh3_64_digest
 from service.store.embedded.record import FORMAT, SEAL, Ended, Kept, Record, kind_of
 from service.store.store import StoreRefusedError
 
+EPOCH = 44  # bits that count sessions and entries of one process
 _LARGEST = 2**40  # bytes of the environment: of addresses, not of the disk
 _ID = struct.Struct(">Q")
 _SNAPSHOT = struct.Struct(">QQ")  # number, step
@@ -23,7 +24,7 @@ _ALIVE = struct.Struct("<dd")
 _DUE = struct.Struct(">QB")  # second, what is due then
 _SESSION, _TOMBSTONE = 0, 1
 _STEPS = struct.Struct("<Q")
-_COUNTS = struct.Struct("<qq")  # sessions, and their states with those of the snapshots that they may keep
+COUNTS = struct.Struct("<qq")  # sessions, and their states with those of the snapshots that they may keep
 _LOCK = 2**16  # bytes: more than LMDB maps of its lock file
 
 _log = logging.getLogger("carousel.store")
@@ -69,6 +70,11 @@ class Records:
             alive = txn.get(b"alive")
             return epoch, store, None if alive is None else _ALIVE.unpack(alive)
 
+    def reach(self, epoch: int) -> None:
+        """Let the next start have a number beyond this one."""
+        with self._env.begin(write=True, db=self._about) as txn:
+            txn.put(b"epoch", str(max(epoch, self.epoch)).encode())
+
     # Reading.
 
     def snapshot(self) -> lmdb.Transaction:
@@ -93,6 +99,18 @@ class Records:
             keys = (bytes(key) for key in cursor.iternext(values=False)) if there else iter(())
             return [_id(key) for key in islice(takewhile(lambda key: key.startswith(begin), keys), most)]
 
+    def all(self, txn: lmdb.Transaction) -> Iterator[tuple[int, memoryview]]:
+        """Numbers and records of all sessions."""
+        with txn.cursor(self._records) as cursor:
+            for key, value in cursor:
+                yield _ID.unpack(key)[0], memoryview(value)
+
+    def tombstones(self, txn: lmdb.Transaction) -> Iterator[Ended]:
+        """Ids that are told as expired."""
+        with txn.cursor(self._ended) as cursor:
+            for key, value in cursor:
+                yield Ended(0, _id(key), struct.unpack("<d", value)[0])
+
     def expired(self, txn: lmdb.Transaction, id: str) -> float:
         """Until when an id is told as expired; 0: it is not."""
         found = txn.get(_key(id), db=self._ended)
@@ -101,7 +119,7 @@ class Records:
     def kinds(self, txn: lmdb.Transaction) -> dict[bytes, tuple[int, int]]:
         """How many sessions there are of each kind, and how many states they may have with their snapshots."""
         with txn.cursor(self._kinds) as cursor:
-            return {bytes(value[_COUNTS.size :]): _COUNTS.unpack_from(value) for _, value in cursor}
+            return {bytes(value[COUNTS.size :]): COUNTS.unpack_from(value) for _, value in cursor}
 
     def tails(self, txn: lmdb.Transaction) -> list[tuple[int, bytes]]:
         """Numbers of sessions, and the entries behind their records that wait for their models."""
@@ -216,8 +234,8 @@ class Records:
         found = txn.get(key, db=self._kinds)
         if found is None and more < 0:
             return  # of a damaged record
-        before = _COUNTS.unpack_from(found) if found else (0, 0)
-        txn.put(key, _COUNTS.pack(before[0] + more, before[1] + states) + kind, db=self._kinds)
+        before = COUNTS.unpack_from(found) if found else (0, 0)
+        txn.put(key, COUNTS.pack(before[0] + more, before[1] + states) + kind, db=self._kinds)
 
     def _put_snapshots(self, txn: lmdb.Transaction, record: Record) -> None:
         """Write those that are new, and delete those that it does not have any more."""

@@ -160,6 +160,9 @@ class Recovery:
             if one.kind in (entries.OPENED, entries.COPIED):
                 self._open(position, seconds, one)
                 continue
+            if one.kind == entries.IMPORTED:
+                self._import(position, one)
+                continue
             for number in one.numbers.tolist():
                 self._change(number, position, seconds, one)
 
@@ -172,6 +175,15 @@ class Recovery:
         for number, id in zip(one.numbers.tolist(), ids, strict=True):
             if self._record(number) is None and number not in self.stored:
                 self.records[number] = Record(number, id, position, step, seconds + ttl, ttl, kind, state, rule=rule)
+
+    def _import(self, position: int, one: Written) -> None:
+        """Take a session that came from another worker; it may have been here before."""
+        number = one.numbers.item(0)
+        self._record(number)
+        if position > self.stored.get(number, 0):
+            self.records[number] = decode(number, memoryview(one.rest))._replace(position=position)
+            self.snapshots[number] = []
+            self.ended = [gone for gone in self.ended if gone.number != number]
 
     def _change(self, number: int, position: int, seconds: float, one: Written) -> None:
         record = self._record(number)

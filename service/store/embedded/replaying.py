@@ -40,16 +40,21 @@ class Replayed(NamedTuple):
     position: int  # behind all entries that were read
 
 
-def tails(found: Recovery, records: Iterable[Record], model: bytes) -> Iterator[tuple[Record, bytes, int]]:
-    """Records, the entries behind them and their time steps, of sessions whose model is not there."""
+def tails(
+    found: Recovery, records: Iterable[Record], model: bytes, base: int = 0
+) -> Iterator[tuple[Record, bytes, int]]:
+    """Records, the entries behind them and their time steps, of sessions whose model is not there.
+
+    With `base` their positions begin there: they go to another store.
+    """
     wanted = {record.number: record for record in records}
     tails: dict[int, bytes] = defaultdict(bytes)
     steps: Counter[int] = Counter()
-    for position, seconds, one in found.calls.get(model, ()):
+    for place_of_call, (position, seconds, one) in enumerate(found.calls.get(model, ()), base + 1):
         for place, number in enumerate(one.numbers.tolist()):
             if number in wanted and position > wanted[number].position:
                 steps[number] += one.lengths.item(place)
-                stamp = entries.Stamp(position, seconds, 0.0, model)
+                stamp = entries.Stamp(place_of_call if base else position, seconds, 0.0, model)
                 tails[number] += entries.entry(
                     entries.part(one, place), one.numbers[[place]].tobytes(), stamp, found.key
                 )

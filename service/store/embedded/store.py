@@ -23,11 +23,12 @@ from service.store.embedded.cold import ColdSessions
 from service.store.embedded.entries import Stamp
 from service.store.embedded.journal import Journal
 from service.store.embedded.kind import Kind
-from service.store.embedded.lock import Lock
+from service.store.embedded.lock import Lock, Share
 from service.store.embedded.placing import place
-from service.store.embedded.records import Records
+from service.store.embedded.records import EPOCH, Records
 from service.store.embedded.recovery import Recovery
 from service.store.embedded.replaying import replay, tails
+from service.store.embedded.settling import settle
 from service.store.embedded.upkeep import Upkeep
 from service.store.store import Advanced, Moved, Snapped
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from service.store.store import Change, Conflicts
 
 _LOOK = 0.5  # seconds between looks for touched sessions and jumps of the clock
-_EPOCH = 44  # bits that count sessions and entries of one process
+_SHARE = 38  # bits that count sessions of one process of several
 
 _log = logging.getLogger("carousel.store")
 
@@ -57,11 +58,13 @@ class EmbeddedStore:
         resident: int = 2**30,
         replay_seconds: float = 10.0,
         patience: float = 0.0,
+        share: Share | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._path, self._sessions, self._sync, self._replay_seconds = path, sessions, sync, replay_seconds
         self._behind = behind  # seconds of answered steps that may be lost
+        self._share = share
         self._patience, self._monotonic, self._wall, self._resident = patience, clock, wall, resident
         self._books: dict[object, Book] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -102,7 +105,9 @@ class EmbeddedStore:
     def _committed(self, book: Book, changes: Sequence[Change], position: int) -> None:
         self._upkeep.position = position
         if isinstance(changes[0], Moved):
-            self._books[changes[0].source].forget(changes[0].left)
+            source, left = self._books[changes[0].source], changes[0].left
+            book.epoch[changes[0].row] = source.epoch[left]
+            source.forget(left)
         for one in book.committed(changes, position):
             self._upkeep.ended[one.number] = one
 
@@ -126,10 +131,15 @@ class EmbeddedStore:
     def start(self) -> None:
         """See Keeper."""
         self._path.mkdir(parents=True, exist_ok=True)
-        self._lock = Lock(self._path / "lock", self._patience)
+        if self._share is None:
+            self._lock = Lock(self._path / "lock", self._patience)
+            settle(self._path, 1)
+        else:
+            self._lock = Lock.inherited(self._share.lock)
         self._records = Records(self._path)
         self._key = int.from_bytes(self._records.store[:8], "little")
-        self._sessions.born = first = self._records.epoch << _EPOCH
+        first = self._records.epoch << EPOCH
+        self._sessions.born = first + (self._share.place << _SHARE if self._share is not None else 0)
         files = journal.files(self._path)
         self._recovery = Recovery(self._records, files, first)
         self._clock = Clock(self._monotonic, self._wall, self._recovery.alive)

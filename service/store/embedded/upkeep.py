@@ -55,6 +55,7 @@ class Upkeep:
         self.tailed: set[int] = set()  # sessions whose calls waited for their model, and were run
         self.old: list[Path] = []  # files of the journal that are still needed
         self.damaged: set[Path] = set()  # of them: to be kept under another name
+        self.held = 0  # sessions that come from another worker which has not given them up: the journal stays
         self.position = position  # of the newest entry that is written, of this process or one before
         self.rounds = 0
         self._one = asyncio.Lock()  # round at a time
@@ -137,12 +138,12 @@ class Upkeep:
     async def _write(self, book: Book, rows: Index) -> None:
         rows = rows[book.changed[rows] > 0]  # others have ended since
         if len(rows):
-            numbers, positions = book.engine.table.birth[rows], book.changed[rows]
+            numbers, positions, epochs = book.engine.table.birth[rows], book.changed[rows], book.epoch[rows]
             records, fresh, snapshots = book.records(rows, self._clock.offset)
             await self.blocking(self._records.put, records, fresh)
             for one in snapshots:
                 one.stored = True
-            same = book.engine.table.birth[rows] == numbers
+            same = (book.engine.table.birth[rows] == numbers) & (book.epoch[rows] == epochs)  # else it came back since
             book.written[rows[same]] = positions[same]
 
     async def _drop(self) -> None:
@@ -150,11 +151,11 @@ class Upkeep:
         ended = list(self.ended.values())
         await self.blocking(self._records.end, ended, (self._clock.seconds(), self._clock.wall()))
         for one in ended:
-            del self.ended[one.number]
+            self.ended.pop(one.number, None)  # it may have come back
         if self.tailed:
             await self.blocking(self._records.drop_tails, self.tailed)
             self.tailed = set()
-        while self.old:
+        while self.old and not self.held:
             await self.blocking(self._remove, self.old[0])
             del self.old[0]
 

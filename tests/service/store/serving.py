@@ -27,11 +27,11 @@ class Durable(Serving):
 
     store: EmbeddedStore
 
-    async def begin(self, path: Path, wall: FakeClock, *, digest: str = DIGEST, **settings: Any) -> "Durable":
+    async def begin(
+        self, path: Path, wall: FakeClock, *, digest: str = DIGEST, make: Any = EmbeddedStore, **settings: Any
+    ) -> "Durable":
         """Open the store, get the sessions back, and run; without a digest their model is not there."""
-        self.store = EmbeddedStore(
-            path, self.sessions, clock=self.clock, wall=wall, **({"replay_seconds": 3600} | settings)
-        )
+        self.store = make(path, self.sessions, clock=self.clock, wall=wall, **({"replay_seconds": 3600} | settings))
         self.store.start()
         found, bounds = self.engine.fitness, Bounds(100, 10**6)
         self.engine = Engine(

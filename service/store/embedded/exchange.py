@@ -1,0 +1,193 @@
+"""How sessions go from one worker to another: the supervisor's part. It lets one worker at a time have an id.
+
+A session goes in four steps: its owner writes what it accepted and lends it (it answers nothing about it any more); the
+new one writes it to its own journal; the old one writes that it is gone; the new one answers. A worker that ends in
+between is settled by what its journal has, before another is started in its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from service.store.embedded.record import Lent
+from service.store.embedded.settling import Dead, folder_of
+from service.workers.channel import Answers, FailedError, LostError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from service.store.embedded.record import Record
+    from service.workers.channel import Channel
+
+_KEPT = 0.002  # seconds that a session stays at least: the call for which it came is accepted by then
+_AGAIN = 0.1  # seconds until a worker that could not write is asked again
+
+_T = TypeVar("_T")
+
+
+class Place(Protocol):
+    """Where a worker is: what the exchange knows of one. `channel` is None while there is none."""
+
+    number: int
+    channel: Channel | None
+    heard: bool  # it has begun to answer
+    busy: set[asyncio.Task[Any]]  # what has to end before another worker is started
+
+
+class Exchange:
+    """Invariant: an id is opened, or goes to another worker, while its lock is held; all workers are asked for it."""
+
+    def __init__(self, path: Path, places: Sequence[Place]) -> None:
+        self._path, self._places = path, places
+        self._locks: dict[str, tuple[asyncio.Lock, list[int]]] = {}  # by id, and how many have it or wait for it
+        self._folders = asyncio.Lock()  # of workers that have ended
+        self._claimed: dict[Channel, set[str]] = defaultdict(set)
+        self.answers: Answers = {"take": self._take, "claim": self._claim, "release": self._release}
+
+    def lost(self, channel: Channel) -> None:
+        """A worker has ended: the ids that it was about to open are free."""
+        for id in self._claimed.pop(channel, ()):
+            self._unlock(id)
+
+    # Ids that are opened.
+
+    async def _claim(self, asker: Place, ids: list[str]) -> list[str]:
+        """Let a worker alone open sessions of these ids until it releases them → those that others have."""
+        channel, locked = asker.channel, list[str]()
+        assert channel is not None
+        try:
+            for id in sorted(ids):
+                await self._lock(id)
+                locked.append(id)
+            try:
+                told = await asyncio.gather(*(self._ask(one, "has", ids) for one in self._others(asker)))
+            except (LostError, FailedError) as error:
+                raise FailedError("a worker is being started, which may have the session") from error
+            if channel is asker.channel:
+                self._claimed[channel].update(locked)
+                locked = []
+            return [id for some in told for id in some]
+        finally:
+            for id in locked:
+                self._unlock(id)
+
+    async def _release(self, asker: Place, ids: list[str]) -> None:
+        assert asker.channel is not None
+        for id in self._claimed[asker.channel].intersection(ids):
+            self._claimed[asker.channel].remove(id)
+            self._unlock(id)
+
+    # Sessions that move.
+
+    async def _take(self, asker: Place, id: str) -> Any:
+        """Bring a session to a worker → True: it has it; or what another says of the id: see `Handover.lend`."""
+        channel = asker.channel
+        await self._lock(id)
+        try:
+            return await self._bring(asker, id) if asker.channel is channel else None
+        finally:
+            asyncio.get_running_loop().call_later(_KEPT, self._unlock, id)
+
+    async def _bring(self, asker: Place, id: str) -> Any:
+        told: Any = None
+        failed = False
+        others = self._others(asker)
+        self._note(asker, *others)
+        asked = [asyncio.ensure_future(self._lend(one, id)) for one in others]
+        for one in asked:
+            one.add_done_callback(_unheard)
+        for answer in asyncio.as_completed(asked):
+            try:
+                place, now = await answer
+            except (LostError, FailedError):
+                failed = True
+                continue
+            if isinstance(now, Lent):
+                return await self._move(place, asker, now)
+            told = told if now is None else now
+        if failed and told is None:
+            raise FailedError("a worker is being started, which may have the session")
+        return told
+
+    async def _lend(self, place: Place, id: str) -> tuple[Place, Any]:
+        if not place.heard:
+            raise FailedError
+        return place, await self._ask(place, "lend", id)
+
+    async def _move(self, source: Place, target: Place, lent: Lent) -> bool:
+        try:
+            taken = await self._ask(target, "put", lent)
+        except LostError:
+            taken = await self._offline(target, lambda dead: dead.epoch(lent.record.number) == lent.record.epoch)
+        if not taken:
+            with suppress(LostError):
+                await self._ask(source, "keep", lent.record.id)
+            return False
+        await self._forget(source, lent.record)
+        with suppress(LostError):
+            await self._ask(target, "have", lent.record.id)
+        return True
+
+    async def _forget(self, source: Place, record: Record) -> None:
+        """Return when the old owner has written that a session is gone."""
+        while True:
+            try:
+                await self._ask(source, "forget", record.id, record.number)
+                return
+            except LostError:
+                await self._offline(source, lambda dead: dead.forget([record.number]))
+                return
+            except FailedError:  # its disk is full, or it is about to end
+                await asyncio.sleep(_AGAIN)
+
+    async def _offline(self, place: Place, act: Callable[[Dead], _T]) -> _T:
+        """Do something to the folder of a worker that has ended; another one waits for it."""
+
+        def in_thread() -> _T:
+            with closing(Dead(folder_of(self._path, place.number))) as dead:
+                return act(dead)
+
+        async with self._folders:
+            return await asyncio.to_thread(in_thread)
+
+    # Workers and ids.
+
+    def _others(self, asker: Place) -> list[Place]:
+        return [one for one in self._places if one is not asker]
+
+    @staticmethod
+    def _note(*places: Place) -> None:
+        """Let no other worker start in these places before this is done."""
+        task = asyncio.current_task()
+        assert task is not None
+        for one in places:
+            one.busy.add(task)
+            task.add_done_callback(one.busy.discard)
+
+    @staticmethod
+    async def _ask(place: Place, what: str, *given: Any) -> Any:
+        if place.channel is None:
+            raise LostError
+        return await place.channel.ask(what, *given)
+
+    async def _lock(self, id: str) -> None:
+        lock, waiting = self._locks.setdefault(id, (asyncio.Lock(), [0]))
+        waiting[0] += 1
+        await lock.acquire()
+
+    def _unlock(self, id: str) -> None:
+        lock, waiting = self._locks[id]
+        waiting[0] -= 1
+        if not waiting[0]:
+            del self._locks[id]
+        lock.release()
+
+
+def _unheard(asked: asyncio.Future[Any]) -> None:
+    """Nobody may wait for this: another worker has the session."""
+    if not asked.cancelled():
+        asked.exception()
