@@ -20,6 +20,7 @@ from bench.generator import NotRunError
 from bench.overload import CALLS, FRAMES, STEPS, overload
 from bench.report import Line, append, machine, table
 from bench.rows import ROWS, floors, measure
+from bench.workers import workers
 from bench.workshop import Workshop
 
 WRONG = "**wrong answer**"
@@ -34,6 +35,7 @@ _ALL: Mapping[str, Callable[[Workshop], list[Line]]] = {
     "overload-frames": partial(overload, FRAMES),
     "cuts": cuts,
     "durable": durable,
+    "workers": workers,
 }
 
 

@@ -121,9 +121,17 @@ class Generator:
         return self.folder / name
 
     def start(
-        self, load: Load, model: str, port: int, seconds: float, *, samples: Path | None = None, bare: bool = False
+        self,
+        load: Load,
+        model: str,
+        port: int,
+        seconds: float,
+        *,
+        samples: Path | None = None,
+        bare: bool = False,
+        core: int = CLIENT_CORE,
     ) -> "Running":
-        """Begin a run. `bare`: against an echo, where no session is opened and no answer looked at."""
+        """Begin a run on a core. `bare`: against an echo, where no session is opened and no answer looked at."""
         self._runs += 1
         told = load.arguments(model, seconds) | {"port": port, "bare": int(bare), "witness": self._runs}
         told |= {"pool": self.folder / f"pool-{SIZES[model].inputs}", "prefix": f"run{self._runs}-"}
@@ -132,7 +140,7 @@ class Generator:
         if load.door == "http" and not load.predict and not bare:
             told["open"] = f"/v1/models/{model}/sessions"
         command: list[str | Path] = [self.program("load"), *(f"{name}={value}" for name, value in told.items())]
-        with pinned(CLIENT_CORE):
+        with pinned(core):
             return Running(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
 
     def run(

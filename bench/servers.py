@@ -27,6 +27,11 @@ class Server:
         self.url = f"http://127.0.0.1:{port}"
         self._seen = psutil.Process(process.pid)
 
+    def workers(self) -> list[psutil.Process]:
+        """The processes that serve, of several workers."""
+        found: list[psutil.Process] = self._seen.children()
+        return found
+
     def memory(self) -> int:
         """Resident bytes, its child processes' too."""
         return sum(int(one.memory_info().rss) for one in (self._seen, *self._seen.children(recursive=True)))
