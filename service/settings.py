@@ -95,6 +95,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _shared_by_the_store(self) -> Self:
+        if self.workers > 1 and self.grpc_port is not None:
+            raise ValueError(f"workers {self.workers}: gRPC is served by one worker only; leave grpc_port out")
         if self.workers > 1 and self.store == "memory":
             raise ValueError(
                 f"workers {self.workers}: each would have sessions of its own;"

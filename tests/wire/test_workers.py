@@ -189,6 +189,12 @@ def test_workers_that_cannot_share_their_sessions_are_refused(tmp_path: Path) ->
     assert "sessions of its own" in told.replace("│ │ ", "")
 
 
+def test_workers_that_would_share_a_port_for_grpc_are_refused(tmp_path: Path) -> None:
+    code, told = _refused(tmp_path, store="embedded", grpc_port=8001)
+    assert code == 2
+    assert "leave grpc_port out" in told.replace("│ │ ", "")
+
+
 def test_a_start_that_fails_ends_all_workers(tmp_path: Path) -> None:
     code, told = _refused(tmp_path, "--port", "0", store="redis", providers="tensorrt")
     assert code == 1
