@@ -4,7 +4,7 @@ import asyncio
 import random
 import signal
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -177,9 +177,9 @@ class Campaign:
                 assert self._server.process.poll() is None, self._server.log
                 with suppress(OSError):
                     reader, writer = await asyncio.open_connection("127.0.0.1", self._server.port)
-                    writer.write(request)
-                    answer = await reader.read()
-                    writer.close()
+                    with closing(writer):
+                        writer.write(request)
+                        answer = await reader.read()
                     if answer.startswith(b"HTTP/1.1 200 "):
                         return
                 await asyncio.sleep(0.05)

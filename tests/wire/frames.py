@@ -22,9 +22,13 @@ class Frames:
     @classmethod
     async def dial(cls, port: int) -> "Frames":
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**24)
-        writer.write(HANDSHAKE)
-        head = await reader.readuntil(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 101 "), head
+        try:
+            writer.write(HANDSHAKE)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 101 "), head
+        except BaseException:
+            writer.close()
+            raise
         return cls(reader, writer)
 
     async def send(self, payloads: Iterable[bytes], kind: int = TEXT) -> None:
