@@ -52,6 +52,8 @@ class Others(Protocol):
 class Handover:
     """See Elsewhere. Invariant: what is in `hidden` is on its way, and no call reaches it."""
 
+    count = bytes = 0  # bounds are of each worker: what others have does not count here
+
     def __init__(self, store: SharedStore, sessions: Sessions, others: Others, patience: float) -> None:
         self._store, self._sessions, self._others, self._patience = store, sessions, others, patience
         self.hidden = store.recovering
