@@ -5,9 +5,9 @@ from functools import partial
 from pathlib import Path
 
 from bench.echo import Echo, serve
-from service.api.edge import Edge
 from service.api.guard import Guard
-from service.api.websocket import Socket
+from service.api.http.edge import Edge
+from service.api.stream.websocket import Socket
 from service.settings import Settings
 
 

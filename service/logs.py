@@ -5,7 +5,7 @@ import time
 
 from pythonjsonlogger.orjson import OrjsonFormatter
 
-from service.api.edge import REQUEST_ID
+from service.api.http.edge import REQUEST_ID
 
 
 class _Request(logging.Filter):

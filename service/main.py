@@ -12,50 +12,38 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fastapi import FastAPI, Request, Response
-from fastapi_offline import FastAPIOffline
-from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from fastapi import FastAPI
 
-from service import __version__
-from service.api import body, openapi
-from service.api.browser import Browsers, Guarded
-from service.api.edge import Edge, Named
+from service.api import openapi
+from service.api.application import application
 from service.api.guard import Guard
-from service.api.json_calls import JsonCalls
-from service.api.json_lane import JsonLane
-from service.api.json_pool import JsonPool
-from service.api.oip import Oip, over_grpc
+from service.api.http.browser import Browsers, Guarded
+from service.api.http.edge import Edge, Named
+from service.api.http.request import INFER, MANY, PREDICT, STEPS
+from service.api.json.calls import JsonCalls
+from service.api.json.lane import JsonLane
+from service.api.json.pool import JsonPool
+from service.api.oip import Oip
 from service.api.oip_infer import Infer
 from service.api.ops import Metrics, Ops
-from service.api.request import INFER, MANY, PREDICT, STEPS
 from service.api.rest import Rest
-from service.api.stream import Streams
-from service.engine.admission import Bounds
-from service.engine.engine import Engine
-from service.engine.shadow import Shadow
-from service.errors import CarouselError, InvalidRequest, MethodNotAllowed, NotFound
+from service.api.stream.stream import Streams
+from service.engines import Engines
 from service.models.examiner import Examiner
-from service.models.fitness import Fitness, warm
-from service.models.model import NoModel, available, known
+from service.models.model import available, known
 from service.models.providers import providers_of, read_options
 from service.models.repository import Hosts, Repository
 from service.sessions.replay import Budget
 from service.sessions.sessions import Sessions
-from service.store.embedded.lock import Share
-from service.store.embedded.settling import folder_of
-from service.store.embedded.shared import SharedStore
-from service.store.embedded.store import EmbeddedStore
-from service.store.memory import MemoryStore
-from service.store.redis.store import RedisStore
+from service.store.chosen import chosen
 
 if TYPE_CHECKING:
-    from service.api.answering import Answering
-    from service.models.model import Model, OnnxModel
+    from service.api.json.answering import Answering
+    from service.api.oip_grpc import GrpcDoor
+    from service.engine.engine import Engine
     from service.settings import Settings
-    from service.store.store import Keeper
     from service.workers.worker import Worker
 
 _SETTLE_SECONDS = 0.5
@@ -83,17 +71,17 @@ class Carousel:
         self._providers = providers_of(settings.providers, available(), self._options)
         budget = Budget(each=settings.replay, most_bytes=settings.max_replay_bytes)
         self._sessions = Sessions(budget, most=settings.max_sessions, most_bytes=settings.max_session_bytes)
-        self.store = _store(settings, self._sessions, worker)
-        self._engines: dict[Engine, asyncio.Task[None]] = {}
-        hosts = Hosts(self._start_engine, self._stop_engine, self._cast_shadow, self.store.holds)
+        self.store = chosen(settings, self._sessions, worker)
+        self._engines = Engines(settings, self._sessions, self.store)
+        hosts = Hosts(self._engines.start, self._engines.stop, self._engines.cast_shadow, self.store.holds)
         self._repository = Repository(settings.models, hosts, settings.versions)
         self._pool = JsonPool(settings.max_queue_bytes, settings.max_queue_rows)
         self.browsers, self.guard = Browsers(settings), Guard(settings)
         self.streams = Streams(self._repository, self._sessions, settings, self._pool, self.browsers)
         self._aside = self._examiner(aside=True)  # for what changes while others are served
         self._tasks: set[asyncio.Task[None]] = set()
-        self._leaving = self._draining = self._recovered = False
-        self.app = _application(self._lifespan)
+        self._leaving = self._recovered = False
+        self.app = application(self._lifespan)
         self.edge, calls = Edge(), JsonCalls(self._repository, self._sessions, settings, self._pool)
         infer = Infer(self._repository, self._sessions, settings, self._pool)
         doors: dict[str, Answering] = {STEPS: calls, MANY: calls, PREDICT: calls, INFER: infer}
@@ -102,7 +90,7 @@ class Carousel:
         rest = Rest(self._repository, self._sessions, settings, calls, self._pool)
         ops = Ops(self._unready, Metrics(self._repository, self._sessions, self.edge, self.guard), worker)
         oip = Oip(self._repository, settings, infer, self._unready, self._reload)
-        self._grpc = over_grpc(oip, self._repository, self._sessions, settings, self._pool)
+        self._grpc = None if settings.grpc_port is None else self._over_grpc(oip)
         for door in (rest, ops, oip):
             self.app.include_router(door.router())
         openapi.install(self.app)
@@ -115,7 +103,7 @@ class Carousel:
         """
         self._leaving = True
         await asyncio.sleep(self._lame_duck_seconds())
-        self._draining = True
+        self._engines.closed = True
         self.store.ends()
         self.streams.stop()  # before the gates close: a frame that is read is accepted
         engines = self._repository.running()
@@ -131,6 +119,14 @@ class Carousel:
                 engine.abort()
             await asyncio.wait([done], timeout=_LAST_SECONDS)
 
+    def _over_grpc(self, oip: Oip) -> GrpcDoor:
+        try:
+            from service.api.oip_grpc import GrpcDoor, InferByGrpc
+        except ImportError as error:
+            raise ValueError(f"grpc_port needs the extra: pip install 'carousel-serving[grpc]' ({error})") from error
+        infer = InferByGrpc(self._repository, self._sessions, self._settings, self._pool)
+        return GrpcDoor(oip, infer, self._settings)
+
     def _unready(self) -> str | None:
         return self._unready_here() or (self._worker.unready if self._worker is not None else None)
 
@@ -142,58 +138,6 @@ class Carousel:
     def _lame_duck_seconds(self) -> float:
         given = self._settings.lame_duck_seconds
         return given if given is not None else 0.0 if sys.stdin.isatty() else _LAME_DUCK_SECONDS
-
-    async def _start_engine(self, model: OnnxModel, fitness: Fitness, name: str, version: str) -> Engine:
-        engine = self._engine(model, fitness, name, version, digest=model.description.digest)
-        await asyncio.to_thread(warm, model, fitness)
-        await self.store.recover(engine)
-        engine.admission.closed = self._draining
-        self._run(engine)
-        return engine
-
-    def _run(self, engine: Engine) -> None:
-        self._engines[engine] = asyncio.create_task(engine.run())
-        self._keep(self._engines[engine])
-
-    def _stop_engine(self, engine: Engine) -> None:
-        """Forget an engine in which no session lives."""
-        self._engines.pop(engine).cancel()
-        self._sessions.release(engine)
-        self.store.release(engine)
-        engine.close()
-        asyncio.get_running_loop().run_in_executor(None, _give_back)
-
-    def _engine(self, model: Model, fitness: Fitness, name: str, version: str, **told: Any) -> Engine:
-        return Engine(model, fitness, self._sessions, self.store, self._bounds(), name=name, version=version, **told)
-
-    def _bounds(self) -> Bounds:
-        return Bounds(self._settings.max_queue_rows, self._settings.max_queue_bytes)
-
-    def _cast_shadow(self, live: Engine, beside: Engine | None) -> None:
-        """Step a version beside a live one from now on, by an engine of its own; None: none any more."""
-        old = live.shadow
-        if old is not None and (beside is None or old.engine.model is not beside.model):
-            self._engines.pop(old.engine).cancel()
-            old.engine.close()
-            live.shadow = old = None
-        if beside is not None and old is None:
-            nobody = Sessions(Budget(each=1, most_bytes=0), most=0, most_bytes=0)
-            engine = Engine(
-                beside.model,
-                beside.fitness,
-                nobody,
-                MemoryStore(),
-                self._bounds(),
-                name=beside.name,
-                version=beside.version,
-            )
-            live.shadow = Shadow(live, engine)
-            self._run(engine)
-
-    def _absent(self, name: str, version: str) -> Engine:
-        """An engine for stored sessions whose model is not there: they are told of, and can be deleted."""
-        fitness = Fitness(streamable=False, tolerance=0.0, min_batch=1, seconds_per_step=0.0)
-        return self._engine(NoModel(), fitness, name, version, refusal=self._repository.absence(name, version))
 
     @asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
@@ -210,11 +154,15 @@ class Carousel:
             await self._grpc.stop()
         for task in self._tasks:
             task.cancel()
+        self._engines.close()
         self._pool.close()
         self._aside.close()
         await self.store.close()
         if beats is not None:
             beats.cancel()
+
+    def _absent(self, name: str, version: str) -> Engine:
+        return self._engines.absent(name, version, self._repository.absence(name, version))
 
     async def _load(self) -> None:
         self._repository.stored = self.store.stored()
@@ -254,66 +202,3 @@ class Carousel:
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _give_back() -> None:
-    """Give memory that is free back to the system: glibc keeps that of models, which is scattered."""
-    if _TRIM is not None:
-        _TRIM(0)
-
-
-def _store(settings: Settings, sessions: Sessions, worker: Worker | None) -> Keeper:
-    if settings.store == "memory":
-        return MemoryStore()
-    if settings.store == "redis":
-        bounds: dict[str, Any] = {"lease": settings.store_lease_seconds, "resident": settings.resident_bytes}
-        return RedisStore(settings.store_url.get_secret_value(), sessions, **bounds)
-    how: dict[str, Any] = {
-        "sync": settings.store_sync,
-        "behind": settings.store_behind_ms / 1000 if settings.store_write == "behind" else 0.0,
-        "resident": settings.resident_bytes,
-        "replay_seconds": settings.store_replay_seconds,
-    }
-    if worker is None:
-        patience = settings.drain_seconds + 2 * _LAST_SECONDS
-        return EmbeddedStore(settings.store_folder, sessions, patience=patience, **how)
-    number, lock = worker.order.number, worker.order.lock
-    assert lock is not None
-    how |= {"path": folder_of(settings.store_folder, number), "share": Share(number - 1, lock)}
-    return SharedStore(sessions, worker, settings.store_lease_seconds, **how)
-
-
-def _application(lifespan: object) -> FastAPI:
-    app = FastAPIOffline(
-        title="Carousel",
-        version=__version__,
-        description="Serves recurrent networks, and keeps every stream's hidden state for its caller.",
-        redoc_url=None,
-        redirect_slashes=False,
-        lifespan=lifespan,
-    )
-
-    @app.exception_handler(CarouselError)
-    async def refused(request: Request, error: CarouselError) -> Response:
-        return body.refusal(error, request.url.path)
-
-    @app.exception_handler(HTTPException)
-    async def not_routed(request: Request, error: HTTPException) -> Response:
-        kind = {404: NotFound, 405: MethodNotAllowed}.get(error.status_code, InvalidRequest)
-        answer = body.refusal(kind(f"{request.method} {request.url.path}"), request.url.path)
-        if error.status_code == 405:
-            answer.headers["Allow"] = ", ".join(_verbs(app, request))
-        return answer
-
-    @app.exception_handler(Exception)
-    async def failed(request: Request, error: Exception) -> Response:  # the server logs it, with its request id
-        return body.refusal(CarouselError(), request.url.path)
-
-    return app
-
-
-def _verbs(app: FastAPI, request: Request) -> list[str]:
-    """Those that some route takes at the path of a request; a route alone knows its own."""
-    scopes = [dict(request.scope) | {"method": verb} for verb in ("GET", "POST", "PUT", "DELETE")]
-    verbs = [scope["method"] for scope in scopes if any(route.matches(scope)[0] is Match.FULL for route in app.routes)]
-    return [*verbs, "HEAD"] if "GET" in verbs else verbs

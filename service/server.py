@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from service import logs
-from service.api.connection import HttpConnection
-from service.api.websocket import Socket
+from service.api.http.connection import HttpConnection
+from service.api.stream.websocket import Socket
 from service.main import Carousel
 from service.store.store import StoreRefusedError
 from service.workers.port import bound

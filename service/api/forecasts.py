@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from service.api.fields import Sequenced, sequence
+from service.api.json.fields import Sequenced, sequence
 from service.engine.forecasts import Asked
 from service.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from service.api.fields import Named
+    from service.api.json.fields import Named
     from service.models.description import Description
     from service.models.model import Array, Index
 

@@ -11,19 +11,17 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request, Response
 
 from service import __version__
-from service.api import body, oip_tensors
-from service.api.json_codec import parse_any
-from service.api.request import INFER
+from service.api import oip_tensors
+from service.api.http import body
+from service.api.http.request import INFER
+from service.api.json.codec import parse_any
 from service.errors import InvalidRequest, Overloaded
 
 if TYPE_CHECKING:
-    from service.api.json_pool import JsonPool
-    from service.api.oip_grpc import GrpcDoor
     from service.api.oip_infer import Infer
     from service.api.oip_tensors import Laid
     from service.engine.engine import Engine
     from service.models.repository import Repository
-    from service.sessions.sessions import Sessions
     from service.settings import Settings
 
 _MOST = 2**16  # bytes of a body that asks about models
@@ -188,24 +186,6 @@ class Oip:
         """The body, which may be empty."""
         text = await body.read(request, _MOST)
         return parse_any(text) if text else {}
-
-
-def over_grpc(
-    oip: Oip, repository: Repository, sessions: Sessions, settings: Settings, pool: JsonPool
-) -> GrpcDoor | None:
-    """The same over gRPC, if it is wanted.
-
-    Raises:
-        ValueError: its packages are not there.
-
-    """
-    if settings.grpc_port is None:
-        return None
-    try:
-        from service.api.oip_grpc import GrpcDoor, InferByGrpc
-    except ImportError as error:
-        raise ValueError(f"grpc_port needs the extra: pip install 'carousel-serving[grpc]' ({error})") from error
-    return GrpcDoor(oip, InferByGrpc(repository, sessions, settings, pool), settings)
 
 
 def _tensor(one: Laid) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from google.protobuf.message_factory import GetMessageClass
 from tritonclient.grpc import service_pb2 as pb
 
 from service.api import oip_codec, oip_tensors
+from service.api.http.request import INFER, Asked
 from service.api.oip_infer import Infer
-from service.api.request import INFER, Asked
 from service.engine.call import Deadline
 from service.errors import CarouselError, InvalidRequest
 

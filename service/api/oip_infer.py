@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from service.api import body, oip_codec, oip_tensors
-from service.api.answering import Answering
-from service.api.json_codec import dump
-from service.api.json_pool import MANY as MANY_NUMBERS
+from service.api import oip_codec, oip_tensors
+from service.api.http import body
+from service.api.json.answering import Answering
+from service.api.json.codec import dump
+from service.api.json.pool import MANY as MANY_NUMBERS
 from service.engine.call import UNCHECKED, Call, Deadline
 from service.engine.lifecycle import vacant
 from service.errors import CarouselError, InvalidRequest, SessionExpired, SessionNotFound
@@ -22,10 +23,10 @@ from service.errors import CarouselError, InvalidRequest, SessionExpired, Sessio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from service.api.json_pool import JsonPool
+    from service.api.http.request import Asked
+    from service.api.json.pool import JsonPool
     from service.api.oip_codec import Header, Sequence
     from service.api.oip_tensors import Rows
-    from service.api.request import Asked
     from service.engine.engine import Engine
     from service.models.model import State
     from service.models.repository import Repository

@@ -11,13 +11,13 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from service.api import body
+from service.api.http import body
 from service.api.openapi import described
 from service.api.together import Figures, Together, figures
 
 if TYPE_CHECKING:
-    from service.api.edge import Edge
     from service.api.guard import Guard
+    from service.api.http.edge import Edge
     from service.api.together import Others
     from service.engine.statistics import Distribution, EngineStatistics
     from service.models.repository import Repository

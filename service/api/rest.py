@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from service.api import body, forecasts, views
-from service.api.bulk import Bulk, copies
-from service.api.fields import fields, sequence
+from service.api import forecasts, views
+from service.api.http import body
+from service.api.http.request import MANY, PREDICT, STEPS
+from service.api.json.fields import fields, sequence
 from service.api.openapi import described
-from service.api.request import MANY, PREDICT, STEPS
+from service.api.session_pages import Bulk, copies
 from service.engine.lifecycle import reach, vacant
 from service.errors import PayloadTooLarge, SessionExists, StateMismatch
 from service.models.repository import NAME, Repository
 from service.sessions.state_bytes import Seals, StateBytes, decode
 
 if TYPE_CHECKING:
-    from service.api.json_calls import JsonCalls
-    from service.api.json_pool import JsonPool
+    from service.api.json.calls import JsonCalls
+    from service.api.json.pool import JsonPool
     from service.engine.engine import Engine
     from service.models.model import OnnxModel
     from service.sessions.session import Session, Standing

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from service.api.fields import fields
+from service.api.json.fields import fields
 from service.errors import InvalidRequest
 from service.sessions.snapshots import Rule
 

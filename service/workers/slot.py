@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from service.workers.channel import Answers, Channel, connect
-from service.workers.worker import Order
+from service.workers.order import Order
 
 if TYPE_CHECKING:
     from service.settings import Settings

@@ -13,24 +13,15 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from service.workers.channel import Channel, FailedError, LostError, connect
 
 if TYPE_CHECKING:
-    from service.settings import Settings
+    from service.workers.order import Order
 
 BEATS = 5  # a worker tells so many times within a lease that it lives
 _PR_SET_PDEATHSIG = 1
-
-
-class Order(NamedTuple):
-    """What the supervisor tells a worker before anything else."""
-
-    settings: Settings
-    number: int  # from 1
-    late: bool  # it takes connections once it is ready: others have them until then
-    lock: int | None  # the descriptor of the lock of their store, if there is one
 
 
 class Worker:

@@ -8,10 +8,10 @@ from starlette.types import Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from service.api import body
-from service.api.connection import HttpConnection
 from service.api.guard import Guard
-from service.api.request import Request
+from service.api.http import body
+from service.api.http.connection import HttpConnection
+from service.api.http.request import Request
 from service.errors import Overloaded
 from service.settings import Settings
 

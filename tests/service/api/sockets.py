@@ -8,9 +8,9 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import orjson
 
-from service.api.browser import Browsers
-from service.api.json_pool import JsonPool
-from service.api.stream import Streams
+from service.api.http.browser import Browsers
+from service.api.json.pool import JsonPool
+from service.api.stream.stream import Streams
 from service.models.description import Column, Description
 from service.settings import Settings
 from tests.fakes import until

@@ -1,0 +1,1 @@
+"""Steps and predicts by JSON, from bytes to calls and back."""

@@ -1,0 +1,1 @@
+"""The stream: WebSockets, channels, frames in and out."""

@@ -1,0 +1,180 @@
+"""Binary frames of one session each: those that one turn of the loop brings, of all sockets, are taken together.
+
+They are decoded as one array and submitted as one call, and their answers are cut from one buffer. To take each by
+itself costs half as much CPU again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.api.stream.frames import F4, I8, U4, failure, named
+from service.engine.call import Call
+from service.errors import CarouselError
+from service.sessions.table import every
+
+if TYPE_CHECKING:
+    from service.api.stream.stream import Stream
+    from service.engine.engine import Engine
+    from service.models.model import Array, Index
+
+_HEAD = 24  # bytes: id, n, channel, length, step
+_LONGEST = 2**14  # bytes; a longer frame gains nothing by company
+_ONE = b"\1\0\0\0"
+
+
+def _blame(channel: int) -> None:
+    """Tell nothing: the frame is read again."""
+
+
+class Turn:
+    """What a turn of the loop has brought. Invariant: frames of one session are taken in the order they came."""
+
+    def __init__(self) -> None:
+        self._frames: list[tuple[Stream, bytes]] = []
+        self._came = 0  # frames of this turn
+        self._lonely = True  # the last turn that brought any brought one: the next frame waits for no other
+
+    def add(self, stream: Stream, content: bytes) -> bool:
+        """Take a frame, at the end of the turn at the latest, if it is of one session and short → whether it is."""
+        if content[4:8] != _ONE or not _HEAD < len(content) <= _LONGEST:
+            return False
+        self._frames.append((stream, content))
+        stream.ahead = True
+        self._came += 1
+        if self._came == 1:
+            asyncio.get_running_loop().call_soon(self._end)
+            if self._lonely:
+                self.flush()
+        return True
+
+    def flush(self) -> None:
+        """Take the frames that have come so far: of each session the first, then the second of those that have one …"""
+        frames, self._frames = self._frames, []
+        if len(frames) == 1:
+            [(stream, content)] = frames
+            stream.ahead = False
+            stream.take(content)
+            return
+        rounds: list[dict[tuple[Engine, int], _Group]] = []  # groups by engine and size
+        counts: dict[tuple[Engine, int], int] = {}  # frames of a session, by its row
+        now = frames[0][0].channels.now() if frames else 0.0
+        for stream, content in frames:
+            stream.ahead = False
+            try:
+                found = stream.channels.rows(content[8:12], _blame, now)
+            except CarouselError:
+                found = None
+            if found is None:
+                stream.take(content)  # it is told what is wrong
+                continue
+            rows, engine = found
+            row = rows.item(0)
+            place = counts[engine, row] = counts.get((engine, row), 0) + 1
+            if place > len(rounds):
+                rounds.append({})
+            group = rounds[place - 1].get((engine, len(content)))
+            if group is None:
+                group = rounds[place - 1][engine, len(content)] = _Group(engine)
+            group.streams.append(stream)
+            group.contents.append(content)
+            group.rows.append(row)
+        for group in chain.from_iterable(groups.values() for groups in rounds):
+            try:
+                group.submit()
+            except Exception as error:
+                for stream in group.streams:
+                    stream.fail(error)
+
+    def _end(self) -> None:
+        self._lonely, self._came = self._came == 1, 0
+        self.flush()
+
+
+class _Group:
+    """Frames of one size, of N different sessions of an engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.streams: list[Stream] = []
+        self.contents: list[bytes] = []
+        self.rows: list[int] = []
+        self._words: NDArray[np.uint32]  # [N, size / 4] of the frames
+        self._size = 0  # bytes that each of them has in flight
+
+    def submit(self) -> None:
+        """Submit the frames as one call. Where that cannot be, each is taken by itself."""
+        size, model = len(self.contents[0]), self.engine.model
+        steps, rest = divmod(size - _HEAD, 4 * model.features)
+        if rest or not steps or any([stream.waits for stream in self.streams]):  # noqa: C419  # a list is faster
+            self._take_each()
+            return
+        words = np.frombuffer(b"".join(self.contents), U4).reshape(-1, size // 4)
+        inputs = np.ascontiguousarray(words[:, 6:]).view(F4)
+        if not (every(words[:, 3] == steps) and every(np.isfinite(inputs))):
+            self._submit_good((words[:, 3] == steps) & np.isfinite(inputs).all(axis=1))
+            return
+        asked = np.ascontiguousarray(words[:, 4:6]).view(I8)[:, 0]
+        if asked.min() < 0:
+            asked = named(asked)
+        lengths, places = np.full(len(words), steps), range(len(words))
+        call = Call(np.array(self.rows), lengths, asked, inputs.reshape(-1, model.features), self._ended, tags=places)
+        self._words = words
+        try:
+            self.engine.submit(call)
+        except CarouselError:
+            self._take_each()
+            return
+        self._size = size + 4 * steps * model.outputs
+        for stream in self.streams:
+            stream.outbox.count(self._size)
+
+    def _submit_good(self, good: NDArray[np.bool_]) -> None:
+        """Take the frames at fault by themselves, so that they are told what is wrong, and submit the others."""
+        others = _Group(self.engine)
+        for stream, content, row, fine in zip(self.streams, self.contents, self.rows, good.tolist(), strict=True):
+            if fine:
+                others.streams.append(stream)
+                others.contents.append(content)
+                others.rows.append(row)
+            else:
+                stream.take(content)
+        if others.rows:
+            others.submit()
+
+    def _take_each(self) -> None:
+        for stream, content in zip(self.streams, self.contents, strict=True):
+            stream.take(content)
+
+    def _ended(self, part: Call) -> None:
+        """Answer the frames of some sessions, [n]."""
+        assert part.tags is not None, "the places of its frames"
+        places, steps, outputs = part.tags, part.starts + part.each, part.outputs
+        if part.errors:
+            for index, error in part.errors.items():
+                content = self.contents[places[index]]
+                view = failure(content, {int.from_bytes(content[8:12], "little"): error}, refused=part.refused)
+                self.streams[places[index]].outbox.tell(view, self._size)
+            good = [index for index in range(len(places)) if index not in part.errors]
+            if not good:
+                return
+            outputs = outputs.reshape(len(places), -1)[good]
+            places, steps = [places[index] for index in good], steps[good]
+        answers = self._answers(places, steps, outputs.reshape(len(places), -1))
+        size = len(answers) // len(places)
+        for index, place in enumerate(places):
+            self.streams[place].outbox.answer(answers[index * size : (index + 1) * size], self._size)
+
+    def _answers(self, places: Sequence[int], steps: Index, outputs: Array) -> bytes:
+        """Answers one behind the other: next steps [n], outputs [n, T · K]."""
+        words = np.empty((len(places), 6 + outputs.shape[1]), U4)
+        words[:, :4] = self._words[:, :4] if len(places) == len(self._words) else self._words[places, :4]
+        words[:, 4:6] = steps.astype(I8, copy=False).view(U4).reshape(-1, 2)
+        words[:, 6:] = outputs.astype(F4, copy=False).view(U4)
+        return words.tobytes()
