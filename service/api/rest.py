@@ -16,6 +16,7 @@ from service.api.session_pages import Bulk, copies
 from service.engine.lifecycle import reach, vacant
 from service.errors import PayloadTooLarge, SessionExists, StateMismatch
 from service.models.repository import NAME, Repository
+from service.sessions import anywhere
 from service.sessions.state_bytes import Seals, StateBytes, decode
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Rest:
 
     async def session(self, id: str) -> Response:
         """A session as it stands."""
-        return body.answer(self._view(await self._sessions.look_anywhere(id)))
+        return body.answer(self._view(await anywhere.look(self._sessions, id)))
 
     async def delete(self, id: str) -> Response:
         """Forget a session, once its accepted work is done."""

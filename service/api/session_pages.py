@@ -13,6 +13,7 @@ from service.api.http import body
 from service.engine.lifecycle import reach
 from service.errors import InvalidRequest, SessionExpired, SessionNotFound
 from service.models.repository import NAME
+from service.sessions import anywhere
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
@@ -74,7 +75,7 @@ class Bulk:
         model, prefix, after = asked.get("model"), asked.get("prefix", ""), asked.get("after", "")
         last: str | None = after
         while last is not None:
-            found, last = await self._sessions.page(last, prefix, _AT_ONCE)
+            found, last = await anywhere.page(self._sessions, last, prefix, _AT_ONCE)
             for standing in found:
                 if model in (None, standing.model):
                     yield standing

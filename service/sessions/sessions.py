@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import time
 from asyncio import Future
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound
+from service.sessions.expired import Expired
 from service.sessions.ids import random_ids
 from service.sessions.pages import Pages
+from service.sessions.places import Places
 from service.sessions.session import Cold, Elsewhere, Home, Session, SessionStatistics, Standing
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from service.sessions.replay import Budget
     from service.sessions.snapshots import Rule
 
-_ROWS = 2**32  # more than a table has
-_REMEMBERED = 100_000  # expired ids
 _AT_ONCE = 1_000  # sessions looked at before an opening is refused, at 0.3 µs each
 
 
@@ -36,11 +34,10 @@ class Sessions:
         self._most, self._most_bytes, self._clock = most, most_bytes, clock
         self.budget = budget
         self.promises = {"replay": budget.each}  # what clients are told of every session
-        self._live: dict[str, int] = {}  # id → index of its home, times _ROWS, and its row
-        self._homes: list[Home | None] = []  # None: a place that is free
+        self._live = Places()
         self._opening: set[str] = set()  # not visible yet
         self.ending: dict[str, Future[None]] = {}  # their delete was accepted: not visible any more
-        self._expired: OrderedDict[str, float] = OrderedDict()  # id → when even that is forgotten
+        self.expired = Expired()
         self._unswept: list[str] = []
         self.pages, self._ids = Pages(self._live), random_ids()
         self.recovering: Collection[str] = ()  # ids whose sessions a store has and the table has not yet
@@ -50,7 +47,7 @@ class Sessions:
         self.cold: Cold | None = None  # sessions that are not in memory
         self.elsewhere: Elsewhere | None = None  # sessions that other processes may have
         self.born = 0  # the number of the newest session; none is used twice
-        self._bytes = self._opened = self._deleted = self._lapsed = 0
+        self._bytes = self._opened = self._deleted = 0
 
     def __repr__(self) -> str:
         return f"<Sessions {len(self._live)} live, {self._bytes} B of state>"
@@ -79,14 +76,14 @@ class Sessions:
         session = self.find(id)
         if session is not None and id not in self._opening and id not in self.ending:
             return session
-        expired = session is None and self._expired.get(id, 0.0) > self._clock()
+        expired = session is None and self.expired.until(id) > self._clock()
         if expired or (session is None and self.cold is not None and self.cold.expired(id)):
             raise SessionExpired(f"session {id!r} was idle beyond its TTL")
         raise SessionNotFound(f"no session {id!r}")
 
     def seconds_expired(self, id: str) -> float | None:
         """For how long an id is told as expired; None: it is not."""
-        left = self._expired.get(id, 0.0) - self._clock()
+        left = self.expired.until(id) - self._clock()
         if left <= 0 and self.cold is not None and self.cold.expired(id):
             left = 1.0  # or longer: it is asked for again
         return left if left > 0 else None
@@ -95,15 +92,6 @@ class Sessions:
         """How the live session of an id stands; it is not brought into memory. Raises as `known`."""
         cold = None if self.cold is None or id in self._live or id in self.recovering else self.cold.look(id)
         return cold or self.stands(self.known(id))
-
-    async def look_anywhere(self, id: str) -> Standing:
-        """How the session of an id stands, wherever it is; it stays there. Raises as `known`."""
-        try:
-            return self.look(id)
-        except (SessionNotFound, Overloaded):
-            if self.elsewhere is not None and (standing := await self.elsewhere.standing(id)) is not None:
-                return standing
-        return self.look(id)
 
     def stands(self, session: Session) -> Standing:
         """How a session stands."""
@@ -136,27 +124,12 @@ class Sessions:
         if self.elsewhere is not None:
             self.elsewhere.owned()
 
-    async def page(self, after: str, prefix: str, most: int) -> tuple[list[Standing], str | None]:
-        """Some of the next sessions in order, wherever they are, and the last id; None: there are no more."""
-        ids, found = await self._next(after, prefix, most), list[Standing]()
-        for id in ids:
-            with suppress(SessionNotFound, SessionExpired):  # opening or ending, or just gone
-                found.append(await self.look_anywhere(id))
-        return found, ids[-1] if ids else None
-
-    async def _next(self, after: str, prefix: str, most: int) -> list[str]:
-        if self.elsewhere is not None:
-            return await self.elsewhere.ids(after, prefix, most)
-        await self.pages.sort()
-        return self.ids(after, prefix, most)
-
     def find(self, id: str) -> Session | None:
         """The session that holds an id now, an opening or ending one too."""
         place = self._live.get(id)
         if place is None:
             return None if self.cold is None or id in self.recovering else self.cold.load(id)
-        home, row = self._homes[place // _ROWS], place % _ROWS
-        assert home is not None, "a home is released when no session lives in it"
+        home, row = place
         session = Session(id, home, row, home.table.birth.item(row))
         if not self._idle(session):
             return session
@@ -191,7 +164,7 @@ class Sessions:
 
     def _create(self, id: str | None, home: Home, ttl: float, rule: Rule | None, birth: int) -> Session:
         session = self._seat(id or next(self._ids), home, ttl, rule, birth)
-        self._live[session.id] = self._homes.index(home) * _ROWS + session.row
+        self._live.put(session)
         self.pages.add(session.id)
         self._opening.add(session.id)
         self._bytes += session.size
@@ -199,11 +172,6 @@ class Sessions:
 
     def _seat(self, id: str, home: Home, ttl: float, rule: Rule | None, birth: int) -> Session:
         """A row of a home for a session."""
-        if home not in self._homes:
-            if None in self._homes:
-                self._homes[self._homes.index(None)] = home
-            else:
-                self._homes.append(home)
         session = Session(id, home, home.table.allocate(), birth)
         home.table.birth[session.row], home.table.ttl[session.row] = birth, ttl
         home.rewinds.follow(session.row, rule)
@@ -221,7 +189,7 @@ class Sessions:
 
     def moved(self, session: Session, new: Session) -> None:
         """A session goes on in its seat, without its snapshots; its old row is to be freed when nothing waits there."""
-        self._live[new.id] = self._homes.index(new.home) * _ROWS + new.row
+        self._live.put(new)
         self._bytes += new.size - session.size
         session.home.answers.forget(session.row)
         session.home.rewinds.rows.pop(session.row, None)
@@ -231,8 +199,7 @@ class Sessions:
 
     def release(self, home: Home) -> None:
         """Forget a home in which no session lives."""
-        if home in self._homes:
-            self._homes[self._homes.index(home)] = None
+        self._live.release(home)
 
     def restore(self, stands: Standing, home: Home, rule: Rule | None, birth: int) -> Session:
         """A session that a store has, whatever the bounds; not visible until `restored`."""
@@ -264,7 +231,7 @@ class Sessions:
         """Make new sessions visible, and start their idle clocks."""
         for session in sessions:
             self._opening.discard(session.id)
-            self._expired.pop(session.id, None)
+            self.expired.forget(session.id)
             self.touch(session)
         self._opened += len(sessions)
 
@@ -303,7 +270,7 @@ class Sessions:
         live, size = self._all()
         states |= {} if self.cold is None else {"spilled": self.cold.count}
         states |= {} if self.elsewhere is None else {"elsewhere": self.elsewhere.count}
-        return SessionStatistics(live, states, size, self.budget.bytes, self._opened, self._deleted, self._lapsed)
+        return SessionStatistics(live, states, size, self.budget.bytes, self._opened, self._deleted, self.expired.count)
 
     def _all(self) -> tuple[int, int]:
         """Count and bytes of all sessions, in memory or not."""
@@ -313,17 +280,6 @@ class Sessions:
     def others(self, count: int, size: int) -> tuple[int, int]:
         """Count and bytes of those that are not in memory, of so many in all."""
         return max(0, count - len(self._live)), max(0, size - self._bytes)
-
-    def lapse(self, id: str, forgotten: float) -> None:
-        """Count a session that has expired, and remember its id until even that is forgotten."""
-        self._lapsed += 1
-        self.remember(id, forgotten)
-
-    def remember(self, id: str, forgotten: float) -> None:
-        """Tell an id as expired until even that is forgotten."""
-        self._expired[id] = forgotten
-        while len(self._expired) > _REMEMBERED:
-            self._expired.popitem(last=False)
 
     def _idle(self, session: Session) -> bool:
         """Whether its TTL has passed, and nothing that was accepted holds its idle clock."""
@@ -337,10 +293,10 @@ class Sessions:
         self.lapsed(session, forgotten)
         self.ending.pop(session.id, None)
         self._drop(session)
-        self.lapse(session.id, forgotten)
+        self.expired.lapse(session.id, forgotten)
 
     def _drop(self, session: Session) -> None:
-        del self._live[session.id]
+        self._live.drop(session.id)
         self.pages.discard(session.id)
         self._opening.discard(session.id)
         self._bytes -= session.size

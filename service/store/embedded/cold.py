@@ -123,4 +123,4 @@ class ColdSessions:
         self._note(record, until)
         self._ended[record.number] = Ended(record.number, record.id, until)
         self.counts(record.kind, -1, -record.states)
-        self._sessions.lapse(record.id, until - self._clock.offset)
+        self._sessions.expired.lapse(record.id, until - self._clock.offset)

@@ -110,7 +110,7 @@ class Handover:
             elif isinstance(told, CarouselError):
                 error = told
             elif isinstance(told, float):
-                self._sessions.remember(id, self._sessions.now() + told)
+                self._sessions.expired.remember(id, self._sessions.now() + told)
         if len(self._told) >= _REMEMBERED:
             self._told.clear()  # who asked has left
         if error is not None or not self._here(id):
@@ -217,7 +217,7 @@ class Handover:
         """See Elsewhere."""
         for told in await self._all("standing", id):
             if isinstance(told, float):
-                self._sessions.remember(id, self._sessions.now() + told)
+                self._sessions.expired.remember(id, self._sessions.now() + told)
             elif told is not None:
                 standing: Standing = told
                 return standing

@@ -152,7 +152,7 @@ class EmbeddedStore:
         for one in self._recovery.ended:
             upkeep.ended[one.number] = one
             if one.until > self._clock.seconds():
-                self._sessions.lapse(one.id, one.until - self._clock.offset)
+                self._sessions.expired.lapse(one.id, one.until - self._clock.offset)
         self.recovering = {record.id: number for number, record in self._recovery.records.items()}
         self._sessions.recovering, self._sessions.lapsed = self.recovering, self.expired
         cold = self._cold = ColdSessions(self._records, self._sessions, self._clock, upkeep.ended, self._lapsed)

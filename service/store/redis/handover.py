@@ -151,7 +151,7 @@ class Handover:
         keys = (owner.OWNERS, owner.PROCESSES, key, mark_of(key))
         flat, told, lease, process = await self._store.link.ask("EVAL", scripts.READ, 4, *keys, owner.LEASE)
         if told > 0:
-            self._store.sessions.remember(id, self._store.sessions.now() + told / 1000)
+            self._store.sessions.expired.remember(id, self._store.sessions.now() + told / 1000)
         try:
             is_dead = owner.dead(process)
             return decode(key, pairs(flat)) if flat else None, bool(lease) and not is_dead, is_dead

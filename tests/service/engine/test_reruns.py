@@ -56,7 +56,9 @@ class Rival(FakeStore):
         sessions, engine = self.it.sessions, self.it.engine
         if id not in sessions.recovering:
             return
-        session = sessions._live[id] % 2**32
+        place = sessions._live.get(id)
+        assert place is not None
+        session = place[1]
         await until(lambda: not engine.table.last.item(session))
         old = Session(id, engine, session, engine.table.birth.item(session))
         stands, rule = sessions.stands(old), engine.rewinds.rule(session)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound, StateMismatch
-from service.sessions import sessions as module
+from service.sessions import expired as module
 from service.sessions.replay import Answers, Budget
 from service.sessions.session import Session
 from service.sessions.sessions import Sessions

@@ -4,6 +4,7 @@ import pytest
 import redis
 
 from service.errors import Overloaded
+from service.sessions import anywhere
 from service.sessions.snapshots import Rule
 from service.store.redis.records import BUCKETS, held_of
 from tests.service.engine.serving import summed
@@ -76,11 +77,11 @@ async def test_sessions_least_recently_called_leave_memory_and_come_back(begin: 
     one.model.release()
     assert (await one.step(await one.get("b"), 2, step=1)).sums == [7.0]
     assert (await one.step(await one.get("c"), 5, step=0)).sums == [5.0]
-    assert (await one.sessions.look_anywhere("d")).resident is False
+    assert (await anywhere.look(one.sessions, "d")).resident is False
     other = await begin()
     assert await other.state(await other.get("d")) == (1, 5.0)
     assert await other.state(await other.get("e")) == (1, 5.0)
-    standings, _ = await one.sessions.page("", "", 100)
+    standings, _ = await anywhere.page(one.sessions, "", "", 100)
     assert [(one.id, one.step) for one in standings] == [("a", 2), ("b", 2), ("c", 1), ("d", 1), ("e", 1), ("f", 1)]
 
 

@@ -16,6 +16,7 @@ from service.errors import (
     StoreUnavailable,
     VersionNotFound,
 )
+from service.sessions import anywhere
 from service.sessions.snapshots import Rule
 from service.store.redis.owner import LEASE, OWNERS
 from service.store.redis.records import key_of
@@ -264,10 +265,10 @@ async def test_ids_come_in_order_from_all_processes(begin: Begin) -> None:
     ids = [f"s{number:02}" for number in range(20)]
     for index, id in enumerate(np.random.default_rng(3).permutation(ids).tolist()):
         await (one, other)[index % 2].opened(id)
-    found, last = await one.sessions.page("s04", "s", 5)
+    found, last = await anywhere.page(one.sessions, "s04", "s", 5)
     assert [standing.id for standing in found] == ids[5:10]
     assert last == ids[9]
-    assert [standing.id for standing in (await one.sessions.page("", "s1", 99))[0]] == ids[10:]
+    assert [standing.id for standing in (await anywhere.page(one.sessions, "", "s1", 99))[0]] == ids[10:]
 
 
 async def test_an_idle_clock_that_a_retry_restarted_is_written(begin: Begin) -> None:
