@@ -214,8 +214,11 @@ class Channels:
 
     def _hidden(self, at: Index) -> list[int]:
         """Which of these channels have sessions that have their rows and are not to be found."""
-        hidden = {*self._all.ending, *self._all.recovering}
-        return [index for index, one in enumerate(at.tolist()) if self._ids[one] in hidden] if hidden else []
+        ending, recovering = self._all.ending, self._all.recovering
+        if not (ending or recovering):
+            return []
+        ids = [self._ids[one] for one in at.tolist()]
+        return [index for index, id in enumerate(ids) if id in ending or id in recovering]
 
     def _engine(self, session: Session) -> int:
         """The number of the engine of a session."""
