@@ -37,7 +37,12 @@ from service.models.providers import providers_of, read_options
 from service.models.repository import Hosts, Repository
 from service.sessions.replay import Budget
 from service.sessions.sessions import Sessions
-from service.store.chosen import chosen
+from service.store.embedded.lock import Share
+from service.store.embedded.settling import folder_of
+from service.store.embedded.shared import SharedStore
+from service.store.embedded.store import EmbeddedStore
+from service.store.memory import MemoryStore
+from service.store.redis.store import RedisStore
 
 if TYPE_CHECKING:
     from service.api.json.answering import Answering
@@ -71,7 +76,7 @@ class Carousel:
         self._providers = providers_of(settings.providers, available(), self._options)
         budget = Budget(each=settings.replay, most_bytes=settings.max_replay_bytes)
         self._sessions = Sessions(budget, most=settings.max_sessions, most_bytes=settings.max_session_bytes)
-        self.store = chosen(settings, self._sessions, worker)
+        self.store = _store(settings, self._sessions, worker)
         self._engines = Engines(settings, self._sessions, self.store)
         hosts = Hosts(self._engines.start, self._engines.stop, self._engines.cast_shadow, self.store.holds)
         self._repository = Repository(settings.models, hosts, settings.versions)
@@ -202,3 +207,24 @@ class Carousel:
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _store(settings: Settings, sessions: Sessions, worker: Worker | None) -> Keeper:
+    if settings.store == "memory":
+        return MemoryStore()
+    if settings.store == "redis":
+        bounds: dict[str, Any] = {"lease": settings.store_lease_seconds, "resident": settings.resident_bytes}
+        return RedisStore(settings.store_url.get_secret_value(), sessions, **bounds)
+    how: dict[str, Any] = {
+        "sync": settings.store_sync,
+        "behind": settings.store_behind_ms / 1000 if settings.store_write == "behind" else 0.0,
+        "resident": settings.resident_bytes,
+        "replay_seconds": settings.store_replay_seconds,
+    }
+    if worker is None:
+        patience = settings.drain_seconds + 2 * _LAST_SECONDS
+        return EmbeddedStore(settings.store_folder, sessions, patience=patience, **how)
+    number, lock = worker.order.number, worker.order.lock
+    assert lock is not None
+    how |= {"path": folder_of(settings.store_folder, number), "share": Share(number - 1, lock)}
+    return SharedStore(sessions, worker, settings.store_lease_seconds, **how)
