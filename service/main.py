@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from service.api.oip_grpc import GrpcDoor
     from service.engine.engine import Engine
     from service.settings import Settings
+    from service.store.store import Keeper
     from service.workers.worker import Worker
 
 _SETTLE_SECONDS = 0.5
