@@ -114,6 +114,7 @@ class JsonPool:
         finally:
             self._bytes -= ahead
             self._freed.set()
+            self._rest()
 
     async def _run(self, size: int, *job: Any) -> Any:
         self._busy()
@@ -126,9 +127,7 @@ class JsonPool:
             self._seconds_per_byte, self._done = (now - max(begin, self._done)) / size, now
             self._bytes -= size
             self._freed.set()
-            self._busy()
-            if not self._bytes:
-                self._end = asyncio.get_running_loop().call_later(self._idle_seconds, self.close)
+            self._rest()
 
         future.add_done_callback(done)
         try:
@@ -143,6 +142,12 @@ class JsonPool:
         if self._end is not None:
             self._end.cancel()
             self._end = None
+
+    def _rest(self) -> None:
+        """End the worker after a while, if it has nothing to do."""
+        self._busy()
+        if not self._bytes:
+            self._end = asyncio.get_running_loop().call_later(self._idle_seconds, self.close)
 
     def _submit(self, *job: Any) -> "asyncio.Future[Any]":
         loop = asyncio.get_running_loop()

@@ -41,10 +41,11 @@ def pid(process: multiprocessing.process.BaseProcess) -> int:
     return process.pid
 
 
-async def test_an_idle_worker_is_ended_and_the_next_large_text_starts_another() -> None:
-    pool = JsonPool(3 * len(LARGE), 2**16, idle_seconds=0.01)
+@pytest.mark.parametrize("text", [LARGE, LARGE + b" " * 3 * 2**20], ids=["in one piece", "in several"])
+async def test_an_idle_worker_is_ended_and_the_next_large_text_starts_another(text: bytes) -> None:
+    pool = JsonPool(3 * len(text), 2**16, idle_seconds=0.01)
     for _ in range(2):
-        assert plain(await pool.parse(LARGE)) == plain(json_codec.parse(LARGE))
+        assert plain(await pool.parse(text)) == plain(json_codec.parse(text))
         await until(lambda: not workers())
     pool.close()
 
