@@ -58,11 +58,11 @@ class Engines:
             old.engine.close()
             live.shadow = old = None
         if beside is not None and old is None:
-            nobody = Sessions(Budget(each=1, most_bytes=0), most=0, most_bytes=0)
+            no_sessions = Sessions(Budget(each=1, most_bytes=0), most=0, most_bytes=0)
             engine = Engine(
                 beside.model,
                 beside.fitness,
-                nobody,
+                no_sessions,
                 MemoryStore(),
                 self._waiting,
                 name=beside.name,

@@ -240,10 +240,6 @@ class Sessions:
         table = session.home.table
         table.deadline[session.row] = self._clock() + table.ttl[session.row]
 
-    def seconds_left(self, session: Session) -> float:
-        """How long the session lives without a call."""
-        return session.deadline - self._clock()
-
     def spill(self, session: Session) -> None:
         """Take a session that nothing waits on out of memory: a store has it as it stands."""
         self._drop(session)

@@ -181,7 +181,7 @@ async def test_a_session_is_not_found_before_its_opening_is_committed(serve: Ser
     it.sessions.sweep(10)
     store.release()
     assert [one.id for one in await outcomes(opening, warm)] == ["s", "warm"]
-    assert it.sessions.seconds_left(it.sessions.get("s")) == TTL
+    assert it.sessions.stands(it.sessions.get("s")).left == TTL
 
 
 async def test_a_deadline_that_calls_share_is_void_once_one_of_them_is_being_committed(serve: Serve) -> None:

@@ -78,7 +78,7 @@ async def test_an_idle_session_is_forked_at_once_and_the_copy_lives_its_ttl(serv
     await it.step(session, 1)
     copy = await it.lifecycle.fork(session, "copy")
     assert it.sessions.get("copy") == copy
-    assert it.sessions.seconds_left(copy) == TTL
+    assert it.sessions.stands(copy).left == TTL
 
 
 async def test_a_fork_to_a_taken_id_is_refused(serve: Serve) -> None:

@@ -36,7 +36,7 @@ async def test_reading_does_not_restart_the_idle_clock_and_neither_does_a_refuse
     await it.lifecycle.read(session)
     with pytest.raises(StepConflict):
         await it.step(session, 1, step=9)
-    assert it.sessions.seconds_left(session) == 1
+    assert it.sessions.stands(session).left == 1
 
 
 async def test_a_waiting_call_holds_the_idle_clock(serve: Serve) -> None:
@@ -48,7 +48,7 @@ async def test_a_waiting_call_holds_the_idle_clock(serve: Serve) -> None:
     assert it.sessions.get("s") == session
     it.start()
     await answer
-    assert it.sessions.seconds_left(session) == TTL
+    assert it.sessions.stands(session).left == TTL
 
 
 async def test_a_full_table_refuses_openings_and_forks_but_no_steps(serve: Serve) -> None:

@@ -110,7 +110,7 @@ def test_an_idle_session_expires_at_its_ttl_and_gives_everything_back() -> None:
     held = home.budget.bytes
     home.clock.advance(TTL - 0.5)
     assert home.sessions.get("a") == session
-    assert home.sessions.seconds_left(session) == 0.5
+    assert home.sessions.stands(session).left == 0.5
     home.clock.advance(0.5)
     with pytest.raises(SessionExpired):
         home.sessions.get("a")

@@ -186,7 +186,7 @@ async def test_idle_time_is_counted_across_a_restart(begin: Begin, wall: FakeClo
     two = await begin()
     with pytest.raises(SessionExpired):
         two.sessions.get("a")
-    assert two.sessions.seconds_left(two.sessions.get("b")) == pytest.approx(TTL * 0.4, abs=1)
+    assert two.sessions.stands(two.sessions.get("b")).left == pytest.approx(TTL * 0.4, abs=1)
 
 
 async def test_an_expired_session_is_told_as_expired_for_one_ttl_across_restarts(begin: Begin, wall: FakeClock) -> None:
@@ -218,7 +218,7 @@ async def test_a_jump_of_the_systems_clock_ends_nobody(begin: Begin, wall: FakeC
     await one.step(a, 1)
     await one.crash()
     two = await begin()
-    assert two.sessions.seconds_left(two.sessions.get("a")) == pytest.approx(TTL, abs=1)
+    assert two.sessions.stands(two.sessions.get("a")).left == pytest.approx(TTL, abs=1)
 
 
 async def test_a_clock_that_was_set_back_while_no_process_lived_counts_as_no_time(
@@ -229,7 +229,7 @@ async def test_a_clock_that_was_set_back_while_no_process_lived_counts_as_no_tim
     await one.crash()
     wall.advance(-1e6)
     two = await begin()
-    assert two.sessions.seconds_left(two.sessions.get("a")) == pytest.approx(TTL, abs=1)
+    assert two.sessions.stands(two.sessions.get("a")).left == pytest.approx(TTL, abs=1)
 
 
 async def test_a_touch_without_a_step_is_there(begin: Begin, wall: FakeClock) -> None:
@@ -243,4 +243,4 @@ async def test_a_touch_without_a_step_is_there(begin: Begin, wall: FakeClock) ->
     one.store.note_touched()
     await one.crash()
     two = await begin()
-    assert two.sessions.seconds_left(two.sessions.get("a")) == pytest.approx(TTL, abs=1)
+    assert two.sessions.stands(two.sessions.get("a")).left == pytest.approx(TTL, abs=1)
