@@ -1,14 +1,12 @@
-"""The journal: files of entries, appended to before anything is answered, and dropped when records are behind them.
+"""The journal: entries are appended to it before anything is answered, and its files are dropped when records have all.
 
-It knows files and their faults; not what entries say.
+It knows when what is written, and by which thread; not what entries say.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import struct
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -16,17 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xxhash import xxh3_64_digest
-
-from service.errors import CarouselError, CommitUnknown, StoreUnavailable
+from service.errors import CarouselError, StoreUnavailable
+from service.store.embedded.journal_files import File, new
 
 if TYPE_CHECKING:
     from service.store.store import Conflicts
 
-_HEAD = struct.Struct("<8sI16sQ")  # mark, format, store, number in the order of all files
-_MARK, _FORMAT = b"CRSLJRNL", 1
-HEAD = _HEAD.size + 8  # with its checksum
-_INLINE = 2**18  # bytes; a write of so many takes 0.1 ms, the hop to the thread 0.06 to 0.2
+_INLINE = 2**20  # bytes; a write of so many takes 0.3 ms, and two threads that take turns cost more than it
+_TAKEN = 2**16  # bytes that may wait `behind`: to keep and join more takes as long as to write them
 _NONE: Conflicts = {}
 
 _log = logging.getLogger("carousel.store")
@@ -43,10 +38,11 @@ class Journal:
     def __init__(self, folder: Path, store: bytes, position: int, *, sync: bool, behind: float = 0.0) -> None:
         self._folder, self._store, self._sync, self._behind = folder, store, sync, behind
         self._late: list[tuple[float, bytes]] = []  # taken and not written, and when they were taken
+        self._taken, self._timed = 0, False  # bytes of them; a timer is set
         self._position = self._opened = position  # of the last entry; number of the last file
         self._failing = self._closed = False
         self._paths: list[Path] = []  # of the files since the last `rotate`
-        self._file: _File | None = None
+        self._file: File | None = None
         self._waiting: deque[tuple[bytes, asyncio.Future[Conflicts]]] = deque()
         self._writing: asyncio.Future[None] | None = None
         self._thread = ThreadPoolExecutor(1, "journal")
@@ -64,7 +60,8 @@ class Journal:
             CommitUnknown: nobody knows.
 
         """
-        if behind and self._behind and self._in_time():
+        few = self._sync or self._taken + len(entry) <= _TAKEN
+        if behind and self._behind and few and self._in_time():
             self._take(entry)
             return None
         if self._writing is None and not self._sync and len(entry) <= _INLINE:
@@ -85,19 +82,33 @@ class Journal:
 
     def _take(self, entry: bytes) -> None:
         """Take an entry that is written later."""
-        if not self._late:
-            asyncio.get_running_loop().call_later(self._behind / 2, self._flush)
         self._late.append((time.monotonic(), entry))
+        self._taken += len(entry)
+        self._flush_later()
+
+    def _flush_later(self) -> None:
+        if not self._timed and not self._closed:
+            self._timed = True
+            asyncio.get_running_loop().call_later(self._behind / 2, self._flush)
 
     def _flush(self) -> None:
         """Write what was taken."""
-        if self._late and self._writing is None and not self._closed:
+        self._timed = False
+        if not self._late or self._writing is not None or self._closed:
+            return
+        if self._sync:
             self._go_on(late=True)
+            return
+        try:
+            self._put(b"")
+        except CarouselError:
+            self._flush_later()
 
     def _put(self, entry: bytes) -> None:
         try:
             self._open().write(b"".join([late for _, late in self._late]) + entry if self._late else entry)
             self._late.clear()
+            self._taken = 0
         except CarouselError as error:
             self._failed(error)
             raise
@@ -128,10 +139,10 @@ class Journal:
             await asyncio.wait([self._writing])
         await asyncio.sleep(0)  # what is written is told in the next turn of the loop
 
-    def _open(self) -> _File:
+    def _open(self) -> File:
         if self._file is None or self._file.broken:
             self._opened += 1
-            self._file = _new(self._folder, self._store, self._opened)
+            self._file = new(self._folder, self._store, self._opened)
             self._paths.append(self._file.path)
         return self._file
 
@@ -163,96 +174,13 @@ class Journal:
         self._writing = None
         self._failed(error)
         if error is None:
+            self._taken -= sum(len(entry) for _, entry in self._late[:count])
             del self._late[:count]
-        if self._late and not self._closed:
-            asyncio.get_running_loop().call_later(self._behind / 2, self._flush)
+        if self._late:
+            self._flush_later()
         for answer in answers:
             if error is None:
                 answer.set_result(_NONE)
             else:
                 answer.set_exception(error)
         self._go_on()
-
-
-class _File:
-    """One file of the journal. Invariant: what lies before `_end` is whole entries; a broken one is not written."""
-
-    def __init__(self, path: Path, head: bytes) -> None:
-        self.broken, self._end, self._named = False, 0, False
-        self.path = path
-        try:
-            self._number = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise _unavailable(error) from error
-        try:
-            self.write(head)
-        except StoreUnavailable:
-            path.unlink()
-            raise
-
-    def __del__(self) -> None:
-        if hasattr(self, "_number"):
-            os.close(self._number)
-
-    def write(self, content: bytes, *, sync: bool = False) -> None:
-        """Append all of it, or nothing."""
-        try:
-            written = os.write(self._number, content)
-            while written < len(content):
-                written += os.write(self._number, memoryview(content)[written:])
-            if sync:
-                self.broken = True  # after a failed sync nobody knows what of the file is on the disk
-                self._sync()
-                self.broken = False
-        except OSError as error:
-            self._cut(error)
-            raise _unavailable(error) from error
-        self._end += len(content)
-
-    def _sync(self) -> None:
-        """Make durable what is written, and the name of the file."""
-        os.fdatasync(self._number)
-        if not self._named:
-            self._named = True
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            os.fsync(folder)
-            os.close(folder)
-
-    def _cut(self, cause: OSError) -> None:
-        """Cut off what was written in part."""
-        try:
-            os.ftruncate(self._number, self._end)
-        except OSError as error:
-            self.broken = True
-            raise CommitUnknown(f"{self.path.name}: {cause.strerror}; it cannot be cut: {error.strerror}") from error
-
-
-def _new(folder: Path, store: bytes, number: int) -> _File:
-    head = _HEAD.pack(_MARK, _FORMAT, store, number)
-    return _File(folder / f"{number:016x}.journal", head + xxh3_64_digest(head))
-
-
-def add(folder: Path, store: bytes, number: int, entry: bytes) -> None:
-    """Write a file with one entry behind those of a process that has ended."""
-    _new(folder, store, number).write(entry, sync=True)
-
-
-def files(folder: Path) -> list[Path]:
-    """The files of a journal in order."""
-    return sorted(folder.glob("*.journal"))
-
-
-def foreign(content: bytes | memoryview, store: bytes) -> str | None:
-    """Why the content of a file is no journal of this store; None: it is one."""
-    if len(content) < HEAD or bytes(content[: len(_MARK)]) != _MARK:
-        return "it is no journal"
-    _, told, owner, _ = _HEAD.unpack_from(content)
-    if xxh3_64_digest(content[: _HEAD.size]) != content[_HEAD.size : HEAD]:
-        return "its head is damaged"
-    if told != _FORMAT:
-        return f"it has format {told}, not {_FORMAT}"
-    return None if owner == store else "it is of another store"
-
-
-def _unavailable(error: OSError) -> StoreUnavailable:
-    return StoreUnavailable(f"the session store cannot be written: {error.strerror}")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from service.sessions.snapshots import Rule
-from service.store.embedded import entries, journal
+from service.store.embedded import entries, journal_files
 from service.store.embedded.entries import Entry, Written, width_of
 from service.store.embedded.kind import Kind
 from service.store.embedded.record import Ended, Record, decode
@@ -117,10 +117,10 @@ class Recovery:
     def _read_file(self, path: Path, store: bytes) -> None:
         with path.open("rb") as file:
             content = memoryview(mmap(file.fileno(), 0, access=ACCESS_READ) if path.stat().st_size else b"")
-        reason = journal.foreign(content, store)
+        reason = journal_files.foreign(content, store)
         if reason is not None:
             _log.error("%s: %s; of its entries those of this store are taken", path.name, reason)
-        if not self._read_entries(content[journal.HEAD :], path.name) or reason is not None:
+        if not self._read_entries(content[journal_files.HEAD :], path.name) or reason is not None:
             self.damaged.add(path)
 
     def _read_entries(self, content: memoryview, name: str) -> bool:

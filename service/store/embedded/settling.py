@@ -16,7 +16,7 @@ import lmdb
 import numpy as np
 import orjson
 
-from service.store.embedded import entries, journal
+from service.store.embedded import entries, journal_files
 from service.store.embedded.kind import Kind
 from service.store.embedded.record import Ended, Kept, decode
 from service.store.embedded.records import COUNTS, EPOCH, Records
@@ -70,8 +70,8 @@ class Dead:
         self._stands: dict[
             int, tuple[int, int]
         ] = {}  # number → position and epoch of its last entry; −1: it is no more
-        for file in journal.files(folder):
-            for found in entries.read(memoryview(file.read_bytes())[journal.HEAD :], self._key):
+        for file in journal_files.files(folder):
+            for found in entries.read(memoryview(file.read_bytes())[journal_files.HEAD :], self._key):
                 if not isinstance(found, range) and found.body is not None:
                     self._take(found)
 
@@ -95,7 +95,7 @@ class Dead:
         first = self._records.epoch << EPOCH
         stamp = entries.Stamp(first + 1, 0.0, 0.0, bytes(8))
         entry = entries.entry(entries.change(entries.DELETED, len(gone)), gone.tobytes(), stamp, self._key)
-        journal.add(self._folder, self._records.store, first + 1, entry)
+        journal_files.add(self._folder, self._records.store, first + 1, entry)
 
     def _take(self, entry: entries.Entry) -> None:
         for one in entry.changes():
@@ -128,7 +128,7 @@ def kinds_of(folder: Path) -> set[bytes]:
 
 def _choose(folders: list[Path]) -> None:
     """Let the highest epoch have each session that was on its way when all ended."""
-    if not any(journal.files(folder) for folder in folders):
+    if not any(journal_files.files(folder) for folder in folders):
         return
     dead = [Dead(folder) for folder in folders]
     try:
@@ -159,7 +159,7 @@ def _merge(source: Path, target: Path) -> None:
     with closing(Records(source)) as old, closing(Records(target)) as new:
         base = max(old.epoch, new.epoch) << EPOCH  # of positions: behind all that there are
         new.reach(base >> EPOCH)
-        found = Recovery(old, journal.files(source), 0)
+        found = Recovery(old, journal_files.files(source), 0)
         found.key = int.from_bytes(new.store[:8], "little")
         written = {one.number for one in found.ended}
         for kind, records in found.kinds().items():

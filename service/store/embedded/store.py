@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 
 from service.errors import CarouselError
-from service.store.embedded import entries, journal
+from service.store.embedded import entries, journal_files
 from service.store.embedded.book import Book
 from service.store.embedded.clock import Clock
 from service.store.embedded.cold import ColdSessions
@@ -140,7 +140,7 @@ class EmbeddedStore:
         self._key = int.from_bytes(self._records.store[:8], "little")
         first = self._records.epoch << EPOCH
         self._sessions.born = first + (self._share.place << _SHARE if self._share is not None else 0)
-        files = journal.files(self._path)
+        files = journal_files.files(self._path)
         self._recovery = Recovery(self._records, files, first)
         self._clock = Clock(self._monotonic, self._wall, self._recovery.alive)
         self._journal = Journal(self._path, self._records.store, first, sync=self._sync, behind=self._behind)

@@ -33,7 +33,7 @@ class Durable(Serving):
         """Open the store, get the sessions back, and run; without a digest their model is not there."""
         self.store = make(path, self.sessions, clock=self.clock, wall=wall, **({"replay_seconds": 3600} | settings))
         self.store.start()
-        found, bounds = self.engine.fitness, Bounds(100, 10**6)
+        found, bounds = self.engine.fitness, Bounds(100, 10**7)
         self.engine = Engine(
             self.model, found, self.sessions, self.store, bounds, digest=digest or OTHER, clock=self.clock
         )

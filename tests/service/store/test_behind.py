@@ -9,7 +9,8 @@ import pytest
 
 from service.errors import StoreUnavailable
 from service.sessions.snapshots import Rule
-from service.store.embedded.journal import HEAD, files
+from service.store.embedded.journal import _TAKEN
+from service.store.embedded.journal_files import HEAD, files
 from tests.fakes import until
 from tests.service.engine.serving import TTL, outputs, summed
 from tests.service.store.serving import Begin, Durable
@@ -74,6 +75,18 @@ async def test_steps_are_written_within_the_window(begin: Begin, tmp_path: Path)
     assert len(journal._late) == 1
     await asyncio.wait_for(until(lambda: not journal._late), 20)
     assert sum(path.stat().st_size - HEAD for path in files(tmp_path / "store")) > 0
+
+
+async def test_what_is_much_is_written_at_once_with_what_waits(begin: Begin) -> None:
+    one = await begin(behind=NEVER)
+    a = one.open("a")
+    await one.step(a, 1)
+    await one.step(a, *[1.0] * (_TAKEN // 4))
+    await one.step(a, 5)
+    assert lose(one) == 1
+    await one.crash()
+    two = await begin(behind=NEVER)
+    assert await two.state(two.sessions.get("a")) == (1 + _TAKEN // 4, 1 + _TAKEN // 4)
 
 
 async def test_a_disk_that_cannot_be_written_stops_new_steps_after_the_window_and_loses_none(

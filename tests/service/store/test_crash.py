@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import SessionExists, SessionExpired, SessionNotFound, StepConflict, VersionNotFound
-from service.store.embedded.journal import files
+from service.store.embedded.journal_files import files
 from service.store.store import StoreRefusedError
 from tests.fakes import FakeClock
 from tests.service.engine.serving import TTL, summed

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from service.errors import SessionNotFound
-from service.store.embedded.journal import HEAD, files
+from service.store.embedded.journal_files import HEAD, files
 from tests.service.store.serving import INEXACT, Begin
 
 _IDS = ("a", "b", "c")

@@ -10,7 +10,7 @@ import pytest
 
 from service.errors import StoreUnavailable
 from service.store.embedded import journal
-from service.store.embedded.journal import files
+from service.store.embedded.journal_files import files
 from tests.fakes import until
 from tests.service.store.serving import Begin
 
