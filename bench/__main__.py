@@ -14,9 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from bench.check import WrongAnswerError
 from bench.crowd import crowd
 from bench.cuts import cuts
-from bench.durable import durable
+from bench.durable import durable, durable_crowd
 from bench.fairness import fairness
 from bench.generator import NotRunError
+from bench.million import million
 from bench.overload import CALLS, FRAMES, STEPS, overload
 from bench.report import Line, append, machine, table
 from bench.rows import ROWS, floors, measure
@@ -35,6 +36,8 @@ _ALL: Mapping[str, Callable[[Workshop], list[Line]]] = {
     "overload-frames": partial(overload, FRAMES),
     "cuts": cuts,
     "durable": durable,
+    "durable-crowd": durable_crowd,
+    "million": million,
     "workers": workers,
 }
 

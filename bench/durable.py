@@ -1,11 +1,10 @@
-"""What durable stores cost: the same loads with it and without, and how long it takes to be back after a kill."""
+"""What durable stores cost: the same loads with it and without."""
 
-import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.crowd import CROWD, SESSIONS
+from bench.crowd import CROWD
 from bench.generator import Load, Tally
 from bench.report import Bound, Line, spread
 from bench.rows import ROWS, figures
@@ -39,13 +38,18 @@ _LOADS = (
         1.5,
     ),
     _Row(ROWS["frames-1"].says, ROWS["frames-1"].load, {"embedded": 0.9}, 1.5),
-    _Row("100 000 sessions stepped in turn, S", replace(CROWD, count=0, warm=1.0), {"embedded": 0.6}, None),
 )
+_CROWD = _Row("100 000 sessions stepped in turn, S", replace(CROWD, count=0, warm=1.0), {"embedded": 0.6}, None)
 
 
 def durable(shop: Workshop) -> list[Line]:
     """In each repeat all servers are measured in turn, over stores of their own; records are written meanwhile."""
-    return [line for row in _LOADS for line in _measure(row, shop)] + _back(shop)
+    return [line for row in _LOADS for line in _measure(row, shop)]
+
+
+def durable_crowd(shop: Workshop) -> list[Line]:
+    """A repeat takes a minute, most of it until all are open: three are enough."""
+    return _measure(_CROWD, replace(shop, repeats=min(shop.repeats, 3)))
 
 
 def _measure(row: _Row, shop: Workshop) -> list[Line]:
@@ -84,26 +88,6 @@ def _measure(row: _Row, shop: Workshop) -> list[Line]:
             bound = Bound(row.p99, at_most=True) if must else None
             lines.append(Line(row.says, f"{name}: p99 ÷ that of memory", "", late, bound))
     return lines
-
-
-def _back(shop: Workshop) -> list[Line]:
-    """100 000 sessions, a step each, kill -9: from the start of the next process until it is ready."""
-    took, weight = [], []
-    for repeat in range(shop.repeats):
-        shop.say(f"kill -9, repeat {repeat + 1} of {shop.repeats}")
-        settings = _settings(shop, f"back-{repeat}")
-        with shop.carousel("S", **settings) as server:
-            shop.checked(CROWD, "S", server)
-            server.process.kill()
-        begin = time.perf_counter()
-        with shop.carousel("S", **settings) as server:
-            took.append(time.perf_counter() - begin)
-            weight.append(server.memory() / 2**20)
-    says = f"{SESSIONS} sessions of S in the store, kill -9, start"
-    return [
-        Line(says, "seconds until it is ready", f"{spread(took)} s", tuple(took), Bound(10, at_most=True)),
-        Line(says, "memory then", f"{spread(weight)} MiB"),
-    ]
 
 
 def _settings(shop: Workshop, name: str) -> dict[str, object]:

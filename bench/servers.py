@@ -45,11 +45,11 @@ class Server:
         """Open file descriptors."""
         return int(self._seen.num_fds())
 
-    def metric(self, name: str) -> float:
-        """The sum of a metric of Carousel over its labels."""
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric of Carousel over the labels that are not told."""
         text = httpx.get(f"{self.url}/metrics", timeout=30).text
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-        return sum(sample.value for sample in samples if sample.name == name)
+        return sum(one.value for one in samples if one.name == name and labels.items() <= one.labels.items())
 
 
 def carousel(models: Path, log: Path, **settings: object) -> AbstractContextManager[Server]:

@@ -110,12 +110,11 @@ class Book:
         if isinstance(one, Replaced | Snapped):
             kind = entries.REPLACED if isinstance(one, Replaced) else entries.SNAPPED
             return entries.change(kind, 1, starts=np.array([one.step]), state=state)
-        ids = one.ids if isinstance(one, Copied) else [one.id]
-        rows = np.arange(self._capacity)[_rows(one)]
-        for row, id in zip(rows.tolist(), ids, strict=True):
+        rows, ids = (one.rows.tolist(), one.ids) if isinstance(one, Copied) else ([one.row], [one.id])
+        for row, id in zip(rows, ids, strict=True):
             self.ids[row] = id
         kind = entries.COPIED if isinstance(one, Copied) else entries.OPENED
-        rule = self.engine.rewinds.rule(rows.item(0))
+        rule = self.engine.rewinds.rule(rows[0])
         rest = orjson.dumps([one.ttl, rule and tuple(rule), *ids]) + b"\n" + self._encoded
         return entries.change(kind, len(ids), starts=np.full(len(ids), one.step), state=state, rest=rest)
 
