@@ -2,9 +2,10 @@
 
 from carousel_client import errors
 from carousel_client.answers import ItemAnswer, SessionInfo, SessionPage
+from carousel_client.async_channel import AsyncChannel
 from carousel_client.async_client import AsyncClient
 from carousel_client.async_session import AsyncSession
-from carousel_client.async_stream import AsyncChannel, AsyncStream
+from carousel_client.async_stream import AsyncStream
 from carousel_client.client import Client, Session
 from carousel_client.descriptions import Column, Feature, ModelDescription, ModelVersions, Version
 from carousel_client.errors import *  # noqa: F403  (one class for each error code, named once in errors.__all__)

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias, Unpack
 
 from carousel_client.answers import ItemAnswer, SessionPage
-from carousel_client.async_session import AsyncSession, Closing
+from carousel_client.async_session import AsyncSession
 from carousel_client.async_stream import AsyncStream
+from carousel_client.closing import Closing
 from carousel_client.descriptions import ModelDescription, ModelVersions
 from carousel_client.errors import CarouselError, InvalidInput
 from carousel_client.retry import Exchange, Policy, Settings, route

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Self
 
 from carousel_client.answers import SessionObject
+from carousel_client.closing import Closing
 from carousel_client.errors import (
-    CarouselError,
     SessionExists,
     SessionExpired,
     SessionNotFound,
@@ -24,36 +23,7 @@ from carousel_client.recent import Recent
 from carousel_client.retry import Exchange, route
 from carousel_client.sequences import S, encode, forecast, to_json
 from carousel_client.transport import PerProcess, Request
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def in_turn(
-    call: Callable[Concatenate[AsyncSession, P], Awaitable[T]],
-) -> Callable[Concatenate[AsyncSession, P], Coroutine[Any, Any, T]]:
-    """The call, behind the calls of the session that began before it."""
-
-    @wraps(call)
-    async def method(self: AsyncSession, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        async with self._turn():
-            return await call(self, *args, **kwargs)
-
-    return method
-
-
-class Closing:
-    """What `async with` closes at its end."""
-
-    async def close(self) -> None:
-        """Close it."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
-        with suppress(*[CarouselError] if error else []):  # the error of the block says more
-            await self.close()
+from carousel_client.turns import in_turn
 
 
 class AsyncSession(Closing):
@@ -80,8 +50,7 @@ class AsyncSession(Closing):
         constants: Mapping[str, Any] | None = None,
         initial: Mapping[str, Any] | None = None,
     ) -> None:
-        self._exchange = exchange
-        self._policy = exchange.policy
+        self._exchange, self._policy = exchange, exchange.policy
         self._asked = (model, version)
         self._ttl_seconds = ttl_seconds
         self._begins = {"constants": constants, "initial": initial}
@@ -280,9 +249,8 @@ class AsyncSession(Closing):
         found = (await self._exchange(Request("GET", self._route(), replayable=True), deadline)).session(self.id)
         model, version = self._asked
         if model not in {"", found.model} or version not in {None, found.version}:
-            raise StateMismatch(
-                f"session {self.id} is of {found.model}/{found.version}, not {model}/{version or 'any'}"
-            )
+            wanted = f"{model}/{version or 'any'}"
+            raise StateMismatch(f"session {self.id} is of {found.model}/{found.version}, not {wanted}")
         return found
 
     def _keep(self, session: SessionObject, *, created: bool | None = None) -> None:

@@ -23,8 +23,7 @@ class Call:
     exclusive = False  # whether no other call may be in flight on its channels
 
     def __init__(self, channels: list[ChannelState], answer: Future, admitted: Future | None = None) -> None:
-        self.channels = channels
-        self.answer = answer
+        self.channels, self.answer = channels, answer
         self.admitted = admitted  # of `submit`: done when the call is released, or failed before
         self.id = -1
         self.held = len(channels)  # how many channels have not released it

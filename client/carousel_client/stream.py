@@ -9,7 +9,8 @@ from typing import Unpack
 import numpy as np
 from numpy.typing import ArrayLike
 
-from carousel_client.async_stream import AsyncChannel, AsyncStream, OpenOptions
+from carousel_client.async_channel import AsyncChannel
+from carousel_client.async_stream import AsyncStream, OpenOptions
 from carousel_client.blocking import Blocking, blocking, giving, run
 from carousel_client.errors import CarouselError
 from carousel_client.frames import Array, Inputs, Outputs

@@ -19,7 +19,8 @@ from carousel_client.errors import CarouselError, ForeignAnswer, PayloadTooLarge
 from carousel_client.frames import Inputs, StepFrame
 from carousel_client.order import Call, ChannelState, Future, Order
 from carousel_client.retry import Policy
-from carousel_client.stream_calls import Asked, Close, Frame, Open, Resend, Step
+from carousel_client.stream_answers import Frame
+from carousel_client.stream_calls import Asked, Close, Open, Resend, Step
 
 T = TypeVar("T")
 
