@@ -18,9 +18,10 @@ from service.engine.admission import Bounds
 from service.engine.call import Call
 from service.engine.engine import Engine
 from service.models.files import read
-from service.models.fitness import Policy, examine
+from service.models.fitness import examine
 from service.models.model import Index, OnnxModel
-from service.sessions.replay import Budget
+from service.models.speed import Policy
+from service.sessions.budget import Budget
 from service.sessions.sessions import Sessions
 from service.store.memory import MemoryStore
 

@@ -11,10 +11,10 @@ import numpy as np
 from service.errors import ModelUnusable
 from service.models import files
 from service.models.declared import parse
-from service.models.fitness import measured
 from service.models.model import OnnxModel
 from service.models.prepare import Prepared, load, prepared
 from service.models.signature import Port, Signature
+from service.models.speed import measured
 
 _INSIDE = "file/"  # before every name of the file that is adapted
 _LENGTHS_INPUT = 4

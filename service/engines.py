@@ -11,7 +11,7 @@ from service.engine.engine import Engine
 from service.engine.shadow import Shadow
 from service.models.fitness import Fitness, warm
 from service.models.model import NoModel
-from service.sessions.replay import Budget
+from service.sessions.budget import Budget
 from service.sessions.sessions import Sessions
 from service.store.memory import MemoryStore
 

@@ -29,13 +29,13 @@ from service.api.oip import Oip
 from service.api.oip_infer import Infer
 from service.api.ops import Metrics, Ops
 from service.api.rest import Rest
-from service.api.stream.stream import Streams
+from service.api.stream.streams import Streams
 from service.engines import Engines
 from service.models.examiner import Examiner
 from service.models.model import available, known
 from service.models.providers import providers_of, read_options
 from service.models.repository import Hosts, Repository
-from service.sessions.replay import Budget
+from service.sessions.budget import Budget
 from service.sessions.sessions import Sessions
 from service.store.embedded.lock import Share
 from service.store.embedded.settling import folder_of

@@ -17,8 +17,8 @@ from service.api.json.answering import Answering
 from service.api.json.codec import dump
 from service.api.json.pool import MANY as MANY_NUMBERS
 from service.engine.call import UNCHECKED, Call, Deadline
-from service.engine.lifecycle import vacant
 from service.errors import CarouselError, InvalidRequest, SessionExpired, SessionNotFound
+from service.sessions.reach import vacant
 
 if TYPE_CHECKING:
     from collections.abc import Callable

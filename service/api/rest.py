@@ -13,10 +13,10 @@ from service.api.http.request import MANY, PREDICT, STEPS
 from service.api.json.fields import fields, sequence
 from service.api.openapi import described
 from service.api.session_pages import Bulk, copies
-from service.engine.lifecycle import reach, vacant
 from service.errors import PayloadTooLarge, SessionExists, StateMismatch
 from service.models.repository import NAME, Repository
 from service.sessions import anywhere
+from service.sessions.reach import reach, vacant
 from service.sessions.state_bytes import Seals, StateBytes, decode
 
 if TYPE_CHECKING:

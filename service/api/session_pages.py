@@ -10,10 +10,10 @@ from fastapi import Request, Response
 
 from service.api import views
 from service.api.http import body
-from service.engine.lifecycle import reach
 from service.errors import InvalidRequest, SessionExpired, SessionNotFound
 from service.models.repository import NAME
 from service.sessions import anywhere
+from service.sessions.reach import reach
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine

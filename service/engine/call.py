@@ -122,6 +122,14 @@ class Call(Entry):
         steps: Array = array.reshape(len(self.rows), self.each, -1)[places]
         return steps.reshape(-1, array.shape[1])
 
+    def take(self, index: int, other: Call, row: int) -> None:
+        """What became of a row is what became of a row of another call: of a part of it, or of what it repeats."""
+        if row in other.errors:
+            self.errors[index] = other.errors[row]
+        elif other.commits or not other.errors:  # else a predict failed whole
+            self.outputs[self.span(index)] = other.outputs[other.span(row)]
+            self.starts[index] = other.starts[row]
+
     def part(self, places: Index, ended: Callable[[Call], object] | None = None) -> Call:
         """A call of some of its rows; of all of them it is itself, unless something else is to be told."""
         if len(places) == len(self.rows) and ended is None:

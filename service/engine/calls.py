@@ -12,13 +12,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from service.engine.call import Call, Deadline, Entry, Operation, Places, Repeat
+from service.engine.call import Call, Entry, Operation, Places, Repeat
 from service.engine.deadlines import Deadlines
 from service.engine.failures import Failures
 from service.engine.order import Order
-from service.errors import CarouselError, DeadlineExceeded, SessionMoved
+from service.errors import CarouselError, SessionMoved
 
 if TYPE_CHECKING:
     from service.engine.admission import Admission
@@ -50,7 +48,7 @@ class Calls:
         self._releasing = False
         self.order = Order(table)
         self.failures = Failures(self.order, done=self.done, tell=self.tell, release=self.release)
-        self.deadlines = Deadlines(clock, self._expire)
+        self.deadlines = Deadlines(clock, self.failures.fail)
         self.ready = asyncio.Event()  # the scheduler has something to run
         self.freed = asyncio.Event()  # something that was accepted has left
 
@@ -157,11 +155,7 @@ class Calls:
         if call.told:
             return
         for index, place in enumerate(places.tolist()):
-            if index in part.errors:
-                call.errors[place] = part.errors[index]
-            elif part.commits or not part.errors:
-                call.outputs[call.span(place)] = part.outputs[part.span(index)]
-        call.starts[places] = part.starts
+            call.take(place, part, index)
         if part.errors and not call.commits:
             self.tell(call)  # a predict fails whole
         else:
@@ -252,30 +246,14 @@ class Calls:
 
     def _unapplied(self, call: Call) -> list[int]:
         """The rows of a call that are not done."""
-        if call.before or not call.commits:
-            return [*range(len(call.rows))]
-        rows: list[int] = np.flatnonzero(self._table.step[call.where] == call.starts).tolist()
-        return rows
+        waits = call.before or not call.commits
+        return [row for row, step in enumerate(self._table.step[call.rows]) if waits or step == call.starts[row]]
 
     def _repeat(self, call: Call, repeat: Repeat) -> None:
         """Answer a retry as the call that it waited for was answered."""
-        retry, index = repeat.call, repeat.row
-        if retry.told:
-            return
-        if repeat.place in call.errors:
-            retry.errors[index] = call.errors[repeat.place]
-        else:
-            retry.outputs[retry.span(index)] = call.outputs[call.span(repeat.place)]
-            retry.starts[index] = call.starts[repeat.place]
-        self.done(retry, 1)
-
-    def _expire(self, deadline: Deadline) -> None:
-        """A deadline has passed before any of its calls began."""
-        if not deadline.taken:  # the clock is not asked: some loops run timers half a millisecond early
-            deadline.taken = True
-            self.failures.fail(
-                (call, index, DeadlineExceeded()) for call in deadline.calls for index in range(len(call.rows))
-            )
+        if not repeat.call.told:
+            repeat.call.take(repeat.row, call, repeat.place)
+            self.done(repeat.call, 1)
 
 
 def _ignore(call: Call) -> None:

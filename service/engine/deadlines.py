@@ -6,15 +6,18 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from service.errors import DeadlineExceeded
+
 if TYPE_CHECKING:
     from service.engine.call import Call, Deadline
+    from service.engine.failures import Failure
 
 
 class Deadlines:
-    """Deadlines that may still pass. Invariant: each has a timer, unless it is infinite."""
+    """Deadlines that may still pass; `fail` ends calls then. Invariant: each has a timer, unless it is infinite."""
 
-    def __init__(self, clock: Callable[[], float], passed: Callable[[Deadline], None]) -> None:
-        self._clock, self._passed = clock, passed
+    def __init__(self, clock: Callable[[], float], fail: Callable[[Iterable[Failure]], None]) -> None:
+        self._clock, self._fail = clock, fail
         self._armed: set[Deadline] = set()
 
     def __len__(self) -> int:
@@ -49,6 +52,13 @@ class Deadlines:
             else:
                 deadline.taken = True
                 self._disarm(deadline)
+
+    def _passed(self, deadline: Deadline) -> None:
+        """It has passed before any of its calls began."""
+        if not deadline.taken:  # the clock is not asked: some loops run timers half a millisecond early
+            deadline.taken = True
+            rows = [(call, index) for call in deadline.calls for index in range(len(call.rows))]
+            self._fail((call, index, DeadlineExceeded()) for call, index in rows)
 
     def _arm(self, deadline: Deadline) -> None:
         if deadline.timer is not None:

@@ -14,6 +14,7 @@ import numpy as np
 from service.engine.call import UNCHECKED, Call, Deadline
 from service.engine.operations import settle, shielded
 from service.errors import SnapshotNotKept
+from service.sessions.reach import reach
 from service.store.store import Change, Copied, Deleted, Opened, Replaced
 
 if TYPE_CHECKING:
@@ -247,20 +248,3 @@ class Lifecycle:
         opening = self._operate(source, act, changes)
         opening.add_done_callback(failed)
         return shielded(opening)
-
-
-async def reach(sessions: Sessions, *ids: str) -> None:
-    """Wait until it is known of each id whether its session is elsewhere. Those that can be had are here then.
-
-    Raises:
-        StoreUnavailable: it cannot be known now.
-
-    """
-    while looking := [one for id in ids if (one := sessions.missing(id)) is not None]:
-        await asyncio.wait(looking)
-
-
-async def vacant(sessions: Sessions, id: str) -> None:
-    """Wait until a delete of that id that was accepted before is done: what follows comes after it."""
-    while id in sessions.ending:
-        await asyncio.wait([sessions.ending[id]])

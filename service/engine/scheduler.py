@@ -16,7 +16,7 @@ import numpy as np
 from service.engine.call import ALL, Call, Piece
 
 if TYPE_CHECKING:
-    from service.models.fitness import Policy
+    from service.models.speed import Policy
 
 _RIDERS = 8  # further single steps of a row in one tick; more gain nothing, and hold up others
 

@@ -26,11 +26,12 @@ from typing import IO, Any
 from service.errors import ModelUnusable
 from service.models import files
 from service.models.declared import parse
-from service.models.fitness import Fitness, Policy, measured
+from service.models.fitness import Fitness
 from service.models.model import OnnxModel, available
 from service.models.prepare import elsewhere, load, prepared
 from service.models.providers import CPU, Options, Provider, providers_of
 from service.models.signature import restored
+from service.models.speed import Policy, measured
 
 # CPU time of an examination: 3 s, and 1 s more for each 5 MB. LSTMs of 0.4, 4 and 55 MB took 0.1, 0.3 and 1.1 s.
 _SECONDS, _BYTES_A_SECOND = 3, 5_000_000

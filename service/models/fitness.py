@@ -1,40 +1,25 @@
-"""Examine a model: prove that rows do not influence each other and that stepping equals the whole; measure its speed.
+"""Examine a model: prove that rows do not influence each other and that stepping equals the whole.
 
 Knows the Model protocol and time; not files, sessions or queues.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from service.errors import ModelUnusable
+from service.models.speed import Policy, seconds_of
 
 if TYPE_CHECKING:
     from service.models.adapter import AdaptedModel
     from service.models.model import Array, Model, State
 
-BATCHES, CHUNKS = (8, 16, 32, 64, 128, 256, 512, 1024), (8, 16, 32, 64)
-_MOST_NUMBERS = 2**24  # in the arrays of one run, inputs, outputs and states together: 64 MiB
-_TICK = 0.00036  # seconds of a tick beside the model's run (`python -m bench --only many-S-1024`)
-_NEARLY = 0.9  # of the best throughput: more rows or steps would only add latency
-_LONGEST = 0.025  # seconds of a tick, unless the smallest one takes longer
-_REPEATS = 3
 _WRONG = 1e-3  # relative deviation; a larger one is not rounding, and the file is refused
-
-
-@dataclass(frozen=True)
-class Policy:
-    """Bounds of one tick: rows, time steps of a row, and time steps of all rows together, padding included."""
-
-    batch: int
-    chunk: int
-    steps: int
 
 
 @dataclass(frozen=True)
@@ -46,7 +31,7 @@ class Fitness:
     min_batch: int  # fewest rows of a run: the plain RNN node computes a lone row differently
     seconds_per_step: float  # of one row in a full batch of whole chunks
     seconds_alone: float = 0.0  # of one step of one row in a run of its own
-    policy: Policy = Policy(batch=64, chunk=32, steps=2048)  # the one that it was examined with
+    policy: Policy = field(default_factory=Policy)  # the one that it was examined with
     reason: str | None = None  # why it is not streamable, where that is known
     in_thread: bool = False  # values of the inputs may decide how long a run takes: it never holds the loop
 
@@ -60,33 +45,6 @@ class Fitness:
         return self.tolerance == 0.0
 
 
-def measured(
-    model: Model,
-    *,
-    batch: int | None = None,
-    chunk: int | None = None,
-    clock: Callable[[], float] = time.thread_time,
-) -> Policy:
-    """Measure the policy of a model: the smallest batch and the smallest chunk that reach nearly the best throughput.
-
-    By CPU time, since others may want the core; a model that does not run on this thread needs another clock. A given
-    batch or chunk is taken, not measured. Both are bounded so that no run holds more than 64 MiB of arrays.
-    """
-    state = 2 * sum(math.prod(shape) for shape in model.state_shapes.values())
-    step = model.features + model.outputs
-    most_rows = max(1, _MOST_NUMBERS // (step + state))
-    rows = min(8, most_rows)
-    most_steps = max(1, (_MOST_NUMBERS - rows * state) // (rows * step))
-
-    def seconds(rows: int, steps: int) -> float:
-        return _TICK + _seconds(model, rows, steps, clock)
-
-    batch = min(batch or _least(_up_to(most_rows, BATCHES), lambda size: seconds(size, 1)), most_rows)
-    chunk = min(chunk or _least(_up_to(most_steps, CHUNKS), lambda size: seconds(rows, size)), most_steps)
-    each = seconds(rows, chunk) / (rows * chunk)
-    return Policy(batch, chunk, max(batch, chunk, min(batch * chunk, int(_LONGEST / each), _MOST_NUMBERS // step)))
-
-
 def warm(model: Model, fitness: Fitness) -> None:
     """Run a model once in each of its usual shapes, so that nobody waits for what the first runs prepare."""
     policy = fitness.policy
@@ -98,34 +56,6 @@ def warm(model: Model, fitness: Fitness) -> None:
         inputs = np.zeros((rows, steps, model.features), np.float32)
         state = {name: np.zeros((rows, *shape), np.float32) for name, shape in model.state_shapes.items()}
         model.run(inputs, np.full(rows, steps, np.int32), state)
-
-
-def _up_to(most: int, sizes: Sequence[int]) -> Sequence[int]:
-    return [size for size in sizes if size <= most] or [most]
-
-
-def _least(sizes: Sequence[int], seconds: Callable[[int], float]) -> int:
-    """The smallest size whose throughput is nearly the best; none is tried after one that takes too long."""
-    rates: dict[int, float] = {}
-    for size in sizes:
-        took = seconds(size)
-        if rates and took > _LONGEST:
-            break
-        rates[size] = size / took
-    return min(size for size, rate in rates.items() if rate >= _NEARLY * max(rates.values()))
-
-
-def _seconds(model: Model, rows: int, steps: int, clock: Callable[[], float]) -> float:
-    """The shortest of a few runs of `rows` rows of `steps` steps."""
-    inputs = np.ones((rows, steps, model.features), np.float32)
-    state = {name: np.zeros((rows, *shape), np.float32) for name, shape in model.state_shapes.items()}
-    lengths = np.full(rows, steps, np.int32)
-    took = []
-    for _ in range(_REPEATS):
-        begin = clock()
-        model.run(inputs, lengths, state)
-        took.append(clock() - begin)
-    return min(took)
 
 
 def _as_it_is(values: Array) -> Array:
@@ -164,8 +94,8 @@ def examine(
         "stepped" in compared[min_batch],
         max(compared[min_batch].values()),
         min_batch,
-        _seconds(model, batch, chunk, clock) / (batch * chunk),
-        _seconds(model, min_batch, chunk, clock) / chunk,
+        seconds_of(model, batch, chunk, clock) / (batch * chunk),
+        seconds_of(model, min_batch, chunk, clock) / chunk,
         policy,
     )
 

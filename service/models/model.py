@@ -3,7 +3,6 @@
 Knows one file and how to run it; not sessions, queues or names of versions.
 """
 
-import math
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -17,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import InvalidInput, ModelUnusable
+from service.models import contract
 from service.models.description import described
 from service.models.providers import CPU, Provider
-from service.models.signature import MOST_STATE, MOST_WIDTH, Graph, Port, Signature, Tensor
+from service.models.signature import Graph, Port, Signature, Tensor
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # has an effect only before the import
 import onnxruntime as ort
@@ -31,8 +31,6 @@ Array = NDArray[np.float32]
 Index = NDArray[np.int64]
 Lengths = NDArray[np.int32]
 State = dict[str, Array]  # by name, each [batch, …]
-
-_STATE, _NEXT = "state.", "next_state."
 
 
 class Model(Protocol):
@@ -137,13 +135,13 @@ class OnnxModel:
         inputs = {node.name: node for node in self._session.get_inputs()}
         outputs = {node.name: node for node in self._session.get_outputs()}
         self._takes_lengths = "lengths" in inputs
-        self.state_shapes: Mapping[str, tuple[int, ...]] = _state_shapes(inputs, outputs)
-        self.features, self.outputs = _width(inputs, "input"), _width(outputs, "output")
+        self.state_shapes: Mapping[str, tuple[int, ...]] = contract.state_shapes(inputs, outputs)
+        self.features, self.outputs = contract.width(inputs, "input"), contract.width(outputs, "output")
         port = Port("input", "float32", (self.features,), batch=0, time=1)
         after = replace(port, name="output", shape=(self.outputs,))
         self.tensors = Signature((port,), (after,), lengths=Port("lengths", "int32", (), 0))
-        self._names = ["output", *(_NEXT + name for name in self.state_shapes)]
-        self._keys = {_STATE + name: name for name in self.state_shapes}
+        self._names = ["output", *(contract.NEXT + name for name in self.state_shapes)]
+        self._keys = {contract.STATE + name: name for name in self.state_shapes}
         metadata = self._session.get_modelmeta().custom_metadata_map
         names = [f"x{index}" for index in range(self.features)], [f"y{index}" for index in range(self.outputs)]
         self.description = described(metadata, names, digest)
@@ -244,34 +242,3 @@ def numbers(value: Any, place: str) -> NDArray[np.float64]:
     except (ValueError, OverflowError):
         pass
     raise InvalidInput(f"{place}: not finite numbers of one shape")
-
-
-def _width(nodes: Mapping[str, Any], name: str) -> int:
-    node = nodes.get(name)
-    if node is None:
-        raise ModelUnusable(f"the file has no {name!r}; it has {', '.join(nodes)}")
-    if node.type != "tensor(float)" or len(node.shape) != 3 or not isinstance(node.shape[2], int):
-        raise ModelUnusable(f"{name!r} is {node.type} {node.shape}, not float32 [batch, time, width]")
-    if not 1 <= node.shape[2] <= MOST_WIDTH:
-        raise ModelUnusable(f"{name!r} has width {node.shape[2]}, not 1 to {MOST_WIDTH}")
-    return int(node.shape[2])
-
-
-def _state_shapes(inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Pair `state.NAME` with `next_state.NAME`: by name, never by order."""
-    unknown = [name for name in inputs if name not in ("input", "lengths") and not name.startswith(_STATE)]
-    if unknown:
-        raise ModelUnusable(f"inputs that the contract does not know: {', '.join(unknown)}")
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, node in inputs.items():
-        if not name.startswith(_STATE):
-            continue
-        after = outputs.get(_NEXT + name.removeprefix(_STATE))
-        if after is None or node.type != "tensor(float)" or after.type != node.type:
-            raise ModelUnusable(f"{name!r} has no float32 partner {_NEXT}{name.removeprefix(_STATE)}")
-        if not all(isinstance(size, int) and size >= 1 for size in node.shape[1:]):
-            raise ModelUnusable(f"{name!r} is {node.shape}; only its first dimension, the batch, may be free")
-        shapes[name.removeprefix(_STATE)] = tuple(node.shape[1:])
-    if (numbers := sum(math.prod(shape) for shape in shapes.values())) > MOST_STATE:
-        raise ModelUnusable(f"the states of one row have {numbers} numbers, more than {MOST_STATE}")
-    return shapes

@@ -15,7 +15,7 @@ from service.errors import ModelUnusable
 from service.models import probe, rewrite
 from service.models.adapter import AdaptedModel
 from service.models.declared import Declared
-from service.models.fitness import Fitness, Policy, compared, examine, prove
+from service.models.fitness import Fitness, compared, examine, prove
 from service.models.model import OnnxModel, graph_of, opened
 from service.models.providers import CPU
 from service.models.readings import readings
@@ -23,6 +23,7 @@ from service.models.readings import readings
 if TYPE_CHECKING:
     from service.models.providers import Provider
     from service.models.signature import Graph, Signature
+    from service.models.speed import Policy
 
 _WHOLE = "a step by itself does not give what it gives in its sequence, and the file has no states to carry"
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.sessions.ring import Ring, size_of
+from service.sessions.ring import LongAnswer, Ring, size_of
 
 if TYPE_CHECKING:
     from service.engine.call import Digests
     from service.models.model import Array, Index
+    from service.sessions.budget import Budget
     from service.sessions.table import Table
 
 _OLDER_BYTES = 64 * 2**10  # of all but a session's newest answer
@@ -21,27 +21,6 @@ RECORD_BYTES = 400  # about what a long answer costs beside its numbers
 _RING_SHARE = 2  # one part in so many of the budget may be rings
 _LENGTHS = 4  # of answers that have rings
 _TOGETHER = 4  # answers of one length that came together are worth a ring
-
-
-class Budget:
-    """The bytes that kept answers of all models may take together. Invariant: `bytes` is what they take."""
-
-    def __init__(self, *, each: int, most_bytes: int) -> None:
-        self.each, self.most_bytes = each, most_bytes  # answers of a session; bytes of all
-        self.bytes = 0
-        self.long: OrderedDict[tuple[Answers, int, int], None] = OrderedDict()  # (cache, row, n), oldest first
-
-    def __repr__(self) -> str:
-        return f"<Budget {self.bytes} of {self.most_bytes} B>"
-
-
-class LongAnswer(NamedTuple):
-    """A kept answer of several steps, as a store has it. `back` counts the answers of its session, the newest is 1."""
-
-    back: int
-    start: int
-    digest: tuple[int, int]
-    outputs: Array  # [T, K]
 
 
 class _Kept(NamedTuple):
@@ -153,8 +132,8 @@ class Answers:
         """The answers of several steps that lie at places of the rings, from the newest."""
         for back, (at, flag) in enumerate(zip(places, there, strict=True), 1):
             for ring in self._rings.values() if flag else ():
-                if ring.steps > 1 and (found := ring.whole(at)):
-                    yield LongAnswer(back, *found)
+                if ring.steps > 1 and (found := ring.whole(at, back)):
+                    yield found
 
     def restore(self, rows: Index, words: NDArray[np.uint32], long: Mapping[int, list[LongAnswer]]) -> None:
         """Keep what `record` gave, as far as the budget allows now, for rows that have nothing."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,15 @@ from service.sessions.memory import zeros
 if TYPE_CHECKING:
     from service.engine.call import Digests
     from service.models.model import Array, Index
+
+
+class LongAnswer(NamedTuple):
+    """A kept answer of several steps, as a store has it. `back` counts the answers of its session, the newest is 1."""
+
+    back: int
+    start: int
+    digest: tuple[int, int]
+    outputs: Array  # [T, K]
 
 
 def size_of(steps: int, width: int) -> int:
@@ -44,13 +53,13 @@ class Ring:
         found: Array = self.output[at].reshape(self.steps, self._width).copy()
         return found
 
-    def whole(self, at: int) -> tuple[int, tuple[int, int], Array] | None:
-        """Start, digest and outputs [T, K] of an answer of several steps; None: the place is empty."""
+    def whole(self, at: int, back: int) -> LongAnswer | None:
+        """An answer of several steps; None: the place is empty."""
         one, other = self.key[at].tolist()
         if not (one or other):
             return None
         start = self._start.item(at)
-        return start, (one ^ start + 1, other), self.output[at].reshape(self.steps, self._width)
+        return LongAnswer(back, start, (one ^ start + 1, other), self.output[at].reshape(self.steps, self._width))
 
     def forget(self, row: int) -> None:
         """Empty the places of a row."""

@@ -19,7 +19,7 @@ from service.sessions.session import Cold, Elsewhere, Home, Session, SessionStat
 
 if TYPE_CHECKING:
     from service.models.model import Index
-    from service.sessions.replay import Budget
+    from service.sessions.budget import Budget
     from service.sessions.snapshots import Rule
 
 _AT_ONCE = 1_000  # sessions looked at before an opening is refused, at 0.3 µs each

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from service.models.fitness import CHUNKS
+from service.models.speed import CHUNKS
 from tests.wire.expect import Array, bits
 from tests.wire.line import Line
 from tests.wire.oracle import Oracle

@@ -17,8 +17,8 @@ from service.api.json.many_steps import Many
 from service.api.json.pool import MANY as MANY_NUMBERS
 from service.api.json.pool import JsonPool
 from service.engine.call import LAST, UNCHECKED, Call, Deadline
-from service.engine.lifecycle import reach
 from service.errors import CarouselError, InvalidInput
+from service.sessions.reach import reach
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine

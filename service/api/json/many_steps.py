@@ -13,9 +13,9 @@ import numpy as np
 from service.api import views
 from service.api.json.fields import Sequenced, fields, sequence
 from service.engine.call import LAST, UNCHECKED, Call, Deadline
-from service.engine.lifecycle import reach, vacant
 from service.errors import CarouselError, SessionNotFound
 from service.models.repository import NAME, Repository
+from service.sessions.reach import reach, vacant
 from service.sessions.session import Session
 
 if TYPE_CHECKING:
@@ -256,7 +256,5 @@ def _views(asked: list[Any], items: list[_Item | CarouselError], opened: set[str
 
 def _brief(error: CarouselError) -> dict[str, Any]:
     """A problem whose detail is left out, as one of many."""
-    return {
-        **CarouselError.problem(error),
-        "detail": f"{error.title}; only the first {_NAMED} faults of a call are told in full",
-    }
+    detail = f"{error.title}; only the first {_NAMED} faults of a call are told in full"
+    return CarouselError.problem(error) | {"detail": detail}

@@ -14,9 +14,9 @@ from service.api import forecasts, views
 from service.api.json.fields import fields, sequence
 from service.api.stream.frames import View
 from service.engine.call import LAST, UNCHECKED, Call
-from service.engine.lifecycle import vacant
 from service.errors import CarouselError, SessionNotFound
 from service.models.repository import NAME, Repository
+from service.sessions.reach import vacant
 
 if TYPE_CHECKING:
     from service.api.stream.channels import Channels

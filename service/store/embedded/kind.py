@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import orjson
 
-from service.sessions.replay import LongAnswer
+from service.sessions.ring import LongAnswer
 
 if TYPE_CHECKING:
     from service.models.model import Array

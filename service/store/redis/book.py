@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from service.sessions.digests import Digester
-from service.sessions.replay import LongAnswer
+from service.sessions.ring import LongAnswer
 from service.store.embedded.entries import flat, shaped
 from service.store.embedded.kind import Kind
 from service.store.redis.columns import COLUMNS, Columns

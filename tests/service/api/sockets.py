@@ -10,7 +10,7 @@ import orjson
 
 from service.api.http.browser import Browsers
 from service.api.json.pool import JsonPool
-from service.api.stream.stream import Streams
+from service.api.stream.streams import Streams
 from service.models.description import Column, Description
 from service.settings import Settings
 from tests.fakes import until

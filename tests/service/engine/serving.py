@@ -11,10 +11,11 @@ from service.engine.admission import Bounds
 from service.engine.call import UNCHECKED, Call, Deadline
 from service.engine.engine import Engine
 from service.engine.operations import settle
-from service.models.fitness import Fitness, Policy
+from service.models.fitness import Fitness
 from service.models.model import State
+from service.models.speed import Policy
+from service.sessions.budget import Budget
 from service.sessions.digests import Digester
-from service.sessions.replay import Budget
 from service.sessions.session import Session
 from service.sessions.sessions import Sessions
 from service.sessions.table import ZERO

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from service.engine.call import Call, Deadline
-from service.engine.lifecycle import vacant
 from service.errors import CarouselError, DeadlineExceeded, InvalidInput, NonFiniteOutput, StepConflict
+from service.sessions.reach import vacant
 from service.sessions.session import Session
 from tests.fakes import column, sums
 from tests.service.engine.serving import TTL, Serving, answered, summed

@@ -4,18 +4,18 @@ import asyncio
 
 import pytest
 
-from service.engine.call import Deadline
+from service.engine.call import Call, Deadline
 from service.engine.deadlines import Deadlines
 from tests.fakes import FakeClock
 from tests.service.engine.serving import call
 
 
 class Timed:
-    """Deadlines, and those that have passed."""
+    """Deadlines, and the calls whose deadlines have passed."""
 
     def __init__(self) -> None:
-        self.clock, self.passed = FakeClock(), list[Deadline]()
-        self.deadlines = Deadlines(self.clock, self.passed.append)
+        self.clock, self.passed = FakeClock(), list[Call]()
+        self.deadlines = Deadlines(self.clock, lambda rows: self.passed.extend(call for call, _, _ in rows))
 
     def after(self, seconds: float) -> Deadline:
         return Deadline(self.clock() + seconds)
@@ -30,9 +30,9 @@ async def timers() -> None:
 
 async def test_a_deadline_that_passes_says_so_once() -> None:
     it = Timed()
-    late, later = it.after(1e-4), it.after(60)
-    for deadline in (late, later):
-        it.deadlines.add(call([1]), deadline)
+    late, later = call([1]), call([1])
+    it.deadlines.add(late, it.after(1e-4))
+    it.deadlines.add(later, it.after(60))
     await timers()
     assert it.passed == [late]
 
@@ -73,7 +73,7 @@ async def test_a_call_that_is_to_be_taken_too_late_has_passed_before_its_timer()
         it.deadlines.add(one, one.deadline)
     it.clock.advance(1)
     it.deadlines.take([late, plain, ended])
-    assert it.passed == [late.deadline]
+    assert it.passed == [late]
 
 
 @pytest.mark.parametrize(("other", "expected"), [(5.0, 10.0), (20.0, 20.0), (None, float("inf"))])

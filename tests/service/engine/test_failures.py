@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from service.engine.lifecycle import vacant
 from service.errors import EngineFailed, InvalidInput, NonFiniteOutput, SessionNotFound, ShuttingDown
 from service.models.fitness import Fitness
+from service.sessions.reach import vacant
 from tests.fakes import RunningSum, column, until
 from tests.service.engine.serving import TTL, Serve, outcomes, outputs, summed
 

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from service.engine.call import Call, Deadline
-from service.engine.lifecycle import vacant
 from service.errors import (
     DeadlineExceeded,
     NonFiniteOutput,
@@ -16,6 +15,7 @@ from service.errors import (
     StepConflict,
     StoreUnavailable,
 )
+from service.sessions.reach import vacant
 from service.sessions.session import Session
 from tests.fakes import FakeStore, RunningSum, column, sums, until
 from tests.service.engine.serving import TTL, Serve, call, outcomes, outputs, summed

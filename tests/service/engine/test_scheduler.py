@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from service.engine.call import ALL, Call, Piece
 from service.engine.scheduler import Scheduler
 from service.errors import ShuttingDown
-from service.models.fitness import Policy
+from service.models.speed import Policy
 from tests.service.engine.serving import call
 
 UNCUT = 2**31  # the chunk of a model that needs its sequence whole

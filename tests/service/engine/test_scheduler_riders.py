@@ -6,7 +6,7 @@ from service.engine.call import Call, Deadline
 from service.engine.order import Order
 from service.engine.scheduler import Scheduler
 from service.errors import ShuttingDown
-from service.models.fitness import Policy
+from service.models.speed import Policy
 from service.sessions.table import Table
 from tests.service.engine.serving import call
 from tests.service.engine.test_scheduler import on

@@ -7,8 +7,9 @@ import pytest
 
 from service.errors import ModelUnusable
 from service.models.files import read
-from service.models.fitness import Fitness, Policy, examine, measured
+from service.models.fitness import Fitness, examine
 from service.models.model import Array, Lengths, OnnxModel, State
+from service.models.speed import Policy, measured
 from tests.fakes import FakeClock, RunningSum
 from tests.graphs import Cell, write
 

@@ -13,7 +13,7 @@ from service.models.fitness import Fitness
 from service.models.folder import Serving, serving
 from service.models.model import NoModel, OnnxModel
 from service.models.repository import Hosts, Repository
-from service.sessions.replay import Budget
+from service.sessions.budget import Budget
 from service.sessions.session import Session
 from service.sessions.sessions import Sessions
 from service.store.memory import MemoryStore

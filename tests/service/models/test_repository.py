@@ -14,7 +14,7 @@ from service.models.files import read
 from service.models.fitness import Fitness
 from service.models.model import OnnxModel
 from service.models.repository import NAME, Hosts, Repository
-from service.sessions.replay import Budget
+from service.sessions.budget import Budget
 from service.sessions.sessions import Sessions
 from service.store.memory import MemoryStore
 from tests.graphs import write

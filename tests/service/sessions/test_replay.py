@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from service.engine.call import Digests
 from service.models.model import Array
+from service.sessions.budget import Budget
 from service.sessions.digests import Digester
-from service.sessions.replay import RECORD_BYTES, Answers, Budget
+from service.sessions.replay import RECORD_BYTES, Answers
 from service.sessions.table import Table
 from tests.fakes import column
 

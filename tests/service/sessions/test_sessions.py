@@ -5,7 +5,8 @@ import pytest
 
 from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound, StateMismatch
 from service.sessions import expired as module
-from service.sessions.replay import Answers, Budget
+from service.sessions.budget import Budget
+from service.sessions.replay import Answers
 from service.sessions.session import Session
 from service.sessions.sessions import Sessions
 from service.sessions.snapshots import Rewinds

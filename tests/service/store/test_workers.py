@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from service.engine.lifecycle import reach
 from service.errors import SessionExists, SessionNotFound, StoreUnavailable
+from service.sessions.reach import reach
 from service.store.embedded.exchange import Exchange
 from service.store.embedded.lock import Share
 from service.store.embedded.settling import folder_of, settle

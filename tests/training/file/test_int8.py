@@ -7,8 +7,9 @@ import torch
 from numpy.typing import NDArray
 
 from service.models.files import read
-from service.models.fitness import Policy, examine
+from service.models.fitness import examine
 from service.models.model import OnnxModel
+from service.models.speed import Policy
 from tests.training import tiny
 from tests.training.file import integers
 from training.errors import VerificationError

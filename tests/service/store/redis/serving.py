@@ -6,10 +6,10 @@ from typing import Any
 
 from service.engine.admission import Bounds
 from service.engine.engine import Engine
-from service.engine.lifecycle import reach
 from service.errors import VersionNotFound
 from service.models.fitness import Fitness
 from service.models.model import NoModel
+from service.sessions.reach import reach
 from service.sessions.session import Session
 from service.store.redis.store import RedisStore
 from tests.fakes import FakeClock
