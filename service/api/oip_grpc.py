@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from service.api.oip import Oip
     from service.api.oip_codec import Header
     from service.api.oip_tensors import Rows
-    from service.engine.call import Call
     from service.engine.engine import Engine
+    from service.models.model import Array
     from service.settings import Settings
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
@@ -87,9 +87,9 @@ class InferByGrpc(Infer):
         self._try(asked, begin)
         return asked
 
-    def _tell(self, asked: Asked, told: Header, engine: Engine, given: Rows, call: Call) -> None:
+    def _tell(self, asked: Asked, told: Header, engine: Engine, given: Rows, outputs: Array) -> None:
         answer = pb.ModelInferResponse(model_name=engine.name, model_version=engine.version, id=told.id or "")
-        for (one, _, _), array in zip(given.outputs, oip_tensors.answers(given, call.outputs), strict=True):
+        for (one, _, _), array in zip(given.outputs, oip_tensors.answers(given, outputs), strict=True):
             answer.outputs.add(name=one.name, datatype=one.datatypes[0], shape=array.shape)
             answer.raw_output_contents.append(array.tobytes())
         if isinstance(asked, Called) and not asked.told.done():

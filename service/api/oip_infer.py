@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from service.api.oip_codec import Header, Sequence
     from service.api.oip_tensors import Rows
     from service.engine.engine import Engine
-    from service.models.model import State
+    from service.models.model import Array, State
     from service.models.repository import Repository
     from service.sessions.session import Session
     from service.sessions.sessions import Sessions
@@ -132,7 +132,7 @@ class Infer(Answering):
         given: Rows,
         *,
         end: bool,
-        encode: Callable[[Call], None],
+        encode: Callable[[Array], None],
         deadline: Deadline | None,
         begun: bool = False,
     ) -> None:
@@ -141,9 +141,12 @@ class Infer(Answering):
         rows, lengths = np.array([session.row]), np.array(given.lengths)
 
         def encode_last(call: Call) -> None:
-            self._then(asked, deleted, lambda _: encode(call))
+            if end:
+                self._then(asked, deleted, lambda _: encode(call.outputs))
+            else:
+                encode(call.outputs)
 
-        ended = self._ended(asked, encode_last if end else encode)
+        ended = self._ended(asked, encode_last)
         try:
             self._submit(engine, Call(rows, lengths, np.array([UNCHECKED]), given.inputs, ended, deadline))
         except CarouselError:
@@ -153,8 +156,8 @@ class Infer(Answering):
         if end:
             deleted = engine.lifecycle.delete(session)  # in its turn: behind this step
 
-    def _tell(self, asked: Asked, told: Header, engine: Engine, given: Rows, call: Call) -> None:
-        view, raw, numbers = oip_codec.answer(told, engine.name, engine.version, given, call.outputs)
+    def _tell(self, asked: Asked, told: Header, engine: Engine, given: Rows, outputs: Array) -> None:
+        view, raw, numbers = oip_codec.answer(told, engine.name, engine.version, given, outputs)
         if raw:
             text = dump(view)
             answer = body.Json(text + raw, 200, "application/octet-stream")

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from service.api.http import body
 from service.api.http.request import LEFT, Asked, Awaited
+from service.api.json.predicts import SHORT, Predict, Predicts
 from service.engine.call import UNCHECKED, Call, Deadline, Onward
 from service.errors import CarouselError
 
@@ -29,6 +30,7 @@ class Answering:
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self._predicts = Predicts(self._predict_alone)
         self._tasks: set[asyncio.Future[Any]] = set()
 
     async def respond(self, request: HttpRequest, route: str, name: str, version: str | None = None) -> Response:
@@ -72,7 +74,7 @@ class Answering:
         inputs: Array,
         *,
         lengths: Sequence[int],
-        encode: Callable[[Call], None],
+        encode: Callable[[Array], None],
         deadline: Deadline | None,
         state: State | None = None,
     ) -> None:
@@ -83,11 +85,26 @@ class Answering:
         if asked.left:
             asked.answer(Response(status_code=LEFT))
             return
+        if len(lengths) == 1 and deadline is None and state is None and inputs.nbytes <= SHORT:
+            self._predicts.add(
+                engine, Predict(asked, inputs, lambda outputs: self._try(asked, partial(encode, outputs)))
+            )
+            return
         rows, named = np.zeros(len(lengths), np.int64), np.array([UNCHECKED] * len(lengths))
-        how = np.array(lengths), named, inputs, self._ended(asked, encode), deadline
+        ended = self._ended(asked, lambda call: encode(call.outputs))
+        how = np.array(lengths), named, inputs, ended, deadline
         call = Call(rows, *how) if state is None else Onward(rows, *how, state=state)
         asked.abandon = lambda: engine.abandon(call)
         self._submit(engine, call)
+
+    def _tell_outputs(self, asked: Asked, encode: Callable[[Array], None], outputs: Array) -> None:
+        self._try(asked, lambda: encode(outputs))
+
+    def _predict_alone(self, engine: Engine, one: Predict) -> None:
+        """Submit a predict that has no company."""
+        call = one.call(self._ended(one.asked, lambda call: one.encode(call.outputs)))
+        one.asked.abandon = lambda: engine.abandon(call)
+        self._try(one.asked, lambda: self._submit(engine, call))
 
     def _submit(self, engine: Engine, call: Call) -> None:
         try:

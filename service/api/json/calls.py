@@ -132,15 +132,15 @@ class JsonCalls(Answering):
         `last`: each has one answer, after its last step.
         """
 
-        def encode(call: Call) -> None:
-            found, counts = call.outputs, lengths
+        def encode(found: Array) -> None:
+            size, counts = found.size, lengths
             if last:
                 found, counts = found[np.cumsum(lengths) - 1], [1] * len(lengths)
             outputs = Split(found, counts, [column.name for column in columns], objects)
             told = {"model": asked.name, "version": engine.version, "outputs": outputs} | (
                 {"last": True} if last else {}
             )
-            self._tell(asked, told, call.outputs.size + _LIST * len(lengths))
+            self._tell(asked, told, size + _LIST * len(lengths))
 
         self._predict_rows(asked, engine, inputs, lengths=lengths, encode=encode, deadline=deadline)
 

@@ -233,6 +233,57 @@ async def test_a_defect_of_ours_is_logged_and_told_and_the_next_turn_is_served(
     assert again.json["step"] == 1
 
 
+async def test_predicts_of_one_turn_and_one_length_run_together_and_each_gets_its_own_answer(clients: Clients) -> None:
+    model = clients.serving.model
+    model.batches.clear()
+    three = [clients.ask(PREDICT, "model", {"sequences": [[[value], [1], [1]]]}) for value in (1, 2, 4)]
+    other = clients.ask(PREDICT, "model", {"sequences": [[[8], [8]]]})
+    named = clients.ask(PREDICT, "model", {"sequences": [[{"x": 16}, {"x": 1}, {"x": 1}]]})
+    await clients.answered()
+    assert model.batches == [[3, 3, 3, 3, 2]]
+    assert [one.json["outputs"] for one in three] == [[[[x], [x + 1], [x + 2]]] for x in (1.0, 2.0, 4.0)]
+    assert other.json["outputs"] == [[[8.0], [16.0]]]
+    assert named.json["outputs"] == [[{"sum": 16.0}, {"sum": 17.0}, {"sum": 18.0}]]
+
+
+async def test_a_predict_that_fails_harms_none_of_its_turn(clients: Clients) -> None:
+    clients.serving.model.nan_on = 7
+    good, bad, fine = (clients.ask(PREDICT, "model", {"sequences": [[[value], [1]]]}) for value in (1, 7, 3))
+    await clients.answered()
+    assert (good.status, good.json["outputs"]) == (200, [[[1.0], [2.0]]])
+    assert (bad.status, bad.json["code"]) == (422, "non_finite_output")
+    assert (fine.status, fine.json["outputs"]) == (200, [[[3.0], [4.0]]])
+
+
+async def test_predicts_for_which_there_is_room_are_run_when_all_of_a_turn_are_too_many(clients: Clients) -> None:
+    many = [clients.ask(PREDICT, "model", {"sequences": [[[value]]]}) for value in range(130)]
+    await clients.answered()
+    codes = [one.status for one in many]
+    assert set(codes) == {200, 503}
+    assert [one.json["outputs"] for one in many if one.status == 200] == [
+        [[[float(value)]]] for value, one in enumerate(many) if one.status == 200
+    ]
+    assert clients.serving.engine.admission.rows == 0
+
+
+async def test_a_client_that_leaves_before_its_turn_is_over_is_not_run(clients: Clients) -> None:
+    clients.serving.model.batches.clear()
+    requests = []
+    for value in (1, 2):
+        body = orjson.dumps({"sequences": [[[value], [1]]]})
+        request = Request(Connection(), Head(b"/", PREDICT, "model", {}, 0, len(body)))
+        request.take(body, 0)
+        clients.lane.add(request)
+        requests.append(request)
+    await asyncio.sleep(0)
+    assert not requests[0].leave(), "it has an answer to come: that it left"
+    while not all(one.connection.status for one in requests):  # type: ignore[attr-defined]  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    left, stayed = (one.connection for one in requests)
+    assert (left.status, stayed.json["outputs"]) == (499, [[[2.0], [3.0]]])  # type: ignore[attr-defined]
+    assert clients.serving.model.batches == [[2]]
+
+
 async def test_a_client_that_leaves_abandons_its_predict(clients: Clients) -> None:
     clients.serving.model.hold()
     connection = Connection()
@@ -240,7 +291,9 @@ async def test_a_client_that_leaves_abandons_its_predict(clients: Clients) -> No
     request = Request(connection, Head(b"/", PREDICT, "model", {}, 0, len(body)))
     request.take(body, 0)
     clients.lane.add(request)
-    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        while not clients.serving.engine.admission.rows:  # noqa: ASYNC110  # an engine sets no event when a call comes
+            await asyncio.sleep(0)
     assert request.leave()
     assert clients.serving.engine.admission.rows == 0
     clients.serving.model.release()
