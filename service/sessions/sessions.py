@@ -81,6 +81,24 @@ class Sessions:
             raise SessionExpired(f"session {id!r} was idle beyond its TTL")
         raise SessionNotFound(f"no session {id!r}")
 
+    def here(self, ids: Iterable[str]) -> list[tuple[Home, int] | None]:
+        """Home and row of each live session in memory: what `get` finds, for many of them in a third of the time.
+
+        None: ask `get`, which tells why. Raises StoreUnavailable: others may have them.
+        """
+        self.owned()
+        hidden = self._opening or self.ending or self.recovering
+        now, found, place_of = self._clock(), list[tuple[Home, int] | None](), self._live.get
+        for id in ids:
+            place = place_of(id)
+            if place is not None:
+                home, row = place
+                gone = home.table.deadline.item(row) <= now or home.refusal is not None
+                if gone or (hidden and (id in self._opening or id in self.ending or id in self.recovering)):
+                    place = None
+            found.append(place)
+        return found
+
     def seconds_expired(self, id: str) -> float | None:
         """For how long an id is told as expired; None: it is not."""
         left = self.expired.until(id) - self._clock()

@@ -48,7 +48,7 @@ class Server:
         except httpx.TransportError:
             return None
 
-    def wait_until_ready(self, seconds: float = 30) -> "Server":
+    def wait_until_ready(self, seconds: float = 120) -> "Server":
         def ready() -> bool:
             assert self.process.poll() is None, f"the server has stopped:\n{self.log}"
             answer = self.answers("/health/ready")

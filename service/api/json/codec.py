@@ -6,7 +6,6 @@ wrong. They agree on everything that the fast one takes.
 """
 
 import json
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,18 +13,20 @@ import orjson
 from simdjson import Array as List
 from simdjson import Object, Parser
 
-from service.api.json.fields import Array, Named, Split, Steps, steps
+from service.api.json.fields import Named, Split, Steps, steps
 from service.errors import InvalidRequest, PayloadTooLarge
 
 MOST = 2**16  # sequences or items of a call
 
 _FEW = 2048  # bytes, of which it is faster to count them as text
 _KEYS = 64  # of an object; none of the wire has as many
-_SAFE = 1e76  # of numbers whose squares sum to less, each has a finite nearest float32
+SAFE = 1e76  # of numbers whose squares sum to less, each has a finite nearest float32
 _PARSED = 2**23  # bytes; the parser keeps its memory for texts up to this: new memory takes as long as the parsing
 _SEQUENCES = ("inputs", "history")  # keys whose value is a sequence of steps
 _VALUES = ("constants", "initial")  # keys whose value is an object of numbers and nested lists
 _LISTS = ("sequences", "items", "ids")  # keys whose value is a list of things that are counted
+
+FAULTS = (ValueError, TypeError, LookupError, RuntimeError, AttributeError)  # that the parser raises
 
 _parser = Parser()  # shared on the thread: each call parses and drops the result before it returns
 
@@ -59,7 +60,7 @@ def parse_fast(text: bytes, count: int, most: int = MOST) -> dict[str, Any] | No
     parser = _parser if len(text) <= _PARSED else Parser()
     try:
         columns, found = _fast_object(parser.parse(text), most)
-    except (ValueError, TypeError, LookupError, RuntimeError):
+    except FAULTS:
         return None
     return columns if found == count else None  # otherwise a list stood where a number was expected
 
@@ -71,46 +72,6 @@ def parse_any(text: bytes, most: int = MOST) -> dict[str, Any]:
         raise InvalidRequest("the body is not a JSON object")
     columns: dict[str, Any] = _columns(content, most)
     return columns
-
-
-def one_steps(bodies: Iterable[bytes]) -> list[tuple[bytes, int] | None]:
-    """Parse bodies of one numbered step each, `{"inputs":[[…]],"step":n}`: the float64 bytes of its numbers, and n.
-
-    None stands for a body that has to go through `parse`: it is another one, or at fault.
-    """
-    found: list[tuple[bytes, int] | None] = []
-    parse = _parser.parse
-    for text in bodies:
-        second = text.find(b"[", text.find(b"[") + 1)
-        # A further list or object could hide behind the right count of numbers.
-        if len(text) > _PARSED or text.rfind(b"[") != second or text.rfind(b"{") != 0 or b"\\" in text:
-            found.append(None)
-            continue
-        try:
-            content: Any = parse(text)
-            given, step = content.get("inputs"), content.get("step")
-            if len(content) == 2 and type(step) is int and type(given) is List and len(given) == 1:
-                found.append((bytes(given.as_buffer(of_type="d")), step))
-            else:
-                found.append(None)
-        except (ValueError, TypeError, LookupError, RuntimeError, AttributeError):
-            found.append(None)
-        content = given = None  # the parser takes no next text before
-    return found
-
-
-def rows(numbers: Sequence[bytes], width: int) -> Array | None:
-    """float32 [N, width] of N times the float64 bytes of `width` numbers; None: one of them is not finite."""
-    given = np.frombuffer(b"".join(numbers))
-    if not np.vdot(given, given) < _SAFE:  # unlike `dot`, silent where it overflows
-        return None
-    return given.astype(np.float32).reshape(len(numbers), width)
-
-
-def one_step_answers(outputs: Array, steps: Iterable[int]) -> list[bytes]:
-    """Bodies of answers to one step each: outputs [N, K] and the N next steps."""
-    texts = dump(outputs)[2:-2].split(b"],[")
-    return [b'{"outputs":[[%b]],"step":%d}' % (text, step) for text, step in zip(texts, steps, strict=True)]
 
 
 def dump(content: Any) -> bytes:
@@ -172,7 +133,7 @@ def _fast_steps(given: Any) -> Steps:
         raise TypeError
     (width,) = set(map(len, given))  # type: ignore[arg-type]  # raises where a step has no length
     numbers = np.ndarray((len(given), width), np.float64, given.as_buffer(of_type="d"))
-    if not np.vdot(numbers, numbers) < _SAFE:
+    if not np.vdot(numbers, numbers) < SAFE:
         raise ValueError
     return Steps(numbers.astype(np.float32), width)
 

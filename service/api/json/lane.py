@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from service.api.http import body
 from service.api.http.edge import REQUEST_ID, Edge
 from service.api.http.request import STEPS, Request
-from service.api.json.codec import one_step_answers, one_steps, rows
+from service.api.json.single_steps import answers, one_steps, rows
 from service.engine.call import LAST, Call
 from service.errors import CarouselError
 
@@ -113,25 +113,25 @@ class JsonLane:
     def _submit(self, requests: list[Request], others: list[Request]) -> None:
         """Submit single steps together; what is not plain joins the others, which are served one by one."""
         groups: dict[Engine, _Singles] = {}
-        get = self._sessions.get
-        for request, found in zip(requests, one_steps([one.content for one in requests]), strict=True):
-            if found is None or not 0 <= found[1] < LAST:
+        try:
+            places = self._sessions.here([one.name for one in requests])
+        except CarouselError:
+            others += requests
+            return
+        steps = one_steps([one.content for one in requests])
+        for request, found, place in zip(requests, steps, places, strict=True):
+            if found is None or place is None or not 0 <= found[1] < LAST:
                 others.append(request)
                 continue
-            try:
-                session = get(request.name)
-            except CarouselError:
-                others.append(request)
-                continue
-            engine = cast("Engine", session.home)
+            engine, row = cast("Engine", place[0]), place[1]
             group = groups.get(engine)
-            if len(found[0]) != 8 * engine.model.features or (group is not None and session.row in group.rows):
+            if len(found[0]) != 8 * engine.model.features or (group is not None and row in group.rows):
                 others.append(request)
                 continue
             if group is None:
                 group = groups[engine] = _Singles()
             group.requests.append(request)
-            group.rows[session.row] = None
+            group.rows[row] = None
             group.numbers.append(found[0])
             group.asked.append(found[1])
         for engine, group in groups.items():
@@ -174,7 +174,7 @@ class JsonLane:
                 return
             requests, outputs, starts = [requests[index] for index in good], outputs[good], starts[good]
         head, verbose, count = self._plain_head(requests[0]), self._edge.verbose, 0
-        for request, content in zip(requests, one_step_answers(outputs, (starts + 1).tolist()), strict=True):
+        for request, content in zip(requests, answers(outputs, (starts + 1).tolist()), strict=True):
             connection = request.connection
             if verbose or not connection.hears(request):
                 connection.answer(request, body.Json(content, 200))

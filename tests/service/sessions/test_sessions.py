@@ -1,9 +1,11 @@
 """The table of sessions, by a clock of the test's own."""
 
+import asyncio
+
 import numpy as np
 import pytest
 
-from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound, StateMismatch
+from service.errors import CarouselError, Overloaded, SessionExists, SessionExpired, SessionNotFound, StateMismatch
 from service.sessions import expired as module
 from service.sessions.budget import Budget
 from service.sessions.replay import Answers
@@ -55,6 +57,25 @@ def test_a_session_is_found_once_it_is_open_until_it_is_deleted() -> None:
     with pytest.raises(SessionNotFound):
         home.sessions.get("a")
     assert (home.table.used, home.live()) == (0, 0)
+
+
+async def test_many_sessions_are_found_as_each_is_and_none_that_is_not_to_be_called() -> None:
+    home, refusing = Home(), Home()
+    ids = ["open", "hidden", "ending", "recovering", "refused", "late", "unknown"]
+    home.hidden("hidden")
+    for id in ("open", "ending", "recovering", "late"):
+        home.open(id, ttl=1.0 if id == "late" else TTL)
+    home.sessions.ending["ending"] = asyncio.get_running_loop().create_future()
+    home.sessions.recovering = {"recovering"}
+    refusing.refusal = StateMismatch("another file")  # type: ignore[assignment]
+    home.sessions.opened(home.sessions.create("refused", refusing, TTL))
+    home.clock.advance(1.0)
+    found = home.sessions.here(ids)
+    assert found == [(home, home.sessions.get("open").row), *[None] * 6]
+    for id in ids[1:]:
+        with pytest.raises(CarouselError):
+            home.sessions.get(id)
+    assert home.sessions.here([]) == []
 
 
 def test_an_id_is_taken_while_its_session_opens_or_lives_and_free_afterwards() -> None:

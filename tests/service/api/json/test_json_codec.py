@@ -12,42 +12,9 @@ from service.api.json import codec as json_codec
 from service.api.json.fields import Steps, sequence, steps
 from service.errors import InvalidInput, InvalidRequest, PayloadTooLarge
 from service.models.description import Column
+from tests.service.api.json.bodies import mutated, written
 
 FEATURES = [Column("a"), Column("b")]
-
-numbers = st.one_of(st.floats(allow_nan=False), st.floats(width=32, allow_nan=False), st.integers(-(2**70), 2**70))
-odd = st.one_of(st.booleans(), st.none(), st.text(max_size=2), st.lists(numbers, max_size=2))
-rows = st.integers(0, 3).flatmap(lambda width: st.lists(st.lists(numbers, min_size=width, max_size=width), max_size=4))
-ragged = st.lists(st.lists(st.one_of(numbers, odd), max_size=3), max_size=3)
-named = st.lists(st.dictionaries(st.sampled_from("abc"), st.one_of(numbers, odd), max_size=3), max_size=3)
-sequences = st.one_of(rows, ragged, named, odd)
-values = {
-    "inputs": sequences,
-    "history": sequences,
-    "sequences": st.one_of(st.lists(sequences, max_size=3), odd),
-    "items": st.one_of(st.lists(st.one_of(st.fixed_dictionaries({"inputs": sequences}), odd), max_size=3), odd),
-    "step": st.one_of(st.integers(), odd),
-    "open": st.one_of(st.booleans(), st.fixed_dictionaries({"model": st.text(max_size=3), "x": odd})),
-}
-bodies = st.fixed_dictionaries({}, optional=values)
-spaces = st.sampled_from([(",", ":"), (", ", ": "), (" , ", "\n:\t")])
-tokens = st.sampled_from(
-    [*'[]{},:"-+.eE019 \\', "true", "null", "NaN", "1e400", "1e39", "[1,2]", '"inputs":', '"a":', "\ufeff"]
-)
-
-
-@st.composite
-def written(draw: st.DrawFn) -> bytes:
-    return json.dumps(draw(bodies), separators=draw(spaces), ensure_ascii=draw(st.booleans())).encode()
-
-
-@st.composite
-def mutated(draw: st.DrawFn) -> bytes:
-    text = draw(written()).decode()
-    for _ in range(draw(st.integers(1, 3))):
-        begin = draw(st.integers(0, len(text)))
-        text = text[:begin] + draw(tokens) + text[begin + draw(st.integers(0, 2)) :]
-    return text.encode() + draw(st.sampled_from([b"", b"", b"\xff"]))
 
 
 def plain(content: Any) -> Any:
@@ -140,52 +107,6 @@ def test_objects_become_columns_in_the_order_of_the_model() -> None:
     assert given.inputs.tolist() == [[2, 1], [4, 3]]
     outputs = given.outputs(np.array([[0.1], [0.2]], np.float32), [Column("y")])
     assert json_codec.dump({"outputs": outputs}) == b'{"outputs":[{"y":0.1},{"y":0.2}]}'
-
-
-def one_step(text: bytes) -> tuple[bytes, int] | None:
-    [found] = json_codec.one_steps([text])
-    return found
-
-
-@settings(max_examples=1000, suppress_health_check=[HealthCheck.too_slow])
-@given(st.one_of(written(), mutated()))
-@example(b'{"inputs":[[[],[1,2]]],"step":1}')
-@example(b'{"inputs":[[1],2],"step":1}')
-@example(b'{"inputs":[[1]],"step":1,"step":2}')
-@example(b'{"inputs":["["],"step":1}')
-@example(b'{"inputs":[[1,2]],"step":18446744073709551615}')
-@example(b'{"inputs":[[1e39]],"step":1}')
-@example(b'{"inputs":[[]],"step":1}')
-def test_one_numbered_step_is_read_as_any_body_is(text: bytes) -> None:
-    found = one_step(text)
-    if found is None:
-        return
-    numbers, step = found
-    whole = json_codec.parse_any(text)
-    inputs = json_codec.rows([numbers], len(numbers) // 8)
-    assert (whole.keys(), whole["step"], whole["inputs"].first) == ({"inputs", "step"}, step, len(numbers) // 8)
-    if inputs is not None:
-        assert (inputs.tobytes(), whole["inputs"].fault) == (whole["inputs"].inputs.tobytes(), "")
-
-
-def test_steps_of_many_callers_are_converted_together_and_told_apart() -> None:
-    bodies = [b'{"inputs":[[1,2]],"step":7}', b'{"step":8,"inputs":[[3,4]]}', b'{"inputs":[[1]]}', b"{", b""]
-    first, second, *others = json_codec.one_steps(bodies)
-    assert first is not None and second is not None and others == [None, None, None]
-    assert (first[1], second[1]) == (7, 8)
-    together = json_codec.rows([first[0], second[0]], 2)
-    assert together is not None and together.tolist() == [[1, 2], [3, 4]]
-    assert json_codec.rows([first[0], np.array([1, np.inf]).tobytes()], 2) is None
-
-
-@given(
-    st.lists(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=2, max_size=2), min_size=1),
-    st.booleans(),
-)
-def test_answers_to_one_step_each_are_written_as_one_answer_is(values: list[list[float]], by_rows: bool) -> None:
-    outputs = np.array(values, np.float32, order="C" if by_rows else "F")
-    written = json_codec.one_step_answers(outputs, range(len(outputs)))
-    assert written == [json_codec.dump({"outputs": outputs[i : i + 1], "step": i}) for i in range(len(outputs))]
 
 
 @pytest.mark.parametrize("body", [b'{"sequences":[%b]}', b'{"items":[%b]}'])
