@@ -14,7 +14,7 @@ _LIVE_JSON = Load()
 _FRAMES = Load("stream", connections=4, length=10_000, window=2)
 _PREDICTS = Load(connections=4, length=10_000, predict=True)
 _LEAD = 1.0  # seconds that the long calls run before anything is measured
-_SECONDS = 5.0  # at least: a stall that nobody meets is not in a p99
+_SECONDS = 5.0  # at least: a stall that no call meets is not in a p99
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def pinned(core: int) -> Iterator[None]:
 
 
 class Generator:
-    """The compiled programs and the pools, in a folder. Each run opens sessions that nobody has used."""
+    """The compiled programs and the pools, in a folder. Each run opens sessions that are new."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -55,6 +55,6 @@ def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]", log: Path) -
                 if client.ready():
                     return
             except CarouselError:
-                pass  # nobody listens yet
+                pass  # it does not listen yet
             time.sleep(0.1)
     raise RuntimeError(f"the server was not ready within {_START_SECONDS:g} s; see {log}")

@@ -40,7 +40,7 @@ class Equality:
 
 def checks(client: Client) -> Iterator[str]:
     """Run every check in turn; yields a line for each that passed. Raises CheckFailed, CarouselError."""
-    expect(client.ready(), "nobody answers there, or GET /health/ready is not 200")
+    expect(client.ready(), "no service answers there, or GET /health/ready is not 200")
     yield "ready"
     model = streamable(client)
     name, F = model["name"], len(model["features"])

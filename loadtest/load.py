@@ -98,7 +98,7 @@ async def _run(plan: Plan, outcome: Outcome) -> None:
 
 
 async def _load(plan: Plan, outcome: Outcome, sessions: "list[tuple[_Socket, int]]", pool: NDArray[np.float32]) -> None:
-    """One task a session. They share one schedule: whoever is free takes the next call."""
+    """One task a session. They share one schedule: the one that is free takes the next call."""
     begun, cpu = time.perf_counter(), time.process_time()
     schedule, chance = _due(plan, begun), random.Random(plan.seed)
 
@@ -107,7 +107,7 @@ async def _load(plan: Plan, outcome: Outcome, sessions: "list[tuple[_Socket, int
             early = due - time.perf_counter()
             if early > 0:
                 await asyncio.sleep(early)
-            sent = time.perf_counter() if early > 0 else due  # late, as nobody was free: that counts
+            sent = time.perf_counter() if early > 0 else due  # late, as no task was free: that counts
             length = chance.randint(*plan.lengths)
             inputs = pool.take(range(first := chance.randrange(_POOL), first + length), axis=0, mode="wrap")
             refused = await socket.step(channel, length, inputs.tobytes())
@@ -123,7 +123,7 @@ async def _load(plan: Plan, outcome: Outcome, sessions: "list[tuple[_Socket, int
 
 
 def _due(plan: Plan, begun: float) -> Iterator[float]:
-    """When calls are due, until the time is over; in a closed loop whenever somebody asks."""
+    """When calls are due, until the time is over; in a closed loop whenever a task asks."""
     due, chance = begun, random.Random(plan.seed)
     while due < begun + plan.seconds:
         yield due
@@ -163,7 +163,7 @@ class _Socket:
         return await answer
 
     async def _read(self) -> None:
-        """Until the socket is lost: then whoever waits is told."""
+        """Until the socket is lost: then the calls that wait are told."""
         try:
             while True:
                 content = await self._connection.recv()

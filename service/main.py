@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from service.workers.worker import Worker
 
 _SETTLE_SECONDS = 0.5
-_SWEEP_SECONDS, _SWEPT = 0.01, 200  # so a million sessions are looked at within a minute, and nobody feels it
+_SWEEP_SECONDS, _SWEPT = 0.01, 200  # so a million sessions are looked at within a minute, and no call feels it
 
 _LAME_DUCK_SECONDS = 2.0  # a balancer looks about once a second
 _LAST_SECONDS = 1.0  # for the answers to what was ended when the time to drain was over
@@ -187,7 +187,7 @@ class Carousel:
         return await self._repository.follow(self._aside.load, model)
 
     async def _follow(self) -> None:
-        """Look at the folder from time to time, if the operator wants that, and let go of what nobody uses."""
+        """Look at the folder from time to time, if the operator wants that, and let go of what is not used."""
         every, looked = self._settings.watch_seconds, time.monotonic()
         while True:
             await asyncio.sleep(_SETTLE_SECONDS)

@@ -43,7 +43,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)  # type: ignore[arg-type]
         if self.started:
             gc.collect()
-            gc.freeze()  # what is there now stays: to look through it took 40 ms each time, and everybody waited
+            gc.freeze()  # what is there now stays: to look through it took 40 ms each time, and all clients waited
             gc.set_threshold(*_GARBAGE)
             _log.info("serving http://%s:%d, documented at /docs", self.config.host, self._port())
 
@@ -83,7 +83,7 @@ def serve(settings: Settings, worker: Worker | None = None) -> None:
         loop="uvloop",
         http=partial(HttpConnection, carousel.lane, carousel.guard),  # type: ignore[arg-type]  # whatever makes one
         ws=partial(Socket, carousel.streams.serve, carousel.edge, carousel.guard, settings.max_body_bytes),  # type: ignore[arg-type]
-        proxy_headers=False,  # nobody here looks at the client's address
+        proxy_headers=False,  # the client's address is not used
         log_config=None,
         access_log=False,
         server_header=False,

@@ -1,4 +1,4 @@
-"""For whoever operates it: liveness, readiness, metrics. Decides nothing; shows what the parts say of themselves."""
+"""For operators: liveness, readiness, metrics. Decides nothing; shows what the parts say of themselves."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Ops:
 
 
 class Metrics(Collector):
-    """Pulls the frozen statistics of all parts when somebody looks."""
+    """Pulls the frozen statistics of all parts when they are asked for."""
 
     def __init__(self, repository: Repository, sessions: Sessions, edge: Edge, guard: Guard) -> None:
         self._repository, self._sessions, self._edge, self._guard = repository, sessions, edge, guard

@@ -242,7 +242,7 @@ def _bound_memory(more: int | None) -> None:
 
 
 def _give_way() -> None:
-    """Run when nobody else wants the core: a mere nice value lets a call wait for slices of 3 ms."""
+    """Run when no other process wants the core: a mere nice value lets a call wait for slices of 3 ms."""
     os.nice(19)
     if sys.platform == "linux":
         with suppress(PermissionError):  # a sandbox may forbid it

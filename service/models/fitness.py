@@ -46,7 +46,7 @@ class Fitness:
 
 
 def warm(model: Model, fitness: Fitness) -> None:
-    """Run a model once in each of its usual shapes, so that nobody waits for what the first runs prepare."""
+    """Run a model once in each of its usual shapes, so that no call waits for what the first runs prepare."""
     policy = fitness.policy
     for rows, steps in (
         (fitness.min_batch, 1),

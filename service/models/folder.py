@@ -33,7 +33,7 @@ class Serving:
     versions: str = "all"
     canary: str | None = None  # takes a share of new sessions that name no version
     share: float = 0.0
-    shadow: str | None = None  # is stepped beside the default version, and answers nobody
+    shadow: str | None = None  # is stepped beside the default version, and answers no client
 
     def choose(self, ready: list[str]) -> list[str]:
         """Those of the good versions that are to be served. They are sorted by number."""

@@ -70,7 +70,7 @@ class Repository(Versions):
         """Look at the folder, and serve what is wanted now → what went wrong.
 
         With `only`, look at that model alone, and load it if it was unloaded; else leave files alone that are not as
-        they were at the last look, since somebody may be writing them.
+        they were at the last look, since they may be being written.
 
         Raises:
             ModelNotFound: there is none of that name.

@@ -78,7 +78,7 @@ class Table:
         return self._fresh - 1
 
     def reach(self, row: int) -> None:
-        """Have a row of this number, whoever allocates it."""
+        """Have a row of this number, whether it is allocated or not."""
         while row >= self.capacity:
             self._resize(2 * self.capacity)
 

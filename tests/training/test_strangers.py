@@ -1,4 +1,4 @@
-"""Three tables that nobody prepared go from file to a streamed forecast: `init`, a shorter training, `fit`, `serve`."""
+"""Three tables as they were published, from file to a streamed forecast: `init`, a shorter training, `fit`, `serve`."""
 
 import random
 from collections.abc import Iterator

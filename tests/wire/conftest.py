@@ -92,7 +92,7 @@ def stream(server: Server) -> Iterator[Socket]:
 
 @pytest.fixture
 def name() -> str:
-    """A session id that nobody has used."""
+    """A session id that is new."""
     return f"s-{uuid.uuid4().hex}"
 
 

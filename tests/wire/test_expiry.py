@@ -1,4 +1,4 @@
-"""Sessions that nobody calls are forgotten after their TTL; their ids are remembered for one TTL more."""
+"""Sessions that are not called are forgotten after their TTL; their ids are remembered for one TTL more."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""20 000 requests and frames that are almost right: refused in the words of WIRE, and nobody else notices.
+"""20 000 requests and frames that are almost right: refused in the words of WIRE, and no other client notices.
 
 `--mutants` asks for more.
 """

@@ -1,4 +1,4 @@
-"""Large JSON is read and written by a process of its own: the same answers, and nobody waits for it."""
+"""Large JSON is read and written by a process of its own: the same answers, and no other call waits for it."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ def long(oracle: Oracle, rng: np.random.Generator) -> Any:
 
 @pytest.fixture
 def alone(launch: Callable[..., Server]) -> Iterator[tuple[Server, httpx.Client]]:
-    """A server that nobody else asks, and its client."""
+    """A server that gets no other calls, and its client."""
     server = launch().wait_until_ready()
     with httpx.Client(base_url=server.url, timeout=30) as http:
         yield server, http

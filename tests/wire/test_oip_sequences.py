@@ -36,7 +36,7 @@ def step(client: Any) -> Step:
 
 @pytest.fixture
 def number(name: str) -> int:
-    """A sequence id that nobody has used."""
+    """A sequence id that is new."""
     return int(name[2:18], 16)
 
 

@@ -1,4 +1,4 @@
-"""Hot routes are served below ASGI, and by it what is not of the usual kind: nobody can tell the one from the other."""
+"""Hot routes are served below ASGI, and there what is not of the usual kind too: a client sees no difference."""
 
 import gzip
 import socket

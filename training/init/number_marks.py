@@ -63,7 +63,7 @@ def _explains(values: pl.Series, decimal: str, mark: str | None) -> bool:
     grouped = "" if mark is None else rf"|[1-9]\d{{0,2}}({GROUP[mark]}\d{{2,3}})*{GROUP[mark]}\d{{3}}"
     if not values.str.contains(rf"^[-+]?(\d*{grouped})({point}\d*)?([eE][-+]?\d+)?$").all():
         return False
-    # 1,520 beside 987: whoever writes a fraction's last zero writes 987,000. So the mark is of thousands.
+    # 1,520 beside 987: a table with a fraction's last zero has 987,000. So the mark is of thousands.
     cut = values.str.contains(point)
     three = values.filter(cut).str.contains(rf"^[-+]?[1-9]\d{{0,2}}{point}\d{{3}}$")
     plain = values.filter(~cut)

@@ -42,7 +42,7 @@ async def read(request: Request, limit: int) -> bytes:
     pieces, size, more = [], 0, True
     while more:
         message = await request.receive()
-        if message["type"] == "http.disconnect":  # nobody reads the answer; it is counted as the caller's fault
+        if message["type"] == "http.disconnect":  # the answer is not read; it is counted as the client's fault
             raise InvalidRequest("the body is cut off")
         pieces.append(message.get("body", b""))
         size += len(pieces[-1])

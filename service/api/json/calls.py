@@ -1,4 +1,4 @@
-"""Steps of a session, steps of many and predicts by JSON: decode, call, encode; by callbacks, for whoever asks."""
+"""Steps of a session, steps of many and predicts by JSON: decode, call, encode; by callbacks."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Outbox:
         self.in_flight = 0  # bytes of them, and of answers that the client has not read
         self._unread = 0  # of these, the answers
         self._emptied: Callable[[], None] | None = None
-        self._landed: Future[None] | None = None  # somebody waits until less is in flight
+        self._landed: Future[None] | None = None  # there while a frame waits until less is in flight
 
     async def landed(self) -> None:
         """Return when less is in flight."""
@@ -83,7 +83,7 @@ class Outbox:
             self._land()
 
     def _land(self) -> None:
-        assert self._landed is not None, "somebody waits"
+        assert self._landed is not None, "a frame waits"
         if not self._landed.done():  # nor cancelled
             self._landed.set_result(None)
         self._landed = None

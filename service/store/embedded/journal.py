@@ -57,7 +57,7 @@ class Journal:
 
         Raises, or the future raises:
             StoreUnavailable: it is not written.
-            CommitUnknown: nobody knows.
+            CommitUnknown: it may be written or not.
 
         """
         few = self._sync or self._taken + len(entry) <= _TAKEN

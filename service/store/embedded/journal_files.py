@@ -42,7 +42,7 @@ class File:
             while written < len(content):
                 written += os.write(self._number, memoryview(content)[written:])
             if sync:
-                self.broken = True  # after a failed sync nobody knows what of the file is on the disk
+                self.broken = True  # after a failed sync it is not known what of the file is on the disk
                 self._sync()
                 self.broken = False
         except OSError as error:

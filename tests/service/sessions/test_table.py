@@ -1,4 +1,4 @@
-"""The state table: a row of one's own, and nobody else's numbers in it."""
+"""The state table: a row of one's own, and no numbers of another in it."""
 
 import numpy as np
 
