@@ -13,13 +13,13 @@ from pathlib import Path
 import lmdb
 from xxhash import xxh3_64_digest
 
-from service.store.embedded.record import FORMAT, SEAL, Ended, Kept, Record, kind_of
+from service.store.embedded.record import FORMAT, Ended, Kept, Record, kind_of
+from service.store.embedded.snapshot_records import SnapshotRecords
 from service.store.store import StoreRefusedError
 
 EPOCH = 44  # bits that count sessions and entries of one process
 _LARGEST = 2**40  # bytes of the environment: of addresses, not of the disk
 _ID = struct.Struct(">Q")
-_SNAPSHOT = struct.Struct(">QQ")  # number, step
 _ALIVE = struct.Struct("<dd")
 _DUE = struct.Struct(">QB")  # second, what is due then
 _SESSION, _TOMBSTONE = 0, 1
@@ -34,8 +34,7 @@ class Records:
     """The environment. A reader sees what is committed, on any thread; one thread writes.
 
     `records` by number, `ids` → number, `kinds` of sessions and how many there are, `due` what to look at when,
-    `ended` id → when it is forgotten, `tails` entries that wait for their model, `about` the store; and `snapshots`,
-    states by number and step, each behind its seal.
+    `ended` id → when it is forgotten, `tails` entries that wait for their model, `about` the store; and `snapshots`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,11 +46,10 @@ class Records:
                 lock.touch(0o600)
                 lock.write_bytes(bytes(_LOCK))
             self._env = lmdb.open(str(path), map_size=_LARGEST, max_dbs=8, mode=0o600)
-            names = (b"records", b"ids", b"ended", b"about", b"snapshots", b"due", b"kinds", b"tails")
+            names = (b"records", b"ids", b"ended", b"about", b"due", b"kinds", b"tails")
             dbs = [self._env.open_db(name) for name in names]
-            self._records, self._ids, self._ended, self._about, self._snapshots, self._due, self._kinds, self._tails = (
-                dbs
-            )
+            self._records, self._ids, self._ended, self._about, self._due, self._kinds, self._tails = dbs
+            self._snapshots = SnapshotRecords(self._env.open_db(b"snapshots"))
             self.epoch, self.store, self.alive = self._begin()
         except (lmdb.Error, OSError) as error:
             raise StoreRefusedError(f"{path} cannot be read: {error} (docs/durability.md)") from error
@@ -133,15 +131,7 @@ class Records:
 
     def snapshots(self, txn: lmdb.Transaction, number: int) -> list[Kept]:
         """The snapshots of a session, oldest first; damaged ones are left out."""
-        found = []
-        with txn.cursor(self._snapshots) as cursor:
-            for key, value in _of_number(cursor, number):
-                seal, state = value[:SEAL], value[SEAL:]
-                if xxh3_64_digest(key + bytes(state)) == seal:
-                    found.append(Kept(_SNAPSHOT.unpack(key)[1], bytes(state), stored=True))
-                else:
-                    _log.error("a snapshot of the session of number %d is damaged, and is not kept", number)
-        return found
+        return self._snapshots.read(txn, number)
 
     def due(self, now: float, most: int) -> list[tuple[bytes, int, bytes | None]]:
         """Sessions whose time may be over: what they stand under in `due`, numbers, and records."""
@@ -166,7 +156,7 @@ class Records:
                 cursor.putmulti([(_ID.pack(record.number), record.encode()) for record in records])
             for record in records:
                 if record.rule is not None and record.snapshots is not None:
-                    self._put_snapshots(txn, record)
+                    self._snapshots.put(txn, record.number, record.snapshots)
                 if record.number in new:
                     txn.put(_due_session(record.deadline, record.number), b"", db=self._due)
             for id, number in fresh:
@@ -196,9 +186,7 @@ class Records:
                 if value is not None:
                     self._count(txn, *kind_of(value))
                 txn.delete(_ID.pack(number), db=self._tails)
-                with txn.cursor(self._snapshots) as cursor:
-                    for key in [key for key, _ in _of_number(cursor, number)]:
-                        txn.delete(key, db=self._snapshots)
+                self._snapshots.put(txn, number, ())
                 taken = txn.get(_key(id), db=self._ids)
                 if taken == _ID.pack(number):
                     txn.delete(_key(id), db=self._ids)
@@ -236,24 +224,6 @@ class Records:
             return  # of a damaged record
         before = COUNTS.unpack_from(found) if found else (0, 0)
         txn.put(key, COUNTS.pack(before[0] + more, before[1] + states) + kind, db=self._kinds)
-
-    def _put_snapshots(self, txn: lmdb.Transaction, record: Record) -> None:
-        """Write those that are new, and delete those that it does not have any more."""
-        kept = {_SNAPSHOT.pack(record.number, one.step): one for one in record.snapshots or ()}
-        with txn.cursor(self._snapshots) as cursor:
-            for key in [key for key, _ in _of_number(cursor, record.number) if key not in kept]:
-                txn.delete(key, db=self._snapshots)
-        for key, one in kept.items():
-            if not one.stored:
-                txn.put(key, xxh3_64_digest(key + one.state) + one.state, db=self._snapshots)
-
-
-def _of_number(cursor: lmdb.Cursor, number: int) -> Iterator[tuple[bytes, bytes | memoryview]]:
-    """Keys and values of the snapshots of a session."""
-    there = cursor.set_range(_ID.pack(number))
-    while there and bytes(cursor.key()[:8]) == _ID.pack(number):
-        yield bytes(cursor.key()), cursor.value()
-        there = cursor.next()
 
 
 def _due_session(deadline: float, number: int) -> bytes:
