@@ -121,7 +121,7 @@ class SharedStore(EmbeddedStore):
         self._upkeep.held += 1
         try:
             numbers = np.full(len(changes), record.number).tobytes()
-            pending = self._append(b"".join(changes), numbers, position, book.model)
+            pending = self._writer.append(b"".join(changes), numbers, position, book.model)
             if pending is not None:
                 await pending
         except CarouselError:

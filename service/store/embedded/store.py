@@ -12,15 +12,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import numpy as np
 import orjson
 
-from service.errors import CarouselError
 from service.store.embedded import entries, journal_files
 from service.store.embedded.book import Book
 from service.store.embedded.clock import Clock
 from service.store.embedded.cold import ColdSessions
-from service.store.embedded.entries import Stamp
 from service.store.embedded.journal import Journal
 from service.store.embedded.kind import Kind
 from service.store.embedded.lock import Lock, Share
@@ -30,6 +27,7 @@ from service.store.embedded.recovery import Recovery
 from service.store.embedded.replaying import replay, tails
 from service.store.embedded.settling import settle
 from service.store.embedded.upkeep import Upkeep
+from service.store.embedded.writer import EntryWriter
 from service.store.store import Advanced, Moved, Snapped
 
 if TYPE_CHECKING:
@@ -78,7 +76,7 @@ class EmbeddedStore:
         body, numbers = book.entry(changes)
         position = self._journal.next()
         steps = all(isinstance(one, Advanced | Snapped) for one in changes)
-        pending = self._append(body, numbers, position, book.model, behind=steps)
+        pending = self._writer.append(body, numbers, position, book.model, behind=steps)
         if pending is None:
             self._committed(book, changes, position)
             return None
@@ -95,12 +93,8 @@ class EmbeddedStore:
         book, row = self._books[session.home], session.row
         if book.changed.item(row):
             until += self._clock.offset
-            self._note_expired(session.birth, until, book.model)
+            self._writer.note_expired(session.birth, until, book.model)
             self._upkeep.ended[session.birth] = book.forget(row, until)
-
-    def _note_expired(self, number: int, until: float, model: bytes) -> None:
-        body = entries.change(entries.EXPIRED, 1, rest=orjson.dumps(until))
-        self._note(body, np.array([number]).tobytes(), model)
 
     def _committed(self, book: Book, changes: Sequence[Change], position: int) -> None:
         self._upkeep.position = position
@@ -110,21 +104,6 @@ class EmbeddedStore:
             source.forget(left)
         for one in book.committed(changes, position):
             self._upkeep.ended[one.number] = one
-
-    def _append(
-        self, body: bytes, numbers: bytes, position: int, model: bytes, *, behind: bool = False
-    ) -> asyncio.Future[Conflicts] | None:
-        stamp = Stamp(position, self._clock.seconds(), self._clock.wall(), model)
-        return self._journal.append(entries.entry(body, numbers, stamp, self._key), behind=behind)
-
-    def _note(self, body: bytes, numbers: bytes, model: bytes) -> None:
-        """Write an entry that no call waits for. If it is lost, the deadline of the session still tells."""
-        try:
-            pending = self._append(body, numbers, self._journal.next(), model)
-        except CarouselError:
-            return
-        if pending is not None:
-            pending.add_done_callback(lambda done: done.exception())
 
     # The beginning.
 
@@ -137,13 +116,13 @@ class EmbeddedStore:
         else:
             self._lock = Lock.inherited(self._share.lock)
         self._records = Records(self._path)
-        self._key = int.from_bytes(self._records.store[:8], "little")
         first = self._records.epoch << EPOCH
         self._sessions.born = first + (self._share.place << _SHARE if self._share is not None else 0)
         files = journal_files.files(self._path)
         self._recovery = Recovery(self._records, files, first)
         self._clock = Clock(self._monotonic, self._wall, self._recovery.alive)
         self._journal = Journal(self._path, self._records.store, first, sync=self._sync, behind=self._behind)
+        self._writer = EntryWriter(self._journal, self._clock, self._recovery.key)
         told = self._journal, self._records, self._clock, self._sessions
         self._upkeep = upkeep = Upkeep(*told, resident=self._resident, position=first)
         upkeep.old, upkeep.damaged, upkeep.tailed = files, self._recovery.damaged, self._recovery.tailed
@@ -171,7 +150,7 @@ class EmbeddedStore:
             _log.info("%d sessions are stored in %s", total, self._path)
 
     def _lapsed(self, record: Record, until: float) -> None:
-        self._note_expired(record.number, until, Kind(**orjson.loads(record.kind)).file)
+        self._writer.note_expired(record.number, until, Kind(**orjson.loads(record.kind)).file)
 
     def stored(self) -> set[tuple[str, str]]:
         """See Keeper."""
@@ -247,13 +226,13 @@ class EmbeddedStore:
             self.note_touched()
             self._upkeep.look()
             if self._clock.jumped():
-                self._note(b"", b"", bytes(8))
+                self._writer.note(b"", b"", bytes(8))
 
     def note_touched(self) -> None:
         """Write the sessions whose idle clocks were restarted without a call: a retry, say."""
         for book in self._books.values():
             if len(rows := book.touched(self._upkeep.position)):
-                self._note(
+                self._writer.note(
                     entries.change(entries.TOUCHED, len(rows)), book.engine.table.birth[rows].tobytes(), book.model
                 )
 
