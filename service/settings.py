@@ -9,9 +9,11 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.models.folder import choice
+from service.models.providers import Threads
 
 _PREFIX = "CAROUSEL_"
 _NOT_OURS = {"CAROUSEL_DATA"}  # where training finds data sets that may not be shipped
+_MOST_THREADS = 8  # of a run, unless more are asked for
 _LONGEST = 10**9  # seconds, 31 years: `expires_at` is a date, and dates end
 
 
@@ -42,6 +44,7 @@ class Settings(BaseSettings):
     max_unread_bytes: int = Field(default=256 * 2**20, ge=1)  # of answers that are not read, over all connections
     batch: int | None = Field(default=None, ge=1)  # rows of a tick, and steps of a row in it: else they are measured
     chunk: int | None = Field(default=None, ge=1)
+    run_threads: int = Field(default=0, ge=0, le=256)  # of a run of a model; 0: more than one where runs are long
     max_queue_rows: int = Field(default=65_536, ge=1)
     max_queue_bytes: int = Field(default=256 * 2**20, ge=1)
     max_sessions: int = Field(default=200_000, ge=1)
@@ -66,6 +69,14 @@ class Settings(BaseSettings):
     def store_folder(self) -> Path:
         """Where the embedded store is."""
         return self.store_path or self.models.resolve().with_name("sessions")
+
+    @property
+    def threads(self) -> Threads:
+        """Threads of a run: as asked, or for long runs as many as each worker has cores."""
+        if self.run_threads:
+            return Threads(self.run_threads, asked=True)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return Threads(max(1, min(_MOST_THREADS, cores // self.workers)), asked=False)
 
     @field_validator("allowed_hosts", "allowed_origins", "providers", mode="before")
     @classmethod

@@ -18,7 +18,9 @@ from service.models.speed import Policy, seconds_of
 if TYPE_CHECKING:
     from service.models.adapter import AdaptedModel
     from service.models.model import Array, Model, State
+    from service.models.providers import Threads
 
+_SHORTER = 0.8  # of the time of a run
 _WRONG = 1e-3  # relative deviation; a larger one is not rounding, and the file is refused
 
 
@@ -34,6 +36,7 @@ class Fitness:
     policy: Policy = field(default_factory=Policy)  # the one that it was examined with
     reason: str | None = None  # why it is not streamable, where that is known
     in_thread: bool = False  # values of the inputs may decide how long a run takes: it never holds the loop
+    threads: int = 1  # of a run
 
     def seconds(self, rows: int, steps: int) -> float:
         """Estimate how long a run of `rows` rows of `steps` steps takes."""
@@ -113,6 +116,37 @@ def compared(fitness: Fitness, model: Model, cpu: Model, draw: Callable[[Array],
     if (deviation := _deviation(*found)) > _WRONG:
         raise ModelUnusable(f"self-test: by this provider a sequence differs from the CPU's by {deviation:.2g}")
     return replace(fitness, tolerance=max(fitness.tolerance, deviation))
+
+
+def threaded(
+    fitness: Fitness,
+    one: Model,
+    many: Model,
+    threads: Threads,
+    draw: Callable[[Array], Array] = _as_it_is,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Fitness:
+    """Judge a model whose runs take `many` threads by the same one by `one` thread → the fitness of what is to serve.
+
+    Threads are taken if all bits stay and, unless they were asked for, runs are shorter by a fifth.
+    """
+    batch = fitness.policy.batch
+    try:
+        found = examine(many, fitness.policy, draw, clock=clock)
+        exact = compared(replace(fitness, tolerance=0.0), many, one, draw).bit_equal
+    except ModelUnusable:
+        return fitness
+    if not exact or found.tolerance > fitness.tolerance or found.min_batch > fitness.min_batch:
+        return fitness
+    if not threads.asked and seconds_of(many, batch, 1, clock) > _SHORTER * seconds_of(one, batch, 1, clock):
+        return fitness
+    return replace(
+        fitness,
+        threads=threads.most,
+        seconds_per_step=found.seconds_per_step,
+        seconds_alone=found.seconds_alone,
+    )
 
 
 def _compare(model: Model, sequences: Sequence[Array], chunk: int, min_batch: int) -> dict[str, float]:

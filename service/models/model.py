@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from service.errors import InvalidInput, ModelUnusable
 from service.models import contract
 from service.models.description import described
-from service.models.providers import CPU, Provider
+from service.models.providers import CPU, THREADS, Provider
 from service.models.signature import Graph, Port, Signature, Tensor
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # has an effect only before the import
@@ -78,19 +78,21 @@ def known() -> list[str]:
 
 
 def opened(source: bytes | Path, providers: Sequence[Provider] = CPU) -> ort.InferenceSession:
-    """A session of ONNX Runtime, on one thread where it runs on the CPU.
+    """A session of ONNX Runtime; on the CPU by one thread, or by as many as the provider's option says.
 
     Raises:
         ModelUnusable: ONNX Runtime does not load the file.
 
     """
     options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.intra_op_num_threads = int(providers[0].options.get(THREADS, 1))
+    told = [(one.name, {name: value for name, value in one.options.items() if name != THREADS}) for one in providers]
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.load_model_format", "ONNX")  # not ORT's own format
     options.log_severity_level = 4  # fatal only: errors are raised
     try:
-        return ort.InferenceSession(source, options, providers=[tuple(one) for one in providers])
+        return ort.InferenceSession(source, options, providers=told)
     except Exception as error:  # errors of ONNX Runtime have no common base
         raise ModelUnusable(f"ONNX Runtime does not load the file: {error}") from error
 

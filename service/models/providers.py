@@ -24,6 +24,22 @@ class Provider(NamedTuple):
 
 
 CPU = (Provider("CPUExecutionProvider", {}),)
+THREADS = "threads"  # the option of the CPU's: of a run; without it there is one
+
+
+def on_cpu(threads: int) -> tuple[Provider, ...]:
+    """The CPU's provider, with so many threads for a run."""
+    return (CPU[0]._replace(options={THREADS: str(threads)}),)
+
+
+class Threads(NamedTuple):
+    """How many threads a run may take; `asked`: of any model that keeps its bits, else of one whose runs are long."""
+
+    most: int
+    asked: bool
+
+
+ONE_THREAD = Threads(1, asked=True)
 
 
 Options = Mapping[str, Mapping[str, str]]  # by the short name of the provider
