@@ -7,6 +7,7 @@ A clock is 13:30[:00[.5]], 1:30 PM, 13 or 1330, up to 24:00; it may end with Z, 
 """
 
 import calendar
+import re
 
 import polars as pl
 
@@ -46,6 +47,9 @@ _FORMS = (
     ("yw", r"(\d{4})[-/. ]*[Ww](\d{1,2})"),
 )
 
+# Codes of strptime, those that say more exactly when, what a format without these ends with, and its first value.
+_FIRST = (("%[HI]", "%[MTR]", " %M", " 00"), ("%[mbB]", "%[dejDF]", " %d", " 01"))
+
 
 def readings(text: pl.Series, orders: tuple[str, ...] = ORDERS, *, wall: bool = False) -> dict[str, pl.Series]:
     """Return the different readings of a column [N] that explain every value, by order, as times in UTC.
@@ -58,6 +62,20 @@ def readings(text: pl.Series, orders: tuple[str, ...] = ORDERS, *, wall: bool = 
         if not read.has_nulls() and not any(read.equals(other) for other in found.values()):
             found[order] = read
     return found
+
+
+def formatted(text: pl.Series, how: str) -> pl.Series:
+    """Return times [N] in UTC by a format of strptime, null where a value is not written so.
+
+    What the format leaves out is the first day or minute; without a year, or with two digits for %Y, there is no time.
+    """
+    for coarse, exact, more, first in _FIRST:  # polars wants all of a date, and minutes with hours
+        if re.search(coarse, how) and not re.search(exact, how):
+            how, text = how + more, text + first
+    if "%z" in how:
+        text = text.str.replace("Z$", "+0000")
+    found = text.str.to_datetime(how.replace(".%f", "%.f"), time_unit="us", strict=False).dt.replace_time_zone(None)
+    return found.set(found.dt.year() < 100, None)
 
 
 def elapsed(text: pl.Series) -> pl.Series:

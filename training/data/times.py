@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from polars.exceptions import PolarsError
 
 from training.data.columns import column, numbers, words
-from training.data.dates import EPOCHS, ORDERS, elapsed, parsed, readings
+from training.data.dates import EPOCHS, ORDERS, elapsed, formatted, parsed, readings
 from training.data.sources import Table
 
 Times = NDArray[Any]  # [rows], datetime64[us] or numbers
@@ -49,10 +49,9 @@ def _formatted(table: Table, name: str, values: pl.Series, how: str, *, wall: bo
             text = words(table, name)
             if wall and "%z" in how:
                 text, how = text.str.replace(r"\s*(Z|[+-]\d{2}:?\d{2})$", ""), how.replace("%z", "").rstrip()
-            found = text.str.to_datetime(how, time_unit="us", strict=False)
+            found = formatted(text, how)
         except PolarsError as error:
             raise table.error(f"data.time_format is {how!r}: {str(error).splitlines()[0]}") from None
-        found = found.dt.replace_time_zone(None)
     return _complete(table, found, values, f"is not written as data.time_format = {how!r} says")
 
 

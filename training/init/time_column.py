@@ -12,14 +12,15 @@ import numpy as np
 import polars as pl
 
 from training.data import columns
-from training.data.dates import EPOCHS, elapsed, readings
+from training.data.dates import EPOCHS, elapsed, formatted, readings
 from training.data.sources import Table
 from training.data.sources.table import QUARTER, WEEK
 from training.data.times import Times, times
 from training.errors import TableError
 from training.init.column_names import CLOCK, COUNT, PARTS, TIME, named
 
-COMPACT = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}  # digits of a whole number → how a date is written
+# Digits of a whole number → how a date is written.
+COMPACT = {6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 CLOCK_WRITTEN = r"^\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?(\s*[AaPp]\.?[Mm]\.?)?$"
 YEARS = (datetime(1900, 1, 1), datetime(2201, 1, 1))
 Names = tuple[str, ...]
@@ -148,15 +149,16 @@ def _told(values: pl.Series, reading: str) -> dict[str, Any]:
 
 
 def _numeric(table: Table, name: str, *, given: bool) -> Iterator[Order]:
-    """Yield a column of numbers as 20240131, as an epoch, or as a count."""
+    """Yield a column of numbers as 2024013112, as an epoch, or as a count."""
     number, text = columns.numbers(table, name), columns.words(table, name)
     compact = COMPACT.get(len(text[0]), "")
-    days = text.str.to_datetime(compact, strict=False) if compact else pl.Series([None])
+    days = formatted(text, compact) if compact else pl.Series([None])
     epochs = {how: (6.3e14 / unit, 4.1e15 / unit) for how, unit in EPOCHS.items()}  # the years 1990 to 2099
     how = next((how for how, (first, last) in epochs.items() if first <= number.min() and number.max() <= last), None)
     steps = np.diff(number)
     even = len(steps) > 1 and bool(direction(steps)) and bool((steps == steps[0]).all())
-    if not days.has_nulls() and days.is_between(*YEARS).all():
+    likely = given or len(text[0]) > 6 or named(TIME, name) or named(COUNT, name)  # 200112 alone may be any number
+    if likely and not days.has_nulls() and days.is_between(*YEARS).all():
         yield _formatted(table, name, compact)
     elif how is not None:
         if given or even or named(TIME, name):

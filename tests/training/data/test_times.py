@@ -55,11 +55,27 @@ def test_a_time_may_be_a_count() -> None:
         ("1706707800", "epoch s"),
         ("1706707800000000000", "epoch ns"),
         (202401311330, "%Y%m%d%H%M"),
+        (2024013113, "%Y%m%d%H"),
+        ("31.01.2024 13 Uhr", "%d.%m.%Y %H Uhr"),
+        ("1 PM, Jan 31 2024", "%I %p, %b %d %Y"),
+        ("2024-01-31 13:30Z", "%Y-%m-%d %H:%M%z"),
     ],
 )
 def test_a_time_may_be_written_in_a_format_of_its_own(written: object, how: str) -> None:
     found = hours(written, time="x", time_format=how)  # type: ignore[arg-type]
     assert found[0].startswith("2024-01-31T13:")
+
+
+def test_a_fraction_is_one_and_a_month_its_first_day() -> None:
+    fraction = table("2024-01-31 13:30:00.25", time="x", time_format="%Y-%m-%d %H:%M:%S.%f")
+    assert str(times(fraction, "x")[0]) == "2024-01-31T13:30:00.250000"
+    assert hours("Jan 2024", time="x", time_format="%b %Y") == ["2024-01-01T00:00"]
+
+
+@pytest.mark.parametrize(("written", "how"), [("31.01.24", "%d.%m.%Y"), ("31.01. 13:30", "%d.%m. %H:%M")])
+def test_a_year_that_is_not_written_or_of_two_digits_is_none(written: str, how: str) -> None:
+    with pytest.raises(TableError, match=r"which is not written as data\.time_format"):
+        times(table(written, time="x", time_format=how), "x")
 
 
 def test_a_time_in_another_format_is_an_error_that_names_the_line() -> None:

@@ -13,7 +13,7 @@ from training.errors import TableError
     [
         *("%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M+01:00", "%Y-%m-%d %H:%M:%S+00", "%d.%m.%y %H:%M", "%d/%m/%y %H:%M"),
         *("%m/%d/%y %H:%M", "%y-%m-%d %H:%M", "%y/%m/%d %H:%M", "%d/%m/%Y %I:%M:%S %p", "%b %d, %Y %H:%M", "%s"),
-        *("%d-%b-%y %H:%M", "%Y%m%d%H%M", "%s000", "%s000000", "%s000000000"),
+        *("%d-%b-%y %H:%M", "%Y%m%d%H", "%Y%m%d%H%M", "%s000", "%s000000", "%s000000000"),
     ],
 )
 def test_times_are_found_and_read_as_they_are_written(written: str, tmp_path: Path) -> None:
@@ -38,6 +38,12 @@ def test_months_are_evenly_apart_too(written: str, tmp_path: Path) -> None:
     months = [date(2000 + i // 12, i % 12 + 1, 1) for i in range(60)]
     made = drafted(tmp_path, table("month,x", [(f"{one:{written}}", value(i)) for i, one in enumerate(months)]))
     assert told(made)["day_first"] is (written == "%d/%m/%Y")
+
+
+def test_months_may_be_whole_numbers(tmp_path: Path) -> None:
+    rows = [(f"{1980 + i // 12}{i % 12 + 1:02d}", value(i)) for i in range(60)]
+    assert told(drafted(tmp_path, table("date,x", rows))) == {"time": "date", "time_format": "%Y%m"}
+    assert told(drafted(tmp_path, table("meter,x", rows))) == {}
 
 
 def test_dates_of_which_two_readings_are_even_stop_it_and_a_format_decides(tmp_path: Path) -> None:
