@@ -67,13 +67,13 @@ def prepared(content: bytes, digest: str, declared: Declared, policy: Callable[[
     for found in _readings(content, declared, faults):
         try:
             model = load(found.content, digest, found.signature)
-            fitness = examine(model, policy(model), model.draw)
+            fitness = examine(model, policy(model), model.draw, stated=_stated(found.signature))
             if isinstance(model, AdaptedModel):
                 prove(model, fitness)
         except ModelUnusable as error:
-            faults.append(str(error))
+            faults.append(f"{error}{_guessed(found.signature)}")
         except Exception as error:  # whatever a file does to NumPy and ONNX Runtime
-            faults.append(f"{type(error).__name__}: {error}")
+            faults.append(f"{type(error).__name__}: {error}{_guessed(found.signature)}")
         else:
             reason = None if fitness.streamable else found.reason or _WHOLE
             return Prepared(found.content, found.signature, replace(fitness, reason=reason, in_thread=in_thread))
@@ -92,7 +92,7 @@ def elsewhere(
     model = load(found.content, digest, found.signature, providers)
     if model.provider == "cpu":
         return found.fitness
-    fitness = examine(model, policy(model), model.draw, clock=time.perf_counter)
+    fitness = examine(model, policy(model), model.draw, clock=time.perf_counter, stated=_stated(found.signature))
     if isinstance(model, AdaptedModel):
         prove(model, fitness)
     fitness = compared(fitness, model, load(found.content, digest, found.signature), model.draw)
@@ -129,6 +129,24 @@ def _readings(content: bytes, declared: Declared, faults: list[str]) -> Iterator
     faults.extend(() if given else tried[:1])  # of the likeliest
     for one in given:
         yield replace(one, reason=reason)
+    states = given[0].signature.states if given and given[0].signature else ()
+    if states and (backward := rewrite.backward(content)) is not None:
+        fixed = {one.port.name: one.initial for one in states}
+        whole = replace(declared, state={}, initial={}, constants={**declared.constants, **fixed})
+        for one in _measured(content, readings(graph, whole), faults):
+            yield replace(one, reason=backward)
+
+
+def _guessed(signature: Signature | None) -> str:
+    """What to do if the states were guessed wrongly."""
+    states = [one for one in signature.states if one.told in ("name", "shape", "declared")] if signature else []
+    pairs = ", ".join(f"{one.port.name} → {one.output}" for one in states)
+    return f"; if its states are other than {pairs}, tell them under [state] in model.toml" if pairs else ""
+
+
+def _stated(signature: Signature | None) -> bool:
+    """Whether a model has states that its steps move, if it has any."""
+    return signature is None or bool(signature.states)
 
 
 def _exposed(content: bytes, declared: Declared, given: list[_Reading], faults: list[str]) -> Iterator[_Reading]:

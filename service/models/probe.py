@@ -21,7 +21,7 @@ def with_outputs(content: bytes, signature: Signature) -> Signature:
     """Measure where batch and time lie in the outputs, by runs of other sizes.
 
     Raises:
-        ModelUnusable: the file does not run when it is read so, or an output does not follow rows or steps.
+        ModelUnusable: the file does not run when it is read so, or an output does not follow rows where it has time.
 
     """
     names = [port.name for port in signature.outputs]
@@ -33,16 +33,18 @@ def with_outputs(content: bytes, signature: Signature) -> Signature:
     for port, base, wider, longer in zip(signature.outputs, shapes, by_rows, by_steps, strict=True):
         batch = _axis(port.name, base, wider, rows, "rows")
         time = _axis(port.name, base, longer, _STEPS, "steps")
-        if signature.batched and batch is None:
-            raise ModelUnusable(f"the output {port.name!r} is {list(base)} whatever the number of rows")
         outputs.append(
             replace(
                 port, shape=tuple(np.delete(base, [a for a in (batch, time) if a is not None])), batch=batch, time=time
             )
         )
-    timed = [port for port in outputs if port.time is not None]
-    left_out = tuple(port.name for port in outputs if port.time is None) if timed else ()
-    outputs = timed or outputs
+    follow = [port for port in outputs if not signature.batched or port.batch is not None]
+    strays = [port for port in outputs if port not in follow and (port.time is not None or not follow)]
+    for port, base in zip(outputs, shapes, strict=True):
+        if port in strays:
+            raise ModelUnusable(f"the output {port.name!r} is {list(base)} whatever the number of rows")
+    outputs = [port for port in follow if port.time is not None] or follow
+    left_out = tuple(name for name in names if name not in {port.name for port in outputs})
     if sum(port.width for port in outputs) > MOST_WIDTH:
         raise ModelUnusable(
             f"the outputs of a step have width {sum(port.width for port in outputs)}, more than {MOST_WIDTH}"

@@ -171,7 +171,8 @@ def _states(
 def _layouts(sequences: Sequence[Tensor], about: _About, faults: list[str]) -> list[tuple[tuple[Port, ...], bool]]:
     """The ways in which batch and time may lie in the sequences: ports, and whether a fixed size is to be freed."""
     ways: list[tuple[tuple[Port, ...], bool]] = []
-    for turned, loosen in product((False, True), (True, False)):
+    timed = any(sum(not isinstance(size, int) for size in one.shape or ()) == 2 for one in sequences)
+    for turned, loosen in product((False, True), (False,) if timed else (True, False)):
         try:
             read = [_sequence(one, about, turned=turned, loosen=loosen) for one in sequences]
         except ModelUnusable as error:

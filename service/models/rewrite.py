@@ -65,10 +65,8 @@ def exposed(content: bytes) -> Exposed:
     pairs, begins = [], {}
     for index, node in enumerate(nodes):
         told = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
-        if told.get("direction", b"forward") != b"forward":
-            raise ModelUnusable(
-                f"{node.op_type} {node.name!r} is {told['direction'].decode()}: it reads the sequence whole"
-            )
+        if (reason := _backward(node)) is not None:
+            raise ModelUnusable(reason)
         if told.get("layout", 0):
             raise ModelUnusable(f"{node.op_type} {node.name!r} has layout 1, which ONNX Runtime does not run")
         for place, letter in enumerate("hc" if "LSTM" in node.op_type else "h"):
@@ -84,6 +82,23 @@ def exposed(content: bytes) -> Exposed:
                 model.graph.node.append(onnx.helper.make_node("Identity", [node.output[_LAST + place]], [after]))
             pairs.append(Pair(name, after, "rewritten"))
     return Exposed(model.SerializeToString(), pairs, begins)
+
+
+def backward(content: bytes) -> str | None:
+    """Why a graph needs its sequence whole, if one of its recurrent nodes reads it from its end."""
+    if not recurrent(content):
+        return None
+    import onnx
+
+    found = map(_backward, onnx.ModelProto.FromString(content).graph.node)
+    return next((reason for reason in found if reason is not None), None)
+
+
+def _backward(node: Any) -> str | None:
+    way = next((one.s for one in node.attribute if one.name == "direction"), b"forward")
+    if node.op_type not in _NODES or way == b"forward":
+        return None
+    return f"{node.op_type} {node.name!r} is {way.decode()}: it reads the sequence whole"
 
 
 def _expose(node: Any, place: int, name: str, after: str) -> str:

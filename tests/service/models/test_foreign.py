@@ -61,7 +61,8 @@ def test_states_that_are_paired_wrongly_are_refuted_where_time_is_free(tmp_path:
     """
     model, _ = load(write(tmp_path / "1/model.onnx", text, 'state = {p = "u", q = "v"}'))
     assert run(model, [[[1], [2]]])[0].ravel().tolist() == [1, 3]
-    with pytest.raises(ModelUnusable, match="stepped differs"):
+    told = r"stepped differs .*if its states are other than p → v, q → u, tell them under \[state\]"
+    with pytest.raises(ModelUnusable, match=told):
         load(write(tmp_path / "2/model.onnx", text, 'state = {p = "v", q = "u"}'))
 
 
@@ -69,6 +70,44 @@ def test_states_that_change_nothing_are_refused(tmp_path: Path) -> None:
     text = SUM.replace("Add(x, s)", "Neg(x)").replace("Identity(y)", "Neg(s)")
     with pytest.raises(ModelUnusable, match="change nothing"):
         load(write(tmp_path / "model.onnx", text))
+
+
+def test_an_input_with_a_size_of_one_is_no_sequence_where_another_has_time(tmp_path: Path) -> None:
+    text = """
+    g (float[batch, time, 1] x, float[1, batch, 1] h0, float[1, batch, 1] c0)
+      => (float[batch, time, 1] y, float[1, batch, 1] hn)
+    { both = Add (h0, c0)
+      first = Transpose <perm = [1, 0, 2]> (both)
+      y = Add (x, first)
+      hn = Neg (h0) }
+    """
+    with pytest.raises(ModelUnusable, match=r"'c0' is without time where others have it: tell its value by c0 = "):
+        load(write(tmp_path / "model.onnx", text))
+
+
+def test_an_output_that_follows_neither_rows_nor_steps_is_left_out(tmp_path: Path) -> None:
+    text = """
+    g (float[batch, time, 1] x) => (float[batch, time, 1] y, float total)
+    { y = Neg (x)
+      total = ReduceMean <keepdims = 0> (y) }
+    """
+    model, _ = load(write(tmp_path / "model.onnx", text))
+    assert model.signature is not None
+    assert [port.name for port in model.signature.outputs] == ["y"]
+    assert model.signature.left_out == ("total",)
+
+
+def test_a_model_with_a_constant_may_need_its_sequence_whole(tmp_path: Path) -> None:
+    text = """
+    g (float[batch, time, 1] x, float gain) => (float[batch, time, 1] y)
+    <int64[1] axis = {1}>
+    { mean = ReduceMean (x, axis)
+      rest = Sub (x, mean)
+      y = Mul (rest, gain) }
+    """
+    model, fitness = load(write(tmp_path / "model.onnx", text, "constants = {gain = 2}"))
+    assert not fitness.streamable
+    assert run(model, [[[1], [2], [6]]])[0][0, :, 0].tolist() == [-4, -2, 6]
 
 
 def test_a_batch_axis_that_is_absent_or_second_or_first_gives_the_same_numbers(tmp_path: Path) -> None:

@@ -107,6 +107,24 @@ def test_a_bidirectional_file_of_the_contract_says_why_it_does_not_stream(tmp_pa
     assert fitness.reason == "LSTM '' is bidirectional: it reads the sequence whole"
 
 
+def test_a_bidirectional_network_whose_states_are_inputs_is_served_whole(
+    tmp_path: Path, inputs: np.ndarray[Any, Any]
+) -> None:
+    network, state = nn.LSTM(F, H, batch_first=True, bidirectional=True), torch.zeros(2, 2, H)
+    given = (torch.randn(2, 5, F), (state, state))
+    names, told = ["x", "h0", "c0"], ["y", "hn", "cn"]
+    axes = {"x": BT, "y": BT} | {name: {1: "batch"} for name in [*names[1:], *told[1:]]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        file = tmp_path / "model.onnx"
+        torch.onnx.export(network, given, file, dynamo=False, input_names=names, output_names=told, dynamic_axes=axes)
+    model, fitness = load(file)
+    assert fitness.reason == "LSTM '/LSTM' is bidirectional: it reads the sequence whole"
+    outputs, _ = run(model, inputs)
+    with torch.no_grad():
+        np.testing.assert_allclose(outputs, network(torch.from_numpy(inputs))[0].numpy(), atol=1e-5)
+
+
 def test_axes_without_names_are_found_by_running(tmp_path: Path, inputs: np.ndarray[Any, Any]) -> None:
     network = Network("LSTM", batch_first=False)
     model, fitness = load(export(network, tmp_path / "model.onnx", x={0: "?a", 1: "?b"}, y={0: "?c", 1: "?d"}))
