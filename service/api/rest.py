@@ -157,9 +157,7 @@ class Rest:
         state = None
         if "history" in asked:
             history = sequence(asked["history"], served.description.features, "history").inputs
-            warm: Session = await target.lifecycle.open_warm(None, session.ttl, history, deadline)
-            _, state = await target.lifecycle.read(warm)
-            await target.lifecycle.delete(warm)
+            state = await target.moves.warmed(history, deadline)
             await reach(self._sessions, id)
             session = self._sessions.get(id)
         engine, _ = self._of(session)

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from service.engine.call import UNCHECKED, Call, Deadline, Onward
 from service.engine.lifecycle import itself
-from service.engine.operations import shielded
+from service.engine.operations import settle, shielded
 from service.errors import Overloaded
+from service.sessions.table import ZERO
 from service.store.store import Moved
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
-    from service.models.model import State
+    from service.models.model import Array, State
     from service.sessions.session import Session
     from service.sessions.sessions import Sessions
 
@@ -29,6 +31,23 @@ class Moves:
 
     def __init__(self, engine: Engine, sessions: Sessions) -> None:
         self._engine, self._table, self._sessions = engine, engine.table, sessions
+
+    def warmed(self, history: Array, deadline: Deadline | None) -> asyncio.Future[State]:
+        """The state [1, …] of this engine after a history [T, F].
+
+        Raises, or the future raises:
+            Overloaded, PayloadTooLarge, ShuttingDown, EngineFailed, InvalidInput, NonFiniteOutput, DeadlineExceeded.
+
+        """
+        found: asyncio.Future[State] = asyncio.get_running_loop().create_future()
+
+        def ended(call: Call) -> None:
+            settle(found, call.errors[0] if call.errors else call.state)
+
+        row, lengths, asked = np.array([ZERO]), np.array([len(history)]), np.array([UNCHECKED])
+        state = self._table.gather(row)
+        self._engine.submit(Onward(row, lengths, asked, history, ended, deadline, state=state))
+        return found
 
     def migrate(
         self,

@@ -184,7 +184,7 @@ class TestMigrating:
         assert server.stop() == 0
 
     def test_states_of_other_shapes_need_a_history(self, http: httpx.Client) -> None:
-        steps = [[1, 2, 3], [4, 5, 6]]
+        steps = [[1, 2, 3], [4, 5, 6]] * 50
         self.open(http, "m", "1", steps)
         refused(http.post("/v1/sessions/s/migrate", json={"version": "3"}), "state_mismatch")
         refused(http.post("/v1/sessions/s/migrate", json={"version": "4"}), "not_streamable")
@@ -192,11 +192,12 @@ class TestMigrating:
         refused(http.post("/v1/sessions/s/migrate", json={"version": "3", "history": [[1]]}), "invalid_input")
         assert done(http.get("/v1/sessions/s"))["version"] == "1"
         done(http.post("/v1/sessions/s/migrate", json={"version": "3", "history": steps}))
-        after = done(http.post("/v1/sessions/s/steps", json={"inputs": [[7, 8, 9]], "step": 2}))["outputs"][0]
+        after = done(http.post("/v1/sessions/s/steps", json={"inputs": [[7, 8, 9]], "step": 100}))["outputs"][0]
         whole = done(http.post("/v1/models/m/predict?version=3", json={"sequences": [[*steps, [7, 8, 9]]]}))
-        assert after == whole["outputs"][0][2]
+        assert after == whole["outputs"][0][100]
         assert httpx.get(f"{self.server.url}/v1/models").status_code == 200
         assert self.server.metric("carousel_sessions", state="open") == 1
+        assert self.server.metric("carousel_sessions_opened_total") == 1  # a history takes no place of a session
 
     def test_a_stream_goes_on_over_its_channel(self, http: httpx.Client) -> None:
         self.open(http, "sum", "1")
