@@ -11,6 +11,11 @@ from service import __version__
 from service.api.http import body
 from service.errors import CarouselError, InvalidRequest, MethodNotAllowed, NotFound
 
+_STREAM = (
+    ": the stream begins with a WebSocket handshake, of which 'Connection: Upgrade' or 'Upgrade: websocket' is missing;"
+    " a proxy may drop them"
+)
+
 
 def application(lifespan: object) -> FastAPI:
     """An application without routes."""
@@ -30,7 +35,8 @@ def application(lifespan: object) -> FastAPI:
     @app.exception_handler(HTTPException)
     async def not_routed(request: Request, error: HTTPException) -> Response:
         kind = {404: NotFound, 405: MethodNotAllowed}.get(error.status_code, InvalidRequest)
-        answer = body.refusal(kind(f"{request.method} {request.url.path}"), request.url.path)
+        path = request.url.path
+        answer = body.refusal(kind(f"{request.method} {path}{_STREAM if path == '/v1/stream' else ''}"), path)
         if error.status_code == 405:
             answer.headers["Allow"] = ", ".join(_verbs(app, request))
         return answer

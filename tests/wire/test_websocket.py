@@ -110,6 +110,15 @@ def test_a_key_that_is_none_is_an_invalid_request(small: Server, key: bytes) -> 
     assert problem["code"] == "invalid_request"
 
 
+@pytest.mark.parametrize("missing", [b"Connection: Upgrade\r\n", b"Upgrade: websocket\r\n"])
+def test_a_handshake_of_which_a_proxy_dropped_a_line_is_told_so(small: Server, missing: bytes) -> None:
+    assert missing in HANDSHAKE
+    rest = HANDSHAKE.replace(missing, b"").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    head, problem = refusal(small, rest)
+    assert head.startswith(b"http/1.1 404 ")
+    assert "'Connection: Upgrade' or 'Upgrade: websocket' is missing" in problem["detail"]
+
+
 @pytest.mark.parametrize("path", [b"/", b"/v1/streams", b"/v1/stream/", b"/v1/models"])
 def test_no_other_path_has_a_socket(small: Server, path: bytes) -> None:
     head, problem = refusal(small, HANDSHAKE.replace(b"/v1/stream", path))
