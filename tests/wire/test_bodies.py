@@ -46,6 +46,13 @@ def test_gzip_and_deflate_are_read(http: httpx.Client, encoding: str, body: byte
     assert done(post(http, pieces(body, 7), encoding)) == done(post(http, BODY))
 
 
+@pytest.mark.parametrize("second", ["gzip", "identity"])
+def test_two_lines_of_encodings_are_a_list(http: httpx.Client, second: str) -> None:
+    headers = [("Content-Encoding", "gzip"), ("Content-Encoding", second)]
+    answer = http.post("/v1/models/lstm/predict", content=gzip.compress(BODY), headers=headers)
+    refused(answer, "unsupported_encoding")
+
+
 @pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "gzip, br", "gzip, gzip", "*", "utf-8"])
 def test_any_other_encoding_is_unsupported(http: httpx.Client, encoding: str) -> None:
     refused(post(http, BODY, encoding), "unsupported_encoding")

@@ -34,7 +34,8 @@ async def read(request: Request, limit: int) -> bytes:
 
     """
     headers = dict(request.scope["headers"])  # read thrice: a look at `request.headers` goes through all of them
-    encoding = headers.get(b"content-encoding", b"identity").decode("latin-1").strip().lower()
+    codings = [value for name, value in request.scope["headers"] if name == b"content-encoding"]
+    encoding = b", ".join(codings).decode("latin-1").strip().lower()
     if encoding not in ("identity", "", *_WINDOW):
         raise UnsupportedEncoding(f"Content-Encoding {encoding!r}; gzip and deflate are read")
     if int(headers.get(b"content-length", 0)) > limit:  # digits: the HTTP parser has seen to it
