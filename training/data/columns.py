@@ -101,8 +101,8 @@ def survives(values: Doubles) -> bool:
 def words(table: Table, name: str) -> pl.Series:
     """Return a column as text, null where it is empty. Whole numbers give the same text from every kind of file."""
     values = column(table, name)
-    if values.dtype.is_float() and bool((values.drop_nulls() == values.drop_nulls().round()).all()):
-        values = values.cast(pl.Int64, strict=False)
+    if values.dtype.is_float() and values.equals((integers := values.cast(pl.Int64, strict=False)).cast(values.dtype)):
+        values = integers
     return whole(values.cast(pl.String))
 
 

@@ -99,10 +99,14 @@ def load(recipe: Recipe) -> Dataset:
 
     training, validation, test = (stretches(pieces) for pieces in parts)
     answers = np.concatenate([stretch.answers() for stretch in training])
-    if np.isnan(answers).all(axis=0).any():
-        raise table.error(
-            f"{', '.join(recipe.task.targets)}: a target is empty in the whole training part, or its horizon leaves it"
-        )
+    for name, part in (("training", training), ("validation", validation), ("test", test)):
+        empty = np.isnan(np.concatenate([stretch.answers() for stretch in part])).all(axis=0)
+        if empty.all() or (name == "training" and empty.any()):
+            targets = ", ".join(recipe.task.targets)
+            raise table.error(
+                f"{targets}: a target is empty in the whole {name} part, or its horizon leaves it; name another target,"
+                " or change split.validation or split.test"
+            )
     return Dataset(
         columns.features,
         columns.targets,
@@ -123,7 +127,8 @@ def rows(part: Iterable[Stretch]) -> Floats:
 
 def fit_scaling(values: Floats) -> Scaling:
     """Return mean and deviation of each column of values [N, F], NaN left out; pass training rows only."""
-    return Scaling(np.nanmean(values, axis=0, dtype=np.float64), np.nanstd(values, axis=0, dtype=np.float64))
+    exact = values.astype(np.float64)  # squares of 1e20 are beyond float32, those of 1e-25 are zero in it
+    return Scaling(np.nanmean(exact, axis=0), np.nanstd(exact, axis=0))
 
 
 def _input_scaling(features: Iterable[Feature], training: Iterable[Stretch]) -> Scaling:

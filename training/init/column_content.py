@@ -85,6 +85,8 @@ def _guess(table: Table, name: str, how: Order, training: Integers) -> Guess:
 def _content(table: Table, name: str, how: Order, seen: int, training: Integers) -> Guess:
     """Guess whether a column that varies is numbers or words; `seen` of its values are not empty."""
     known = Vocabulary.learnt(columns.words(table, name))
+    if table.column(name).dtype == pl.Boolean:
+        return Guess(name, "words", known.words, "it holds truth values")
     try:
         number = columns.numbers(table, name)
     except TableError as error:

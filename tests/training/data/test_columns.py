@@ -49,6 +49,7 @@ def test_an_unknown_column_is_an_error_that_guesses_what_was_meant() -> None:
 
 def test_whole_numbers_look_the_same_however_they_were_read() -> None:
     assert words(table(1.0, 2.0, None), "x").to_list() == words(table("1", "2", None), "x").to_list()
+    assert words(table(1e300, 2.0), "x").null_count() == 0
 
 
 @pytest.mark.parametrize(

@@ -56,9 +56,13 @@ def test_a_gap_without_a_rule_is_an_error_that_names_the_line_and_the_fix(tmp_pa
         tables.data(tmp_path, table=table)
 
 
-def test_a_target_without_a_value_is_an_error(tmp_path: Path) -> None:
-    table = tables.csv(tables.hours(20), list(range(20)), [None] * 20, header="time,x,y")
-    with pytest.raises(TableError, match="y: a target is empty in the whole training part"):
+@pytest.mark.parametrize(
+    ("empty", "part"), [(range(20), "training"), (range(12, 16), "validation"), (range(16, 20), "test")]
+)
+def test_a_target_without_a_value_is_an_error_that_names_the_part(empty: range, part: str, tmp_path: Path) -> None:
+    y = [None if i in empty else i for i in range(20)]
+    table = tables.csv(tables.hours(20), list(range(20)), y, header="time,x,y")
+    with pytest.raises(TableError, match=f"y: a target is empty in the whole {part} part"):
         tables.data(tmp_path, table=table, targets='["y"]')
 
 
@@ -74,3 +78,9 @@ def test_scaling_is_the_mean_and_deviation_of_each_column_gaps_left_out() -> Non
     scaling = fit_scaling(np.array([[1.0, 5.0], [3.0, 5.0], [np.nan, 5.0]], np.float32))
     assert scaling.mean.tolist() == [2.0, 5.0]
     assert scaling.std.tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1e30])
+def test_scaling_is_exact_where_squares_of_float32_are_not(unit: float) -> None:
+    scaling = fit_scaling(np.array([[1 * unit], [3 * unit]], np.float32))
+    np.testing.assert_allclose([scaling.mean[0], scaling.std[0]], [2 * unit, unit], rtol=1e-6)

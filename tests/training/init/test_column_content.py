@@ -3,6 +3,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from tests.training.init.drafts import drafted, features, hours, loaded, table, told, value
@@ -75,6 +76,16 @@ def test_a_target_of_0_and_1_is_a_classification(values: tuple[float, float], tm
     text = table("time,x,occupied", [(t, value(i), values[value(i) > 110]) for i, t in enumerate(hours())])
     assert task(drafted(tmp_path, text, target="occupied"))["labels"] == ["0", "1"]
     assert task(drafted(tmp_path, text.replace("occupied", "y")))["kind"] == "classification"
+
+
+def test_truth_values_are_words(tmp_path: Path) -> None:
+    rows = [(t, value(i), value(i) > 110) for i, t in enumerate(hours())]
+    path = tmp_path / "t.parquet"
+    pl.DataFrame(rows, schema=["time", "x", "fault"], orient="row").write_parquet(path)
+    made = drafted(tmp_path, path.read_bytes(), "t.parquet")
+    assert (task(made)["kind"], task(made)["labels"]) == ("classification", ["false", "true"])
+    made = drafted(tmp_path, path.read_bytes(), "t.parquet", target="x")
+    assert {one["name"]: one.get("kind") for one in tomllib.loads(made.text)["features"]}["fault"] == "category"
 
 
 def test_the_target_is_told_with_the_other_candidates_and_may_be_given(tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ def frame(content: bytes, name: str, *, encoding: str | None, separator: str | N
         if content.startswith(b"\x1f\x8b"):
             content, name = gzip.decompress(content), name.removesuffix(".gz")
         if content.startswith(b"PAR1"):
-            return pl.read_parquet(io.BytesIO(content))
+            read = pl.read_parquet(io.BytesIO(content))
+            return read.rename({name: f"column {place}" for place, name in enumerate(read.columns, 1) if not name})
         if content.startswith(EXCEL):
             return _headed(*_excel(content, sheet))
         if name.lower().endswith(KINDS):

@@ -32,9 +32,9 @@ def test_lines_are_those_of_the_file_though_a_value_spans_some(tmp_path: Path) -
 
 def test_compressed_and_parquet_files_are_tables_too(tmp_path: Path) -> None:
     assert read(tmp_path, gzip.compress(b"a,b\n1,x\n"), "t.csv.gz").frame.rows() == [("1", "x")]
-    pl.DataFrame({"a": [1.5]}).write_parquet(tmp_path / "p.parquet")
+    pl.DataFrame({"a": [1.5], "": [2]}).write_parquet(tmp_path / "p.parquet")
     table = TableFile(path=Path("p.parquet")).read(tmp_path)
-    assert table.frame.rows() == [(1.5,)]
+    assert table.frame.to_dicts() == [{"a": 1.5, "column 2": 2}]
     assert table.place(0) == "row 0"
 
 
