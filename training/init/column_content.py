@@ -1,5 +1,6 @@
 """Guess what the columns of a table hold that are neither time nor sequence: numbers, words, or nothing to learn."""
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from training.init.time_column import Order, same_time
 
 FEW = 50  # most words of a category
 RARE = 0.95  # a column that is empty more often is left out
+FAR = 0.5  # of the range of all other numbers
 MOST = 0.5  # of the last values of a column that drifts lie outside of the others
 COUNTS = "it counts the rows"
 COARSE = "float32, which models take, cannot tell its values apart"
@@ -110,7 +112,20 @@ def _content(table: Table, name: str, how: Order, seen: int, training: Integers)
     doubt = COUNTS if counts else "" if columns.survives(number) and not _coarse(table, name, number) else COARSE
     few = not known.labels and len(known.words) <= FEW
     drifts = table.sequence is None and _drifts(number[np.sort(training)])
-    return Guess(name, "numbers", known.words if few else (), "it holds numbers" + DRIFTS * drifts, doubt)
+    reason = "it holds numbers" + _nines(table, name, number) + DRIFTS * drifts
+    return Guess(name, "numbers", known.words if few else (), reason, doubt)
+
+
+def _nines(table: Table, name: str, number: Doubles) -> str:
+    """Tell of a number of nines, such as -999, that stands in several rows, far from all others: a gap, most likely."""
+    for extreme in (np.nanmin(number), np.nanmax(number)):
+        others = number[(number != extreme) & ~np.isnan(number)]
+        far = len(others) > 0 and np.abs(others - extreme).min() > FAR * np.ptp(others)
+        rows = np.flatnonzero(number == extreme)
+        written = str(table.column(name)[int(rows[0])])
+        if far and len(rows) > 1 and re.fullmatch(r"-?99+([.,]9*0*)?", written):
+            return f"; {written} stands in {len(rows)} rows, far from all others: if it is a gap, name it in data.empty"
+    return ""
 
 
 def _coarse(table: Table, name: str, number: Doubles) -> bool:

@@ -13,7 +13,10 @@ COUNT = re.compile(
     r"cycle|step|tick|year|frame|elapsed|^t$|^(day|week|hour|minute|second|month)s?$|^age$"
 )  # of numbers that rise
 CLOCK = re.compile(r"^(time|hour|hr|clock|uhrzeit|zeit|heure|hora)")
-CALENDAR = re.compile(r"^(year|yr|month|week|day|weekday|dow|hour|hr|minute|min|second|sec|quarter|date|time)s?$")
+CALENDAR = re.compile(
+    r"^(year|yr|month|week|day|weekday|dow|hour|hr|minute|min|second|sec|quarter|date|time)s?$|"
+    r"^(doy|yday|jday|julian(_?da(y|te))?|day_?of_?(year|month|week))$"
+)
 # Columns that make a date together, the largest first.
 PARTS = (r"^(year|yr|yyyy)$", r"^(month|mon|mo|mm)$", r"^(day|dd|mday|dom)$", r"^(hour|hr|hh)$", r"^(minute|min)$")
 COUNTER = re.compile(

@@ -9,7 +9,7 @@ from training.data.dates import ORDERS, WRITTEN, parsed
 from training.data.sources import Table
 from training.data.times import times
 from training.errors import TableError
-from training.init.column_names import TIME, named
+from training.init.column_names import IDENTITY, TIME, named
 from training.init.sequence_column import explaining, named_like_one
 from training.init.time_column import Names, Order, candidates, direction, same_time
 
@@ -60,8 +60,8 @@ def _refuse_broken(table: Table, given: list[Order]) -> None:
         if one.dates:
             raise table.error(
                 f"{' + '.join(one.time)} holds dates that neither rise nor fall throughout, and no column explains "
-                "why: name the column that tells sequences apart by --sequence, sort the file, name another time by "
-                f"--time, or {NO_TIME}",
+                f"why{_gaps(table)}: name the column that tells sequences apart by --sequence, sort the file, name "
+                f"another time by --time, or {NO_TIME}",
                 row=int(np.argmax(one.steps <= 0)) + 1,
             )
     for name in table.frame.columns:
@@ -79,6 +79,14 @@ def _refuse_broken(table: Table, given: list[Order]) -> None:
                 raise table.error(
                     f"{name} holds dates from {clock.min()} on: take them by --time {name!r}, or {NO_TIME}"
                 )
+
+
+def _gaps(table: Table) -> str:
+    """Tell which columns that are named like an identity tell nothing apart since they have empty cells."""
+    empty = [one for one in table.frame.get_columns() if named(IDENTITY, one.name) and one.has_nulls()]
+    places = (f"{one.name} is empty in {table.place(int(one.is_null().arg_true()[0]))}" for one in empty)
+    told = ", ".join(places)
+    return f" ({told}; data.empty tells which words are empty cells, such as NA)" if told else ""
 
 
 def _only(table: Table, found: list[Order]) -> Order:

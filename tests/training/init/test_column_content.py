@@ -78,6 +78,30 @@ def test_a_target_of_0_and_1_is_a_classification(values: tuple[float, float], tm
     assert task(drafted(tmp_path, text.replace("occupied", "y")))["kind"] == "classification"
 
 
+def said(made: Draft, column: str) -> str:
+    """Why a column is a feature."""
+    return next(note.why for note in made.notes if (note.column, note.role) == (column, "number"))
+
+
+def test_nines_far_from_all_others_are_said_to_be_a_gap(tmp_path: Path) -> None:
+    def rows(gap: str) -> list[tuple[object, ...]]:
+        return [(t, gap if i % 20 == 3 else value(i), min(int(value(i)), 99)) for i, t in enumerate(hours())]
+
+    for gap in ("-999", "-9999.00", "99999"):
+        made = drafted(tmp_path, table("time,temp,humidity", rows(gap)))
+        assert f"{gap} stands in 6 rows, far from all others: if it is a gap, name it in data.empty" in said(
+            made, "temp"
+        )
+        assert "far from" not in said(made, "humidity")
+        with_gap = drafted(tmp_path, table("time,temp,humidity", rows(gap)), settings={"empty": (gap,)})
+        assert "far from" not in said(with_gap, "temp")
+
+
+def test_a_day_of_the_year_tells_no_sequences_apart(tmp_path: Path) -> None:
+    rows = [(f"{t:%Y}", f"{t:%j}", t.hour, value(i)) for i, t in enumerate(hours())]
+    assert told(drafted(tmp_path, table("year,doy,hour,load", rows))) == {}
+
+
 def test_truth_values_are_words(tmp_path: Path) -> None:
     rows = [(t, value(i), value(i) > 110) for i, t in enumerate(hours())]
     path = tmp_path / "t.parquet"

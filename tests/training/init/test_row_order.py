@@ -46,6 +46,12 @@ def test_months_may_be_whole_numbers(tmp_path: Path) -> None:
     assert told(drafted(tmp_path, table("meter,x", rows))) == {}
 
 
+def test_an_id_with_empty_cells_is_named_where_it_might_explain_the_times(tmp_path: Path) -> None:
+    rows = [(time, country, value(i)) for i, time in enumerate(hours(40)) for country in ("NA", "DE")]
+    with pytest.raises(TableError, match=r"no column explains why \(country is empty in line 2; data\.empty tells"):
+        drafted(tmp_path, table("time,country,load", rows))
+
+
 def test_dates_of_which_two_readings_are_even_stop_it_and_a_format_decides(tmp_path: Path) -> None:
     days = [date(2024, 5, 1) + timedelta(days=i) for i in range(12)]
     text = table("d,x", [(f"{one:%d/%m/%Y}", value(i)) for i, one in enumerate(days)])
