@@ -87,12 +87,16 @@ class HttpTransport:
         self._session = PerProcess(self._connect)
 
     async def send(self, request: Request, headers: Mapping[str, str], limit: int) -> Answer:
-        """The whole answer to the request, sent once. Raises AnswerTooLarge beyond `limit` bytes, `retry.FAILURES`.
+        """The whole answer to the request, sent once.
+
+        Raises AnswerTooLarge beyond `limit` bytes, InvalidRequest once it is closed, `retry.FAILURES`.
 
         Compression is refused: it would undo the limit.
         """
-        content = request.content
-        response = await self._session().request(
+        content, session = request.content, self._session()
+        if session.closed:
+            raise InvalidRequest("the client is closed")
+        response = await session.request(
             request.method,
             self._service.route(request.path),
             data=io.BytesIO(content) if content and len(content) > LARGE else content,  # is sent piece by piece

@@ -30,6 +30,13 @@ async def test_ready_is_a_plain_answer_asked_once(client: Any, service: FakeServ
     assert service.routes() == ["GET /health/ready"] * 3
 
 
+def test_a_closed_client_says_so() -> None:
+    with Client("http://127.0.0.1:9", timeout=5) as client:
+        pass
+    with pytest.raises(InvalidRequest, match="the client is closed"):
+        client.models()
+
+
 async def test_predict_keeps_order_lengths_and_style_of_each_sequence(client: Any) -> None:
     array, lists, dicts = np.ones((3, 2), np.float32), [[1.0, 2.0]], [{"a": 1.0, "b": 2.0}, {"a": 1.0, "b": 0.0}]
     summed, listed, named = await client.predict("sum", [array, lists, dicts])
