@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from service.errors import CarouselError, StoreUnavailable
+from service.store.lookups import Lookups
 from service.store.redis import owner, scripts
 from service.store.redis.link import FencedError, LostError
 from service.store.redis.records import (
@@ -30,21 +31,19 @@ if TYPE_CHECKING:
     from service.store.redis.store import RedisStore
 
 _ANSWER = 0.2  # seconds until an owner is asked again
-_LONGEST = 128  # characters of an id
-_REMEMBERED = 10_000  # ids of which somebody who asked has not heard
 _KEPT = 0.002  # seconds that a session stays at least: the call for which it came is accepted by then
 
 _log = logging.getLogger("carousel.store")
 
 
 class Handover:
-    """Invariant: an id is looked up once at a time; `_told` has what came of it, for the one that asks next."""
+    """Brings sessions here by lookups, and gives sessions up that other processes ask for."""
 
     def __init__(self, store: RedisStore, url: str, patience: float) -> None:
-        self._store, self._patience = store, patience
+        self._store = store
         self._redis = Redis.from_url(url, protocol=2, socket_timeout=None)
-        self._looking: dict[str, asyncio.Future[None]] = {}
-        self._told: dict[str, CarouselError | None] = {}
+        self._lookups = Lookups(store.sessions, self._look, patience)
+        self.fetch = self._lookups.fetch
         self._freed: dict[str, asyncio.Event] = {}  # by id: its owner has given it up
         self._going: dict[str, asyncio.Task[None]] = {}
         self.count = self.bytes = 0  # see Elsewhere
@@ -80,39 +79,9 @@ class Handover:
         except LostError as error:
             raise StoreUnavailable("the connection to the session store was lost") from error
 
-    def fetch(self, id: str) -> asyncio.Future[None] | None:
-        """Begin to look a session up that is not here → what to wait for; None: it is known what became of it.
-
-        Raises:
-            StoreUnavailable: it cannot be looked up.
-
-        """
-        if len(id) > _LONGEST:
-            return None
-        if id in self._told:
-            error = self._told.pop(id)
-            if error is not None:
-                raise error
-            return None
-        if id not in self._looking:
-            looking = self._looking[id] = asyncio.ensure_future(self._look(id))
-            looking.add_done_callback(lambda _: self._looking.pop(id))
-        return self._looking[id]
-
     async def _look(self, id: str) -> None:
-        error: CarouselError | None = None
-        try:
-            async with asyncio.timeout(self._patience):
-                while not await self._attempt(id):
-                    pass
-        except TimeoutError:
-            error = StoreUnavailable(f"session {id!r} is held by another process, or the store does not answer")
-        except CarouselError as refusal:
-            error = refusal
-        if len(self._told) >= _REMEMBERED:
-            self._told.clear()  # who asked has left
-        if error is not None or self._store.sessions.find(id) is None:
-            self._told[id] = error
+        while not await self._attempt(id):
+            pass
 
     async def _attempt(self, id: str) -> bool:
         """Look a session up, and take it or have it given up → whether it is known what became of it."""
@@ -138,7 +107,7 @@ class Handover:
     async def end(self, id: str) -> None:
         """End a session that has expired, if nobody owns it."""
         store = self._store
-        if store.sessions.find(id) is None and id not in self._looking:
+        if store.sessions.find(id) is None and id not in self._lookups.running:
             found, lives, is_dead = await self._read(id)
             if found is None or lives or found.deadline > store.clock.seconds():
                 return
@@ -222,7 +191,7 @@ class Handover:
         store = self._store
         await asyncio.sleep(_KEPT)
         session = store.sessions.find(id)
-        if session is None and id not in self._looking:  # it was lost: nobody here knew where it stood
+        if session is None and id not in self._lookups.running:  # it was lost: nobody here knew where it stood
             await self._attempt(id)
             session = store.sessions.find(id)
         if session is None or store.sessions.opening(session) or id in store.sessions.ending:
