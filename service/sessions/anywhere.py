@@ -16,7 +16,7 @@ async def look(sessions: Sessions, id: str) -> Standing:
     """How the session of an id stands. Raises as `Sessions.known`."""
     try:
         return sessions.look(id)
-    except (SessionNotFound, Overloaded):
+    except (SessionNotFound, SessionExpired, Overloaded):
         if sessions.elsewhere is not None and (standing := await sessions.elsewhere.standing(id)) is not None:
             return standing
     return sessions.look(id)

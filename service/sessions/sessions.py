@@ -117,7 +117,7 @@ class Sessions:
 
     def ids(self, after: str, prefix: str, most: int) -> list[str]:
         """The next ids in order, behind one, that begin so; `pages.sort` was awaited. Some may be opening or ending."""
-        if self.recovering:
+        if self.recovering and self.elsewhere is None:  # else they move between workers
             raise Overloaded(f"{len(self.recovering)} sessions are being recovered")
         ids = self.pages.after(after, prefix, most)
         return ids if self.cold is None else sorted({*ids, *self.cold.ids(after, prefix, most)})[:most]

@@ -12,6 +12,7 @@ import pickle
 import socket
 import struct
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, TypeAlias, cast
 
 Answers: TypeAlias = Mapping[str, Callable[..., Coroutine[Any, Any, Any]]]
@@ -47,7 +48,7 @@ class Channel(asyncio.Protocol):
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         number = next(self._numbers)
         self._asked[number] = answer
-        answer.add_done_callback(lambda _: self._asked.pop(number, None))
+        answer.add_done_callback(partial(self._answered, number))
         if self._lost:
             answer.set_exception(LostError())
         else:
@@ -64,9 +65,13 @@ class Channel(asyncio.Protocol):
         for answer in [*self._asked.values()]:
             if not answer.done():
                 answer.set_exception(LostError())
-                answer.exception()  # who asked may have left
         if self._transport is not None:
             self._transport.close()
+
+    def _answered(self, number: int, answer: asyncio.Future[Any]) -> None:
+        self._asked.pop(number, None)
+        if not answer.cancelled():
+            answer.exception()  # the task that asked may have ended
 
     def _send(self, *message: Any) -> None:
         if self._transport is not None and not self._transport.is_closing():

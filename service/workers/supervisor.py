@@ -11,6 +11,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
+import uvloop
+
 from service import logs
 from service.store.embedded.exchange import Exchange
 from service.store.embedded.lock import Lock
@@ -156,7 +158,7 @@ def serve(settings: Settings) -> None:
         _log.error("%s", error)
         raise SystemExit(1) from error
     _log.info("%d workers over http://%s:%d", settings.workers, settings.host, settings.port)
-    raise SystemExit(asyncio.run(_run(settings, lock)))
+    raise SystemExit(uvloop.run(_run(settings, lock)))
 
 
 def _taken(settings: Settings) -> Lock:

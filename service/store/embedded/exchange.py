@@ -1,13 +1,14 @@
 """How sessions go from one worker to another: the supervisor's part. It lets one worker at a time have an id.
 
-A session goes in four steps: its owner writes what it accepted and lends it (it answers nothing about it any more); the
-new one writes it to its own journal; the old one writes that it is gone; the new one answers. A worker that ends in
-between is settled by what its journal has, before another is started in its place.
+A session moves in three steps: its owner finishes what it accepted and lends it, from which moment it answers nothing
+about it; the new one writes it to its journal, one epoch higher, and serves it; the old one writes that it is gone. If
+a worker dies in between, its journal tells how far it came, before another is started in its place.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from service.store.embedded.record import Record
     from service.workers.channel import Channel
 
-_KEPT = 0.002  # seconds that a session stays at least: the call for which it came is accepted by then
+# Seconds that a session stays at least: the call for which it came is accepted by then. The time is random, else two
+# workers that want the same two sessions could swap them again and again.
+_STAYS = 0.002, 0.004
 _AGAIN = 0.1  # seconds until a worker that could not write is asked again
 
 _T = TypeVar("_T")
@@ -90,43 +93,36 @@ class Exchange:
         try:
             return await self._bring(asker, id) if asker.channel is channel else None
         finally:
-            asyncio.get_running_loop().call_later(_KEPT, self._unlock, id)
+            self._unlock(id)
 
     async def _bring(self, asker: Place, id: str) -> Any:
-        told: Any = None
-        failed = False
         others = self._others(asker)
         self._note(asker, *others)
-        asked = [asyncio.ensure_future(self._lend(one, id)) for one in others]
-        for one in asked:
-            one.add_done_callback(_unheard)
-        for answer in asyncio.as_completed(asked):
-            try:
-                place, now = await answer
-            except (LostError, FailedError):
-                failed = True
-                continue
-            if isinstance(now, Lent):
-                return await self._move(place, asker, now)
-            told = told if now is None else now
-        if failed and told is None:
+        asked = {one.channel.ask("lend", id): one for one in others if one.heard and one.channel is not None}
+        unknown, told, waiting = len(asked) < len(others), None, set(asked)
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for answer in done:
+                if answer.exception() is not None:
+                    unknown = True
+                elif isinstance(now := answer.result(), Lent):
+                    return await self._move(asked[answer], asker, now)
+                else:
+                    told = told if now is None else now
+        if unknown and told is None:
             raise FailedError("a worker is being started, which may have the session")
         return told
-
-    async def _lend(self, place: Place, id: str) -> tuple[Place, Any]:
-        if not place.heard:
-            raise FailedError
-        return place, await self._ask(place, "lend", id)
 
     async def _move(self, source: Place, target: Place, lent: Lent) -> bool:
         try:
             taken = await self._ask(target, "put", lent)
         except LostError:
-            taken = await self._offline(target, lambda dead: dead.epoch(lent.record.number) == lent.record.epoch)
+            taken = await self._offline(target, lambda dead: dead.imported.get(lent.record.number) == lent.record.epoch)
         if not taken:
             with suppress(LostError):
                 await self._ask(source, "keep", lent.record.id)
             return False
+        await asyncio.sleep(random.uniform(*_STAYS))
         await self._forget(source, lent.record)
         with suppress(LostError):
             await self._ask(target, "have", lent.record.id)
@@ -185,9 +181,3 @@ class Exchange:
         if not waiting[0]:
             del self._locks[id]
         lock.release()
-
-
-def _unheard(asked: asyncio.Future[Any]) -> None:
-    """Nobody may wait for this: another worker has the session."""
-    if not asked.cancelled():
-        asked.exception()

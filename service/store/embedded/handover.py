@@ -7,12 +7,15 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
 from service.engine.call import Operation
 from service.errors import CarouselError, Overloaded, SessionExpired, SessionNotFound, StoreUnavailable
+from service.sessions.session import Standing
+from service.store.lookups import Lookups
 from service.store.store import Deleted
 from service.workers.channel import FailedError, LostError
 
@@ -20,16 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from service.engine.engine import Engine
-    from service.sessions.session import Session, Standing
     from service.sessions.sessions import Sessions
     from service.store.embedded.record import Lent
     from service.store.embedded.shared import SharedStore
 
-_LONGEST = 128  # characters of an id
-_HEARD = 0.1  # seconds for whoever asked to hear what came of it
-_REMEMBERED = 10_000  # ids of which somebody who asked has not heard
+_HERE, _GONE, _LENT, _EXPIRED = range(4)  # kinds of what a worker knows of an id, the strongest first
 
-_T = TypeVar("_T")
 _log = logging.getLogger("carousel.store")
 
 
@@ -50,15 +49,14 @@ class Others(Protocol):
 
 
 class Handover:
-    """See Elsewhere. Invariant: what is in `hidden` is on its way, and no call reaches it."""
+    """See Elsewhere. Invariant: what is in `hidden` is lent to another worker, or about to come: no call reaches it."""
 
     count = bytes = 0  # bounds are of each worker: what others have does not count here
 
     def __init__(self, store: SharedStore, sessions: Sessions, others: Others, patience: float) -> None:
-        self._store, self._sessions, self._others, self._patience = store, sessions, others, patience
+        self._store, self._sessions, self._others = store, sessions, others
         self.hidden = store.recovering
-        self._looking: dict[str, asyncio.Future[None]] = {}
-        self._told: dict[str, CarouselError | None] = {}  # what came of an id, for the one that asks next
+        self._lookups = Lookups(sessions, self._look, patience)
         parts = (self.lend, self.put, self.keep, self.forget, self.have, self.has)
         others.answers |= {part.__name__: part for part in parts}
         others.answers |= {"standing": self._standing, "ids": self._ids}
@@ -70,74 +68,44 @@ class Handover:
 
     def fetch(self, id: str) -> asyncio.Future[None] | None:
         """See Elsewhere. Raises StoreUnavailable: it cannot be looked up."""
-        if len(id) > _LONGEST:
-            return None
-        if id in self._told:
-            error = self._told.pop(id)
-            if error is not None:
-                raise error
-            return None
         if not self._store.serves:
             raise StoreUnavailable("sessions are being recovered")
-        if id not in self.hidden and self._here(id):
-            return None
-        if id not in self._looking:
-            looking = self._looking[id] = asyncio.ensure_future(self._look(id))
-            looking.add_done_callback(lambda _: self._looking.pop(id))
-        return self._looking[id]
-
-    def _here(self, id: str) -> bool:
-        """Whether a session is here, in memory or not, or why it cannot be had is known here."""
-        try:
-            return self._sessions.find(id) is not None
-        except CarouselError:
-            return True
+        return None if id not in self.hidden and self._lookups.here(id) else self._lookups.fetch(id)
 
     async def _look(self, id: str) -> None:
-        error: CarouselError | None = None
         try:
-            async with asyncio.timeout(self._patience):
-                told = await self._others.ask("take", id)
-        except TimeoutError:
-            error = StoreUnavailable(f"session {id!r} is held by another worker")
+            told = await self._others.ask("take", id)
         except (LostError, FailedError) as failure:
-            error = StoreUnavailable(str(failure))
-        else:
-            if told is True:
-                return
-            if told is False:
-                error = StoreUnavailable(f"session {id!r} cannot come here now")
-            elif isinstance(told, CarouselError):
-                error = told
-            elif isinstance(told, float):
-                self._sessions.expired.remember(id, self._sessions.now() + told)
-        if len(self._told) >= _REMEMBERED:
-            self._told.clear()  # who asked has left
-        if error is not None or not self._here(id):
-            self._told[id] = error
-            asyncio.get_running_loop().call_later(_HEARD, self._told.pop, id, None)
+            raise StoreUnavailable(str(failure)) from failure
+        if told is False:
+            raise StoreUnavailable(f"session {id!r} cannot come here now")
+        if isinstance(told, CarouselError):
+            raise told
+        if isinstance(told, float):
+            self._sessions.expired.remember(id, self._sessions.now() + told)
 
     async def put(self, lent: Lent) -> bool:
-        """Write a session that comes, and hide it until nobody else has it → False: it stays where it is."""
+        """Write a session that comes, and serve it → False: it stays where it is."""
         store, id = self._store, lent.record.id
         book = store.book_of(lent.record.kind)
-        if book is None or book.engine.refusal is not None or not store.serves or self._here(id):
+        if book is None or book.engine.refusal is not None or not store.serves or self._lookups.here(id):
             return False
         self.hidden[id] = lent.record.number
         try:
             await store.bring(book, lent)
         except StoreUnavailable:
-            del self.hidden[id]
             return False
         except BaseException:
-            _log.exception("nobody knows whether session %r was written: this worker ends", id)
+            _log.exception("it is unknown whether session %r was written: this worker ends", id)
             os.kill(os.getpid(), signal.SIGKILL)
+        finally:
+            del self.hidden[id]
+        self._lookups.end(id)
         return True
 
     async def have(self, id: str) -> None:
-        """The session is nobody else's now."""
-        self.hidden.pop(id, None)
-        self._store.came()
+        """The worker that had a session has written that it is gone there."""
+        self._store.came(id)
 
     # Sessions that go.
 
@@ -153,32 +121,31 @@ class Handover:
         except CarouselError as error:
             return error
         if session is None or self._sessions.opening(session):
-            return self._seconds_expired(id)
+            return self._sessions.seconds_expired(id)
         if session.home.refusal is not None:
             return session.home.refusal
-        engine, answer = cast("Engine", session.home), asyncio.get_running_loop().create_future()
+        engine, row = cast("Engine", session.home), session.row
         self.hidden[id] = session.birth
         engine.table.generation += 1
         lent: Lent | None = None
         try:
-            engine.operate(Operation(np.array([session.row]), lambda: self._lent(session), answer))
-            lent = await answer
+            if engine.table.last.item(row):
+                accepted = asyncio.get_running_loop().create_future()
+                engine.operate(Operation(np.array([row]), lambda: None, accepted))
+                await accepted
+            if self._sessions.find(id) == session:  # else it has ended
+                lent = self._store.lent(session)
         finally:
             if lent is None:
                 self.hidden.pop(id, None)
         return lent
-
-    def _lent(self, session: Session) -> Lent | None:
-        if self._sessions.find(session.id) != session:
-            return None  # it has ended
-        return self._store.lent(session)
 
     async def keep(self, id: str) -> None:
         """The session stays here."""
         self.hidden.pop(id, None)
 
     async def forget(self, id: str, number: int) -> None:
-        """Another worker has the session: write that it is no more."""
+        """Another worker has the session: write that it is gone."""
         self._check()
         self.hidden.pop(id, None)
         session = self._sessions.find(id)  # it may have left memory, or expired
@@ -210,32 +177,32 @@ class Handover:
             return True
         return session is not None and not self._sessions.opening(session)
 
-    def _seconds_expired(self, id: str) -> float | None:
-        return self._sessions.seconds_expired(id)
-
     async def standing(self, id: str) -> Standing | None:
         """See Elsewhere."""
-        for told in await self._all("standing", id):
-            if isinstance(told, float):
-                self._sessions.expired.remember(id, self._sessions.now() + told)
-            elif told is not None:
-                standing: Standing = told
-                return standing
-        return None
+        told = [one for one in [await self._standing(id), *await self._all("standing", id)] if one is not None]
+        kind, found = min(told, key=itemgetter(0), default=(_GONE, None))
+        if kind == _EXPIRED:
+            self._sessions.expired.remember(id, self._sessions.now() + cast("float", found))
+        return found if isinstance(found, Standing) else None
 
-    async def _standing(self, id: str) -> Standing | float | None:
+    async def _standing(self, id: str) -> tuple[int, Standing | float | None] | None:
+        """What is known here of an id: the lowest kind at all workers counts. `_EXPIRED`: for how many seconds."""
         self._check()
         try:
-            return self._sessions.look(id)
-        except Overloaded:  # on its way
+            return _HERE, self._sessions.look(id)
+        except Overloaded:
             session = self._sessions.find(id)
-            return None if session is None else self._sessions.stands(session)
+            return None if session is None else (_LENT, self._sessions.stands(session))
         except (SessionNotFound, SessionExpired):
-            return self._seconds_expired(id)
+            if self._store.coming(id):
+                return _GONE, None
+            seconds = self._sessions.seconds_expired(id)
+            return None if seconds is None else (_EXPIRED, seconds)
 
     async def ids(self, after: str, prefix: str, most: int) -> list[str]:
-        """See Elsewhere."""
+        """See Elsewhere. Those here are looked at twice: a session may move while the others answer."""
         told = [await self._ids(after, prefix, most), *await self._all("ids", after, prefix, most)]
+        told.append(await self._ids(after, prefix, most))
         return sorted({id for some in told for id in some})[:most]
 
     async def _ids(self, after: str, prefix: str, most: int) -> list[str]:

@@ -66,7 +66,7 @@ class Dead:
     def __init__(self, folder: Path) -> None:
         self._folder, self._records = folder, Records(folder)
         self._key = int.from_bytes(self._records.store[:8], "little")
-        self.imported: set[int] = set()
+        self.imported: dict[int, int] = {}  # number → epoch of the newest entry that brought it here
         self._stands: dict[
             int, tuple[int, int]
         ] = {}  # number → position and epoch of its last entry; −1: it is no more
@@ -101,8 +101,7 @@ class Dead:
         for one in entry.changes():
             numbers = one.numbers.tolist()
             if one.kind == entries.IMPORTED:
-                self.imported.update(numbers)
-                epoch = decode(numbers[0], memoryview(one.rest)).epoch
+                epoch = self.imported[numbers[0]] = decode(numbers[0], memoryview(one.rest)).epoch
             elif one.kind in (entries.OPENED, entries.COPIED):
                 epoch = 0
             elif one.kind in (entries.DELETED, entries.EXPIRED):
@@ -135,8 +134,9 @@ def _choose(folders: list[Path]) -> None:
         losers: dict[int, list[int]] = defaultdict(list)
         for number in set().union(*(one.imported for one in dead)):
             epochs = [one.epoch(number) for one in dead]
+            newest = max(*epochs, *(one.imported.get(number, -1) for one in dead))  # it may have ended there
             for place, epoch in enumerate(epochs):
-                if 0 <= epoch < max(epochs):
+                if 0 <= epoch < newest:
                     losers[place].append(number)
         for place, numbers in losers.items():
             dead[place].forget(numbers)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class SharedStore(EmbeddedStore):
-    """Invariant: a session is in one folder, or in two while it goes from one to the other and nobody serves it."""
+    """Invariant: a session is in one folder, or in two while it moves: the one with the higher epoch has it."""
 
     def __init__(self, sessions: Sessions, others: Others, lease: float, **how: Any) -> None:
         super().__init__(sessions=sessions, **how)
@@ -118,22 +118,26 @@ class SharedStore(EmbeddedStore):
         for one in kept:
             state = np.frombuffer(one.state, np.float32)[None]
             changes.append(entries.change(entries.SNAPPED, 1, starts=np.array([one.step]), state=state))
-        self._upkeep.held += 1
+        self._upkeep.coming.add(record.id)
         try:
             numbers = np.full(len(changes), record.number).tobytes()
             pending = self._writer.append(b"".join(changes), numbers, position, book.model)
             if pending is not None:
                 await pending
         except CarouselError:
-            self._upkeep.held -= 1
+            self.came(record.id)
             raise
         self._upkeep.ended.pop(record.number, None)  # it was here before
         self._upkeep.position = max(self._upkeep.position, position)
         place_one(record, kept, book, self._sessions, self._clock.seconds(), stored=False)
 
-    def came(self) -> None:
-        """The worker that had a session has forgotten it."""
-        self._upkeep.held -= 1
+    def coming(self, id: str) -> bool:
+        """Whether a session came here from a worker that has not written yet that it is gone there."""
+        return id in self._upkeep.coming
+
+    def came(self, id: str) -> None:
+        """It has."""
+        self._upkeep.coming.remove(id)
 
 
 def _ids(one: Opened | Copied) -> Sequence[str]:

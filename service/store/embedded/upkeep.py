@@ -55,7 +55,7 @@ class Upkeep:
         self.tailed: set[int] = set()  # sessions whose calls waited for their model, and were run
         self.old: list[Path] = []  # files of the journal that are still needed
         self.damaged: set[Path] = set()  # of them: to be kept under another name
-        self.held = 0  # sessions that come from another worker which has not given them up: the journal stays
+        self.coming = set[str]()  # ids that came from a worker which has not written so yet: the journal stays
         self.position = position  # of the newest entry that is written, of this process or one before
         self.rounds = 0
         self._one = asyncio.Lock()  # round at a time
@@ -155,7 +155,7 @@ class Upkeep:
         if self.tailed:
             await self.blocking(self._records.drop_tails, self.tailed)
             self.tailed = set()
-        while self.old and not self.held:
+        while self.old and not self.coming:
             await self.blocking(self._remove, self.old[0])
             del self.old[0]
 
