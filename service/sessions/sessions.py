@@ -176,7 +176,7 @@ class Sessions:
         if id is not None and self.find(id) is not None:
             raise SessionExists(f"session {id!r} exists")
         if not self.room(1, home.table.row_bytes * (1 + (rule.keep if rule else 0))):
-            raise Overloaded("the session table is full: {} sessions, {} bytes".format(*self._all()))
+            raise self.full(*self.totals())
         self.born += 1
         return self._create(id, home, ttl, rule, self.born)
 
@@ -237,13 +237,22 @@ class Sessions:
     def room(self, count: int, row_bytes: int) -> bool:
         """Whether `count` more sessions fit; before the answer is no, idle ones are looked for."""
 
-        def fits() -> bool:
-            live, size = self._all()
-            return live + count <= self._most and size + count * row_bytes <= self._most_bytes
+        def there_is() -> bool:
+            live, size = self.totals()
+            return self.fits(live + count, size + count * row_bytes)
 
-        if not fits():
+        if not there_is():
             self.sweep(_AT_ONCE)
-        return fits()
+        return there_is()
+
+    def fits(self, count: int, size: int) -> bool:
+        """Whether so many sessions of so many bytes are within the bounds."""
+        return count <= self._most and size <= self._most_bytes
+
+    @staticmethod
+    def full(count: int, size: int) -> Overloaded:
+        """What is told where there is no room."""
+        return Overloaded(f"the session table is full: {count} sessions, {size} bytes")
 
     def opened(self, *sessions: Session) -> None:
         """Make new sessions visible, and start their idle clocks."""
@@ -281,12 +290,12 @@ class Sessions:
         """A frozen view."""
         states = {"opening": len(self._opening), "ending": len(self.ending)}
         states["open"] = len(self._live) - sum(states.values())
-        live, size = self._all()
+        live, size = self.totals()
         states |= {} if self.cold is None else {"spilled": self.cold.count}
         states |= {} if self.elsewhere is None else {"elsewhere": self.elsewhere.count}
         return SessionStatistics(live, states, size, self.budget.bytes, self._opened, self._deleted, self.expired.count)
 
-    def _all(self) -> tuple[int, int]:
+    def totals(self) -> tuple[int, int]:
         """Count and bytes of all sessions, in memory or not."""
         others = self.cold or self.elsewhere
         return len(self._live) + (others.count if others else 0), self._bytes + (others.bytes if others else 0)

@@ -58,8 +58,12 @@ class Exchange:
 
     # Ids that are opened.
 
-    async def _claim(self, asker: Place, ids: list[str]) -> list[str]:
-        """Let a worker alone open sessions of these ids until it releases them → those that others have."""
+    async def _claim(self, asker: Place, ids: list[str]) -> tuple[list[str], int, int]:
+        """Let a worker alone open sessions of these ids until it releases them → those that others have, and count and
+        bytes of the sessions of all workers.
+
+        All are asked at once, so that none is missed that moves meanwhile; those that are being opened count.
+        """
         channel, locked = asker.channel, list[str]()
         assert channel is not None
         try:
@@ -67,13 +71,15 @@ class Exchange:
                 await self._lock(id)
                 locked.append(id)
             try:
-                told = await asyncio.gather(*(self._ask(one, "has", ids) for one in self._others(asker)))
+                asked = [self._ask(one, "has", [] if one is asker else ids) for one in self._places]
+                told = await asyncio.gather(*asked)
             except (LostError, FailedError) as error:
                 raise FailedError("a worker is being started, which may have the session") from error
             if channel is asker.channel:
                 self._claimed[channel].update(locked)
                 locked = []
-            return [id for some in told for id in some]
+            taken, counts, sizes = zip(*told, strict=True)
+            return [id for some in taken for id in some], sum(counts), sum(sizes)
         finally:
             for id in locked:
                 self._unlock(id)

@@ -51,7 +51,7 @@ class Others(Protocol):
 class Handover:
     """See Elsewhere. Invariant: what is in `hidden` is lent to another worker, or about to come: no call reaches it."""
 
-    count = bytes = 0  # bounds are of each worker: what others have does not count here
+    count = bytes = 0  # what is not in memory here is in the records here, or at other workers, which count it
 
     def __init__(self, store: SharedStore, sessions: Sessions, others: Others, patience: float) -> None:
         self._store, self._sessions, self._others = store, sessions, others
@@ -165,10 +165,10 @@ class Handover:
 
     # What others want to know.
 
-    async def has(self, ids: list[str]) -> list[str]:
-        """Those of some ids that are taken here."""
+    async def has(self, ids: list[str]) -> tuple[list[str], int, int]:
+        """Those of some ids that are taken here, and count and bytes of all sessions here."""
         self._check()
-        return [id for id in ids if id in self.hidden or self._taken(id)]
+        return [id for id in ids if id in self.hidden or self._taken(id)], *self._sessions.totals()
 
     def _taken(self, id: str) -> bool:
         try:

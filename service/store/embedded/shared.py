@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import orjson
 
 from service.errors import CarouselError, SessionExists, StoreUnavailable
+from service.sessions.session import Session
 from service.store.embedded import entries
 from service.store.embedded.entries import flat
 from service.store.embedded.handover import Handover
@@ -23,7 +24,6 @@ from service.workers.channel import FailedError, LostError
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
-    from service.sessions.session import Session
     from service.sessions.sessions import Sessions
     from service.store.embedded.book import Book
     from service.store.embedded.handover import Others
@@ -70,18 +70,22 @@ class SharedStore(EmbeddedStore):
         opening = [one for one in changes if isinstance(one, Opened | Copied)]
         if not opening:
             return super().commit(home, changes)
-        return asyncio.ensure_future(self._open(home, changes, opening))
+        return asyncio.ensure_future(self._open(cast("Engine", home), changes, opening))
 
-    async def _open(self, home: object, changes: Sequence[Change], opening: Sequence[Opened | Copied]) -> Conflicts:
-        """Commit, but for sessions whose ids other workers have."""
+    async def _open(self, home: Engine, changes: Sequence[Change], opening: Sequence[Opened | Copied]) -> Conflicts:
+        """Commit, but for sessions whose ids other workers have, or for which there is no room at all workers."""
         ids, conflicts = [id for one in opening for id in _ids(one)], dict[int, CarouselError]()
         try:
-            taken = set(await self._others.ask("claim", ids))
+            taken, count, size = await self._others.ask("claim", ids)
         except (LostError, FailedError) as error:
             conflicts = {row: StoreUnavailable(str(error)) for one in opening for row in _rows(one)}
         else:
-            for one in opening:
-                for id in taken.intersection(_ids(one)):
+            for one in reversed(opening):
+                if not self._sessions.fits(count, size):
+                    conflicts |= dict.fromkeys(_rows(one), self._sessions.full(count, size))
+                    count -= len(_rows(one))
+                    size -= sum(Session(id, home, row, 0).size for id, row in zip(_ids(one), _rows(one), strict=True))
+                for id in set(taken).intersection(_ids(one)):
                     conflicts |= dict.fromkeys(_rows(one), SessionExists(f"session {id!r} exists"))
         changes = [one for one in changes if conflicts.keys().isdisjoint(_rows(one))]
         try:

@@ -2,16 +2,18 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound
 from service.sessions.anywhere import look, page
 from service.sessions.reach import reach
+from service.sessions.session import Session
 from service.store.embedded.settling import folder_of, settle
 from tests.fakes import FakeClock
 from tests.service.engine.serving import TTL
-from tests.service.store.workers import opened, stands, start
+from tests.service.store.workers import opened, stands, start, still
 
 
 @pytest.fixture
@@ -81,6 +83,29 @@ async def test_a_session_that_expired_here_is_told_where_it_was_opened_anew(path
         await look(workers[1].sessions, "a")
     await opened(workers[1], "a")
     assert [(await look(one.sessions, "a")).step for one in workers] == [0] * len(workers)
+    for one in workers:
+        await one.end()
+
+
+async def test_bounds_count_the_sessions_of_all_workers(path: Path, wall: FakeClock) -> None:
+    workers = await start(path, wall, most=10, most_bytes=7 * 4)  # a state has 4 bytes
+    told: list[Any] = []
+    for index in range(8):  # at both at once, and one moves meanwhile
+        opening = [one.lifecycle.open(f"{index}-{one.number}", TTL) for one in workers]
+        told += await asyncio.gather(*opening, return_exceptions=True)
+        await asyncio.gather(*(reach(one.sessions, "0-1", "0-2") for one in workers))
+        await still(workers)
+        assert sum(one.sessions.totals()[0] for one in workers) <= 7
+    assert {type(one) for one in told} == {Session, Overloaded}
+    found, _ = await page(workers[0].sessions, "", "", 99)
+    assert len(found) in (6, 7)  # two that come at once may both be refused the last place
+    if len(found) == 6:
+        await opened(workers[0], "last")
+    with pytest.raises(Overloaded, match="8 sessions, 32 bytes"):
+        await opened(workers[1], "one too many")
+    await reach(workers[0].sessions, "0-1")
+    with pytest.raises(Overloaded):
+        await workers[0].lifecycle.fork_many(workers[0].sessions.get("0-1"), ["x", "y"])
     for one in workers:
         await one.end()
 
