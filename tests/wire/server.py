@@ -66,6 +66,24 @@ class Server:
         found: list[psutil.Process] = self._seen.children()
         return sorted(found, key=psutil.Process.create_time)
 
+    def ways(self) -> list[httpx.Client]:
+        """A client for each of several workers, whose connection is with that one."""
+        found: dict[int, httpx.Client] = {}
+
+        def all_found() -> bool:
+            client = httpx.Client(base_url=self.url, timeout=20)
+            stream = client.get("/health/live").extensions["network_stream"]
+            port = stream.get_extra_info("client_addr")[1]
+            for worker in self.workers():
+                if any(one.raddr and one.raddr.port == port for one in worker.net_connections()):
+                    found.setdefault(worker.pid, client)
+            if client not in found.values():
+                client.close()
+            return all(worker.pid in found for worker in self.workers())
+
+        until(all_found, seconds=30, what="a connection with each worker")
+        return [found[worker.pid] for worker in self.workers()]
+
     def memory(self) -> int:
         """Resident bytes."""
         return int(self._seen.memory_info().rss)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from service.store.embedded.record import Lent
+from service.store.embedded.record import STAYS, Lent
 from service.store.embedded.settling import Dead, folder_of
 from service.workers.channel import Answers, FailedError, LostError
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Seconds that a session stays at least: the call for which it came is accepted by then. The time is random, else two
 # workers that want the same two sessions could swap them again and again.
-_STAYS = 0.002, 0.004
+_LEAST = 0.002, 0.004
 _AGAIN = 0.1  # seconds until a worker that could not write is asked again
 
 _T = TypeVar("_T")
@@ -49,6 +49,7 @@ class Exchange:
         self._locks: dict[str, tuple[asyncio.Lock, list[int]]] = {}  # by id, and how many have it or wait for it
         self._folders = asyncio.Lock()  # of workers that have ended
         self._claimed: dict[Channel, set[str]] = defaultdict(set)
+        self._twice: dict[str, int] = {}  # sessions that their old and their new worker count, and their bytes
         self.answers: Answers = {"take": self._take, "claim": self._claim, "release": self._release}
 
     def lost(self, channel: Channel) -> None:
@@ -72,6 +73,7 @@ class Exchange:
                 locked.append(id)
             try:
                 asked = [self._ask(one, "has", [] if one is asker else ids) for one in self._places]
+                twice = [*self._twice.values()]
                 told = await asyncio.gather(*asked)
             except (LostError, FailedError) as error:
                 raise FailedError("a worker is being started, which may have the session") from error
@@ -79,7 +81,7 @@ class Exchange:
                 self._claimed[channel].update(locked)
                 locked = []
             taken, counts, sizes = zip(*told, strict=True)
-            return [id for some in taken for id in some], sum(counts), sum(sizes)
+            return [id for some in taken for id in some], sum(counts) - len(twice), sum(sizes) - sum(twice)
         finally:
             for id in locked:
                 self._unlock(id)
@@ -120,23 +122,28 @@ class Exchange:
         return told
 
     async def _move(self, source: Place, target: Place, lent: Lent) -> bool:
+        record = lent.record
         try:
-            taken = await self._ask(target, "put", lent)
+            size = await self._ask(target, "put", lent)
         except LostError:
-            taken = await self._offline(target, lambda dead: dead.imported.get(lent.record.number) == lent.record.epoch)
-        if not taken:
+            taken = await self._offline(target, lambda dead: dead.imported.get(record.number) == record.epoch)
+            size = 0 if taken else STAYS
+        if size == STAYS:
             with suppress(LostError):
-                await self._ask(source, "keep", lent.record.id)
+                await self._ask(source, "keep", record.id)
             return False
-        await asyncio.sleep(random.uniform(*_STAYS))
-        await self._forget(source, lent.record)
+        await self._forget(source, record, size)
         with suppress(LostError):
-            await self._ask(target, "have", lent.record.id)
+            await self._ask(target, "have", record.id)
         return True
 
-    async def _forget(self, source: Place, record: Record) -> None:
-        """Return when the old owner has written that a session is gone."""
+    async def _forget(self, source: Place, record: Record, size: int) -> None:
+        """Return when the old owner has written that a session of so many bytes is gone."""
+        pause = random.uniform(*_LEAST)
         while True:
+            self._twice[record.id] = size
+            await asyncio.sleep(pause)
+            del self._twice[record.id]
             try:
                 await self._ask(source, "forget", record.id, record.number)
                 return
@@ -144,7 +151,7 @@ class Exchange:
                 await self._offline(source, lambda dead: dead.forget([record.number]))
                 return
             except FailedError:  # its disk is full, or it is about to end
-                await asyncio.sleep(_AGAIN)
+                pause = _AGAIN
 
     async def _offline(self, place: Place, act: Callable[[Dead], _T]) -> _T:
         """Do something to the folder of a worker that has ended; another one waits for it."""
@@ -171,10 +178,11 @@ class Exchange:
             task.add_done_callback(one.busy.discard)
 
     @staticmethod
-    async def _ask(place: Place, what: str, *given: Any) -> Any:
+    def _ask(place: Place, what: str, *given: Any) -> asyncio.Future[Any]:
+        """Ask at once, and before what is asked later. Raises LostError, now or later."""
         if place.channel is None:
             raise LostError
-        return await place.channel.ask(what, *given)
+        return place.channel.ask(what, *given)
 
     async def _lock(self, id: str) -> None:
         lock, waiting = self._locks.setdefault(id, (asyncio.Lock(), [0]))

@@ -15,6 +15,7 @@ import numpy as np
 from service.engine.call import Operation
 from service.errors import CarouselError, Overloaded, SessionExpired, SessionNotFound, StoreUnavailable
 from service.sessions.session import Standing
+from service.store.embedded.record import STAYS
 from service.store.lookups import Lookups
 from service.store.store import Deleted
 from service.workers.channel import FailedError, LostError
@@ -84,24 +85,24 @@ class Handover:
         if isinstance(told, float):
             self._sessions.expired.remember(id, self._sessions.now() + told)
 
-    async def put(self, lent: Lent) -> bool:
-        """Write a session that comes, and serve it → False: it stays where it is."""
+    async def put(self, lent: Lent) -> int:
+        """Write a session that comes, and serve it → its bytes; STAYS: it stays where it is."""
         store, id = self._store, lent.record.id
         book = store.book_of(lent.record.kind)
         if book is None or book.engine.refusal is not None or not store.serves or self._lookups.here(id):
-            return False
+            return STAYS
         self.hidden[id] = lent.record.number
         try:
-            await store.bring(book, lent)
+            session = await store.bring(book, lent)
         except StoreUnavailable:
-            return False
+            return STAYS
         except BaseException:
             _log.exception("it is unknown whether session %r was written: this worker ends", id)
             os.kill(os.getpid(), signal.SIGKILL)
         finally:
             del self.hidden[id]
         self._lookups.end(id)
-        return True
+        return session.size
 
     async def have(self, id: str) -> None:
         """The worker that had a session has written that it is gone there."""

@@ -81,6 +81,9 @@ def decode(number: int, value: memoryview) -> Record:
     )
 
 
+STAYS = -1  # the answer of a worker that did not take a session; else it is the bytes of the session
+
+
 class Lent(NamedTuple):
     """A session on its way to another worker. Its record has all of its state, and the epoch that it has there."""
 

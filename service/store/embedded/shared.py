@@ -108,7 +108,7 @@ class SharedStore(EmbeddedStore):
         record = record._replace(snapshots=kept, epoch=record.epoch + 1)
         return Lent(record, record.deadline - self._clock.seconds())
 
-    async def bring(self, book: Book, lent: Lent) -> None:
+    async def bring(self, book: Book, lent: Lent) -> Session:
         """Write a session that comes from another worker, and put it into memory.
 
         Raises:
@@ -133,7 +133,7 @@ class SharedStore(EmbeddedStore):
             raise
         self._upkeep.ended.pop(record.number, None)  # it was here before
         self._upkeep.position = max(self._upkeep.position, position)
-        place_one(record, kept, book, self._sessions, self._clock.seconds(), stored=False)
+        return place_one(record, kept, book, self._sessions, self._clock.seconds(), stored=False)
 
     def coming(self, id: str) -> bool:
         """Whether a session came here from a worker that has not written yet that it is gone there."""

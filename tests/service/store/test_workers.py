@@ -94,6 +94,7 @@ async def test_bounds_count_the_sessions_of_all_workers(path: Path, wall: FakeCl
         opening = [one.lifecycle.open(f"{index}-{one.number}", TTL) for one in workers]
         told += await asyncio.gather(*opening, return_exceptions=True)
         await asyncio.gather(*(reach(one.sessions, "0-1", "0-2") for one in workers))
+        assert len((await page(workers[0].sessions, "", "", 99))[0]) <= 7
         await still(workers)
         assert sum(one.sessions.totals()[0] for one in workers) <= 7
     assert {type(one) for one in told} == {Session, Overloaded}
