@@ -24,7 +24,7 @@ _log = logging.getLogger("carousel.workers")
 
 
 class LostError(Exception):
-    """The other process has ended: nobody will answer."""
+    """The other process has ended: no answer will come."""
 
 
 class FailedError(Exception):
@@ -32,7 +32,7 @@ class FailedError(Exception):
 
 
 class Channel(asyncio.Protocol):
-    """Invariant: `_asked` has the futures of what was asked and not answered."""
+    """One end. Invariant: `_asked` has the futures of what was asked and not answered."""
 
     def __init__(self, answers: Answers) -> None:
         """`answers` are what the other side may ask, by name."""
@@ -60,7 +60,7 @@ class Channel(asyncio.Protocol):
         self._send(_TELL, 0, what, given)
 
     def lose(self) -> None:
-        """Nobody will answer any more: the other process is known to have ended."""
+        """The other process is known to have ended: fail what was asked and is not answered."""
         self._lost = True
         for answer in [*self._asked.values()]:
             if not answer.done():

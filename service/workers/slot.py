@@ -36,7 +36,7 @@ class Slot:
         self.counts = True  # it takes connections; one that takes another's place does so when it is ready
         self._stopping = False
         self.channel: Channel | None = None
-        self.busy: set[asyncio.Task[Any]] = set()  # what has to end before another worker is started
+        self.busy: set[asyncio.Task[Any]] = set()  # moves of sessions that end before another worker is started
         self._process: asyncio.subprocess.Process | None = None
 
     def __repr__(self) -> str:

@@ -36,9 +36,9 @@ class Worker:
         self._channel: Channel | None = None
 
     async def run(self, unready: Callable[[], str | None]) -> None:
-        """Tell again and again that this process lives, and why it should get no traffic.
+        """Send heartbeats, and why this process should get no traffic.
 
-        The supervisor's end is the end of this process too: nobody else would keep it from its successors.
+        This process ends when the supervisor does: only that one keeps it and its successor apart.
         """
         self._channel = await connect(self._end, self.answers)
         while not self._channel.closed.is_set():

@@ -1,4 +1,4 @@
-"""How sessions go from one worker to another: the supervisor's part. It lets one worker at a time have an id.
+"""Moves sessions from one worker to another: the supervisor's part. It gives each id to one worker at a time.
 
 A session moves in three steps: its owner finishes what it accepted and lends it, from which moment it answers nothing
 about it; the new one writes it to its journal, one epoch higher, and serves it; the old one writes that it is gone. If
@@ -33,12 +33,12 @@ _T = TypeVar("_T")
 
 
 class Place(Protocol):
-    """Where a worker is: what the exchange knows of one. `channel` is None while there is none."""
+    """A worker as the exchange knows it. `channel` is None while no process is there."""
 
     number: int
     channel: Channel | None
     heard: bool  # it has begun to answer
-    busy: set[asyncio.Task[Any]]  # what has to end before another worker is started
+    busy: set[asyncio.Task[Any]]  # moves of sessions that end before another worker is started
 
 
 class Exchange:
@@ -60,7 +60,7 @@ class Exchange:
     # Ids that are opened.
 
     async def _claim(self, asker: Place, ids: list[str]) -> tuple[list[str], int, int]:
-        """Let a worker alone open sessions of these ids until it releases them → those that others have, and count and
+        """Lock ids for a worker that opens sessions, until it releases them → those that others have, and count and
         bytes of the sessions of all workers.
 
         All are asked at once, so that none is missed that moves meanwhile; those that are being opened count.
@@ -138,7 +138,7 @@ class Exchange:
         return True
 
     async def _forget(self, source: Place, record: Record, size: int) -> None:
-        """Return when the old owner has written that a session of so many bytes is gone."""
+        """Return when the old owner has written that a session of this size is gone."""
         pause = random.uniform(*_LEAST)
         while True:
             self._twice[record.id] = size
@@ -154,7 +154,7 @@ class Exchange:
                 pause = _AGAIN
 
     async def _offline(self, place: Place, act: Callable[[Dead], _T]) -> _T:
-        """Do something to the folder of a worker that has ended; another one waits for it."""
+        """Act on the folder of a worker that has ended. The next one starts after that: see `_note`."""
 
         def in_thread() -> _T:
             with closing(Dead(folder_of(self._path, place.number))) as dead:
@@ -170,7 +170,7 @@ class Exchange:
 
     @staticmethod
     def _note(*places: Place) -> None:
-        """Let no other worker start in these places before this is done."""
+        """Start no other worker in these places before the current task is done."""
         task = asyncio.current_task()
         assert task is not None
         for one in places:

@@ -1,4 +1,4 @@
-"""How sessions go from one worker to another: a worker's part. See `Exchange` for the order in which it is asked."""
+"""Moves sessions from one worker to another: a worker's part. `Exchange` has the order in which it is asked."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _log = logging.getLogger("carousel.store")
 class Others(Protocol):
     """The other workers, through their supervisor."""
 
-    answers: dict[str, Callable[..., Coroutine[Any, Any, Any]]]  # what they and it may ask this one
+    answers: dict[str, Callable[..., Coroutine[Any, Any, Any]]]  # what they and the supervisor may ask this one
     count: int  # of them
 
     def ask(self, what: str, *given: Any) -> Awaitable[Any]:
@@ -46,7 +46,7 @@ class Others(Protocol):
         """Tell the supervisor."""
 
     async def ask_others(self, what: str, *given: Any) -> list[Any]:
-        """What those answer that are there."""
+        """Ask all others → the answers of those that are there."""
 
 
 class Handover:
@@ -65,7 +65,7 @@ class Handover:
     # Sessions that come: see Elsewhere.
 
     def owned(self) -> None:
-        """See Elsewhere: a worker that stood still for too long is dead before another has its sessions."""
+        """See Elsewhere: a worker that stands still past its lease is dead before another has its sessions."""
 
     def fetch(self, id: str) -> asyncio.Future[None] | None:
         """See Elsewhere. Raises StoreUnavailable: it cannot be looked up."""

@@ -1,7 +1,5 @@
-"""Before workers begin on a store: a session that two of them have stays with one; the first has those of workers that
-are no more.
-
-Every process that had the folders is dead, or is this one.
+"""Prepares the folders of a store before its workers start: a session that lies in two of them stays in one, and the
+folders of more workers than there will be are merged into the first. No other process has them open.
 """
 
 from __future__ import annotations
@@ -67,9 +65,8 @@ class Dead:
         self._folder, self._records = folder, Records(folder)
         self._key = int.from_bytes(self._records.store[:8], "little")
         self.imported: dict[int, int] = {}  # number → epoch of the newest entry that brought it here
-        self._stands: dict[
-            int, tuple[int, int]
-        ] = {}  # number → position and epoch of its last entry; −1: it is no more
+        # number → position and epoch of its last entry; −1: it has ended
+        self._stands: dict[int, tuple[int, int]] = {}
         for file in journal_files.files(folder):
             for found in entries.read(memoryview(file.read_bytes())[journal_files.HEAD :], self._key):
                 if not isinstance(found, range) and found.body is not None:

@@ -73,7 +73,7 @@ class SharedStore(EmbeddedStore):
         return asyncio.ensure_future(self._open(cast("Engine", home), changes, opening))
 
     async def _open(self, home: Engine, changes: Sequence[Change], opening: Sequence[Opened | Copied]) -> Conflicts:
-        """Commit, but for sessions whose ids other workers have, or for which there is no room at all workers."""
+        """Commit, except sessions whose ids other workers have, and those that exceed the bounds of all workers."""
         ids, conflicts = [id for one in opening for id in _ids(one)], dict[int, CarouselError]()
         try:
             taken, count, size = await self._others.ask("claim", ids)
@@ -113,7 +113,7 @@ class SharedStore(EmbeddedStore):
 
         Raises:
             StoreUnavailable: it is not written.
-            CommitUnknown: nobody knows.
+            CommitUnknown: it is unknown whether it is written.
 
         """
         position, deadline = self._journal.next(), self._clock.seconds() + lent.left
