@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 _LONGEST = 128  # characters of an id
 _REMEMBERED = 10_000  # results that no call has asked for
 _KEPT = 0.1  # seconds that a result is kept: the calls that waited ask again at once
+
+_log = logging.getLogger("carousel.store")
 
 
 class Lookups:
@@ -64,6 +67,9 @@ class Lookups:
             error = StoreUnavailable(f"session {id!r} is held by another process, or the store does not answer")
         except CarouselError as refusal:
             error = refusal
+        except Exception:
+            _log.exception("session %r cannot be looked up", id)
+            error = CarouselError()
         if error is not None or not self.here(id):
             if len(self._results) >= _REMEMBERED:
                 self._results.clear()
