@@ -158,7 +158,7 @@ def serve(settings: Settings) -> None:
         _log.error("%s", error)
         raise SystemExit(1) from error
     _log.info("%d workers over http://%s:%d", settings.workers, settings.host, settings.port)
-    raise SystemExit(uvloop.run(_run(settings, lock)))
+    raise SystemExit(uvloop.run(Supervisor(settings, lock).run()))
 
 
 def _taken(settings: Settings) -> Lock:
@@ -168,7 +168,3 @@ def _taken(settings: Settings) -> Lock:
     lock = Lock(path / "lock", settings.drain_seconds + _LAST)
     settle(path, settings.workers)
     return lock
-
-
-async def _run(settings: Settings, lock: Lock | None) -> int:
-    return await Supervisor(settings, lock).run()

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from service.store.embedded.record import STAYS, Lent
 from service.store.embedded.settling import Dead, folder_of
@@ -46,7 +46,7 @@ class Exchange:
 
     def __init__(self, path: Path, places: Sequence[Place]) -> None:
         self._path, self._places = path, places
-        self._locks: dict[str, tuple[asyncio.Lock, list[int]]] = {}  # by id, and how many have it or wait for it
+        self._locks: dict[str, deque[asyncio.Future[None]]] = {}  # ids that are locked, and what waits for each
         self._folders = asyncio.Lock()  # of workers that have ended
         self._claimed: dict[Channel, set[str]] = defaultdict(set)
         self._twice: dict[str, int] = {}  # sessions that their old and their new worker count, and their bytes
@@ -104,8 +104,11 @@ class Exchange:
             self._unlock(id)
 
     async def _bring(self, asker: Place, id: str) -> Any:
-        others = self._others(asker)
-        self._note(asker, *others)
+        others = [one for one in self._places if one is not asker]
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        for one in self._places:
+            one.busy.add(task)
+            task.add_done_callback(one.busy.discard)
         asked = {one.channel.ask("lend", id): one for one in others if one.heard and one.channel is not None}
         unknown, told, waiting = len(asked) < len(others), None, set(asked)
         while waiting:
@@ -154,7 +157,7 @@ class Exchange:
                 pause = _AGAIN
 
     async def _offline(self, place: Place, act: Callable[[Dead], _T]) -> _T:
-        """Act on the folder of a worker that has ended. The next one starts after that: see `_note`."""
+        """Act on the folder of a worker that has ended. The next one starts after that: see `Place.busy`."""
 
         def in_thread() -> _T:
             with closing(Dead(folder_of(self._path, place.number))) as dead:
@@ -162,20 +165,6 @@ class Exchange:
 
         async with self._folders:
             return await asyncio.to_thread(in_thread)
-
-    # Workers and ids.
-
-    def _others(self, asker: Place) -> list[Place]:
-        return [one for one in self._places if one is not asker]
-
-    @staticmethod
-    def _note(*places: Place) -> None:
-        """Start no other worker in these places before the current task is done."""
-        task = asyncio.current_task()
-        assert task is not None
-        for one in places:
-            one.busy.add(task)
-            task.add_done_callback(one.busy.discard)
 
     @staticmethod
     def _ask(place: Place, what: str, *given: Any) -> asyncio.Future[Any]:
@@ -185,13 +174,16 @@ class Exchange:
         return place.channel.ask(what, *given)
 
     async def _lock(self, id: str) -> None:
-        lock, waiting = self._locks.setdefault(id, (asyncio.Lock(), [0]))
-        waiting[0] += 1
-        await lock.acquire()
+        waiting = self._locks.get(id)
+        if waiting is None:
+            self._locks[id] = deque()
+        else:
+            waiting.append(turn := asyncio.get_running_loop().create_future())
+            await turn
 
     def _unlock(self, id: str) -> None:
-        lock, waiting = self._locks[id]
-        waiting[0] -= 1
-        if not waiting[0]:
+        waiting = self._locks[id]
+        if waiting:
+            waiting.popleft().set_result(None)
+        else:
             del self._locks[id]
-        lock.release()
