@@ -11,7 +11,7 @@ import asyncio
 import random
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from service.store.embedded.record import STAYS, Lent
@@ -132,12 +132,10 @@ class Exchange:
             taken = await self._offline(target, lambda dead: dead.imported.get(record.number) == record.epoch)
             size = 0 if taken else STAYS
         if size == STAYS:
-            with suppress(LostError):
-                await self._ask(source, "keep", record.id)
+            self._tell(source, "keep", record.id)
             return False
         await self._forget(source, record, size)
-        with suppress(LostError):
-            await self._ask(target, "have", record.id)
+        self._tell(target, "have", record.id)
         return True
 
     async def _forget(self, source: Place, record: Record, size: int) -> None:
@@ -172,6 +170,11 @@ class Exchange:
         if place.channel is None:
             raise LostError
         return place.channel.ask(what, *given)
+
+    @staticmethod
+    def _tell(place: Place, what: str, id: str) -> None:
+        if place.channel is not None:
+            place.channel.tell(what, id)
 
     async def _lock(self, id: str) -> None:
         waiting = self._locks.get(id)
