@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # workers that want the same two sessions could swap them again and again.
 _LEAST = 0.002, 0.004
 _AGAIN = 0.1  # seconds until a worker that could not write is asked again
+_REMEMBERED = 100_000  # ids whose owners are known: 10 MB
 
 _T = TypeVar("_T")
 
@@ -49,6 +50,7 @@ class Exchange:
         self._locks: dict[str, deque[asyncio.Future[None]]] = {}  # ids that are locked, and what waits for each
         self._folders = asyncio.Lock()  # of workers that have ended
         self._claimed: dict[Channel, set[str]] = defaultdict(set)
+        self._owners: dict[str, Place] = {}  # of ids that were opened or moved lately, as far as it is known
         self._twice: dict[str, int] = {}  # sessions that their old and their new worker count, and their bytes
         self.answers: Answers = {"take": self._take, "claim": self._claim, "release": self._release}
 
@@ -59,7 +61,7 @@ class Exchange:
 
     # Ids that are opened.
 
-    async def _claim(self, asker: Place, ids: list[str]) -> tuple[list[str], int, int]:
+    async def _claim(self, asker: Place, ids: list[str]) -> tuple[set[str], int, int]:
         """Lock ids for a worker that opens sessions, until it releases them → those that others have, and count and
         bytes of the sessions of all workers.
 
@@ -77,11 +79,13 @@ class Exchange:
                 told = await asyncio.gather(*asked)
             except (LostError, FailedError) as error:
                 raise FailedError("a worker is being started, which may have the session") from error
+            taken, counts, sizes = zip(*told, strict=True)
+            theirs = {id for some in taken for id in some}
+            self._note((id for id in ids if id not in theirs), asker)
             if channel is asker.channel:
                 self._claimed[channel].update(locked)
                 locked = []
-            taken, counts, sizes = zip(*told, strict=True)
-            return [id for some in taken for id in some], sum(counts) - len(twice), sum(sizes) - sum(twice)
+            return theirs, sum(counts) - len(twice), sum(sizes) - sum(twice)
         finally:
             for id in locked:
                 self._unlock(id)
@@ -104,25 +108,33 @@ class Exchange:
             self._unlock(id)
 
     async def _bring(self, asker: Place, id: str) -> Any:
-        others = [one for one in self._places if one is not asker]
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         for one in self._places:
             one.busy.add(task)
             task.add_done_callback(one.busy.discard)
-        asked = {one.channel.ask("lend", id): one for one in others if one.heard and one.channel is not None}
-        unknown, told, waiting = len(asked) < len(others), None, set(asked)
-        while waiting:
-            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for answer in done:
-                if answer.exception() is not None:
-                    unknown = True
-                elif isinstance(now := answer.result(), Lent):
-                    return await self._move(asked[answer], asker, now)
-                else:
-                    told = told if now is None else now
+        last = self._owners.get(id, asker)
+        others, unknown, told = [one for one in self._places if one not in (asker, last)], False, None
+        for some in ([last], others) if last is not asker else (others,):
+            asked = {one.channel.ask("lend", id): one for one in some if one.heard and one.channel is not None}
+            unknown, waiting = unknown or len(asked) < len(some), set(asked)
+            while waiting:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for answer in done:
+                    if answer.exception() is not None:
+                        unknown = True
+                    elif isinstance(now := answer.result(), Lent):
+                        return await self._move(asked[answer], asker, now)
+                    else:
+                        told = told if now is None else now
         if unknown and told is None:
             raise FailedError("a worker is being started, which may have the session")
         return told
+
+    def _note(self, ids: Iterable[str], owner: Place) -> None:
+        """Remember where ids are: that worker is asked first."""
+        if len(self._owners) >= _REMEMBERED:
+            self._owners.clear()
+        self._owners |= dict.fromkeys(ids, owner)
 
     async def _move(self, source: Place, target: Place, lent: Lent) -> bool:
         record = lent.record
@@ -134,6 +146,7 @@ class Exchange:
         if size == STAYS:
             self._tell(source, "keep", record.id)
             return False
+        self._note([record.id], target)
         await self._forget(source, record, size)
         self._tell(target, "have", record.id)
         return True

@@ -85,7 +85,7 @@ class SharedStore(EmbeddedStore):
                     conflicts |= dict.fromkeys(_rows(one), self._sessions.full(count, size))
                     count -= len(_rows(one))
                     size -= sum(Session(id, home, row, 0).size for id, row in zip(_ids(one), _rows(one), strict=True))
-                for id in set(taken).intersection(_ids(one)):
+                for id in taken.intersection(_ids(one)):
                     conflicts |= dict.fromkeys(_rows(one), SessionExists(f"session {id!r} exists"))
         changes = [one for one in changes if conflicts.keys().isdisjoint(_rows(one))]
         try:

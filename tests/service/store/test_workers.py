@@ -43,6 +43,18 @@ async def test_a_session_goes_to_and_fro_with_all_it_has(path: Path, wall: FakeC
         await one.end()
 
 
+async def test_a_session_is_found_where_the_supervisor_does_not_expect_it(path: Path, wall: FakeClock) -> None:
+    workers = await start(path, wall, 3)
+    await opened(workers[0], "a")
+    workers[0].exchange._note("a", workers[1])
+    assert await stands(workers[2], "a") == (0, 0.0)
+    await workers[1].die()
+    workers[0].exchange._note("a", workers[1])
+    assert await stands(workers[0], "a") == (0, 0.0)
+    for one in (workers[0], workers[2]):
+        await one.end()
+
+
 async def test_the_newest_is_told_everywhere_while_the_old_owner_has_not_forgotten(path: Path, wall: FakeClock) -> None:
     old, new, third = workers = await start(path, wall, 3)
     await opened(old, "a")
