@@ -21,7 +21,7 @@ from bench.million import million
 from bench.overload import CALLS, FRAMES, STEPS, overload
 from bench.report import Line, append, machine, table
 from bench.rows import ROWS, floors, measure
-from bench.workers import workers
+from bench.workers import moves, workers
 from bench.workshop import Workshop
 
 WRONG = "**wrong answer**"
@@ -39,6 +39,7 @@ _ALL: Mapping[str, Callable[[Workshop], list[Line]]] = {
     "durable-crowd": durable_crowd,
     "million": million,
     "workers": workers,
+    "moves": moves,
 }
 
 
