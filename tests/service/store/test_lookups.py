@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from service.engine.lifecycle import reach
 from service.errors import CarouselError, Overloaded, SessionNotFound, StoreUnavailable
+from service.sessions.reach import reach
 from service.store.lookups import Lookups
 from tests.service.engine.serving import Serving
 
