@@ -101,7 +101,10 @@ class Answering:
         self._try(asked, lambda: encode(outputs))
 
     def _predict_alone(self, engine: Engine, one: Predict) -> None:
-        """Submit a predict that has no company."""
+        """Submit a predict that has no company, unless its client has left."""
+        if one.asked.left:
+            one.asked.answer(Response(status_code=LEFT))
+            return
         call = one.call(self._ended(one.asked, lambda call: one.encode(call.outputs)))
         one.asked.abandon = lambda: engine.abandon(call)
         self._try(one.asked, lambda: self._submit(engine, call))

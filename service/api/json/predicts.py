@@ -12,9 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
-from starlette.responses import Response
 
-from service.api.http.request import LEFT
 from service.engine.call import UNCHECKED, Call
 from service.errors import CarouselError
 
@@ -39,7 +37,7 @@ class Predict(NamedTuple):
 
 
 class Predicts:
-    """What a turn of the loop has brought; `alone` runs one by itself, which is where faults are told."""
+    """What a turn of the loop has brought; `alone` runs one by itself, and tells what is wrong or that it has left."""
 
     def __init__(self, alone: Callable[[Engine, Predict], None]) -> None:
         self._alone = alone
@@ -54,17 +52,16 @@ class Predicts:
     def _end_turn(self) -> None:
         came, self._came = self._came, defaultdict(list)
         for (engine, _), group in came.items():
+            alone = [one for one in group if one.asked.left]
             stay = [one for one in group if not one.asked.left]
-            for one in group:
-                if one.asked.left:
-                    one.asked.answer(Response(status_code=LEFT))
             try:
                 if len(stay) > 1:
                     engine.submit(_call(stay, partial(self._ended, engine)))
-                    continue
+                else:
+                    alone += stay
             except CarouselError:
-                pass  # there may be room for some of them
-            for one in stay:
+                alone += stay  # there may be room for some of them
+            for one in alone:
                 self._alone(engine, one)
 
     def _ended(self, engine: Engine, call: Call) -> None:
