@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,13 +13,27 @@ from service.sessions.ring import LongAnswer
 from service.store.embedded.entries import flat, shaped
 from service.store.embedded.kind import Kind
 from service.store.redis.columns import COLUMNS, Columns
-from service.store.redis.records import FENCE, Found, Kept, Operation, key_of
+from service.store.redis.records import (
+    FENCE,
+    HEAD_FORM,
+    NOTHING,
+    Found,
+    Group,
+    Kept,
+    Operation,
+    grouped,
+    key_of,
+    place_of,
+    seed_of,
+)
+from service.store.redis.steps import layout
 from service.store.store import Advanced, Copied, Deleted, Moved, Opened, Replaced, Snapped
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
     from service.models.model import Index, State
     from service.sessions.snapshots import Rule
+    from service.store.redis.owner import Owner
     from service.store.store import Change
 
 _LATE = 0.1  # of its TTL that a deadline in the store, or in the index, may be behind
@@ -30,7 +45,7 @@ class Book(Columns):
     def __init__(
         self,
         engine: Engine,
-        owner: Callable[[], bytes],
+        owners: Sequence[Owner],
         epoch: Callable[[], int],
         books: Mapping[object, Book],
         *,
@@ -40,7 +55,7 @@ class Book(Columns):
         """`each` is how many answers are kept, `offset` how far the store's clock is before that of the table."""
         self._books = books  # of all engines
         super().__init__(engine)
-        self._owner, self._epoch = owner, epoch
+        self._owners, self._epoch = owners, epoch
         self._each, self._offset = each, offset
         self.kind = Kind(
             engine.name,
@@ -52,54 +67,55 @@ class Book(Columns):
         self._encoded, self._digester = self.kind.encode(), Digester(engine.model.features)
         self._width = engine.model.outputs
 
-    def operations(self, changes: Sequence[Change], now: float) -> dict[int, Operation]:
-        """What changes come to, by row; `now` is the time on the table's clock."""
+    def operations(self, changes: Sequence[Change], now: float) -> Iterator[Group]:
+        """What changes come to; `now` is the time on the table's clock."""
         self.fit()
-        found: dict[int, Operation] = {}
+        others, calls = list[Operation](), list[Advanced]()
         for one in changes:
             if isinstance(one, Advanced):
-                self._advance(one, now, found)
+                calls.append(one)
+                if one.state is not None:
+                    yield self._steps(calls, one.state, now)
+                    calls = []
             elif isinstance(one, Deleted):
-                found[one.row] = Operation(one.row, self.keys[one.row], self.fence(one.row), clear=True, score=-1.0)
+                others.append(Operation(one.row, self.keys[one.row], self.fence(one.row), clear=True, score=-1.0))
             elif isinstance(one, Snapped):
-                rule = self.engine.rewinds.rule(one.row)
-                assert rule is not None
-                self._snap(found[one.row], rule, one.step, one.state)
+                others.append(self._snap(one))
             elif isinstance(one, Replaced):
-                found[one.row] = self._replace(one, now)
+                others.append(self._replace(one, now))
             elif isinstance(one, Moved):
-                found[one.left] = self._move(one, now)
+                yield self._move(one, now)
             else:
                 rows, ids = ([one.row], [one.id]) if isinstance(one, Opened) else (one.rows.tolist(), one.ids)
-                for row, id in zip(rows, ids, strict=True):
-                    found[row] = self._open(row, id, one, now)
-        return found
+                others += [self._open(row, id, one, now) for row, id in zip(rows, ids, strict=True)]
+        yield from grouped(others)
 
-    def fence(self, row: int) -> bytes:
-        """Owner, epoch and step of a session as the store has it."""
-        return FENCE.pack(self._owner(), self.epoch.item(row), self._table.step.item(row))
+    def fence(self, row: int, step: int | None = None) -> bytes:
+        """Owner, epoch and step of a session as the store has it, or as it will be at a step."""
+        owner = self._owners[self.place.item(row)].name
+        return FENCE.pack(owner, self.epoch.item(row), self._table.step.item(row) if step is None else step)
 
-    def written(self, operations: Sequence[Operation]) -> None:
+    def written(self, group: Group) -> None:
         """Operations are in the store."""
-        rows = np.array([one.row for one in operations], np.int64)
-        self.count[rows] += np.array([one.answers for one in operations], np.int64)
-        for one in operations:
-            if one.snapshots:
-                self.snapped[one.row] += one.snapshots
-            elif not one.new:
-                self.forget(one.row)
-            elif one.moved is not None:
-                one.moved()
+        if group.answers:
+            self.count[group.rows] += group.answers
+        elif group.moved is not None:
+            group.moved()
+        elif group.form == HEAD_FORM:
+            for row in group.rows:
+                self.forget(row)
+        elif group.snapshots:
+            self.snapped[group.rows] += group.snapshots
 
-    def refused(self, operation: Operation) -> None:
+    def refused(self, row: int, old: bytes) -> None:
         """An operation is not in the store."""
-        if not operation.old:
-            self.forget(operation.row)
+        if old == NOTHING:
+            self.forget(row)
 
     def adopt(self, row: int, found: Found, epoch: int) -> None:
         """Put a session that was taken into a row of the table, whose rule for snapshots is there already."""
         self.fit()
-        self.keys[row], self.epoch[row] = found.key, epoch
+        self._place(row, found.key, epoch)
         self.count[row] = found.kept[0].number + 1 if found.kept else 0
         self.noted[row] = self.indexed[row] = found.deadline
         if found.kind.encode() == self._encoded:  # else its model is not there, and it can only be deleted
@@ -141,53 +157,52 @@ class Book(Columns):
             found.append(one)
         return found
 
-    def _advance(self, one: Advanced, now: float, found: dict[int, Operation]) -> None:
-        count, size, rows, table = len(one.rows), self._width * 4, one.rows, self._table
-        digests = self._digester.of(one.inputs, one.lengths).tobytes()
-        outputs = one.outputs.tobytes()
-        stands = zip(rows.tolist(), one.starts.tolist(), one.lengths.tolist(), strict=True)
-        columns = zip(self.epoch[rows].tolist(), self.count[rows].tolist(), strict=True)
-        owner, each, end, done = self._owner(), self._each, 0, list[Operation]()
-        for place, ((row, start, length), (epoch, number)) in enumerate(zip(stands, columns, strict=True)):
-            operation = found.get(row)
-            if operation is None:
-                operation = found[row] = Operation(row, self.keys[row], FENCE.pack(owner, epoch, start))
-            begin, end = end, end + size * length
-            digest = digests[16 * place : 16 * place + 16]
-            operation.put_answer(each, number + operation.answers, start, digest, outputs[begin:end])
-            if one.state is not None:
-                operation.new = FENCE.pack(owner, epoch, start + length)
-                done.append(operation)
-        if one.state is None:
-            return
-        states, ttl = flat(one.state, count).tobytes(), table.ttl[rows]
-        width = len(states) // count
+    def _steps(self, calls: Sequence[Advanced], state: State, now: float) -> Group:
+        """Calls on the same sessions, one behind the other; all sequences of a call have one length."""
+        last, table, each = calls[-1], self._table, self._each
+        rows, count, length = last.rows, len(last.rows), last.lengths.item(0)
+        laid = layout(table.row_bytes // 4, self._width * length, each, len(calls))
+        found, ttl, numbers = laid.rows(count), table.ttl[rows], self.count[rows]
         deadlines = now + self._offset + ttl
         late = deadlines - self.indexed[rows] > _LATE * ttl
         self.noted[rows], self.indexed[rows[late]] = deadlines, deadlines[late]
-        stood = zip(done, deadlines.tolist(), ttl.tolist(), late.tolist(), strict=True)
-        for place, (operation, deadline, lives, scored) in enumerate(stood):
-            operation.put_state(deadline, lives, states[width * place : width * (place + 1)])
-            if scored:
-                operation.score = deadline
+        found["score"][late] = deadlines[late]
+        old, new = found["old"], found["new"]
+        old["owner"] = new["owner"] = np.array([one.name for one in self._owners], "V16")[self.place[rows]]
+        old["epoch"] = new["epoch"] = self.epoch[rows]
+        old["step"], new["step"] = calls[0].starts, last.starts + length
+        found["deadline"], found["ttl"], found["state"] = deadlines, ttl, flat(state, count)
+        for index, call in enumerate(calls):
+            answer = found[f"a{index}"]
+            answer["name"] = laid.names[(numbers + index) % each]
+            answer["number"], answer["start"] = numbers + index, call.starts
+            answer["digest"] = self._digester.of(call.inputs, call.lengths)
+            answer["outputs"] = call.outputs.reshape(count, -1)
+        keys, content = list(map(self.keys.__getitem__, rows.tolist())), laid.seal(found, self.seed[rows].tolist())
+        return Group(laid.form, rows.tolist(), keys, content, answers=len(calls))
+
+    def _place(self, row: int, key: bytes, epoch: int) -> None:
+        """A session has a row."""
+        self.keys[row], self.epoch[row], self.seed[row] = key, epoch, seed_of(key)
+        self.place[row] = place_of(key, len(self._owners))
 
     def _open(self, row: int, id: str, one: Opened | Copied, now: float) -> Operation:
         """A session that opens gets its key and its epoch here."""
-        self.keys[row], self.epoch[row] = key_of(id), self._epoch()
-        return self._whole(row, b"", one, now)
+        self._place(row, key_of(id), self._epoch())
+        return self._whole(row, NOTHING, one, now)
 
     def _replace(self, one: Replaced, now: float) -> Operation:
         operation, rule = self._whole(one.row, self.fence(one.row), one, now), self.engine.rewinds.rule(one.row)
         for kept in self.engine.rewinds.of(one.row):
             if rule is not None and kept.step <= one.step:
-                self._snap(operation, rule, kept.step, kept.state)
+                self._keep(operation, rule, kept.step, kept.state)
         return operation
 
-    def _move(self, one: Moved, now: float) -> Operation:
+    def _move(self, one: Moved, now: float) -> Group:
         """Write a session whole as one of another book, where it is once it is written."""
         there, old = self._books[one.home], self.fence(one.left)
         there.fit()
-        there.keys[one.row], there.epoch[one.row] = key, _ = self.keys[one.left], self._epoch()
+        there._place(one.row, key := self.keys[one.left], self._epoch())
         operation = there._whole(one.row, old, one, now)
         columns = {name: getattr(there, name).item(one.row) for name in COLUMNS}
         there.forget(one.row)
@@ -198,22 +213,29 @@ class Book(Columns):
             for name, value in columns.items():
                 getattr(there, name)[one.row] = value
 
-        operation.row, operation.moved = one.left, moved
-        return operation
+        return replace(operation.group(), rows=[one.left], moved=moved)
 
     def _whole(self, row: int, old: bytes, one: Opened | Copied | Replaced | Moved, now: float) -> Operation:
         """Write a session anew, without answers and snapshots."""
         state = one.state
         if state is None:
             state = {name: np.zeros((1, *shape), np.float32) for name, shape in self.kind.shapes.items()}
-        new = FENCE.pack(self._owner(), self.epoch.item(row), one.step)
-        operation, rule = Operation(row, self.keys[row], old, new, clear=True), self.engine.rewinds.rule(row)
+        new, rule = self.fence(row, one.step), self.engine.rewinds.rule(row)
+        operation = Operation(row, self.keys[row], old, new, clear=True)
         operation.put_about(self._table.birth.item(row), rule, self._encoded)
         operation.put_held(self._table.row_bytes * (1 + (rule.keep if rule else 0)), "/".join(self.version))
         self._stand(operation, now + self._table.ttl.item(row), flat(state, 1).tobytes())
         return operation
 
-    def _snap(self, operation: Operation, rule: Rule, step: int, state: State) -> None:
+    def _snap(self, one: Snapped) -> Operation:
+        """Keep a snapshot of a session that an earlier operation of the commit takes to this step."""
+        rule, fence = self.engine.rewinds.rule(one.row), self.fence(one.row, one.step)
+        assert rule is not None
+        operation = Operation(one.row, self.keys[one.row], fence, fence)
+        self._keep(operation, rule, one.step, one.state)
+        return operation
+
+    def _keep(self, operation: Operation, rule: Rule, step: int, state: State) -> None:
         number = self.snapped.item(operation.row) + operation.snapshots
         operation.put_snapshot(rule.keep, number, step, flat(state, 1).tobytes())
 

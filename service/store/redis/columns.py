@@ -19,6 +19,8 @@ COLUMNS: dict[str, DTypeLike] = {
     "noted": np.float64,
     "indexed": np.float64,
     "lost": np.bool_,
+    "seed": np.uint64,
+    "place": np.int64,
 }
 _OVERHEAD = 400  # bytes about: the id and the columns of a session
 
@@ -32,6 +34,8 @@ class Columns:
     noted: NDArray[np.float64]  # the deadline in the store
     indexed: NDArray[np.float64]  # the deadline in the index
     lost: NDArray[np.bool_]  # it is not ours any more, or nobody knows: it is dropped when its calls have ended
+    seed: NDArray[np.uint64]  # of its seals
+    place: Index  # of its server in the list of them
 
     def __init__(self, engine: Engine) -> None:
         self.engine, self._table = engine, engine.table

@@ -12,14 +12,17 @@ from redis.exceptions import RedisError
 
 from service.errors import CarouselError, StoreUnavailable
 from service.store.lookups import Lookups
-from service.store.redis import owner, scripts
+from service.store.redis import scripts
 from service.store.redis.link import FencedError, LostError
+from service.store.redis.owner import dead
 from service.store.redis.records import (
     BUCKETS,
+    FENCE,
     NOBODY,
     Found,
     Operation,
     decode,
+    grouped,
     ids_of,
     key_of,
     mark_of,
@@ -39,9 +42,8 @@ _log = logging.getLogger("carousel.store")
 class Handover:
     """Brings sessions here by lookups, and gives sessions up that other processes ask for."""
 
-    def __init__(self, store: RedisStore, url: str, patience: float) -> None:
-        self._store = store
-        self._redis = Redis.from_url(url, protocol=2, socket_timeout=None)
+    def __init__(self, store: RedisStore, patience: float) -> None:
+        self._store, self._patience = store, patience
         self._lookups = Lookups(store.sessions, self._look, patience)
         self.fetch = self._lookups.fetch
         self._freed: dict[str, asyncio.Event] = {}  # by id: its owner has given it up
@@ -52,13 +54,15 @@ class Handover:
 
     def owned(self) -> None:
         """See Elsewhere."""
-        self._store.owner.check()
+        for owner in self._store.owners:
+            owner.check()
 
     async def ids(self, after: str, prefix: str, most: int) -> list[str]:
         """See Elsewhere."""
         first = b"[:" + prefix.encode() if prefix > after else b"(:" + after.encode()
         rest = (b"[:" + prefix.encode() + b"\xff", "LIMIT", 0, most)
-        asked = [self._store.link.ask("ZRANGEBYLEX", ids_of(bucket), first, *rest) for bucket in range(BUCKETS)]
+        keys = [ids_of(bucket) for bucket in range(BUCKETS)]
+        asked = [self._store.owner_of(key).link.ask("ZRANGEBYLEX", key, first, *rest) for key in keys]
         return sorted(id[1:].decode() for ids in await self._heard(asked) for id in ids)[:most]
 
     async def standing(self, id: str) -> Standing | None:
@@ -91,15 +95,16 @@ class Handover:
             await asyncio.wait([left])
         if store.sessions.find(id) is not None:
             return True
+        owner = store.owner_of(key_of(id))
         try:
             found, lives, is_dead = await self._read(id)
             if found is None:
                 return True
-            if found.owner not in (NOBODY, store.owner.name) and not await self._free(id, found, lives, is_dead):
+            if found.owner not in (NOBODY, owner.name) and not await self._free(id, found, lives, is_dead):
                 return False
             return await self._take(id, found)
         except FencedError:
-            await store.renew()
+            await owner.renew()
             return False
         except LostError:
             return False
@@ -111,18 +116,20 @@ class Handover:
             found, lives, is_dead = await self._read(id)
             if found is None or lives or found.deadline > store.clock.seconds():
                 return
-            if found.owner in (NOBODY, store.owner.name) or await store.owner.fence(found.owner, dead=is_dead):
+            owner = store.owner_of(found.key)
+            if found.owner in (NOBODY, owner.name) or await owner.fence(found.owner, dead=is_dead):
                 await self._take(id, found)
 
     async def _read(self, id: str) -> tuple[Found | None, bool, bool]:
         """A session as the server has it, whether its owner lives, and whether that is known to be dead."""
         key = key_of(id)
-        keys = (owner.OWNERS, owner.PROCESSES, key, mark_of(key))
-        flat, told, lease, process = await self._store.link.ask("EVAL", scripts.READ, 4, *keys, owner.LEASE)
+        owner = self._store.owner_of(key)
+        keys = (owner.owners, owner.processes, key, mark_of(key))
+        flat, told, lease, process = await owner.link.ask("EVAL", scripts.READ, 4, *keys, owner.lease)
         if told > 0:
             self._store.sessions.expired.remember(id, self._store.sessions.now() + told / 1000)
         try:
-            is_dead = owner.dead(process)
+            is_dead = dead(process)
             return decode(key, pairs(flat)) if flat else None, bool(lease) and not is_dead, is_dead
         except ValueError as error:
             _log.error("session %r is refused: %s", id, error)
@@ -130,29 +137,30 @@ class Handover:
 
     async def _free(self, id: str, found: Found, lives: bool, is_dead: bool) -> bool:
         """Free a session of its owner: ask it, or fence it if it is dead → whether it is fenced."""
+        owner = self._store.owner_of(found.key)
         if lives:
             freed = self._freed.setdefault(id, asyncio.Event())
-            asked = b"%b %b" % (self._store.owner.name.hex().encode(), id.encode())
-            await self._store.link.ask("PUBLISH", _channel(found.owner), asked)
+            asked = b"%b %b" % (owner.name.hex().encode(), id.encode())
+            await owner.link.ask("PUBLISH", _channel(found.owner), asked)
             with suppress(TimeoutError):
                 await asyncio.wait_for(freed.wait(), _ANSWER)
             self._freed.pop(id, None)
             return False
-        return await self._store.owner.fence(found.owner, dead=is_dead)
+        return await owner.fence(found.owner, dead=is_dead)
 
     async def _take(self, id: str, found: Found) -> bool:
-        store, now = self._store, self._store.clock.seconds()
+        store, now, owner = self._store, self._store.clock.seconds(), self._store.owner_of(found.key)
         if found.deadline <= now:
             until = found.deadline + found.ttl
             gone = Operation(-1, found.key, found.fence, clear=True, score=-1.0, told=max(0.0, until - now))
-            await store.link.ask(*store.writer.command([gone]))
+            await owner.commit(grouped([gone]))
             return False  # what is there now is read
         book = store.book(found.kind)
         epoch = store.new_epoch()
-        fence = store.writer.fence(epoch, found.step)
+        fence = FENCE.pack(owner.name, epoch, found.step)
         taken = Operation(-1, found.key, found.fence, fence)
         taken.put_state(found.deadline, found.ttl, found.state)
-        if await store.link.ask(*store.writer.command([taken])):
+        if await owner.commit(grouped([taken])):
             return False  # another was sooner
         session = store.sessions.restore(found.stands(id, now, resident=True), book.engine, found.rule, found.birth)
         book.adopt(session.row, found, epoch)
@@ -163,13 +171,19 @@ class Handover:
 
     async def listen(self) -> None:
         """Hear what other processes ask of this one, and what they gave up."""
+        owners = self._store.owners
         while True:
-            await self._store.link.risen()
+            rising = [asyncio.ensure_future(one.link.risen()) for one in owners]
+            await asyncio.wait(rising, return_when=asyncio.FIRST_COMPLETED)
+            first = owners[next(place for place, one in enumerate(rising) if one.done())]
+            for one in rising:
+                one.cancel()
+            names = [one.name for one in owners]
             try:
-                async with self._redis.pubsub() as channel:
-                    name = self._store.owner.name
-                    await channel.subscribe(_channel(name))
-                    while name == self._store.owner.name:
+                client = Redis.from_pool(await self._store.servers.pool(first.owners))
+                async with client, client.pubsub() as channel:
+                    await channel.subscribe(*map(_channel, names))
+                    while first.link.up and names == [one.name for one in owners]:
                         told = await channel.get_message(ignore_subscribe_messages=True, timeout=1.0)
                         if told is not None:
                             self._hear(told["data"])
@@ -199,13 +213,12 @@ class Handover:
         with suppress(CarouselError, LostError):
             if id not in store.leaving:
                 await store.give_up(session)
-            await store.link.ask("PUBLISH", _channel(asker), b" " + id.encode())
+            await store.owner_of(key_of(id)).link.ask("PUBLISH", _channel(asker), b" " + id.encode())
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Stop."""
         for task in [*self._going.values()]:
             task.cancel()
-        await self._redis.connection_pool.disconnect()
 
 
 def _channel(name: bytes) -> bytes:

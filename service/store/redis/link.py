@@ -10,11 +10,10 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from redis.asyncio import ConnectionPool
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from service.errors import StoreUnavailable
@@ -40,15 +39,18 @@ class FencedError(LostError):
 class Link:
     """Invariant: `_asked` has the futures of commands that are not answered, in their order."""
 
-    def __init__(self, url: str, greet: Callable[[], Awaitable[None]], patience: float) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[AbstractConnection]],
+        greet: Callable[[], Awaitable[None]],
+        patience: float,
+    ) -> None:
         """`greet` is done on every new connection before others may use it; answers come within `patience` seconds."""
-        self._pool = ConnectionPool.from_url(url, protocol=2, socket_timeout=None, socket_connect_timeout=patience)
-        self._greet, self._patience = greet, patience
+        self._connect, self._greet, self._patience = connect, greet, patience
         self._asked: deque[tuple[Future[Any], float]] = deque()
-        self._waiting: list[bytes] = []  # parts of commands that were not sent
-        self._news, self._rose = asyncio.Event(), asyncio.Event()
+        self._stream: asyncio.StreamWriter | None = None
+        self._rose = asyncio.Event()
         self._serving: asyncio.Future[None] | None = None
-        self._connection: AbstractConnection | None = None
         self.up = False
 
     def __repr__(self) -> str:
@@ -63,17 +65,23 @@ class Link:
             FencedError: it needs an owner, and this process is none (the future only).
 
         """
+        return self.send(packed(command))
+
+    def send(self, command: bytes) -> Future[Any]:
+        """Send a command that is packed. As `ask`."""
         if not self.up:
             raise StoreUnavailable("the session store cannot be reached")
-        return self.greeting(*command)
+        return self._send(command)
 
     def greeting(self, *command: bytes | int | float | str) -> Future[Any]:
         """Send a command on a connection that others may not use yet."""
-        assert self._connection is not None
+        return self._send(packed(command))
+
+    def _send(self, command: bytes) -> Future[Any]:
+        assert self._stream is not None
         answer: Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting += self._connection.pack_command(*command)
+        self._stream.write(command)  # at once: the server works while the next command is made
         self._asked.append((answer, time.monotonic()))
-        self._news.set()
         return answer
 
     async def risen(self) -> None:
@@ -84,15 +92,12 @@ class Link:
         """Connect, serve until the connection is lost, and again."""
         failing = False
         while True:
-            connection = self._connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
-            self._serving = asyncio.ensure_future(self._serve(connection))
+            self._serving = asyncio.ensure_future(self._serve())
             try:
                 await asyncio.wait([self._serving])
             finally:
                 self._serving.cancel()
                 self._fall()
-                with suppress(Exception):
-                    await connection.disconnect(nowait=True)
             if not failing:
                 why = "" if self._serving.cancelled() else self._serving.exception()
                 _log.error("the connection to the session store is lost: %s", why)
@@ -100,9 +105,10 @@ class Link:
             self._rose.clear()
             await asyncio.sleep(_PAUSE)
 
-    async def _serve(self, connection: AbstractConnection) -> None:
-        await connection.connect()  # type: ignore[no-untyped-call]
-        works = (self._write(connection), self._read(connection), self._watch())
+    async def _serve(self) -> None:
+        connection = await self._connect()
+        self._stream = connection._writer  # its own method writes in a later turn of the loop
+        works = (self._read(connection), self._watch())
         tasks = [asyncio.ensure_future(one) for one in works]
         try:
             greeting = asyncio.ensure_future(self._greet())
@@ -121,10 +127,12 @@ class Link:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            with suppress(Exception):
+                await connection.disconnect(nowait=True)
 
     def _fall(self) -> None:
         self.up = False
-        asked, self._asked, self._waiting = self._asked, deque(), []
+        asked, self._asked = self._asked, deque()
         for answer, _ in asked:
             if not answer.done():
                 answer.set_exception(LostError())
@@ -135,13 +143,6 @@ class Link:
         while not self._asked or time.monotonic() - self._asked[0][1] < self._patience:  # noqa: ASYNC110  # time passes
             await asyncio.sleep(self._patience / 8)
         raise TimeoutError("no answer")
-
-    async def _write(self, connection: AbstractConnection) -> None:
-        while True:
-            await self._news.wait()
-            self._news.clear()
-            parts, self._waiting = self._waiting, []
-            await connection.send_packed_command(parts)
 
     async def _read(self, connection: AbstractConnection) -> None:
         while True:
@@ -160,3 +161,12 @@ class Link:
                 answer.exception()
             else:
                 answer.set_result(told)
+
+
+def packed(command: Iterable[Any]) -> bytes:
+    """A command as it is sent."""
+    parts: list[Any] = []
+    for one in command:
+        part = one if isinstance(one, bytes | memoryview) else str(one).encode()
+        parts += (b"\r\n$%d\r\n" % len(part), part)
+    return b"".join((b"*%d" % (len(parts) // 2), *parts, b"\r\n"))

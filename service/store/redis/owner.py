@@ -1,95 +1,117 @@
-"""This process as an owner of sessions: its name and its lease, and whether other owners are dead."""
+"""This process as an owner of the sessions of one server: its name and its lease, and whether other owners are dead."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import secrets
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
-import redis
-
-from service.errors import StoreUnavailable
+from service.errors import CarouselError, StoreUnavailable
 from service.store.redis import scripts
-from service.store.redis.records import BUCKETS, held_of
+from service.store.redis.link import Link, LostError, packed
+from service.store.redis.records import tables_of
 
 if TYPE_CHECKING:
     from asyncio import Future
 
     from service.store.embedded.clock import Clock
-    from service.store.redis.link import Link
+    from service.store.redis.records import Group
+    from service.store.redis.servers import Servers
 
-OWNERS, PROCESSES, LEASE, CLOCK = (
-    b"carousel:{owners}:names",
-    b"carousel:{owners}:processes",
-    b"carousel:{owners}:lease:",
-    b"carousel:{owners}:clock",
-)
+_log = logging.getLogger("carousel.store")
 
 
 class Owner:
     """Invariant: nobody else takes a session of this name before `_until`, nor ever without taking the name away."""
 
-    def __init__(self, link: Link, clock: Clock, lease: float) -> None:
-        self._link, self._clock, self._lease = link, clock, lease
+    def __init__(
+        self,
+        servers: Servers,
+        tag: bytes,
+        clock: Clock,
+        lease: float,
+        lost: Callable[[Owner], None],
+    ) -> None:
+        """`tag` is in the keys of the tables of owners; `lost` is told when this owner was fenced."""
+        self.owners, self.processes, self.lease, self.clock = tables_of(tag)
+        self._clock, self._seconds, self._lost = clock, lease, lost
         self._until = 0.0  # on the monotonic clock
-        self.generation = 0  # of the connection: what an older one left on its way is refused
+        self._generation = 0  # of the connection: what an older one left on its way is refused
+        self._renewing, self._sha = asyncio.Lock(), b""
         self.name = b""
+        self.link = Link(partial(servers.connection, self.owners), self._greet, lease)
 
     def __repr__(self) -> str:
-        return f"<Owner {self.name.hex()}>"
+        return f"<Owner {self.name.hex()}, {self.link!r}>"
 
     def check(self) -> None:
         """Raise StoreUnavailable without a valid lease: another process may have the sessions."""
         if self._clock.monotonic() >= self._until:
             raise StoreUnavailable("the session store does not answer: sessions may be served elsewhere")
 
-    async def register(self, ask: Callable[..., Future[object]]) -> None:
+    def commit(self, groups: Iterable[Group], *, whole: bool = False) -> Future[list[Any]]:
+        """Write sessions → pairs: place of one that has another fence than it should, and that fence.
+
+        `whole`: none is written if one of them has. Raises as `Link.ask`.
+        """
+        command: list[Any] = [b"EVALSHA", self._sha, 1, self.owners, self.name, self._generation, int(whole)]
+        for group in groups:
+            command += (group.form, len(group.keys), group.content, *group.keys)
+        return self.link.send(packed(command))
+
+    async def _greet(self) -> None:
+        """Begin with a new connection: what the last one left on its way is refused from now on."""
+        self._generation += 1
+        ask = self.link.greeting
+        self._sha = await ask("SCRIPT", "LOAD", scripts.COMMIT)
+        if not self.name:
+            await self._register(ask)
+        if not await self._renew(ask):
+            await self._reborn(ask)
+
+    async def renew(self) -> None:
+        """Renew the lease, under another name if this owner was fenced. Without a connection that is done later."""
+        try:
+            async with self._renewing:
+                if not await self._renew(self.link.ask):
+                    await self._reborn(self.link.ask)
+        except (LostError, CarouselError) as error:
+            _log.debug("the lease is not renewed: %r", error)
+
+    async def _reborn(self, ask: Callable[..., Future[object]]) -> None:
+        """This owner was fenced, or the server forgot it: all its sessions go, and come back as they are now."""
+        _log.warning("the lease of this process was over: its sessions are looked up anew")
+        self._lost(self)
+        await self._register(ask)
+        await self._renew(ask)
+
+    async def _register(self, ask: Callable[..., Future[object]]) -> None:
         """Draw a new name, and put it on the table of owners."""
         self.name = secrets.token_bytes(16)
-        await ask("HSET", PROCESSES, self.name, process())
-        await ask("HSET", OWNERS, self.name, self.generation)
+        await ask("HSET", self.processes, self.name, process())
+        await ask("HSET", self.owners, self.name, self._generation)
 
-    async def renew(self, ask: Callable[..., Future[object]]) -> bool:
+    async def _renew(self, ask: Callable[..., Future[object]]) -> bool:
         """Renew the lease → False: this owner was fenced."""
-        begin, milliseconds = self._clock.monotonic(), int(1000 * self._lease)
+        begin, milliseconds = self._clock.monotonic(), int(1000 * self._seconds)
         alive = b"%r %r" % (self._clock.seconds(), self._clock.wall())
-        keys = (OWNERS, LEASE + self.name, CLOCK)
-        given = (self.name, self.generation, milliseconds, alive)
+        keys = (self.owners, self.lease + self.name, self.clock)
+        given = (self.name, self._generation, milliseconds, alive)
         if await ask("EVAL", scripts.RENEW, 3, *keys, *given) != 1:
             self._until = 0.0
             return False
-        self._until = begin + self._lease
+        self._until = begin + self._seconds
         return True
 
     async def fence(self, name: bytes, *, dead: bool) -> bool:
         """Take an owner whose lease is over, or that is dead, off the table → whether it is off."""
-        keys = (OWNERS, PROCESSES, LEASE + name)
-        return bool(await self._link.ask("EVAL", scripts.FENCE, 3, *keys, name, int(dead)) == 1)
-
-
-def begin(url: str, patience: float) -> tuple[int, tuple[float, float] | None, list[dict[bytes, bytes]]]:
-    """Count a start → its number, when a process was last seen alive (see Clock), and what buckets hold. Blocks.
-
-    Raises:
-        RedisError, OSError, ValueError: it cannot be counted within so many seconds.
-
-    """
-    until = time.monotonic() + patience
-    with redis.Redis.from_url(url, socket_timeout=patience) as server:
-        while True:
-            try:
-                number, alive = server.incr(b"carousel:epoch"), cast("bytes | None", server.get(CLOCK))
-                held = [cast("dict[bytes, bytes]", server.hgetall(held_of(bucket))) for bucket in range(BUCKETS)]
-                break
-            except (redis.ConnectionError, redis.BusyLoadingError):
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.1)
-    seconds = [float(one) for one in alive.split()] if alive else []
-    return number, (seconds[0], seconds[1]) if seconds else None, held
+        keys = (self.owners, self.processes, self.lease + name)
+        return bool(await self.link.ask("EVAL", scripts.FENCE, 3, *keys, name, int(dead)) == 1)
 
 
 def process() -> bytes:

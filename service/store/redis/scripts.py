@@ -1,53 +1,60 @@
 """What the server runs by itself, each as a whole: compare and write, read, and who lives."""
 
-# Keys: the table of owners. Arguments: name, generation, operations (see `Operation.encode`), 1: all or none of them.
-# Writes nothing unless this owner is registered with this generation of its connection. Returns pairs: place of an
-# operation whose fence is another (counted from 0), and the fence that the session has.
+# Keys: the table of owners. Arguments: name, generation, 1: all operations or none; then of each `Group` form, number,
+# content and keys. Writes nothing unless this owner is registered with this generation of its connection.
+# Returns pairs: place of an operation whose fence is another (counted from 0), and the fence that the session has.
 COMMIT = """
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return redis.error_reply('FENCED') end
-local all, refused = ARGV[3], {}
+local call, take, refused, nothing = redis.call, struct.unpack, {}, string.rep('\\0', 32)
 local function count(prefix, held, by)
   if not held then return end
   local size, name = string.match(string.sub(held, 1, -9), '^(%d+) (.*)$')
-  redis.call('HINCRBY', prefix .. 'held', name, by)
-  redis.call('HINCRBY', prefix .. 'held', '', by * size)
+  call('HINCRBY', prefix .. 'held', name, by)
+  call('HINCRBY', prefix .. 'held', '', by * size)
 end
-local function go_through(write)
-  local at, place = 1, 0
-  while at <= #all do
-    local clear, score, told, key, old, fields_count
-    clear, score, told, key, old, fields_count, at = struct.unpack('<BdI4Hc0Hc0H', all, at)
-    local fields = {struct.unpack('<' .. string.rep('Bc0I4c0', fields_count), all, at)}
-    at = table.remove(fields)
-    local now = redis.call('HGET', key, 'fence') or ''
-    if now ~= old then
-      refused[#refused + 1] = place
-      refused[#refused + 1] = now
-    elseif write then
-      local prefix, name = string.sub(key, 1, 14), string.sub(key, 17)
-      local before = clear == 1 and redis.call('HGET', key, 'held')
-      -- A full server refuses a script before its first write, unless that only deletes: an opening deletes nothing.
-      if clear == 1 and redis.call('EXISTS', key) == 1 then redis.call('DEL', key) end
-      if fields[1] then redis.call('HSET', key, unpack(fields)) end
-      if clear == 1 then
-        local after = redis.call('HGET', key, 'held')
-        if before ~= after then count(prefix, before, -1) count(prefix, after, 1) end
-      end
-      if score > 0 then redis.call('ZADD', prefix .. 'expiry', score, key) end
-      if score < 0 then
-        redis.call('ZREM', prefix .. 'expiry', key)
-        redis.call('ZREM', prefix .. 'ids', name)
-      end
-      if told > 0 then redis.call('SET', prefix .. 'expired:' .. name, '', 'PX', told) end
-      if old == '' then
-        redis.call('ZADD', prefix .. 'ids', 0, name)
-        redis.call('DEL', prefix .. 'expired:' .. name)
-      end
-    end
-    place = place + 1
+local function anew(key, old, fields)
+  local prefix, name = string.sub(key, 1, 14), string.sub(key, 17)
+  local before = call('HGET', key, 'held')
+  -- A full server refuses a script before its first write, unless that only deletes: an opening deletes nothing.
+  if call('EXISTS', key) == 1 then call('DEL', key) end
+  if fields[5] then call('HSET', key, unpack(fields, 5)) end
+  local after = call('HGET', key, 'held')
+  if before ~= after then count(prefix, before, -1) count(prefix, after, 1) end
+  if old == nothing then
+    call('ZADD', prefix .. 'ids', 0, name)
+    call('DEL', prefix .. 'expired:' .. name)
   end
 end
-if ARGV[4] == '1' then go_through(false) end
+local function note(key, score, told)
+  local prefix, name = string.sub(key, 1, 14), string.sub(key, 17)
+  if score > 0 then call('ZADD', prefix .. 'expiry', score, key) end
+  if score < 0 then
+    call('ZREM', prefix .. 'expiry', key)
+    call('ZREM', prefix .. 'ids', name)
+  end
+  if told > 0 then call('SET', prefix .. 'expired:' .. name, '', 'PX', told) end
+end
+local function go_through(write)
+  local place, group = 0, 4
+  while group <= #ARGV do
+    local form, content, at, first = ARGV[group], ARGV[group + 2], 1, group + 3
+    group = first + ARGV[group + 1]
+    for index = first, group - 1 do
+      local key, one = ARGV[index], {take(form, content, at)}
+      at = table.remove(one)
+      local now = call('HGET', key, 'fence')
+      if (now or nothing) ~= one[4] then
+        refused[#refused + 1] = place
+        refused[#refused + 1] = now or ''
+      elseif write then
+        if one[1] == 1 then anew(key, one[4], one) else call('HSET', key, unpack(one, 5)) end
+        if one[2] ~= 0 or one[3] ~= 0 then note(key, one[2], one[3]) end
+      end
+      place = place + 1
+    end
+  end
+end
+if ARGV[3] == '1' then go_through(false) end
 if #refused == 0 then go_through(true) end
 return refused
 """

@@ -17,12 +17,12 @@ from redis.exceptions import RedisError
 from service.engine.call import Operation as Turn
 from service.errors import CarouselError, SessionMoved
 from service.store.embedded.clock import Clock
-from service.store.redis import scripts
 from service.store.redis.book import Book
 from service.store.redis.handover import Handover
-from service.store.redis.link import Link, LostError
-from service.store.redis.owner import Owner, begin
-from service.store.redis.records import Operation, freed, id_of
+from service.store.redis.link import LostError
+from service.store.redis.owner import Owner
+from service.store.redis.records import Operation, freed, grouped, id_of, place_of
+from service.store.redis.servers import Servers, begin
 from service.store.redis.upkeep import Upkeep
 from service.store.redis.writer import Writer
 from service.store.store import StoreRefusedError
@@ -62,7 +62,7 @@ class RedisStore:
         self.recovered_once = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.leaving: dict[str, asyncio.Future[Any]] = {}  # sessions that are lost or given up: done when they are gone
-        self._resident, self._renewing = resident, asyncio.Lock()
+        self._resident = resident
 
     # Commits.
 
@@ -74,6 +74,10 @@ class RedisStore:
         """An epoch that was never used."""
         self._epoch += 1
         return self._epoch
+
+    def owner_of(self, key: bytes) -> Owner:
+        """This process as an owner on the server that has a session."""
+        return self.owners[place_of(key, len(self.owners))]
 
     # Sessions that leave the table.
 
@@ -120,15 +124,15 @@ class RedisStore:
         key = self.books[session.home].keys[session.row]
         fence = await self._leave(session)
         if fence:
-            await self.link.ask(*self.writer.command([freed(key, fence)]))
+            await self.owner_of(key).commit(grouped([freed(key, fence)]))
 
     def expired(self, session: Session, until: float) -> None:
         """A session was idle beyond its TTL; its id is told as expired until then."""
         book, row = self.books[session.home], session.row
-        if book.epoch[row] and not book.lost[row] and self.link.up:
+        if book.epoch[row] and not book.lost[row] and (owner := self.owner_of(book.keys[row])).link.up:
             told = max(0.0, until - self._monotonic())
             gone = Operation(row, book.keys[row], book.fence(row), clear=True, score=-1.0, told=told)
-            _unheard(self.link.ask(*self.writer.command([gone])))
+            _unheard(owner.commit(grouped([gone])))
         book.forget(row)
 
     # The beginning.
@@ -136,39 +140,27 @@ class RedisStore:
     def start(self) -> None:
         """See Keeper."""
         try:
-            number, alive, held = begin(self._url, _BEGIN)
+            number, alive, held, cluster = begin(self._url, _BEGIN)
         except (RedisError, OSError, ValueError) as error:
             raise StoreRefusedError(f"the session store cannot be used: {error} (docs/durability.md)") from error
         self._epoch = self.sessions.born = number << _EPOCH
         self.clock = Clock(self._monotonic, self._wall, alive)
-        self.link = Link(self._url, self._greet, self._lease)
-        self.owner = Owner(self.link, self.clock, self._lease)
-        how: dict[str, Any] = {"patience": self._lease, "clock": self._monotonic}
-        self.writer = Writer(self.link, self.owner, self._lose, self.renew, **how)
-        self._handover = Handover(self, self._url, 2 * self._lease)
+        self.servers = Servers(self._url, self._lease, cluster=cluster)
+        self.owners = [Owner(self.servers, tag, self.clock, self._lease, self._lose_all) for tag in self.servers.tags]
+        self.writer = Writer(self.owners, self._lose, patience=self._lease, clock=self._monotonic)
+        self._handover = Handover(self, 2 * self._lease)
         self._upkeep = Upkeep(self, self._handover, self._resident, self._monotonic)
         self._upkeep.count(held)
         self.sessions.recovering, self.sessions.lapsed = set(), self.expired
         self.sessions.elsewhere = self._handover
 
-    async def _greet(self) -> None:
-        """Begin with a new connection: what the last one left on its way is refused from now on."""
-        self.owner.generation += 1
-        ask = self.link.greeting
-        self.writer.sha = await ask("SCRIPT", "LOAD", scripts.COMMIT)
-        if not self.owner.name:
-            await self.owner.register(ask)
-        if not await self.owner.renew(ask):
-            await self._reborn(ask)
-
-    async def _reborn(self, ask: Callable[..., asyncio.Future[object]]) -> None:
-        """This owner was fenced, or the server forgot it: all its sessions go, and come back as they are now."""
-        _log.warning("the lease of this process was over: its sessions are looked up anew")
+    def _lose_all(self, owner: Owner) -> None:
+        """An owner was fenced."""
+        place = self.owners.index(owner)
         for book in self.books.values():
             for row in book.owned().tolist():
-                self._lose(book, row)
-        await self.owner.register(ask)
-        await self.owner.renew(ask)
+                if book.place[row] == place:
+                    self._lose(book, row)
 
     def stored(self) -> set[tuple[str, str]]:
         """See Keeper."""
@@ -189,13 +181,14 @@ class RedisStore:
             for row in absent.owned().tolist():
                 self._lose(absent, row)
         if not self._tasks:
-            works = (self.link.run(), self._renew_often(), self._handover.listen(), self._upkeep.run())
+            links = [owner.link.run() for owner in self.owners]
+            works = (self._renew_often(), self._handover.listen(), self._upkeep.run(), *links)
             self._tasks = [asyncio.create_task(one) for one in works]
 
     async def recovered(self, absent: Callable[[str, str], Engine]) -> None:
         """See Keeper. `absent` makes an engine that refuses the calls of a model version and says why."""
         self._absent = absent
-        await self.link.risen()
+        await asyncio.gather(*(owner.link.risen() for owner in self.owners))
         self.recovered_once.set()
 
     def book(self, kind: Kind) -> Book:
@@ -211,7 +204,7 @@ class RedisStore:
     def _book(self, engine: Engine) -> Book:
         each, offset = self.sessions.budget.each, self.clock.offset
         how: dict[str, Any] = {"each": each, "offset": offset}
-        book = self.books[engine] = Book(engine, lambda: self.owner.name, self.new_epoch, self.books, **how)
+        book = self.books[engine] = Book(engine, self.owners, self.new_epoch, self.books, **how)
         return book
 
     # While it serves, and the end.
@@ -219,16 +212,7 @@ class RedisStore:
     async def _renew_often(self) -> None:
         while True:
             await asyncio.sleep(self._lease / _RENEWALS)
-            await self.renew()
-
-    async def renew(self) -> None:
-        """Renew the lease, under another name if this owner was fenced. Without a connection that is done later."""
-        try:
-            async with self._renewing:
-                if not await self.owner.renew(self.link.ask):
-                    await self._reborn(self.link.ask)
-        except (LostError, CarouselError) as error:
-            _log.debug("the lease is not renewed: %r", error)
+            await asyncio.gather(*(owner.renew() for owner in self.owners))
 
     def ends(self) -> None:
         """See Keeper."""
@@ -239,15 +223,15 @@ class RedisStore:
         try:
             async with asyncio.timeout(self._lease):
                 await self._upkeep.give_up()
-                if self.owner.name:
-                    await self.owner.fence(self.owner.name, dead=True)
+                await asyncio.gather(*(one.fence(one.name, dead=True) for one in self.owners if one.name))
         except (TimeoutError, LostError, CarouselError, RedisError) as error:
             _log.error("sessions are not given up, their lease will end: %r", error)
         for task in self._tasks:
             task.cancel()
-        await self._handover.close()
+        self._handover.close()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_LAST)
+        await self.servers.close()
 
 
 def _name(kind: Kind) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from service.errors import CarouselError
 from service.store.redis.link import LostError
-from service.store.redis.records import BUCKETS, Operation, freed, held_of, id_of, index_of, pairs
+from service.store.redis.records import BUCKETS, Operation, freed, grouped, held_of, id_of, index_of, pairs
 
 if TYPE_CHECKING:
     from service.store.redis.book import Book
@@ -46,7 +46,7 @@ class Upkeep:
                 await self.look()
                 self._bucket = (self._bucket + 1) % BUCKETS
                 late = index_of(self._bucket), "-inf", self._store.clock.seconds(), "LIMIT", 0, _AT_ONCE
-                for key in await self._store.link.ask("ZRANGEBYSCORE", *late):
+                for key in await self._store.owner_of(late[0]).link.ask("ZRANGEBYSCORE", *late):
                     await self._handover.end(id_of(key))
             except (LostError, CarouselError) as error:
                 _log.debug("%r", error)
@@ -55,7 +55,8 @@ class Upkeep:
 
     async def look(self) -> None:
         """Count the sessions of the store."""
-        asked = [self._store.link.ask("HGETALL", held_of(bucket)) for bucket in range(BUCKETS)]
+        keys = [held_of(bucket) for bucket in range(BUCKETS)]
+        asked = [self._store.owner_of(key).link.ask("HGETALL", key) for key in keys]
         self.count([pairs(flat) for flat in await asyncio.gather(*asked)])
 
     def count(self, held: Iterable[Mapping[bytes, bytes]]) -> None:
@@ -115,5 +116,7 @@ class Upkeep:
         await self._write(operations)
 
     async def _write(self, operations: list[Operation]) -> None:
-        for first in range(0, len(operations), _AT_ONCE):
-            await self._store.link.ask(*self._store.writer.command(operations[first : first + _AT_ONCE]))
+        for owner in (one for one in self._store.owners if one.link.up):
+            some = [one for one in operations if self._store.owner_of(one.key) is owner]
+            for first in range(0, len(some), _AT_ONCE):
+                await owner.commit(grouped(some[first : first + _AT_ONCE]))

@@ -3,29 +3,56 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from service.errors import CarouselError, CommitUnknown, SessionExists, SessionMoved, SessionNotFound, StoreUnavailable
-from service.store.redis.link import FencedError, Link, LostError
-from service.store.redis.owner import OWNERS, Owner
-from service.store.redis.records import FENCE, Operation, id_of
-from service.store.store import Copied
+from service.store.redis.link import FencedError, LostError
+from service.store.redis.records import NOTHING, Group, Operation, grouped, id_of
+from service.store.store import Advanced, Copied
 
 if TYPE_CHECKING:
     from service.store.redis.book import Book
+    from service.store.redis.owner import Owner
     from service.store.store import Change, Conflicts
 
 
-class _Commit(NamedTuple):
-    """A commit that is under way."""
+_log = logging.getLogger("carousel.store")
+
+
+@dataclass(eq=False)
+class _Commit:
+    """A commit that is under way, in parts."""
 
     book: Book
-    operations: list[Operation]
-    moved: dict[int, CarouselError]  # by row: why it is not written
+    whole: bool  # all of it or nothing
     answer: asyncio.Future[Conflicts]
+    conflicts: dict[int, CarouselError] = field(default_factory=dict)  # by row: why it is not written
+    waiting: int = 1  # parts of which it is not known what they came to
+    written: list[tuple[Owner, Group]] = field(default_factory=list)  # of one that is whole
+
+
+class _Part(NamedTuple):
+    """What of a commit goes to one server."""
+
+    commit: _Commit
+    owner: Owner
+    groups: list[Group]
+
+    def each(self) -> Iterator[tuple[Group, int]]:
+        """Its operations, in the order in which the server counts them: group, and place in it."""
+        return ((group, place) for group in self.groups for place in range(len(group.rows)))
+
+    def all(self, error: CarouselError) -> dict[int, CarouselError]:
+        """One error for all of them."""
+        return dict.fromkeys(range(sum(len(group.rows) for group in self.groups)), error)
 
 
 class Writer:
@@ -33,133 +60,175 @@ class Writer:
 
     def __init__(
         self,
-        link: Link,
-        owner: Owner,
+        owners: Sequence[Owner],
         lose: Callable[[Book, int], None],
-        renew: Callable[[], Awaitable[None]],
         *,
         patience: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`lose` is told of sessions that are not ours any more, or of which nobody knows within `patience` seconds.
-
-        `renew` renews the lease, under another name if this owner was fenced.
-        """
-        self._link, self._owner, self._lose, self._patience, self._monotonic = link, owner, lose, patience, clock
-        self._renew = renew
+        """`lose` is told of sessions that are not ours any more, or of which nobody knows within `patience` seconds."""
+        self._owners, self._lose, self._patience, self._monotonic = owners, lose, patience, clock
         self._settling: set[asyncio.Task[None]] = set()
-        self.sha = b""  # of COMMIT
 
     def commit(self, book: Book, changes: Sequence[Change]) -> asyncio.Future[Conflicts]:
         """See Store."""
-        if not self._link.up:
+        if not any(one.link.up for one in self._owners):
             raise StoreUnavailable("the session store cannot be reached")
-        found = book.operations(changes, self._monotonic())
-        moved: dict[int, CarouselError] = {row: SessionMoved(id_of(found[row].key)) for row in found if book.lost[row]}
-        operations = [one for row, one in found.items() if row not in moved]
-        commit = _Commit(book, operations, moved, asyncio.get_running_loop().create_future())
-        if operations:
-            whole = isinstance(changes[0], Copied)
-            asked = self._link.ask(*self.command(operations, whole=whole))
-            asked.add_done_callback(partial(self._heard, commit, whole))
-        else:
-            commit.answer.set_result(moved)
+        commit = _Commit(book, isinstance(changes[0], Copied), asyncio.get_running_loop().create_future())
+        together: dict[int, list[Group]] = {}
+        apart = all(isinstance(one, Advanced) for one in changes)  # what is of one session is in one group
+        for group in book.operations(changes, self._monotonic()):
+            for place, some in self._split(commit, group):
+                if apart:
+                    self._send(_Part(commit, self._owners[place], [some]))
+                else:
+                    together.setdefault(place, []).append(some)
+        for place, groups in together.items():
+            self._send(_Part(commit, self._owners[place], groups))
+        self._end(commit)
         return commit.answer
 
-    def command(self, operations: Iterable[Operation], *, whole: bool = False) -> tuple[bytes | int | str, ...]:
-        """The command that writes sessions, and tells which have another fence than they should.
+    def _send(self, part: _Part) -> None:
+        part.commit.waiting += 1
+        try:
+            asked = part.owner.commit(part.groups, whole=part.commit.whole)
+        except StoreUnavailable as error:
+            self._close(part, part.all(error))
+        else:
+            asked.add_done_callback(partial(self._heard, part))
 
-        `whole`: none is written if one of them has.
-        """
-        content = b"".join([part for one in operations for part in one.encode()])
-        return "EVALSHA", self.sha, 1, OWNERS, self._owner.name, self._owner.generation, content, int(whole)
-
-    def fence(self, epoch: int, step: int) -> bytes:
-        """The fence of a session of this process."""
-        return FENCE.pack(self._owner.name, epoch, step)
+    def _split(self, commit: _Commit, group: Group) -> Iterator[tuple[int, Group]]:
+        """Part the operations of a group by server, without those of sessions that are lost."""
+        book, rows = commit.book, group.rows
+        lost = book.lost[rows]
+        if len(self._owners) == 1 and not lost.any():
+            yield 0, group
+            return
+        for place in np.flatnonzero(lost).tolist():
+            commit.conflicts[rows[place]] = SessionMoved(id_of(group.keys[place]))
+        servers = np.where(lost, -1, book.place[rows])
+        for server in np.unique(servers[~lost]).tolist():
+            yield server, group.pick(np.flatnonzero(servers == server).tolist())
 
     async def settled(self) -> None:
         """Return when it is known what became of all commits."""
-        if self._settling:
+        while self._settling:
             await asyncio.wait(self._settling)
 
-    def _heard(self, commit: _Commit, whole: bool, asked: asyncio.Future[Any]) -> None:
-        """A commit was answered, or the connection was lost."""
-        error, book = asked.exception(), commit.book
+    def _heard(self, part: _Part, asked: asyncio.Future[list[Any]]) -> None:
+        """A part of a commit was answered, or the connection was lost."""
+        error = asked.exception()
         if error is None:
-            told = iter(asked.result())
-            refused = {commit.operations[place].row: next(told) for place in told}
-            if refused and whole:
-                self._withdraw(commit, [one for one in commit.operations if one.row not in refused])
-            self._close_commit(commit, refused)
+            told = asked.result()
+            refused = dict(zip(told[::2], told[1::2], strict=True))
+            errors: dict[int, CarouselError] = {place: _refusal(part, place, now) for place, now in refused.items()}
+            self._close(part, part.all(next(iter(errors.values()))) if errors and part.commit.whole else errors)
         elif isinstance(error, FencedError):
-            self._later(self._disowned(commit))
+            self._later(self._disowned(part))
         elif isinstance(error, LostError):
-            self._later(self._settle(commit))
+            self._later(self._settle(part))
         else:
-            for one in commit.operations:
-                book.refused(one)
-            commit.answer.set_exception(error)
+            assert isinstance(error, StoreUnavailable)
+            self._close(part, part.all(error))
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
 
-    async def _disowned(self, commit: _Commit) -> None:
+    async def _disowned(self, part: _Part) -> None:
         """This owner was fenced, so nothing of a commit was written: it is asked again under a new name."""
-        await self._renew()
-        for one in commit.operations:
-            commit.moved[one.row] = SessionMoved(id_of(one.key))
-            commit.book.refused(one)
-        commit.answer.set_result(commit.moved)
+        await part.owner.renew()
+        moved = [SessionMoved(id_of(group.keys[place])) for group, place in part.each()]
+        self._close(part, dict(enumerate(moved)))
 
-    async def _settle(self, commit: _Commit) -> None:
+    async def _settle(self, part: _Part) -> None:
         """Read back what became of a commit. What the lost connection left on its way is refused from now on."""
         try:
             async with asyncio.timeout(self._patience):
-                fences = await self._read_back(commit.operations)
+                fences = await self._read_back(part)
         except TimeoutError:
-            for one in commit.operations:
-                commit.moved[one.row] = CommitUnknown()
-                self._lose(commit.book, one.row)
-            commit.answer.set_result(commit.moved)
+            self._close(part, part.all(CommitUnknown()))
             return
-        told = list(zip(commit.operations, fences, strict=True))
-        self._withdraw(commit, [one for one, now in told if now == one.old != one.new])
-        self._close_commit(commit, {one.row: now for one, now in told if now not in (one.old, one.new)})
+        errors: dict[int, CarouselError] = {}
+        for number, ((group, place), now) in enumerate(zip(part.each(), fences, strict=True)):
+            old, new = group.fences(place)
+            if (now or NOTHING) == old != new:
+                errors[number] = _untaken()
+            elif now not in (old, new):
+                errors[number] = _refusal(part, number, now)
+        self._close(part, errors)
 
-    async def _read_back(self, operations: list[Operation]) -> list[bytes]:
+    @staticmethod
+    async def _read_back(part: _Part) -> list[bytes]:
+        link, keys = part.owner.link, [group.keys[place] for group, place in part.each()]
         while True:
-            await self._link.risen()
+            await link.risen()
             try:
-                asked = [self._link.ask("HGET", one.key, b"fence") for one in operations]
-                return [told or b"" for told in await asyncio.gather(*asked)]
+                told = await asyncio.gather(*(link.ask("HGET", key, b"fence") for key in keys))
+                return [one or b"" for one in told]
             except LostError:
                 continue
             except StoreUnavailable:
                 await asyncio.sleep(0.01)
 
-    @staticmethod
-    def _withdraw(commit: _Commit, operations: Iterable[Operation]) -> None:
-        """Operations of a commit were not carried out, and their sessions stand as they stood."""
-        for one in operations:
-            commit.moved[one.row] = StoreUnavailable("the session store did not take the call")
-            commit.book.refused(one)
+    def _close(self, part: _Part, errors: Mapping[int, CarouselError]) -> None:
+        """It is known of a part of a commit which operations are not written, by their numbers; the others are."""
+        commit, number = part.commit, 0
+        for group in part.groups:
+            written = group
+            if errors:
+                good = [place for place in range(len(group.rows)) if number + place not in errors]
+                for place, row in enumerate(group.rows):
+                    if number + place in errors and row not in commit.conflicts:
+                        self._fail(commit, row, group.fences(place)[0], errors[number + place])
+                number += len(group.rows)
+                written = group.pick(good)
+            commit.book.written(written)
+            if commit.whole:
+                commit.written.append((part.owner, written))
+        self._end(commit)
 
-    def _close_commit(self, commit: _Commit, refused: dict[int, bytes]) -> None:
-        """Some operations were refused, by row with the fences that their sessions have; the others are written."""
-        out = refused.keys() | commit.moved.keys()
-        commit.book.written([one for one in commit.operations if one.row not in out] if out else commit.operations)
-        conflicts: dict[int, CarouselError] = {}
-        for one in commit.operations if refused else ():
-            if one.row not in refused:
-                continue
-            id = id_of(one.key)
-            if not one.old:
-                conflicts[one.row] = SessionExists(f"session {id!r} exists")
-                commit.book.refused(one)
-            else:
-                conflicts[one.row] = SessionMoved(id) if refused[one.row] else SessionNotFound(f"no session {id!r}")
-                self._lose(commit.book, one.row)
-        commit.answer.set_result(conflicts | commit.moved)
+    def _end(self, commit: _Commit) -> None:
+        """One less is waited for; if it was the last one the commit is told."""
+        commit.waiting -= 1
+        if commit.waiting:
+            return
+        if commit.whole and commit.conflicts and any(group.rows for _, group in commit.written):
+            self._later(self._undo(commit))
+        else:
+            commit.answer.set_result(commit.conflicts)
+
+    def _fail(self, commit: _Commit, row: int, old: bytes, error: CarouselError) -> None:
+        """An operation is not written; of a session that is not as it should be all is looked up anew."""
+        commit.conflicts[row] = error
+        if old == NOTHING:
+            commit.book.forget(row)
+        elif isinstance(error, SessionMoved | SessionNotFound | CommitUnknown):
+            self._lose(commit.book, row)
+
+    async def _undo(self, commit: _Commit) -> None:
+        """End the copies that some servers of a cluster have taken, since another has not."""
+        for owner, group in commit.written:
+            fences = [group.fences(place)[1] for place in range(len(group.rows))]
+            told = zip(group.rows, group.keys, fences, strict=True)
+            try:
+                await owner.commit(grouped(Operation(*one, clear=True, score=-1.0) for one in told))
+            except (LostError, StoreUnavailable) as error:
+                _log.error("copies that were not told are left in the session store: %s", error or "connection lost")
+            for row in group.rows:
+                self._fail(commit, row, NOTHING, _untaken())
+        commit.answer.set_result(commit.conflicts)
+
+
+def _untaken() -> StoreUnavailable:
+    return StoreUnavailable("the session store did not take the call")
+
+
+def _refusal(part: _Part, number: int, now: bytes) -> CarouselError:
+    """Why an operation was refused, whose session has another fence; empty: it is not there."""
+    group, place = next(islice(part.each(), number, None))
+    id = id_of(group.keys[place])
+    if group.fences(place)[0] == NOTHING:
+        return SessionExists(f"session {id!r} exists")
+    return SessionMoved(id) if now else SessionNotFound(f"no session {id!r}")

@@ -11,6 +11,8 @@ from service.models.fitness import Fitness
 from service.models.model import NoModel
 from service.sessions.reach import reach
 from service.sessions.session import Session
+from service.store.redis.owner import Owner
+from service.store.redis.records import key_of
 from service.store.redis.store import RedisStore
 from tests.fakes import FakeClock
 from tests.service.engine.serving import Serving
@@ -52,6 +54,15 @@ class Shared(Serving):
         """A session, wherever it is."""
         await reach(self.sessions, id)
         return self.sessions.get(id)
+
+    def owner(self, id: str = "s") -> Owner:
+        """It as an owner on the server that has a session."""
+        return self.store.owner_of(key_of(id))
+
+    def hold_leases(self, seconds: float) -> None:
+        """Go on as if leases had been renewed."""
+        for one in self.store.owners:
+            one._until = self.clock() + seconds
 
     async def crash(self) -> None:
         """End without a word."""

@@ -30,7 +30,7 @@ async def test_the_sums_follow_every_change(begin: Begin, client: "redis.Redis")
     await other.lifecycle.delete(await other.get("r"))
     assert held(client) == (6, 24)
     one.clock.advance(61)
-    one.store.owner._until = one.clock() + 9
+    one.hold_leases(9)
     one.sessions.sweep(100)
     other.store.clock.offset += 61
     for id in await other.sessions.elsewhere.ids("", "", 100):  # type: ignore[union-attr]

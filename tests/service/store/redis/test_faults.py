@@ -40,10 +40,10 @@ async def test_a_commit_on_its_way_when_the_server_stands_still_is_applied_once_
     for step in range(5):
         server.pause()
         answer = asyncio.ensure_future(one.step(session, 1, step=step))
-        while not one.store.link._asked or one.store.link._waiting:  # noqa: ASYNC110  # it is sent
+        while not one.owner().link._asked:  # noqa: ASYNC110  # it is sent
             await asyncio.sleep(0)
-        assert one.store.link._serving is not None
-        one.store.link._serving.cancel()  # the connection is lost; the server still has the command to read
+        assert one.owner().link._serving is not None
+        one.owner().link._serving.cancel()  # the connection is lost; the server still has the command to read
         server.go_on()
         try:
             assert (await answer).sums == [step + 1]
@@ -59,7 +59,7 @@ async def test_an_outcome_that_stays_unknown_is_told_as_such_and_looked_up_later
     session = await one.opened("s")
     server.pause()
     unknown = one.step(session, 1, step=0)
-    while not one.store.link._asked:  # noqa: ASYNC110  # it is run; what comes now waits behind it
+    while not one.owner().link._asked:  # noqa: ASYNC110  # it is run; what comes now waits behind it
         await asyncio.sleep(0)
     ended = await asyncio.gather(unknown, one.step(session, 2, step=1), return_exceptions=True)
     server.go_on()

@@ -18,7 +18,6 @@ from service.errors import (
 )
 from service.sessions import anywhere
 from service.sessions.snapshots import Rule
-from service.store.redis.owner import LEASE, OWNERS
 from service.store.redis.records import key_of
 from tests.fakes import FakeClock, column
 from tests.service.engine.serving import summed
@@ -43,7 +42,7 @@ async def test_a_clean_end_gives_all_sessions_up_at_once(begin: Begin, client: "
     for id in "abc":
         await one.step(await one.opened(id), 1)
     await one.end()
-    assert client.hlen(OWNERS) == 0
+    assert client.hlen(one.owner().owners) == 0
     other = await begin()
     assert [await other.state(await other.get(id)) for id in "abc"] == [(1, 1.0)] * 3
 
@@ -95,8 +94,8 @@ async def test_an_owner_whose_lease_was_over_is_fenced_and_writes_no_more(begin:
     one, other = await begin(), await begin()
     session = await one.opened("s")
     await one.step(session, 1, step=0)
-    one.store._tasks[1].cancel()  # it renews no more, as if it was stopped
-    client.delete(LEASE + one.store.owner.name)
+    one.store._tasks[0].cancel()  # it renews no more, as if it was stopped
+    client.delete(one.owner().lease + one.owner().name)
     assert (await other.step(await other.get("s"), 2, step=1)).sums == [3.0]
     with pytest.raises(StepConflict):
         await one.step(session, 100, step=1)
@@ -105,10 +104,10 @@ async def test_an_owner_whose_lease_was_over_is_fenced_and_writes_no_more(begin:
 
 async def test_a_fenced_process_goes_on_under_another_name(begin: Begin, client: "redis.Redis") -> None:
     one = await begin()
-    session, name = await one.opened("s"), one.store.owner.name
+    session, name = await one.opened("s"), one.owner().name
     await one.step(session, 1)
-    client.hdel(OWNERS, name)
-    while one.store.owner.name == name:  # noqa: ASYNC110  # it renews five times in a lease
+    client.hdel(one.owner().owners, name)
+    while one.owner().name == name:  # noqa: ASYNC110  # it renews five times in a lease
         await asyncio.sleep(0.01)
     assert (await one.step(await one.get("s"), 2, step=1)).sums == [3.0]
 
@@ -149,7 +148,7 @@ async def test_a_fenced_process_applies_what_it_had_accepted_under_its_new_name(
     one = await begin()
     session = await one.opened("s", rule=Rule(1, 3))
     await one.step(session, 1)
-    client.hdel(OWNERS, one.store.owner.name)
+    client.hdel(one.owner().owners, one.owner().name)
     opened = one.opened("new")
     warm = one.lifecycle.open_warm("warm", 60.0, column(1.0, 2.0))
     calls = [one.step(session, 2, step=1), one.lifecycle.fork(session, "copy"), one.lifecycle.rewind(session, 1)]
@@ -188,7 +187,7 @@ async def test_an_expired_session_is_told_as_such_everywhere(begin: Begin) -> No
     one = await begin()
     await one.opened("s")
     one.clock.advance(61)
-    one.store.owner._until = one.clock() + 9
+    one.hold_leases(9)
     with pytest.raises(SessionExpired):
         one.sessions.get("s")
     other = await begin()
@@ -278,7 +277,7 @@ async def test_an_idle_clock_that_a_retry_restarted_is_written(begin: Begin) -> 
     one.clock.advance(0.8)  # within the lease
     for _ in range(12):
         one.clock.advance(0.5)
-        await one.store.owner.renew(one.store.link.ask)
+        await one.owner().renew()
     await one.step(session, 1, step=0)  # a repeat commits nothing
     await one.store._upkeep.note_touched()
     standing = await one.store._handover.standing("s")

@@ -82,7 +82,7 @@ async def test_a_version_goes_a_while_after_its_last_session_anywhere(begin: Beg
     await there.moves.migrate(await other.get("s"), other.engine)
     for seconds, kept in ((0, True), (59, True), (2, False)):
         one.clock.advance(seconds)
-        await one.store.owner.renew(one.store.link.ask)
+        await one.owner().renew()
         await one.store._upkeep.look()
         assert one.store.holds(new) == kept
         assert one.store.holds(one.engine)
@@ -119,19 +119,19 @@ async def test_a_move_on_its_way_when_the_connection_is_lost_is_done_once_or_not
     engines = {"1": one.engine, "2": await version(one, "2")}
     session = await one.opened("s")
     await one.step(session, 1, step=0)
-    for turn in range(6):
+    for _ in range(6):
         session = await one.get("s")
         source, target = engines[session.version], engines["2" if session.version == "1" else "1"]
         moving = asyncio.ensure_future(source.moves.migrate(session, target))
-        while not one.store.link._asked or (turn % 2 and one.store.link._waiting):  # noqa: ASYNC110  # not sent, or sent
+        while not one.owner().link._asked:  # noqa: ASYNC110  # not sent, or sent
             await asyncio.sleep(0)
-        assert one.store.link._serving is not None
-        one.store.link._serving.cancel()
+        assert one.owner().link._serving is not None
+        one.owner().link._serving.cancel()
         try:
             moved = (await moving).home
         except StoreUnavailable:
             moved = source
-        await one.store.link.risen()
+        await one.owner().link.risen()
         found = await one.get("s")
         assert (found.home, found.step, found.birth) == (moved, 1, session.birth)
         assert [len(one.store.books[engine].owned()) for engine in engines.values()] == [
