@@ -20,6 +20,7 @@ def main(
     store: Annotated[
         str, typer.Option(help="embedded, or redis: it and its owners are stopped and killed too.")
     ] = "embedded",
+    cluster: Annotated[bool, typer.Option(help="Redis is a cluster of three.")] = False,
     workers: Annotated[int, typer.Option(help="That share the store; they are stopped and killed too.")] = 1,
     pause: Annotated[float, typer.Option(help="Seconds that a process stands still at most.")] = 2.0,
     write: Annotated[
@@ -39,6 +40,7 @@ def main(
                 longest=longest,
                 streams=streams,
                 store=store,
+                cluster=cluster,
                 pause=pause,
                 behind=behind,
                 workers=workers,

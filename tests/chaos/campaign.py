@@ -16,7 +16,7 @@ from tests import graphs
 from tests.chaos.lives import Lives
 from tests.chaos.reference import Network, Reference, Sums, same
 from tests.chaos.streams import Client, Figures, Violation
-from tests.redis_server import RedisServer
+from tests.redis_server import RedisCluster, RedisServer
 from tests.wire.server import Server
 
 _ENDS = 120.0  # seconds for the clients to get what they wait for, and for a server to be ready
@@ -39,6 +39,7 @@ class Plan:
     store: str = "embedded"
     pause: float = 2.0  # seconds that a process or Redis stands still at most
     behind: int = 0  # milliseconds of answers that may be lost
+    cluster: bool = False  # Redis is one of three servers
     workers: int = 1  # that share a store, about: their number changes between two services
     settings: dict[str, object] = field(default_factory=dict)
 
@@ -72,8 +73,10 @@ class Campaign:
             for model, reference in references.items()
             for _ in range(plan.clients)
         ]
-        self._lives = Lives(next(seeds), self.figures, behind=plan.behind > 0, wanders=plan.workers > 1)
-        self._redis = RedisServer(folder / "redis") if plan.store == "redis" else None
+        how = {"behind": plan.behind > 0, "wanders": plan.workers > 1, "bulk": not plan.cluster}
+        self._lives = Lives(next(seeds), self.figures, **how)
+        redis = RedisCluster if plan.cluster else RedisServer
+        self._redis = redis(folder / "redis") if plan.store == "redis" else None
         self._server = self._start()
         self.recoveries: list[float] = []
 
@@ -107,7 +110,7 @@ class Campaign:
             await asyncio.sleep(self._random.uniform(0, self._plan.longest))
             if stop.is_set():
                 return
-            if self._redis is not None and await self._harm(self._redis):
+            if self._redis is not None and await self._harm(self._random.choice(self._redis.servers)):
                 continue
             if self._plan.workers > 1 and await self._harm_worker():
                 continue

@@ -17,7 +17,10 @@ _EVERY, _KEEP = 2, 3  # of snapshots
 class Lives:
     """Operations on sessions of the running sum, each asked for until it is known what became of it."""
 
-    def __init__(self, seed: int, figures: Figures, *, behind: bool = False, wanders: bool = False) -> None:
+    def __init__(
+        self, seed: int, figures: Figures, *, behind: bool = False, wanders: bool = False, bulk: bool = True
+    ) -> None:
+        self._bulk = bulk  # sessions are forked into many, all or none
         self._wanders = wanders  # each operation has a connection of its own
         self._behind = behind  # answered steps may be lost: none are made
         self._rng, self._figures = np.random.default_rng(seed), figures
@@ -107,6 +110,8 @@ class Lives:
         self.alive[new] = self.alive[id]
 
     async def _fork_many(self, id: str) -> None:
+        if not self._bulk:
+            return
         new = [self._new() for _ in range(int(self._rng.integers(1, 40)))]
         await self._ask("POST", f"/v1/sessions/{id}/fork", 201, 409, json={"ids": new})
         self.alive |= dict.fromkeys(new, self.alive[id])

@@ -13,19 +13,8 @@ from service.sessions.ring import LongAnswer
 from service.store.embedded.entries import flat, shaped
 from service.store.embedded.kind import Kind
 from service.store.redis.columns import COLUMNS, Columns
-from service.store.redis.records import (
-    FENCE,
-    HEAD_FORM,
-    NOTHING,
-    Found,
-    Group,
-    Kept,
-    Operation,
-    grouped,
-    key_of,
-    place_of,
-    seed_of,
-)
+from service.store.redis.operations import HEAD_FORM, Group, Operation, grouped
+from service.store.redis.records import FENCE, NOTHING, Found, Kept, key_of, place_of, seed_of
 from service.store.redis.steps import layout
 from service.store.store import Advanced, Copied, Deleted, Moved, Opened, Replaced, Snapped
 

@@ -14,20 +14,9 @@ from service.errors import CarouselError, StoreUnavailable
 from service.store.lookups import Lookups
 from service.store.redis import scripts
 from service.store.redis.link import FencedError, LostError
+from service.store.redis.operations import Operation, grouped
 from service.store.redis.owner import dead
-from service.store.redis.records import (
-    BUCKETS,
-    FENCE,
-    NOBODY,
-    Found,
-    Operation,
-    decode,
-    grouped,
-    ids_of,
-    key_of,
-    mark_of,
-    pairs,
-)
+from service.store.redis.records import BUCKETS, FENCE, NOBODY, Found, decode, ids_of, key_of, mark_of, pairs
 
 if TYPE_CHECKING:
     from service.sessions.session import Standing

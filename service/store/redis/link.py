@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import MovedError, NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from service.errors import StoreUnavailable
 
@@ -148,19 +148,27 @@ class Link:
         while True:
             try:
                 told = await connection.read_response(disable_decoding=True, timeout=math.inf)
-            except NoScriptError:
-                raise
+            except (NoScriptError, MovedError, ReadOnlyError):
+                raise  # the next connection is to the server that can do it
             except ResponseError as error:
                 told = error
             answer, _ = self._asked.popleft()
             if answer.done():
                 continue
             if isinstance(told, RedisError):
-                fenced = str(told) == "FENCED"
-                answer.set_exception(FencedError() if fenced else StoreUnavailable(f"the session store: {told}"))
+                answer.set_exception(_told(told))
                 answer.exception()
             else:
                 answer.set_result(told)
+
+
+def _told(error: RedisError) -> Exception:
+    """What an error means."""
+    if str(error) == "FENCED":
+        return FencedError()
+    if "non local key" in str(error):  # of a slot that is being moved: what the script did before is done
+        return LostError()
+    return StoreUnavailable(f"the session store: {error}")
 
 
 def packed(command: Iterable[Any]) -> bytes:

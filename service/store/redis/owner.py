@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from asyncio import Future
 
     from service.store.embedded.clock import Clock
-    from service.store.redis.records import Group
+    from service.store.redis.operations import Group
     from service.store.redis.servers import Servers
 
 _log = logging.getLogger("carousel.store")
@@ -105,7 +105,7 @@ class Owner:
         if await ask("EVAL", scripts.RENEW, 3, *keys, *given) != 1:
             self._until = 0.0
             return False
-        self._until = begin + self._seconds
+        self._until = max(self._until, begin + self._seconds)
         return True
 
     async def fence(self, name: bytes, *, dead: bool) -> bool:

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from contextlib import ExitStack, suppress
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import redis
-from redis.asyncio import ConnectionPool, RedisCluster
-from redis.exceptions import ClusterDownError, RedisClusterException, RedisError
+from redis.asyncio import ConnectionPool
+from redis.crc import key_slot
+from redis.exceptions import AskError, ClusterDownError, RedisError
 
 from service.store.redis.records import BUCKETS, held_of, tables_of
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
-_FRESH = 0.2  # seconds for which the table of a cluster is not asked for again
+Address: TypeAlias = "tuple[str, int]"
+Slots: TypeAlias = "list[tuple[int, int, Address]]"  # the first and the last one, and who has them
+
+_FRESH = 0.2  # seconds for which a cluster is not asked again who has which slots
+_STARTS = b"carousel:epoch"  # counts the starts of processes
 
 
 class Servers:
     """Invariant: `tags` are those of the tables of owners: one for the only server, or one for each bucket."""
 
-    def __init__(self, url: str, patience: float, *, cluster: bool) -> None:
-        """A connection is there within `patience` seconds, or fails."""
-        how: dict[str, Any] = {"protocol": 2, "socket_timeout": None, "socket_connect_timeout": patience}
-        self._pool = ConnectionPool.from_url(url, **how)
-        how |= {"socket_timeout": patience, "require_full_coverage": False}
-        self._cluster = RedisCluster.from_url(url, **how) if cluster else None
-        self._looked = 0.0
-        self.tags = tags(cluster=cluster)
+    def __init__(self, url: str, patience: float, slots: Slots | None) -> None:
+        """A connection is there within `patience` seconds, or fails. `slots`: who has which, in a cluster."""
+        self._pool = ConnectionPool.from_url(url, protocol=2, socket_timeout=None, socket_connect_timeout=patience)
+        self._patience, self._slots, self._looked, self._looking = patience, slots, 0.0, asyncio.Lock()
+        self.tags = tags(cluster=slots is not None)
 
     async def connection(self, key: bytes) -> AbstractConnection:
         """Connect to the server that has a key now.
@@ -36,39 +42,54 @@ class Servers:
             OSError, RedisError: there is none.
 
         """
-        pool = await self.pool(key)
-        made: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
-        try:
-            await made.connect()  # type: ignore[no-untyped-call]
-        except (OSError, RedisError):
-            self._looked = 0.0
-            raise
+        made: AbstractConnection = (await self.pool(key)).make_connection()  # type: ignore[no-untyped-call]
+        await made.connect()  # type: ignore[no-untyped-call]
         return made
 
     async def pool(self, key: bytes) -> ConnectionPool:
         """Connections to the server that has a key now. Raises as `connection`."""
-        how = self._pool.connection_kwargs | await self._address(key)
-        return ConnectionPool(self._pool.connection_class, **how)
-
-    async def _address(self, key: bytes) -> dict[str, Any]:
-        if self._cluster is None:
-            return {}
-        try:
+        if self._slots is None:
+            return self._pool
+        async with self._looking:
             if time.monotonic() - self._looked > _FRESH:
-                await self._cluster.aclose()
+                self._slots = await self._look(self._slots)
                 self._looked = time.monotonic()
-            await self._cluster.initialize()
-            node = self._cluster.get_node_from_key(cast("str", key))
-        except RedisClusterException as error:
-            raise redis.ConnectionError(f"the cluster cannot be reached: {error}") from error
-        if node is None:
-            raise redis.ConnectionError("no server of the cluster has the slot")
-        return {"host": node.host, "port": node.port}
+        return self._at(server_of(self._slots, key))
 
-    async def close(self) -> None:
-        """Let go of what is open."""
-        if self._cluster is not None:
-            await self._cluster.aclose()
+    async def _look(self, known: Slots) -> Slots:
+        """Ask the servers of the cluster, one after the other, who has which slots."""
+        for address in sorted({address for *_, address in known}, key=lambda _: random.random()):
+            asked = self._at(address).make_connection()  # type: ignore[no-untyped-call]
+            with suppress(OSError, RedisError):
+                async with asyncio.timeout(self._patience / 4):
+                    try:
+                        await asked.connect()
+                        await asked.send_command("CLUSTER", "SLOTS")
+                        return slots_of(await asked.read_response(disable_decoding=True), address[0])
+                    finally:
+                        await asked.disconnect(nowait=True)
+        raise redis.ConnectionError("no server of the cluster answers")
+
+    def _at(self, address: Address) -> ConnectionPool:
+        host, port = address
+        return ConnectionPool(
+            self._pool.connection_class, **self._pool.connection_kwargs | {"host": host, "port": port}
+        )
+
+
+def slots_of(told: list[Any], host: str) -> Slots:
+    """Who has which slots, as a server of this host tells it."""
+    primaries = [(first, last, one[0], one[1]) for first, last, one, *_ in told]
+    return [(first, last, (name.decode() if name else host, port)) for first, last, name, port in primaries]
+
+
+def server_of(slots: Slots, key: bytes) -> Address:
+    """Where a key is. Raises ConnectionError: no server has it."""
+    slot = key_slot(key)
+    for first, last, address in slots:
+        if first <= slot <= last:
+            return address
+    raise redis.ConnectionError(f"no server of the cluster has slot {slot}")
 
 
 class Beginning(NamedTuple):
@@ -77,7 +98,7 @@ class Beginning(NamedTuple):
     number: int  # of starts
     alive: tuple[float, float] | None  # when a process was last seen alive: see Clock
     held: list[dict[bytes, bytes]]  # what buckets hold
-    cluster: bool
+    slots: Slots | None  # of a cluster
 
 
 def begin(url: str, patience: float) -> Beginning:
@@ -90,23 +111,36 @@ def begin(url: str, patience: float) -> Beginning:
     until = time.monotonic() + patience
     while True:
         try:
-            return _begin(url, patience)
-        except (redis.ConnectionError, redis.BusyLoadingError, ClusterDownError, RedisClusterException) as error:
+            with ExitStack() as open:
+                return _begin(url, patience, open)
+        except (redis.ConnectionError, redis.BusyLoadingError, AskError, ClusterDownError):
             if time.monotonic() > until:
-                raise redis.ConnectionError(str(error)) from error
+                raise
             time.sleep(0.1)
 
 
-def _begin(url: str, patience: float) -> Beginning:
-    how = {"socket_timeout": patience}
-    with redis.Redis.from_url(url, **how) as one:
-        cluster = cast("dict[str, Any]", one.info("cluster"))["cluster_enabled"] == 1
-        with redis.RedisCluster.from_url(url, **how) if cluster else one as server:
-            number = cast("int", server.incr(b"carousel:epoch"))
-            seen = [cast("bytes | None", server.get(tables_of(tag)[3])) for tag in tags(cluster=cluster)]
-            held = [cast("dict[bytes, bytes]", server.hgetall(held_of(bucket))) for bucket in range(BUCKETS)]
+def _begin(url: str, patience: float, open: ExitStack) -> Beginning:
+    pool, slots = redis.ConnectionPool.from_url(url, socket_timeout=patience), None
+
+    @cache
+    def at(address: Address | None) -> redis.Redis:
+        there = {} if address is None else {"host": address[0], "port": address[1]}
+        made = redis.ConnectionPool(pool.connection_class, **pool.connection_kwargs | there)
+        open.callback(made.disconnect)
+        return redis.Redis(connection_pool=made)
+
+    def of(key: bytes) -> redis.Redis:
+        return at(None if slots is None else server_of(slots, key))
+
+    if at(None).info("cluster")["cluster_enabled"]:
+        told: list[Any] = at(None).execute_command("CLUSTER", "SLOTS")  # type: ignore[no-untyped-call]
+        slots = slots_of(told, pool.connection_kwargs["host"])
+    number = of(_STARTS).incr(_STARTS)
+    clocks = [tables_of(tag)[3] for tag in tags(cluster=slots is not None)]
+    seen = [cast("bytes | None", of(key).get(key)) for key in clocks]
+    held = [cast("dict[bytes, bytes]", of(key).hgetall(key)) for key in map(held_of, range(BUCKETS))]
     alive = max((tuple(map(float, one.split())) for one in seen if one), default=None)
-    return Beginning(number, cast("tuple[float, float] | None", alive), held, cluster)
+    return Beginning(number, cast("tuple[float, float] | None", alive), held, slots)
 
 
 def tags(*, cluster: bool) -> list[bytes]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from xxhash import xxh3_64_digest
 
-from service.store.redis.records import HEAD_FORM
+from service.store.redis.operations import HEAD_FORM
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

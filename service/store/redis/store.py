@@ -20,8 +20,9 @@ from service.store.embedded.clock import Clock
 from service.store.redis.book import Book
 from service.store.redis.handover import Handover
 from service.store.redis.link import LostError
+from service.store.redis.operations import Operation, freed, grouped
 from service.store.redis.owner import Owner
-from service.store.redis.records import Operation, freed, grouped, id_of, place_of
+from service.store.redis.records import id_of, place_of
 from service.store.redis.servers import Servers, begin
 from service.store.redis.upkeep import Upkeep
 from service.store.redis.writer import Writer
@@ -140,12 +141,12 @@ class RedisStore:
     def start(self) -> None:
         """See Keeper."""
         try:
-            number, alive, held, cluster = begin(self._url, _BEGIN)
+            number, alive, held, slots = begin(self._url, _BEGIN)
         except (RedisError, OSError, ValueError) as error:
             raise StoreRefusedError(f"the session store cannot be used: {error} (docs/durability.md)") from error
         self._epoch = self.sessions.born = number << _EPOCH
         self.clock = Clock(self._monotonic, self._wall, alive)
-        self.servers = Servers(self._url, self._lease, cluster=cluster)
+        self.servers = Servers(self._url, self._lease, slots)
         self.owners = [Owner(self.servers, tag, self.clock, self._lease, self._lose_all) for tag in self.servers.tags]
         self.writer = Writer(self.owners, self._lose, patience=self._lease, clock=self._monotonic)
         self._handover = Handover(self, 2 * self._lease)
@@ -231,7 +232,6 @@ class RedisStore:
         self._handover.close()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_LAST)
-        await self.servers.close()
 
 
 def _name(kind: Kind) -> tuple[str, str]:

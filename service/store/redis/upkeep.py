@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from service.errors import CarouselError
 from service.store.redis.link import LostError
-from service.store.redis.records import BUCKETS, Operation, freed, grouped, held_of, id_of, index_of, pairs
+from service.store.redis.operations import Operation, freed, grouped
+from service.store.redis.records import BUCKETS, held_of, id_of, index_of, pairs
 
 if TYPE_CHECKING:
     from service.store.redis.book import Book

@@ -15,7 +15,8 @@ import numpy as np
 
 from service.errors import CarouselError, CommitUnknown, SessionExists, SessionMoved, SessionNotFound, StoreUnavailable
 from service.store.redis.link import FencedError, LostError
-from service.store.redis.records import NOTHING, Group, Operation, grouped, id_of
+from service.store.redis.operations import Group, Operation, grouped
+from service.store.redis.records import NOTHING, id_of
 from service.store.store import Advanced, Copied
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""One server for the tests of this folder, emptied before each, and processes over it."""
+"""A server and a cluster for the tests of this folder, emptied before each, and processes over them."""
 
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -7,25 +7,37 @@ import pytest
 import redis
 
 from tests.fakes import FakeClock
-from tests.redis_server import GIVEN, RedisServer
+from tests.redis_server import GIVEN, RedisCluster, RedisServer
 from tests.service.store.redis.serving import Begin, Shared
 
 
 @pytest.fixture(scope="session")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server that all tests share."""
-    if GIVEN in os.environ:
-        yield os.environ[GIVEN]
-        return
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield server.url
-    server.kill()
+def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A server and a cluster that all tests share."""
+    one = None if GIVEN in os.environ else RedisServer(tmp_path_factory.mktemp("redis"))
+    cluster = RedisCluster(tmp_path_factory.mktemp("cluster"))
+    yield {"server": os.environ[GIVEN] if one is None else one.url, "cluster": cluster.url}
+    cluster.kill()
+    if one is not None:
+        one.kill()
+
+
+@pytest.fixture(params=["server", "cluster"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """What the store is."""
+    return str(request.param)
 
 
 @pytest.fixture
-def client(url: str) -> Iterator["redis.Redis"]:
+def url(kind: str, urls: dict[str, str]) -> str:
+    """Where it is."""
+    return urls[kind]
+
+
+@pytest.fixture
+def client(kind: str, url: str) -> "Iterator[redis.Redis]":
     """The store, empty, as it is seen from outside."""
-    with redis.Redis.from_url(url) as one:
+    with (redis.RedisCluster if kind == "cluster" else redis.Redis).from_url(url) as one:
         one.flushdb()
         yield one
 

@@ -64,6 +64,11 @@ class Shared(Serving):
         for one in self.store.owners:
             one._until = self.clock() + seconds
 
+    async def renew(self) -> None:
+        """Renew all leases."""
+        for one in self.store.owners:
+            await one.renew()
+
     async def crash(self) -> None:
         """End without a word."""
         assert self.loop is not None

@@ -16,6 +16,12 @@ from tests.service.store.redis.serving import Begin, Shared
 
 
 @pytest.fixture
+def kind() -> str:
+    """A cluster has faults of its own."""
+    return "server"
+
+
+@pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:
     """A server of one's own, which may be harmed."""
     one = RedisServer(tmp_path / "redis")

@@ -277,7 +277,7 @@ async def test_an_idle_clock_that_a_retry_restarted_is_written(begin: Begin) -> 
     one.clock.advance(0.8)  # within the lease
     for _ in range(12):
         one.clock.advance(0.5)
-        await one.owner().renew()
+        await one.renew()
     await one.step(session, 1, step=0)  # a repeat commits nothing
     await one.store._upkeep.note_touched()
     standing = await one.store._handover.standing("s")

@@ -82,7 +82,7 @@ async def test_a_version_goes_a_while_after_its_last_session_anywhere(begin: Beg
     await there.moves.migrate(await other.get("s"), other.engine)
     for seconds, kept in ((0, True), (59, True), (2, False)):
         one.clock.advance(seconds)
-        await one.owner().renew()
+        await one.renew()
         await one.store._upkeep.look()
         assert one.store.holds(new) == kept
         assert one.store.holds(one.engine)
