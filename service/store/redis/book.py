@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from service.store.redis.owner import Owner
     from service.store.store import Change
 
+_ENOUGH = 64  # sessions of a group, so that one more is written apart: the server works while it is made
 _LATE = 0.1  # of its TTL that a deadline in the store, or in the index, may be behind
 
 
@@ -59,13 +60,16 @@ class Book(Columns):
     def operations(self, changes: Sequence[Change], now: float) -> Iterator[Group]:
         """What changes come to; `now` is the time on the table's clock."""
         self.fit()
-        others, calls = list[Operation](), list[Advanced]()
+        others, calls, alike = list[Operation](), list[Advanced](), dict[tuple[int, int], list[list[Advanced]]]()
         for one in changes:
             if isinstance(one, Advanced):
                 calls.append(one)
                 if one.state is not None:
-                    yield self._steps(calls, one.state, now)
+                    shape = len(calls), one.lengths.item(0)
+                    alike.setdefault(shape, []).append(calls)
                     calls = []
+                    if sum(len(some[0].rows) for some in alike[shape]) >= _ENOUGH:
+                        yield self._steps(alike.pop(shape), now)
             elif isinstance(one, Deleted):
                 others.append(Operation(one.row, self.keys[one.row], self.fence(one.row), clear=True, score=-1.0))
             elif isinstance(one, Snapped):
@@ -77,6 +81,7 @@ class Book(Columns):
             else:
                 rows, ids = ([one.row], [one.id]) if isinstance(one, Opened) else (one.rows.tolist(), one.ids)
                 others += [self._open(row, id, one, now) for row, id in zip(rows, ids, strict=True)]
+        yield from (self._steps(some, now) for some in alike.values())
         yield from grouped(others)
 
     def fence(self, row: int, step: int | None = None) -> bytes:
@@ -146,8 +151,9 @@ class Book(Columns):
             found.append(one)
         return found
 
-    def _steps(self, calls: Sequence[Advanced], state: State, now: float) -> Group:
-        """Calls on the same sessions, one behind the other; all sequences of a call have one length."""
+    def _steps(self, alike: Sequence[Sequence[Advanced]], now: float) -> Group:
+        """So many calls each on the same sessions, one behind the other; all sequences have one length."""
+        calls = [_joined(those) for those in zip(*alike, strict=True)]
         last, table, each = calls[-1], self._table, self._each
         rows, count, length = last.rows, len(last.rows), last.lengths.item(0)
         laid = layout(table.row_bytes // 4, self._width * length, each, len(calls))
@@ -160,7 +166,7 @@ class Book(Columns):
         old["owner"] = new["owner"] = np.array([one.name for one in self._owners], "V16")[self.place[rows]]
         old["epoch"] = new["epoch"] = self.epoch[rows]
         old["step"], new["step"] = calls[0].starts, last.starts + length
-        found["deadline"], found["ttl"], found["state"] = deadlines, ttl, flat(state, count)
+        found["deadline"], found["ttl"], found["state"] = deadlines, ttl, flat(last.state or {}, count)
         for index, call in enumerate(calls):
             answer = found[f"a{index}"]
             answer["name"] = laid.names[(numbers + index) % each]
@@ -235,3 +241,13 @@ class Book(Columns):
         self.noted[row] = deadline
         if deadline - self.indexed.item(row) > _LATE * ttl:
             self.indexed[row] = one.score = deadline
+
+
+def _joined(calls: Sequence[Advanced]) -> Advanced:
+    """Calls on different sessions as one."""
+    if len(calls) == 1:
+        return calls[0]
+    arrays: list[Any] = [np.concatenate([one[place] for one in calls]) for place in range(5)]
+    states = [one.state for one in calls if one.state is not None]
+    state = {name: np.concatenate([one[name] for one in states]) for name in states[0]} if states else None
+    return Advanced._make((*arrays, state))

@@ -171,7 +171,8 @@ class Handover:
             try:
                 client = Redis.from_pool(await self._store.servers.pool(first.owners))
                 async with client, client.pubsub() as channel:
-                    await channel.subscribe(*map(_channel, names))
+                    async with asyncio.timeout(self._patience):
+                        await channel.subscribe(*map(_channel, names))
                     while first.link.up and names == [one.name for one in owners]:
                         told = await channel.get_message(ignore_subscribe_messages=True, timeout=1.0)
                         if told is not None:

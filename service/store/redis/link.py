@@ -70,7 +70,7 @@ class Link:
     def send(self, command: bytes) -> Future[Any]:
         """Send a command that is packed. As `ask`."""
         if not self.up:
-            raise StoreUnavailable("the session store cannot be reached")
+            raise _unreached()
         return self._send(command)
 
     def greeting(self, *command: bytes | int | float | str) -> Future[Any]:
@@ -78,7 +78,8 @@ class Link:
         return self._send(packed(command))
 
     def _send(self, command: bytes) -> Future[Any]:
-        assert self._stream is not None
+        if self._stream is None or self._stream.is_closing():
+            raise _unreached()
         answer: Future[Any] = asyncio.get_running_loop().create_future()
         self._stream.write(command)  # at once: the server works while the next command is made
         self._asked.append((answer, time.monotonic()))
@@ -160,6 +161,10 @@ class Link:
                 answer.exception()
             else:
                 answer.set_result(told)
+
+
+def _unreached() -> StoreUnavailable:
+    return StoreUnavailable("the session store cannot be reached")
 
 
 def _told(error: RedisError) -> Exception:

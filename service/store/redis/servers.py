@@ -43,7 +43,8 @@ class Servers:
 
         """
         made: AbstractConnection = (await self.pool(key)).make_connection()  # type: ignore[no-untyped-call]
-        await made.connect()  # type: ignore[no-untyped-call]
+        async with asyncio.timeout(self._patience):
+            await made.connect()  # type: ignore[no-untyped-call]
         return made
 
     async def pool(self, key: bytes) -> ConnectionPool:
@@ -57,15 +58,18 @@ class Servers:
         return self._at(server_of(self._slots, key))
 
     async def _look(self, known: Slots) -> Slots:
-        """Ask the servers of the cluster, one after the other, who has which slots."""
-        for address in sorted({address for *_, address in known}, key=lambda _: random.random()):
-            asked = self._at(address).make_connection()  # type: ignore[no-untyped-call]
+        """Ask the servers of the cluster, one after the other, who has which slots; that of the URL last."""
+        pools = [self._at(address) for address in {address for *_, address in known}]
+        for pool in (*random.sample(pools, len(pools)), self._pool):
+            asked = pool.make_connection()  # type: ignore[no-untyped-call]
             with suppress(OSError, RedisError):
                 async with asyncio.timeout(self._patience / 4):
                     try:
                         await asked.connect()
                         await asked.send_command("CLUSTER", "SLOTS")
-                        return slots_of(await asked.read_response(disable_decoding=True), address[0])
+                        told = await asked.read_response(disable_decoding=True)
+                        if told:
+                            return slots_of(told, pool.connection_kwargs["host"])
                     finally:
                         await asked.disconnect(nowait=True)
         raise redis.ConnectionError("no server of the cluster answers")

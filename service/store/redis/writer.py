@@ -37,7 +37,7 @@ class _Commit:
     answer: asyncio.Future[Conflicts]
     conflicts: dict[int, CarouselError] = field(default_factory=dict)  # by row: why it is not written
     waiting: int = 1  # parts of which it is not known what they came to
-    written: list[tuple[Owner, Group]] = field(default_factory=list)  # of one that is whole
+    written: list[tuple[Owner, Group]] = field(default_factory=list)
 
 
 class _Part(NamedTuple):
@@ -185,8 +185,8 @@ class Writer:
                         self._fail(commit, row, group.fences(place)[0], errors[number + place])
                 number += len(group.rows)
                 written = group.pick(good)
-            commit.book.written(written)
-            if commit.whole:
+            if written.rows:
+                commit.book.written(written)
                 commit.written.append((part.owner, written))
         self._end(commit)
 
@@ -195,7 +195,7 @@ class Writer:
         commit.waiting -= 1
         if commit.waiting:
             return
-        if commit.whole and commit.conflicts and any(group.rows for _, group in commit.written):
+        if commit.whole and commit.conflicts and commit.written:
             self._later(self._undo(commit))
         else:
             commit.answer.set_result(commit.conflicts)

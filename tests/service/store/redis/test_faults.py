@@ -58,6 +58,16 @@ async def test_a_commit_on_its_way_when_the_server_stands_still_is_applied_once_
         assert await one.state(await one.get("s")) == (step + 1, step + 1)
 
 
+async def test_a_broken_connection_takes_no_command_before_it_is_noticed(begin: Begin) -> None:
+    one = await begin()
+    link = one.owner().link
+    assert link._stream is not None
+    link._stream.transport.abort()
+    with pytest.raises(StoreUnavailable):
+        link.ask("PING")
+    assert link.up
+
+
 async def test_an_outcome_that_stays_unknown_is_told_as_such_and_looked_up_later(
     begin: Begin, server: RedisServer
 ) -> None:
