@@ -14,7 +14,7 @@ from service.store.embedded.entries import flat, shaped
 from service.store.embedded.kind import Kind
 from service.store.redis.columns import COLUMNS, Columns
 from service.store.redis.operations import HEAD_FORM, Group, Operation, grouped
-from service.store.redis.records import FENCE, NOTHING, Found, Kept, key_of, place_of, seed_of
+from service.store.redis.records import ABSENT, FENCE, Found, Kept, key_of, place_of, seed_of
 from service.store.redis.steps import layout
 from service.store.store import Advanced, Copied, Deleted, Moved, Opened, Replaced, Snapped
 
@@ -103,7 +103,7 @@ class Book(Columns):
 
     def refused(self, row: int, old: bytes) -> None:
         """An operation is not in the store."""
-        if old == NOTHING:
+        if old == ABSENT:
             self.forget(row)
 
     def adopt(self, row: int, found: Found, epoch: int) -> None:
@@ -152,7 +152,7 @@ class Book(Columns):
         return found
 
     def _steps(self, alike: Sequence[Sequence[Advanced]], now: float) -> Group:
-        """So many calls each on the same sessions, one behind the other; all sequences have one length."""
+        """Build one group from chains of calls: calls of a chain follow each other on the same sessions; one length."""
         calls = [_joined(those) for those in zip(*alike, strict=True)]
         last, table, each = calls[-1], self._table, self._each
         rows, count, length = last.rows, len(last.rows), last.lengths.item(0)
@@ -177,14 +177,14 @@ class Book(Columns):
         return Group(laid.form, rows.tolist(), keys, content, answers=len(calls))
 
     def _place(self, row: int, key: bytes, epoch: int) -> None:
-        """A session has a row."""
+        """Give a session a row."""
         self.keys[row], self.epoch[row], self.seed[row] = key, epoch, seed_of(key)
         self.place[row] = place_of(key, len(self._owners))
 
     def _open(self, row: int, id: str, one: Opened | Copied, now: float) -> Operation:
         """A session that opens gets its key and its epoch here."""
         self._place(row, key_of(id), self._epoch())
-        return self._whole(row, NOTHING, one, now)
+        return self._whole(row, ABSENT, one, now)
 
     def _replace(self, one: Replaced, now: float) -> Operation:
         operation, rule = self._whole(one.row, self.fence(one.row), one, now), self.engine.rewinds.rule(one.row)
@@ -244,7 +244,7 @@ class Book(Columns):
 
 
 def _joined(calls: Sequence[Advanced]) -> Advanced:
-    """Calls on different sessions as one."""
+    """Concatenate calls on different sessions."""
     if len(calls) == 1:
         return calls[0]
     arrays: list[Any] = [np.concatenate([one[place] for one in calls]) for place in range(5)]

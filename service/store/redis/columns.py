@@ -33,7 +33,7 @@ class Columns:
     snapped: Index  # snapshots likewise
     noted: NDArray[np.float64]  # the deadline in the store
     indexed: NDArray[np.float64]  # the deadline in the index
-    lost: NDArray[np.bool_]  # it is not ours any more, or nobody knows: it is dropped when its calls have ended
+    lost: NDArray[np.bool_]  # owned by another process, or unknown: dropped when its calls have ended
     seed: NDArray[np.uint64]  # of its seals
     place: Index  # of its server in the list of them
 

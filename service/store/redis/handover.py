@@ -16,7 +16,7 @@ from service.store.redis import scripts
 from service.store.redis.link import FencedError, LostError
 from service.store.redis.operations import Operation, grouped
 from service.store.redis.owner import dead
-from service.store.redis.records import BUCKETS, FENCE, NOBODY, Found, decode, ids_of, key_of, mark_of, pairs
+from service.store.redis.records import BUCKETS, FENCE, UNOWNED, Found, decode, ids_of, key_of, mark_of, pairs
 
 if TYPE_CHECKING:
     from service.sessions.session import Standing
@@ -31,9 +31,9 @@ _log = logging.getLogger("carousel.store")
 class Handover:
     """Brings sessions here by lookups, and gives sessions up that other processes ask for."""
 
-    def __init__(self, store: RedisStore, patience: float) -> None:
-        self._store, self._patience = store, patience
-        self._lookups = Lookups(store.sessions, self._look, patience)
+    def __init__(self, store: RedisStore, timeout: float) -> None:
+        self._store, self._timeout = store, timeout
+        self._lookups = Lookups(store.sessions, self._look, timeout)
         self.fetch = self._lookups.fetch
         self._freed: dict[str, asyncio.Event] = {}  # by id: its owner has given it up
         self._going: dict[str, asyncio.Task[None]] = {}
@@ -89,7 +89,7 @@ class Handover:
             found, lives, is_dead = await self._read(id)
             if found is None:
                 return True
-            if found.owner not in (NOBODY, owner.name) and not await self._free(id, found, lives, is_dead):
+            if found.owner not in (UNOWNED, owner.name) and not await self._free(id, found, lives, is_dead):
                 return False
             return await self._take(id, found)
         except FencedError:
@@ -99,14 +99,14 @@ class Handover:
             return False
 
     async def end(self, id: str) -> None:
-        """End a session that has expired, if nobody owns it."""
+        """End a session that has expired, if it has no owner."""
         store = self._store
         if store.sessions.find(id) is None and id not in self._lookups.running:
             found, lives, is_dead = await self._read(id)
             if found is None or lives or found.deadline > store.clock.seconds():
                 return
             owner = store.owner_of(found.key)
-            if found.owner in (NOBODY, owner.name) or await owner.fence(found.owner, dead=is_dead):
+            if found.owner in (UNOWNED, owner.name) or await owner.fence(found.owner, dead=is_dead):
                 await self._take(id, found)
 
     async def _read(self, id: str) -> tuple[Found | None, bool, bool]:
@@ -171,7 +171,7 @@ class Handover:
             try:
                 client = Redis.from_pool(await self._store.servers.pool(first.owners))
                 async with client, client.pubsub() as channel:
-                    async with asyncio.timeout(self._patience):
+                    async with asyncio.timeout(self._timeout):
                         await channel.subscribe(*map(_channel, names))
                     while first.link.up and names == [one.name for one in owners]:
                         told = await channel.get_message(ignore_subscribe_messages=True, timeout=1.0)

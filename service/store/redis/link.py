@@ -29,7 +29,7 @@ _log = logging.getLogger("carousel.store")
 
 
 class LostError(Exception):
-    """The connection was lost before the answer: nobody knows what became of the command."""
+    """The connection was lost before the answer: the outcome of the command is unknown."""
 
 
 class FencedError(LostError):
@@ -43,10 +43,10 @@ class Link:
         self,
         connect: Callable[[], Awaitable[AbstractConnection]],
         greet: Callable[[], Awaitable[None]],
-        patience: float,
+        timeout: float,
     ) -> None:
-        """`greet` is done on every new connection before others may use it; answers come within `patience` seconds."""
-        self._connect, self._greet, self._patience = connect, greet, patience
+        """`greet` is done on every new connection before others may use it; answers come within `timeout` seconds."""
+        self._connect, self._greet, self._timeout = connect, greet, timeout
         self._asked: deque[tuple[Future[Any], float]] = deque()
         self._stream: asyncio.StreamWriter | None = None
         self._rose = asyncio.Event()
@@ -61,7 +61,7 @@ class Link:
 
         Raises, or the future raises:
             StoreUnavailable: it was not carried out.
-            LostError: nobody knows (the future only).
+            LostError: its outcome is unknown (the future only).
             FencedError: it needs an owner, and this process is none (the future only).
 
         """
@@ -137,12 +137,12 @@ class Link:
         for answer, _ in asked:
             if not answer.done():
                 answer.set_exception(LostError())
-                answer.exception()  # who asked may have left
+                answer.exception()  # the caller may have left
 
     async def _watch(self) -> None:
         """Give the connection up when the oldest command has waited for too long."""
-        while not self._asked or time.monotonic() - self._asked[0][1] < self._patience:  # noqa: ASYNC110  # time passes
-            await asyncio.sleep(self._patience / 8)
+        while not self._asked or time.monotonic() - self._asked[0][1] < self._timeout:  # noqa: ASYNC110  # time passes
+            await asyncio.sleep(self._timeout / 8)
         raise TimeoutError("no answer")
 
     async def _read(self, connection: AbstractConnection) -> None:

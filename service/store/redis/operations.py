@@ -1,4 +1,4 @@
-"""What a commit writes of sessions: operations as bytes, and groups of those of one shape. Pure."""
+"""What a commit writes: operations on sessions as bytes, grouped by shape. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from xxhash import xxh3_64_digest
 
-from service.store.redis.records import FORMAT, NOBODY, SNAPSHOT, STATE, seed_of
+from service.store.redis.records import FORMAT, SNAPSHOT, STATE, UNOWNED, seed_of
 
 if TYPE_CHECKING:
     from service.sessions.snapshots import Rule
@@ -64,7 +64,7 @@ class Operation:
         self.snapshots += 1
 
     def group(self) -> Group:
-        """What COMMIT reads."""
+        """Return it as a group of one."""
         head = _HEAD.pack(self._clear, self.score, self._told, self._old)
         return Group(self._form, [self.row], [self.key], b"".join((head, *self._parts)), snapshots=self.snapshots)
 
@@ -79,7 +79,7 @@ class Operation:
 
 @dataclass(slots=True)
 class Group:
-    """Operations of one shape, as COMMIT reads them."""
+    """Operations of one shape, as the script COMMIT reads them."""
 
     form: bytes  # of an operation, in the words of Lua's `struct`
     rows: list[int]
@@ -96,7 +96,7 @@ class Group:
         return one[_OLD], one[_NEW]
 
     def pick(self, places: Sequence[int]) -> Group:
-        """Some of them."""
+        """Select operations."""
         if len(places) == len(self.rows):
             return self
         content = (
@@ -107,7 +107,7 @@ class Group:
 
 
 def grouped(operations: Iterable[Operation]) -> list[Group]:
-    """Operations as few groups."""
+    """Merge operations of one shape."""
     found: dict[tuple[bytes, int], list[Group]] = {}
     for one in operations:
         group = one.group()
@@ -125,4 +125,4 @@ def grouped(operations: Iterable[Operation]) -> list[Group]:
 
 def freed(key: bytes, fence: bytes) -> Operation:
     """Give a session up that has this fence."""
-    return Operation(-1, key, fence, NOBODY + fence[16:])
+    return Operation(-1, key, fence, UNOWNED + fence[16:])

@@ -27,7 +27,7 @@ _log = logging.getLogger("carousel.store")
 
 
 class Owner:
-    """Invariant: nobody else takes a session of this name before `_until`, nor ever without taking the name away."""
+    """Invariant: no other process takes a session of this name before `_until`, nor later without removing the name."""
 
     def __init__(
         self,

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from service.models.model import Array
 
 FENCE = struct.Struct("<16sQQ")  # owner, epoch, step
-NOBODY = bytes(16)  # the owner of a session that was given up
-NOTHING = bytes(FENCE.size)  # the fence of a session that is not there
+UNOWNED = bytes(16)  # the owner of a session that was given up
+ABSENT = bytes(FENCE.size)  # the fence of a session that is not there
 BUCKETS = 16
 FORMAT = 3
 STATE = struct.Struct("<dd")  # deadline, on the store's own clock, and TTL
@@ -79,7 +79,7 @@ class Found(NamedTuple):
 
     @property
     def owner(self) -> bytes:
-        """The process that may write it, or NOBODY."""
+        """The process that may write it, or UNOWNED."""
         return self.fence[:16]
 
     def stands(self, id: str, now: float, *, resident: bool) -> Standing:
@@ -90,7 +90,7 @@ class Found(NamedTuple):
 
 
 def seed_of(key: bytes) -> int:
-    """What the seals of a session begin with."""
+    """Seed of the seals of a session."""
     return xxh3_64_intdigest(key)
 
 
@@ -101,7 +101,7 @@ def key_of(id: str) -> bytes:
 
 
 def place_of(key: bytes, servers: int) -> int:
-    """Which of so many servers has a session: one has all, or each bucket has its own."""
+    """Index of the server of a session: one server has all buckets, or each bucket has its own."""
     return int(key[10:12], 16) % servers
 
 

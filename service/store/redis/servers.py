@@ -1,4 +1,4 @@
-"""Where the server of a key is: always the same one, or by the table of a cluster. Knows addresses; not sessions."""
+"""Connections to the server that has a key: the only one, or one of a cluster. Knows addresses; not sessions."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
 Address: TypeAlias = "tuple[str, int]"
-Slots: TypeAlias = "list[tuple[int, int, Address]]"  # the first and the last one, and who has them
+Slots: TypeAlias = "list[tuple[int, int, Address]]"  # first and last slot, and the server that has them
 
-_FRESH = 0.2  # seconds for which a cluster is not asked again who has which slots
+_FRESH = 0.2  # seconds for which a table of slots is not asked for again
 _STARTS = b"carousel:epoch"  # counts the starts of processes
 
 
 class Servers:
     """Invariant: `tags` are those of the tables of owners: one for the only server, or one for each bucket."""
 
-    def __init__(self, url: str, patience: float, slots: Slots | None) -> None:
-        """A connection is there within `patience` seconds, or fails. `slots`: who has which, in a cluster."""
-        self._pool = ConnectionPool.from_url(url, protocol=2, socket_timeout=None, socket_connect_timeout=patience)
-        self._patience, self._slots, self._looked, self._looking = patience, slots, 0.0, asyncio.Lock()
+    def __init__(self, url: str, timeout: float, slots: Slots | None) -> None:
+        """Connections fail after `timeout` seconds. `slots`: of a cluster, as they were at the start."""
+        self._pool = ConnectionPool.from_url(url, protocol=2, socket_timeout=None, socket_connect_timeout=timeout)
+        self._timeout, self._slots, self._looked, self._looking = timeout, slots, 0.0, asyncio.Lock()
         self.tags = tags(cluster=slots is not None)
 
     async def connection(self, key: bytes) -> AbstractConnection:
-        """Connect to the server that has a key now.
+        """Connect to the server that has a key.
 
         Raises:
             OSError, RedisError: there is none.
 
         """
         made: AbstractConnection = (await self.pool(key)).make_connection()  # type: ignore[no-untyped-call]
-        async with asyncio.timeout(self._patience):
+        async with asyncio.timeout(self._timeout):
             await made.connect()  # type: ignore[no-untyped-call]
         return made
 
     async def pool(self, key: bytes) -> ConnectionPool:
-        """Connections to the server that has a key now. Raises as `connection`."""
+        """Return a pool for the server that has a key. Raises as `connection`."""
         if self._slots is None:
             return self._pool
         async with self._looking:
@@ -58,12 +58,12 @@ class Servers:
         return self._at(server_of(self._slots, key))
 
     async def _look(self, known: Slots) -> Slots:
-        """Ask the servers of the cluster, one after the other, who has which slots; that of the URL last."""
+        """Ask the known servers in random order for the table of slots; the server of the URL last."""
         pools = [self._at(address) for address in {address for *_, address in known}]
         for pool in (*random.sample(pools, len(pools)), self._pool):
             asked = pool.make_connection()  # type: ignore[no-untyped-call]
             with suppress(OSError, RedisError):
-                async with asyncio.timeout(self._patience / 4):
+                async with asyncio.timeout(self._timeout / 4):
                     try:
                         await asked.connect()
                         await asked.send_command("CLUSTER", "SLOTS")
@@ -82,13 +82,13 @@ class Servers:
 
 
 def slots_of(told: list[Any], host: str) -> Slots:
-    """Who has which slots, as a server of this host tells it."""
+    """Parse the answer to CLUSTER SLOTS of a server on this host."""
     primaries = [(first, last, one[0], one[1]) for first, last, one, *_ in told]
     return [(first, last, (name.decode() if name else host, port)) for first, last, name, port in primaries]
 
 
 def server_of(slots: Slots, key: bytes) -> Address:
-    """Where a key is. Raises ConnectionError: no server has it."""
+    """Address of the server that has a key. Raises ConnectionError: no server has its slot."""
     slot = key_slot(key)
     for first, last, address in slots:
         if first <= slot <= last:
@@ -105,26 +105,26 @@ class Beginning(NamedTuple):
     slots: Slots | None  # of a cluster
 
 
-def begin(url: str, patience: float) -> Beginning:
+def begin(url: str, timeout: float) -> Beginning:
     """Count a start. Blocks.
 
     Raises:
         RedisError, OSError, ValueError: it cannot be counted within so many seconds.
 
     """
-    until = time.monotonic() + patience
+    until = time.monotonic() + timeout
     while True:
         try:
             with ExitStack() as open:
-                return _begin(url, patience, open)
+                return _begin(url, timeout, open)
         except (redis.ConnectionError, redis.BusyLoadingError, AskError, ClusterDownError):
             if time.monotonic() > until:
                 raise
             time.sleep(0.1)
 
 
-def _begin(url: str, patience: float, open: ExitStack) -> Beginning:
-    pool, slots = redis.ConnectionPool.from_url(url, socket_timeout=patience), None
+def _begin(url: str, timeout: float, open: ExitStack) -> Beginning:
+    pool, slots = redis.ConnectionPool.from_url(url, socket_timeout=timeout), None
 
     @cache
     def at(address: Address | None) -> redis.Redis:
@@ -148,5 +148,5 @@ def _begin(url: str, patience: float, open: ExitStack) -> Beginning:
 
 
 def tags(*, cluster: bool) -> list[bytes]:
-    """What stands in the keys of the tables of owners."""
+    """Hash tags of the tables of owners."""
     return [b"%02x" % bucket for bucket in range(BUCKETS)] if cluster else [b"owners"]

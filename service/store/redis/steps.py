@@ -1,4 +1,4 @@
-"""The operations that take many sessions some steps on, as one array: a row of it is what COMMIT reads of a session."""
+"""Steps of many sessions as one array whose rows have the bytes of an `Operation`."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _SEAL = ("seal", "V8")
 
 
 class Layout:
-    """The bytes of such an operation: see `Operation`."""
+    """Columns of an operation that writes state and answers of a session."""
 
     def __init__(self, state: int, outputs: int, places: int, calls: int) -> None:
-        """`state` and `outputs` count the numbers of a session; `calls` answers go to the `places` of those kept."""
+        """`state` and `outputs` are float32 numbers per session; `calls` answers are written to `places` fields."""
         digits = len(str(places - 1))
         self.names = np.array([b"a%0*d" % (digits, place) for place in range(places)])
         answer = np.dtype([("name", self.names.dtype), *_ANSWER, ("outputs", "<f4", outputs), _SEAL])
@@ -41,11 +41,11 @@ class Layout:
         self._blank["fence"], self._blank["name"] = b"fence", b"state"
 
     def rows(self, count: int) -> NDArray[Any]:
-        """Operations with what is the same of all of them."""
+        """Allocate operations; constant columns are set."""
         return np.repeat(self._blank, count)
 
     def seal(self, rows: NDArray[Any], seeds: Sequence[int]) -> memoryview:
-        """Operations as bytes, with their seals."""
+        """Compute the seals → all operations as bytes."""
         content, width = rows.view(np.uint8).data, self.kind.itemsize
         for name, first, end in self._sealed:
             places = zip(range(first, len(content), width), range(end, len(content), width), seeds, strict=True)
@@ -61,6 +61,6 @@ def layout(state: int, outputs: int, places: int, calls: int) -> Layout:
 
 
 def _at(kind: np.dtype[Any], name: str) -> int:
-    """Where a column begins."""
+    """Byte offset of a column."""
     assert kind.fields is not None
     return kind.fields[name][1]

@@ -83,7 +83,7 @@ class RedisStore:
     # Sessions that leave the table.
 
     def _lose(self, book: Book, row: int) -> None:
-        """A session is not ours any more, or nobody knows: it goes when its calls have ended."""
+        """Drop a session that is owned by another process, or unknown, when its calls have ended."""
         id = id_of(book.keys[row]) if book.keys[row] else ""
         session = self.sessions.find(id) if id else None
         if book.lost[row] or session is None or (session.home, session.row) != (book.engine, row):
@@ -148,7 +148,7 @@ class RedisStore:
         self.clock = Clock(self._monotonic, self._wall, alive)
         self.servers = Servers(self._url, self._lease, slots)
         self.owners = [Owner(self.servers, tag, self.clock, self._lease, self._lose_all) for tag in self.servers.tags]
-        self.writer = Writer(self.owners, self._lose, patience=self._lease, clock=self._monotonic)
+        self.writer = Writer(self.owners, self._lose, timeout=self._lease, clock=self._monotonic)
         self._handover = Handover(self, 2 * self._lease)
         self._upkeep = Upkeep(self, self._handover, self._resident, self._monotonic)
         self._upkeep.count(held)
@@ -239,5 +239,5 @@ def _name(kind: Kind) -> tuple[str, str]:
 
 
 def _unheard(asked: asyncio.Future[Any]) -> None:
-    """Nobody waits for this: if it is lost, the deadline of the session still tells."""
+    """Ignore the outcome: if the command is lost, the deadline of the session still tells."""
     asked.add_done_callback(lambda done: done.exception())

@@ -1,4 +1,4 @@
-"""Commits to the server, and what became of them: written, refused, or read back after the connection was lost."""
+"""Commits to the servers and their outcomes: written, refused, or read back after the connection was lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 from service.errors import CarouselError, CommitUnknown, SessionExists, SessionMoved, SessionNotFound, StoreUnavailable
 from service.store.redis.link import FencedError, LostError
 from service.store.redis.operations import Group, Operation, grouped
-from service.store.redis.records import NOTHING, id_of
+from service.store.redis.records import ABSENT, id_of
 from service.store.store import Advanced, Copied
 
 if TYPE_CHECKING:
@@ -30,29 +30,29 @@ _log = logging.getLogger("carousel.store")
 
 @dataclass(eq=False)
 class _Commit:
-    """A commit that is under way, in parts."""
+    """A commit in flight, sent in parts."""
 
     book: Book
     whole: bool  # all of it or nothing
     answer: asyncio.Future[Conflicts]
     conflicts: dict[int, CarouselError] = field(default_factory=dict)  # by row: why it is not written
-    waiting: int = 1  # parts of which it is not known what they came to
+    waiting: int = 1  # parts whose outcome is unknown, and the one that is being sent
     written: list[tuple[Owner, Group]] = field(default_factory=list)
 
 
 class _Part(NamedTuple):
-    """What of a commit goes to one server."""
+    """Groups of a commit that are sent to one server by one command."""
 
     commit: _Commit
     owner: Owner
     groups: list[Group]
 
     def each(self) -> Iterator[tuple[Group, int]]:
-        """Its operations, in the order in which the server counts them: group, and place in it."""
+        """Yield group and place in it of each operation, as the server numbers them."""
         return ((group, place) for group in self.groups for place in range(len(group.rows)))
 
     def all(self, error: CarouselError) -> dict[int, CarouselError]:
-        """One error for all of them."""
+        """Give all operations one error."""
         return dict.fromkeys(range(sum(len(group.rows) for group in self.groups)), error)
 
 
@@ -64,11 +64,11 @@ class Writer:
         owners: Sequence[Owner],
         lose: Callable[[Book, int], None],
         *,
-        patience: float,
+        timeout: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`lose` is told of sessions that are not ours any more, or of which nobody knows within `patience` seconds."""
-        self._owners, self._lose, self._patience, self._monotonic = owners, lose, patience, clock
+        """Call `lose` with sessions of another owner, or whose outcome is unknown after `timeout` seconds."""
+        self._owners, self._lose, self._timeout, self._monotonic = owners, lose, timeout, clock
         self._settling: set[asyncio.Task[None]] = set()
 
     def commit(self, book: Book, changes: Sequence[Change]) -> asyncio.Future[Conflicts]:
@@ -99,7 +99,7 @@ class Writer:
             asked.add_done_callback(partial(self._heard, part))
 
     def _split(self, commit: _Commit, group: Group) -> Iterator[tuple[int, Group]]:
-        """Part the operations of a group by server, without those of sessions that are lost."""
+        """Split a group by server; leave out sessions that are lost."""
         book, rows = commit.book, group.rows
         lost = book.lost[rows]
         if len(self._owners) == 1 and not lost.any():
@@ -117,7 +117,7 @@ class Writer:
             await asyncio.wait(self._settling)
 
     def _heard(self, part: _Part, asked: asyncio.Future[list[Any]]) -> None:
-        """A part of a commit was answered, or the connection was lost."""
+        """Handle the answer to a part, or the loss of its connection."""
         error = asked.exception()
         if error is None:
             told = asked.result()
@@ -146,7 +146,7 @@ class Writer:
     async def _settle(self, part: _Part) -> None:
         """Read back what became of a commit. What the lost connection left on its way is refused from now on."""
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._timeout):
                 fences = await self._read_back(part)
         except TimeoutError:
             self._close(part, part.all(CommitUnknown()))
@@ -154,7 +154,7 @@ class Writer:
         errors: dict[int, CarouselError] = {}
         for number, ((group, place), now) in enumerate(zip(part.each(), fences, strict=True)):
             old, new = group.fences(place)
-            if (now or NOTHING) == old != new:
+            if (now or ABSENT) == old != new:
                 errors[number] = _untaken()
             elif now not in (old, new):
                 errors[number] = _refusal(part, number, now)
@@ -174,7 +174,7 @@ class Writer:
                 await asyncio.sleep(0.01)
 
     def _close(self, part: _Part, errors: Mapping[int, CarouselError]) -> None:
-        """It is known of a part of a commit which operations are not written, by their numbers; the others are."""
+        """Settle a part: operations with an error, by number, are not written; all others are."""
         commit, number = part.commit, 0
         for group in part.groups:
             written = group
@@ -191,7 +191,7 @@ class Writer:
         self._end(commit)
 
     def _end(self, commit: _Commit) -> None:
-        """One less is waited for; if it was the last one the commit is told."""
+        """Count a part as settled; answer the commit after the last one."""
         commit.waiting -= 1
         if commit.waiting:
             return
@@ -201,15 +201,15 @@ class Writer:
             commit.answer.set_result(commit.conflicts)
 
     def _fail(self, commit: _Commit, row: int, old: bytes, error: CarouselError) -> None:
-        """An operation is not written; of a session that is not as it should be all is looked up anew."""
+        """Note why an operation is not written; drop a session that has another fence or an unknown one."""
         commit.conflicts[row] = error
-        if old == NOTHING:
+        if old == ABSENT:
             commit.book.forget(row)
         elif isinstance(error, SessionMoved | SessionNotFound | CommitUnknown):
             self._lose(commit.book, row)
 
     async def _undo(self, commit: _Commit) -> None:
-        """End the copies that some servers of a cluster have taken, since another has not."""
+        """Delete the copies that some servers of a cluster wrote, since another server refused its part."""
         for owner, group in commit.written:
             fences = [group.fences(place)[1] for place in range(len(group.rows))]
             told = zip(group.rows, group.keys, fences, strict=True)
@@ -218,7 +218,7 @@ class Writer:
             except (LostError, StoreUnavailable) as error:
                 _log.error("copies that were not told are left in the session store: %s", error or "connection lost")
             for row in group.rows:
-                self._fail(commit, row, NOTHING, _untaken())
+                self._fail(commit, row, ABSENT, _untaken())
         commit.answer.set_result(commit.conflicts)
 
 
@@ -227,9 +227,9 @@ def _untaken() -> StoreUnavailable:
 
 
 def _refusal(part: _Part, number: int, now: bytes) -> CarouselError:
-    """Why an operation was refused, whose session has another fence; empty: it is not there."""
+    """Tell why an operation was refused. `now` is the fence of its session; empty: there is no session."""
     group, place = next(islice(part.each(), number, None))
     id = id_of(group.keys[place])
-    if group.fences(place)[0] == NOTHING:
+    if group.fences(place)[0] == ABSENT:
         return SessionExists(f"session {id!r} exists")
     return SessionMoved(id) if now else SessionNotFound(f"no session {id!r}")

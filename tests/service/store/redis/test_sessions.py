@@ -77,6 +77,26 @@ async def test_a_retry_elsewhere_gets_the_same_answer(begin: Begin) -> None:
     assert (await other.step(await other.get("s"), 5, step=0)).sums == [5.0]
 
 
+async def test_calls_of_one_tick_are_stored_each_as_its_own(begin: Begin) -> None:
+    one = await begin()
+    sessions = [await one.opened(f"s{index}") for index in range(24)]
+    one.model.hold()
+    calls = [one.step(session, index, step=0) for index, session in enumerate(sessions)]  # run while one is held
+    calls += [one.step(session, 100, step=1) for session in sessions[::2]]  # some behind the first of them
+    calls += [one.step(session, 1, 2, 3, step=1) for session in sessions[1::2]]
+    one.model.release()
+    await asyncio.gather(*calls)
+    await one.crash()
+    other = await begin()
+    for index in range(24):
+        session = await other.get(f"s{index}")
+        assert await other.state(session) == ((4, index + 6.0) if index % 2 else (2, index + 100.0))
+        assert (await other.step(session, index, step=0)).sums == [index]
+        assert (await other.step(session, *((1, 2, 3) if index % 2 else (100,)), step=1)).sums[0] == index + (
+            1 if index % 2 else 100
+        )
+
+
 async def test_a_process_without_a_lease_tells_nothing(begin: Begin) -> None:
     one = await begin()
     session = await one.opened("s")
