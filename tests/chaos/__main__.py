@@ -18,9 +18,9 @@ def main(
     longest: Annotated[float, typer.Option(help="Seconds that a server lives at most, once it is ready.")] = 1.0,
     streams: Annotated[int, typer.Option(help="Sessions of a client.")] = 64,
     store: Annotated[
-        str, typer.Option(help="embedded, or redis: it and its owners are stopped and killed too.")
+        str,
+        typer.Option(help="embedded, redis, or cluster: three of Redis. It and its owners are stopped and killed too."),
     ] = "embedded",
-    cluster: Annotated[bool, typer.Option(help="Redis is a cluster of three.")] = False,
     workers: Annotated[int, typer.Option(help="That share the store; they are stopped and killed too.")] = 1,
     pause: Annotated[float, typer.Option(help="Seconds that a process stands still at most.")] = 2.0,
     write: Annotated[
@@ -40,7 +40,6 @@ def main(
                 longest=longest,
                 streams=streams,
                 store=store,
-                cluster=cluster,
                 pause=pause,
                 behind=behind,
                 workers=workers,

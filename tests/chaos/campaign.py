@@ -26,6 +26,9 @@ _LATE = 0.2  # seconds that answers may take to arrive on a busy machine
 _FEW = 16  # sessions of a client where the reference is slower than the server
 
 
+_REDIS = {"redis": RedisServer, "cluster": RedisCluster}
+
+
 @dataclass
 class Plan:
     """What is done to how many. A kill comes within `longest` seconds after the server is ready."""
@@ -39,7 +42,6 @@ class Plan:
     store: str = "embedded"
     pause: float = 2.0  # seconds that a process or Redis stands still at most
     behind: int = 0  # milliseconds of answers that may be lost
-    cluster: bool = False  # Redis is one of three servers
     workers: int = 1  # that share a store, about: their number changes between two services
     settings: dict[str, object] = field(default_factory=dict)
 
@@ -73,10 +75,9 @@ class Campaign:
             for model, reference in references.items()
             for _ in range(plan.clients)
         ]
-        how = {"behind": plan.behind > 0, "wanders": plan.workers > 1, "bulk": not plan.cluster}
+        how = {"behind": plan.behind > 0, "wanders": plan.workers > 1, "bulk": plan.store != "cluster"}
         self._lives = Lives(next(seeds), self.figures, **how)
-        redis = RedisCluster if plan.cluster else RedisServer
-        self._redis = redis(folder / "redis") if plan.store == "redis" else None
+        self._redis = None if plan.store == "embedded" else _REDIS[plan.store](folder / "redis")
         self._server = self._start()
         self.recoveries: list[float] = []
 
