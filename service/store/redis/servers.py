@@ -115,22 +115,22 @@ def begin(url: str, timeout: float) -> Beginning:
     until = time.monotonic() + timeout
     while True:
         try:
-            with ExitStack() as open:
-                return _begin(url, timeout, open)
+            with ExitStack() as stack:
+                return _begin(url, timeout, stack)
         except (redis.ConnectionError, redis.BusyLoadingError, AskError, ClusterDownError):
             if time.monotonic() > until:
                 raise
             time.sleep(0.1)
 
 
-def _begin(url: str, timeout: float, open: ExitStack) -> Beginning:
+def _begin(url: str, timeout: float, stack: ExitStack) -> Beginning:
     pool, slots = redis.ConnectionPool.from_url(url, socket_timeout=timeout), None
 
     @cache
     def at(address: Address | None) -> redis.Redis:
         there = {} if address is None else {"host": address[0], "port": address[1]}
         made = redis.ConnectionPool(pool.connection_class, **pool.connection_kwargs | there)
-        open.callback(made.disconnect)
+        stack.callback(made.disconnect)
         return redis.Redis(connection_pool=made)
 
     def of(key: bytes) -> redis.Redis:

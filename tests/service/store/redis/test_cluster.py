@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -65,16 +66,45 @@ async def test_a_replica_takes_over_from_a_server_that_died(begin: Begin, cluste
     assert primary(cluster, "s") is not dead
 
 
-async def test_sessions_go_on_where_their_slots_went(begin: Begin, cluster: RedisCluster) -> None:
+def hand_on(slot: int, source: RedisServer, target: RedisServer, *, whole: bool) -> Iterator[None]:
+    """Move a slot to another server, at once or a key at a time."""
+    with redis.Redis.from_url(source.url) as here, redis.Redis.from_url(target.url) as there:
+        old, new = (ask(client, "MYID").decode() for client in (here, there))
+        if whole:
+            ask(here, "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", new)
+            return
+        ask(there, "SETSLOT", slot, "IMPORTING", old)
+        ask(here, "SETSLOT", slot, "MIGRATING", new)
+        while keys := ask(here, "GETKEYSINSLOT", slot, 1):
+            here.migrate("127.0.0.1", target.port, keys, 0, 5000)
+            yield
+        for client in (there, here):
+            ask(client, "SETSLOT", slot, "NODE", new)
+
+
+def ask(client: "redis.Redis", *command: object) -> Any:
+    """Ask a server something about its cluster."""
+    return client.execute_command("CLUSTER", *command)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_sessions_go_on_where_their_slots_went(begin: Begin, cluster: RedisCluster, whole: bool) -> None:
     one = await begin(cluster.url)
     await one.step(await one.opened("s"), 1, step=0)
     source, slot = primary(cluster, "s"), key_slot(key_of("s"))
     target = next(server for server in cluster.servers[:3] if server is not source)
-    with redis.Redis.from_url(target.url) as there, redis.Redis.from_url(source.url) as here:
-        node = there.execute_command("CLUSTER", "MYID")
-        here.execute_command("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", node)
-        step = 1
-        while primary(cluster, "s") is source:
-            assert await again(one, "s", 1, step) == [step + 1]
-            step += 1
+    stepping = asyncio.ensure_future(step_often(one, cluster, source))
+    for _ in hand_on(slot, source, target, whole=whole):
+        await asyncio.sleep(0.01)
+    step = await stepping
     assert await again(one, "s", 1, step) == [step + 1]
+    assert primary(cluster, "s") is target
+
+
+async def step_often(process: Shared, cluster: RedisCluster, source: RedisServer) -> int:
+    """Step a session until another server has it → its step."""
+    step = 1
+    while primary(cluster, "s") is source:
+        assert await again(process, "s", 1, step) == [step + 1]
+        step += 1
+    return step
