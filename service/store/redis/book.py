@@ -75,7 +75,7 @@ class Book(Columns):
             elif isinstance(one, Snapped):
                 others.append(self._snap(one))
             elif isinstance(one, Replaced):
-                others.append(self._replace(one, now))
+                yield self._replace(one, now)
             elif isinstance(one, Moved):
                 yield self._move(one, now)
             else:
@@ -84,22 +84,20 @@ class Book(Columns):
         yield from (self._steps(some, now) for some in alike.values())
         yield from grouped(others)
 
-    def fence(self, row: int, step: int | None = None) -> bytes:
-        """Owner, epoch and step of a session as the store has it, or as it will be at a step."""
-        owner = self._owners[self.place.item(row)].name
-        return FENCE.pack(owner, self.epoch.item(row), self._table.step.item(row) if step is None else step)
+    def fence(self, row: int, step: int | None = None, epoch: int | None = None) -> bytes:
+        """Owner, epoch and step of a session as the store has it, or as it will be at a step and in an epoch."""
+        owner, step = self._owners[self.place.item(row)].name, self._table.step.item(row) if step is None else step
+        return FENCE.pack(owner, epoch or self.epoch.item(row), step)
 
     def written(self, group: Group) -> None:
         """Operations are in the store."""
-        if group.answers:
-            self.count[group.rows] += group.answers
-        elif group.moved is not None:
+        self.count[group.rows] += group.answers
+        self.snapped[group.rows] += group.snapshots
+        if group.moved is not None:
             group.moved()
         elif group.form == HEAD_FORM:
             for row in group.rows:
                 self.forget(row)
-        elif group.snapshots:
-            self.snapped[group.rows] += group.snapshots
 
     def refused(self, row: int, old: bytes) -> None:
         """An operation is not in the store."""
@@ -184,21 +182,27 @@ class Book(Columns):
     def _open(self, row: int, id: str, one: Opened | Copied, now: float) -> Operation:
         """A session that opens gets its key and its epoch here."""
         self._place(row, key_of(id), self._epoch())
-        return self._whole(row, ABSENT, one, now)
+        return self._whole(row, ABSENT, self.fence(row, one.step), one, now)
 
-    def _replace(self, one: Replaced, now: float) -> Operation:
-        operation, rule = self._whole(one.row, self.fence(one.row), one, now), self.engine.rewinds.rule(one.row)
+    def _replace(self, one: Replaced, now: float) -> Group:
+        """Write a session under a new epoch, by which a read-back knows whether it was written at the same step."""
+        rule, epoch = self.engine.rewinds.rule(one.row), self._epoch()
+        operation = self._whole(one.row, self.fence(one.row), self.fence(one.row, one.step, epoch), one, now)
         for kept in self.engine.rewinds.of(one.row):
             if rule is not None and kept.step <= one.step:
                 self._keep(operation, rule, kept.step, kept.state)
-        return operation
+
+        def moved() -> None:
+            self.epoch[one.row] = epoch
+
+        return replace(operation.group(), moved=moved)
 
     def _move(self, one: Moved, now: float) -> Group:
         """Write a session whole as one of another book, where it is once it is written."""
         there, old = self._books[one.home], self.fence(one.left)
         there.fit()
         there._place(one.row, key := self.keys[one.left], self._epoch())
-        operation = there._whole(one.row, old, one, now)
+        operation = there._whole(one.row, old, there.fence(one.row, one.step), one, now)
         columns = {name: getattr(there, name).item(one.row) for name in COLUMNS}
         there.forget(one.row)
 
@@ -210,12 +214,14 @@ class Book(Columns):
 
         return replace(operation.group(), rows=[one.left], moved=moved)
 
-    def _whole(self, row: int, old: bytes, one: Opened | Copied | Replaced | Moved, now: float) -> Operation:
+    def _whole(
+        self, row: int, old: bytes, new: bytes, one: Opened | Copied | Replaced | Moved, now: float
+    ) -> Operation:
         """Write a session anew, without answers and snapshots."""
         state = one.state
         if state is None:
             state = {name: np.zeros((1, *shape), np.float32) for name, shape in self.kind.shapes.items()}
-        new, rule = self.fence(row, one.step), self.engine.rewinds.rule(row)
+        rule = self.engine.rewinds.rule(row)
         operation = Operation(row, self.keys[row], old, new, clear=True)
         operation.put_about(self._table.birth.item(row), rule, self._encoded)
         operation.put_held(self._table.row_bytes * (1 + (rule.keep if rule else 0)), "/".join(self.version))

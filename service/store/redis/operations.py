@@ -87,7 +87,7 @@ class Group:
     content: Part  # of all of them, one behind the other
     answers: int = 0  # that are kept by each
     snapshots: int = 0  # by each
-    moved: Callable[[], None] | None = None  # done once it is written: the session is in another book
+    moved: Callable[[], None] | None = None  # done once it is written: another epoch, or another book
 
     def fences(self, place: int) -> tuple[bytes, bytes]:
         """The fence of a session before, and the one that is written."""

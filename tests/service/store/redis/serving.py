@@ -6,7 +6,7 @@ from typing import Any
 
 from service.engine.admission import Bounds
 from service.engine.engine import Engine
-from service.errors import VersionNotFound
+from service.errors import StoreUnavailable, VersionNotFound
 from service.models.fitness import Fitness
 from service.models.model import NoModel
 from service.sessions.reach import reach
@@ -21,6 +21,17 @@ LEASE = 1.0  # seconds
 _DIGEST, _OTHER = "ab" * 32, "cd" * 32
 
 Begin = Callable[..., Awaitable["Shared"]]
+
+
+class Mute:
+    """A stream that loses everything."""
+
+    def write(self, data: bytes) -> None:
+        """Lose it."""
+
+    def is_closing(self) -> bool:
+        """It is not known to be broken."""
+        return False
 
 
 class Shared(Serving):
@@ -63,6 +74,22 @@ class Shared(Serving):
         """Go on as if leases had been renewed."""
         for one in self.store.owners:
             one._until = self.clock() + seconds
+
+    async def cut(self, call: "asyncio.Future[Any]", *, sent: bool) -> bool:
+        """Lose the connection while a commit is on its way → whether the call was applied, in the end."""
+        link = self.owner().link
+        if not sent:
+            link._stream = Mute()  # type: ignore[assignment]
+        while not link._asked:  # noqa: ASYNC110  # it is written
+            await asyncio.sleep(0)
+        assert link._serving is not None
+        link._serving.cancel()
+        try:
+            await call
+        except StoreUnavailable:
+            await link.risen()
+            return False
+        return True
 
     async def renew(self) -> None:
         """Renew all leases."""

@@ -261,6 +261,20 @@ async def test_snapshots_and_a_replaced_state_go_along(begin: Begin) -> None:
     assert await other.state(await other.get("s")) == (9, 1.0)
 
 
+async def test_a_replaced_state_on_its_way_when_the_connection_is_lost_is_written_or_not(begin: Begin) -> None:
+    one = await begin(lease=20.0)
+    await one.opened("s")
+    total = 0.0
+    for turn in range(1, 7):
+        replacing = asyncio.ensure_future(one.lifecycle.replace(await one.get("s"), 5, summed(10.0 * turn)))
+        if await one.cut(replacing, sent=turn % 2 == 0):
+            total = 10.0 * turn
+        assert await one.state(await one.get("s")) == (5 if total else 0, total)
+    await one.end()
+    other = await begin()
+    assert await other.state(await other.get("s")) == (5, total)
+
+
 async def test_a_session_waits_for_its_file_and_can_be_deleted(begin: Begin) -> None:
     one = await begin()
     for id in "st":
