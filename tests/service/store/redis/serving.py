@@ -75,17 +75,18 @@ class Shared(Serving):
         for one in self.store.owners:
             one._until = self.clock() + seconds
 
-    async def cut(self, call: "asyncio.Future[Any]", *, sent: bool) -> bool:
-        """Lose the connection while a commit is on its way → whether the call was applied, in the end."""
+    async def cut(self, call: Callable[[], Awaitable[object]], *, sent: bool) -> bool:
+        """Lose the connection while the commit of a call is on its way → whether it was applied, in the end."""
         link = self.owner().link
         if not sent:
             link._stream = Mute()  # type: ignore[assignment]
+        asked = asyncio.ensure_future(call())
         while not link._asked:  # noqa: ASYNC110  # it is written
             await asyncio.sleep(0)
         assert link._serving is not None
         link._serving.cancel()
         try:
-            await call
+            await asked
         except StoreUnavailable:
             await link.risen()
             return False
