@@ -5,7 +5,6 @@ import time
 from http.client import HTTPConnection
 
 import orjson
-import psutil  # type: ignore[import-untyped]  # ships no types
 
 from bench.generator import NotRunError
 from bench.models import SIZES
@@ -33,10 +32,10 @@ def million(shop: Workshop) -> list[Line]:
     begin = time.perf_counter()
     with shop.carousel("S", **settings) as server:
         ready = time.perf_counter() - begin
-        begun = _anonymous(server)
+        begun = server.anonymous() / 2**20
         again = sorted(_step(server, chosen[:_STEPPED], step=2))
         cold = sorted(_step(server, chosen[_STEPPED:], step=1))
-        then = _anonymous(server)
+        then = server.anonymous() / 2**20
     late = cold[int(0.99 * len(cold))]
     return [
         Line(_SAYS, "a fork of one into 10 000", f"{spread(forking)} s", tuple(forking), Bound(1, at_most=True)),
@@ -100,9 +99,3 @@ def _id(number: int) -> str:
 
 def _inputs() -> list[list[float]]:
     return [[0.5] * SIZES["S"].inputs]
-
-
-def _anonymous(server: Server) -> float:
-    """MiB of memory that no file is behind."""
-    seen = psutil.Process(server.process.pid).memory_info()
-    return float(seen.rss - seen.shared) / 2**20

@@ -36,6 +36,11 @@ class Server:
         """Resident bytes, its child processes' too."""
         return sum(int(one.memory_info().rss) for one in (self._seen, *self._seen.children(recursive=True)))
 
+    def anonymous(self) -> int:
+        """Resident bytes that no file is behind, without its child processes."""
+        seen = self._seen.memory_info()
+        return int(seen.rss - seen.shared)
+
     def cpu(self) -> float:
         """CPU seconds so far, of all its threads."""
         times = self._seen.cpu_times()

@@ -179,8 +179,15 @@ class Carousel:
         self._keep(asyncio.create_task(self._follow()))
 
     def _examiner(self, *, aside: bool = False) -> Examiner:
-        settings, own = self._settings, {"providers": self._providers, "options": self._options}
-        return Examiner(batch=settings.batch, chunk=settings.chunk, threads=settings.threads, aside=aside, **own)  # type: ignore[arg-type]
+        settings = self._settings
+        return Examiner(
+            batch=settings.batch,
+            chunk=settings.chunk,
+            threads=settings.threads,
+            aside=aside,
+            providers=self._providers,
+            options=self._options,
+        )
 
     async def _reload(self, model: str | None = None) -> list[str]:
         """Follow what has changed in the folder, or in that of one model → what went wrong."""

@@ -20,7 +20,7 @@ from service.models.declared import parse
 from service.models.examiner import LONGER, MOST_MESSAGE, TIMES_OTHERS
 from service.models.fitness import Fitness
 from service.models.model import available
-from service.models.prepare import Prepared, elsewhere, prepared, threaded
+from service.models.prepare import Prepared, elsewhere, prepared, with_threads
 from service.models.providers import CPU, Provider, Threads, providers_of
 from service.models.speed import measured
 
@@ -79,7 +79,7 @@ def _threaded(found: Prepared, digest: str, asked: dict[str, Any]) -> Fitness:
     signal.setitimer(signal.ITIMER_PROF, asked["seconds"] * (1 + threads.most))
     _bound_memory(asked["memory"])
     try:
-        return threaded(found, digest, threads)
+        return with_threads(found, digest, threads)
     except Exception:  # anything that a file does to NumPy and ONNX Runtime; MemoryError
         return found.fitness
 

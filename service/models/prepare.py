@@ -15,8 +15,7 @@ from service.errors import ModelUnusable
 from service.models import probe, rewrite
 from service.models.adapter import AdaptedModel
 from service.models.declared import Declared
-from service.models.fitness import Fitness, compared, examine, prove
-from service.models.fitness import threaded as fitness_with
+from service.models.fitness import Fitness, compared, examine, prove, threaded
 from service.models.model import OnnxModel, graph_of, opened
 from service.models.providers import CPU, on_cpu
 from service.models.readings import readings
@@ -99,13 +98,13 @@ def elsewhere(
     return replace(fitness, reason=found.fitness.reason, in_thread=found.fitness.in_thread)
 
 
-def threaded(found: Prepared, digest: str, threads: Threads) -> Fitness:
+def with_threads(found: Prepared, digest: str, threads: Threads) -> Fitness:
     """Examine a file that was prepared with more threads in each run, where that may be worth it."""
     fitness, policy = found.fitness, found.fitness.policy
     if threads.most == 1 or not (threads.asked or fitness.seconds(policy.batch, 1) > _LONG):
         return fitness
     one, many = (load(found.content, digest, found.signature, on_cpu(count)) for count in (1, threads.most))
-    return fitness_with(fitness, one, many, threads, one.draw)
+    return threaded(fitness, one, many, threads, one.draw)
 
 
 def _readings(content: bytes, declared: Declared, faults: list[str]) -> Iterator[_Reading]:

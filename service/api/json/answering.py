@@ -97,9 +97,6 @@ class Answering:
         asked.abandon = lambda: engine.abandon(call)
         self._submit(engine, call)
 
-    def _tell_outputs(self, asked: Asked, encode: Callable[[Array], None], outputs: Array) -> None:
-        self._try(asked, lambda: encode(outputs))
-
     def _predict_alone(self, engine: Engine, one: Predict) -> None:
         """Submit a predict that has no company, unless its client has left."""
         if one.asked.left:
