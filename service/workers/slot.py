@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import pickle
 import signal
 import socket
 import sys
@@ -55,7 +54,7 @@ class Slot:
             )
         _log.info("worker %d is process %d", self.number, process.pid)
         with suppress(BrokenPipeError):
-            ours.sendall(pickle.dumps(Order(self._settings, self.number, late=self.served, lock=self._lock)))
+            Order(self._settings, self.number, late=self.served, lock=self._lock).send(ours)
         channel = self.channel = await connect(ours, self._answers)
         if self._stopping:
             self.stop()

@@ -8,17 +8,14 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
-import pickle
 import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from service.workers.channel import Channel, FailedError, LostError, connect
-
-if TYPE_CHECKING:
-    from service.workers.order import Order
+from service.workers.order import Order, receive
 
 BEATS = 5  # a worker tells so many times within a lease that it lives
 _PR_SET_PDEATHSIG = 1
@@ -78,8 +75,7 @@ def main(descriptor: int) -> None:
     if sys.platform == "linux":  # a stopped worker too ends with its supervisor
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     end = socket.socket(fileno=descriptor)
-    with end.makefile("rb") as content:
-        order: Order = pickle.load(content)
+    order = receive(end)
     serve(order.settings, Worker(end, order))
 
 

@@ -99,7 +99,7 @@ class Campaign:
         tasks = [asyncio.create_task(client.run(self._port, stop)) for client in (*self._clients, self._lives)]
         killing = asyncio.create_task(self._kill_often(stop))
         try:
-            await asyncio.wait([killing, *tasks], return_when=asyncio.FIRST_EXCEPTION)
+            await asyncio.wait([killing, *tasks], return_when=asyncio.FIRST_COMPLETED)
             stop.set()
             await asyncio.wait_for(asyncio.gather(killing, *tasks), _ENDS)
         finally:
@@ -227,6 +227,9 @@ class Campaign:
 
 def _asked(http: httpx.Client, path: str) -> httpx.Response:
     """What is told once no worker is being started."""
+    until = time.monotonic() + _ENDS
     while (answer := http.get(path)).status_code == 503:
+        if time.monotonic() > until:
+            raise Violation(f"{path}: still {answer.text}")
         time.sleep(0.1)
     return answer

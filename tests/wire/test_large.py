@@ -39,12 +39,15 @@ def worker(server: Server) -> Any:
 
 
 def workers(server: Server) -> list[Any]:
-    children = psutil.Process(server.process.pid).children()
-    return [
-        child
-        for child in children
-        if child.status() != psutil.STATUS_ZOMBIE and "--multiprocessing-fork" in child.cmdline()
-    ]
+    return [child for child in psutil.Process(server.process.pid).children() if reads(child)]
+
+
+def reads(child: Any) -> bool:
+    """Whether a child of the server is one for large JSON, and lives."""
+    try:
+        return child.status() != psutil.STATUS_ZOMBIE and "--multiprocessing-fork" in child.cmdline()
+    except psutil.NoSuchProcess:  # it has ended since it was listed
+        return False
 
 
 def objects(inputs: Any) -> list[dict[str, float]]:
