@@ -55,7 +55,8 @@ async def test_a_replica_takes_over_from_a_server_that_died(begin: Begin, cluste
         await one.step(await one.opened(id), 1, step=0)
     dead = primary(cluster, "s")
     with redis.Redis.from_url(dead.url) as client:
-        client.wait(1, 5000)
+        client.set(key_of("s")[9:13] + b"-written", 1)  # a key of its slot: WAIT is for what its connection wrote
+        assert client.wait(1, 30_000) == 1
     dead.kill()
     for id in IDS:
         assert await again(one, id, 1, 0) == [1.0]
