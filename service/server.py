@@ -45,6 +45,7 @@ class Server(uvicorn.Server):
             gc.collect()
             gc.freeze()  # what is there now stays: to look through it took 40 ms each time, and all clients waited
             gc.set_threshold(*_GARBAGE)
+            gc.enable()
             _log.info("serving http://%s:%d, documented at /docs", self.config.host, self._port())
 
     def _port(self) -> int:
@@ -89,6 +90,7 @@ def serve(settings: Settings, worker: Worker | None = None) -> None:
         server_header=False,
         timeout_graceful_shutdown=5,
     )
+    gc.disable()  # until it listens: what a store has is read meanwhile, and has no cycles
     try:
         carousel.store.start()
     except StoreRefusedError as error:

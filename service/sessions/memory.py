@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
+from mmap import MADV_DONTNEED, MAP_ANONYMOUS, MAP_PRIVATE, PAGESIZE, mmap
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,13 @@ class Rows:
             least = min(size, len(before))
             self._memory[:least] = before[:least]
         return np.frombuffer(self._memory, self._kind, count).reshape(rows, *self._shape)
+
+    def give_back(self, first: int, last: int) -> None:
+        """Give back the memory of rows from `first` to `last`, whose values are not needed: they are zeros then."""
+        size = self._kind.itemsize * math.prod(self._shape)
+        begin, end = -(-first * size // PAGESIZE) * PAGESIZE, last * size // PAGESIZE * PAGESIZE
+        if begin < end:
+            self._memory.madvise(MADV_DONTNEED, begin, end - begin)
 
 
 def _pages(size: int) -> mmap:

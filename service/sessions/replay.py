@@ -192,7 +192,8 @@ class Answers:
         """Drop all answers of a row."""
         for number in list(self._long.get(row, ())):
             self._drop(row, number)
-        for ring in self._rings.values() if row < self._capacity else ():
+        kept = row < self._capacity and self._table.answers.item(row)  # else its pages may never have been written
+        for ring in self._rings.values() if kept else ():
             ring.forget(row)
         self._table.answers[row] = 0
 

@@ -17,6 +17,7 @@ from service.sessions.memory import Rows
 if TYPE_CHECKING:
     from service.models.model import Index, State
 
+_TOGETHER = 64  # free rows whose memory is worth giving back
 ZERO = 0  # the row that is always zero: a predict and a new session start from it
 _COLUMNS: Mapping[str, DTypeLike] = {
     "step": np.int64,
@@ -88,6 +89,14 @@ class Table:
             getattr(self, name)[row] = 0
         self._freed.append(row)
         self.generation += 1
+
+    def give_back(self) -> None:
+        """Give back the memory of the states of free rows, where many lie together."""
+        used = np.flatnonzero(self.birth[: self._fresh])
+        begins, ends = np.append(ZERO, used) + 1, np.append(used, self._fresh)
+        for place in np.flatnonzero(ends - begins >= _TOGETHER).tolist():
+            for rows in self._states.values():
+                rows.give_back(begins.item(place), ends.item(place))
 
     def close(self) -> None:
         """Give the memory back: no row is used any more, and none will be."""

@@ -57,7 +57,6 @@ class Recovery:
 
     def close(self) -> None:
         """Let go of what was read."""
-        self.records, self.calls = {}, {}
         self._txn.abort()
 
     def kinds(self) -> dict[bytes, list[Record]]:
@@ -216,9 +215,10 @@ class Recovery:
 
     def snapshots_of(self, record: Record) -> list[Snapshot]:
         """What is known of the snapshots of a session, to be changed."""
+        if record.rule is None:
+            return []
         if record.number not in self.snapshots:
-            stored = self._stored.snapshots(self._txn, record.number) if record.rule is not None else []
-            self.snapshots[record.number] = stored
+            self.snapshots[record.number] = self._stored.snapshots(self._txn, record.number)
         return self.snapshots[record.number]
 
     def _zero(self, kind: bytes) -> bytes:

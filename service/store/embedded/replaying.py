@@ -77,9 +77,8 @@ def replay(
         whole = [record for record in records if record.number in found.records]
         return replay(found, whole, model, network, fitness, each=each)
     width = width_of(network.state_shapes)
-    state = np.array([np.frombuffer(record.numbers, np.float32, width) for record in records]).reshape(
-        len(records), width
-    )
+    states = bytearray().join(memoryview(record.numbers)[: 4 * width] for record in records)
+    state = np.frombuffer(states, np.float32).reshape(len(records), width)
     deadlines = [found.deadline(record) for record in records]
     for place, seconds in calls.last_seconds().items():
         deadlines[place] = max(deadlines[place], seconds + records[place].ttl)

@@ -202,6 +202,7 @@ class EmbeddedStore:
             _log.warning("sessions wait for %s/%s: %s", kind.model, kind.version, engine.refusal)
         self._kinds = {}
         self._recovery.close()
+        del self._recovery  # of a million sessions it has 1 GB
         run = self._upkeep.run(self._replay_seconds)
         self._tasks = [asyncio.create_task(self._look()), asyncio.create_task(run)]
 

@@ -122,6 +122,8 @@ class Upkeep:
                 for row in rows[first : first + _SPILL]:
                     self._leave(book, int(row))
                 await asyncio.sleep(0)
+            if len(rows) >= _SPILL:
+                book.engine.table.give_back()
 
     def _full(self) -> bool:
         return sum(book.used_bytes for book in self.books) > self._resident

@@ -1,6 +1,8 @@
 """The state table: a row of one's own, and no numbers of another in it."""
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.sessions.table import ZERO, Table
 
@@ -93,3 +95,21 @@ def test_a_model_without_state_has_rows_that_weigh_nothing() -> None:
     row = table.allocate()
     table.scatter(np.array([row]), {})
     assert (table.gather(np.array([row])), table.row_bytes, table.used) == ({}, 0, 1)
+
+
+@given(kept=st.sets(st.integers(1, 400)))
+def test_memory_of_free_rows_is_given_back_and_no_other_state_changes(kept: set[int]) -> None:
+    table = Table({"h": (1024,), "c": (3,)})  # a row of h is a page
+    rows = np.array([table.allocate() for _ in range(400)])
+    table.birth[rows] = rows
+    table.scatter(rows, {"h": np.ones((400, 1024), np.float32), "c": np.ones((400, 3), np.float32)})
+    for row in set(rows.tolist()) - kept:
+        table.free(row)
+    table.give_back()
+    mine = np.array(sorted(kept), np.int64)
+    assert all((array[mine] == 1).all() for array in table.state.values())
+    ends = np.array([0, *sorted(kept), 401])
+    for first in np.flatnonzero(np.diff(ends) > 64):
+        assert not table.state["h"][ends[first] + 1 : ends[first + 1]].any(), "its pages were taken from the system"
+    again = [table.allocate() for _ in range(400 - len(kept))]
+    assert not table.state["h"][again].any()
