@@ -6,8 +6,10 @@ How a session stands is in the columns of its row. It knows ids and an injected 
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from service.sessions.expired import Expired
 from service.sessions.ids import random_ids
@@ -107,10 +109,43 @@ class LiveSessions:
 
     def restore(self, stands: Standing, home: Home, rule: Rule | None, birth: int) -> Session:
         """A session that a store has, whatever the bounds; not visible until `restored`."""
-        session = self._create(stands.id, home, stands.ttl, rule, birth)
-        home.table.step[session.row] = home.table.ahead[session.row] = stands.step
-        home.table.deadline[session.row] = self._clock() + stands.left
-        return session
+        (row,) = self.restore_all(
+            *(home, [stands.id]),
+            rules=[rule],
+            births=[birth],
+            ttls=[stands.ttl],
+            steps=[stands.step],
+            deadlines=[self._clock() + stands.left],
+        ).tolist()
+        return Session(stands.id, home, row, birth)
+
+    def restore_all(
+        self,
+        home: Home,
+        ids: Sequence[str],
+        *,
+        rules: Sequence[Rule | None],
+        births: Sequence[int],
+        ttls: Sequence[float],
+        steps: Sequence[int],
+        deadlines: Sequence[float],
+    ) -> Index:
+        """The rows [N] of N sessions that a store has: see `restore`."""
+        table = home.table
+        rows = np.array([table.allocate() for _ in ids])
+        table.birth[rows], table.ttl[rows], table.deadline[rows] = births, ttls, deadlines
+        table.step[rows] = table.ahead[rows] = steps
+        kept = 0
+        for row, rule in zip(rows.tolist(), rules, strict=True):
+            if rule is not None:
+                home.rewinds.follow(row, rule)
+                kept += rule.keep
+        self._live.put_all(home, ids, rows.tolist())
+        for id in ids:
+            self.pages.add(id)
+        self._opening.update(ids)
+        self._bytes += table.row_bytes * (len(ids) + kept)
+        return rows
 
     def restored(self, ids: Iterable[str]) -> None:
         """Make sessions visible."""

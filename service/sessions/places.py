@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from service.sessions.session import Home, Session
 
@@ -39,12 +39,20 @@ class Places:
 
     def put(self, session: Session) -> None:
         """A session is here from now on."""
-        if session.home not in self._homes:
+        self._places[session.id] = self._number(session.home) * _ROWS + session.row
+
+    def put_all(self, home: Home, ids: Iterable[str], rows: Iterable[int]) -> None:
+        """Sessions are in these rows of a home from now on."""
+        first = self._number(home) * _ROWS
+        self._places.update(zip(ids, (first + row for row in rows), strict=True))
+
+    def _number(self, home: Home) -> int:
+        if home not in self._homes:
             if None in self._homes:
-                self._homes[self._homes.index(None)] = session.home
+                self._homes[self._homes.index(None)] = home
             else:
-                self._homes.append(session.home)
-        self._places[session.id] = self._homes.index(session.home) * _ROWS + session.row
+                self._homes.append(home)
+        return self._homes.index(home)
 
     def drop(self, id: str) -> None:
         """A session is nowhere from now on."""

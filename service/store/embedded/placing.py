@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from service.sessions.session import Session, Standing
+from service.sessions.session import Session
 from service.sessions.snapshots import Snapshot
 from service.store.embedded.entries import shaped
 from service.store.embedded.kind import unpack
@@ -56,15 +56,14 @@ def place_one(
 
 def _place(found: Replayed, part: slice, book: Book, sessions: Sessions, now: float) -> Index:
     records, engine = found.records[part], book.engine
-    told = zip(records, found.steps[part].tolist(), found.deadlines[part], strict=True)
-    rows = np.array(
-        [
-            sessions.restore(
-                Standing(record.id, engine.name, engine.version, step, record.ttl, deadline - now, True, None),
-                *(engine, record.rule, record.number),
-            ).row
-            for record, step, deadline in told
-        ]
+    ahead = sessions.now() - now  # of the store's clock
+    rows = sessions.restore_all(
+        *(engine, [record.id for record in records]),
+        rules=[record.rule for record in records],
+        births=[record.number for record in records],
+        ttls=[record.ttl for record in records],
+        steps=found.steps[part].tolist(),
+        deadlines=[deadline + ahead for deadline in found.deadlines[part]],
     )
     positions = np.array([record.position for record in records])
     changed = np.where(found.behind[part], found.position, positions)
@@ -80,13 +79,14 @@ def _fill(found: Replayed, part: slice, book: Book, rows: Index) -> None:
     engine.table.scatter(rows, shaped(found.state[part], book.kind.shapes))
     longest = max(len(record.numbers) for record in records) // 4 - width
     words = np.zeros((len(records), longest), np.uint32)
-    for index, record in enumerate(records):
+    for index, record in enumerate(records) if longest else ():
         mine = np.frombuffer(record.numbers, np.uint32)[width:]
         words[index, : len(mine)] = mine
     long = {index: unpack(record.long, outputs) for index, record in enumerate(records) if record.long}
     engine.answers.restore(rows, words.reshape(len(records), longest // (4 + outputs), 4 + outputs), long)
     for row, record, kept in zip(rows.tolist(), records, found.snapshots[part], strict=True):
-        engine.rewinds.follow(row, record.rule, (_snapshot(one, book) for one in kept))
+        if record.rule is not None:
+            engine.rewinds.follow(row, record.rule, (_snapshot(one, book) for one in kept))
 
 
 def _snapshot(one: Kept, book: Book) -> Snapshot:
