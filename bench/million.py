@@ -17,12 +17,12 @@ _STEPPED = 10_000  # sessions, each once
 _PATIENCE = 180.0
 _BUDGET = 200  # MiB of sessions in memory
 _SAYS = "1 000 000 sessions of S in the embedded store, 10 000 stepped, kill -9, start"
+_SAYS_ALL = "1 000 000 sessions of S, all of them in the journal yet, kill -9, start"
 
 
 def million(shop: Workshop) -> list[Line]:
     """Once: one session is forked into a million, which takes less long than to open them."""
-    how = {"store": "embedded", "store_path": shop.folder / "stores" / "million", "resident_bytes": _BUDGET * 2**20}
-    settings: dict[str, object] = how | {"max_sessions": 2 * _SESSIONS, "max_session_bytes": 2**34}
+    settings = _settings(shop, "million")
     chosen = random.Random(0).sample(range(_SESSIONS), 2 * _STEPPED)
     with shop.carousel("S", **settings) as server:
         forking = _fill(server, shop)
@@ -44,7 +44,31 @@ def million(shop: Workshop) -> list[Line]:
         Line(_SAYS, "a step of what the journal had: p99", f"{again[int(0.99 * len(again))]:.2f} ms"),
         Line(_SAYS, "the first step of a cold session: p50", f"{cold[len(cold) // 2]:.2f} ms"),
         Line(_SAYS, "its p99, ms", f"{late:.2f} ms", (late,), Bound(5, at_most=True)),
+        *_all_behind(shop),
     ]
+
+
+def _all_behind(shop: Workshop) -> list[Line]:
+    """The journal has all, as if they had been forked within the seconds that it may be replayed."""
+    settings = _settings(shop, "behind")
+    with shop.carousel("S", **settings | {"store_replay_seconds": 3000, "resident_bytes": 2**36}) as server:
+        _fill(server, shop)
+        server.process.kill()
+    begin = time.perf_counter()
+    with shop.carousel("S", **settings) as server:
+        ready, begun = time.perf_counter() - begin, server.anonymous() / 2**20
+        _until_spilled(server)
+        time.sleep(1.0)  # their memory is given back when all have left
+        then = server.anonymous() / 2**20
+    return [
+        Line(_SAYS_ALL, "until it is ready", f"{ready:.1f} s", (ready,), Bound(10, at_most=True)),
+        Line(_SAYS_ALL, "anonymous memory then, and when they have left it", f"{begun:.0f} and {then:.0f} MiB"),
+    ]
+
+
+def _settings(shop: Workshop, name: str) -> dict[str, object]:
+    how = {"store": "embedded", "store_path": shop.folder / "stores" / name, "resident_bytes": _BUDGET * 2**20}
+    return how | {"max_sessions": 2 * _SESSIONS, "max_session_bytes": 2**34}
 
 
 def _fill(server: Server, shop: Workshop) -> list[float]:
