@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from service.models.model import Index
     from service.sessions.sessions import Sessions
+    from service.sessions.table import Table
     from service.store.embedded.book import Book
     from service.store.embedded.clock import Clock
     from service.store.embedded.cold import ColdSessions
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _SLICE = 512  # sessions whose states are copied in one turn of the loop: 1 ms
 _SPILL = 500  # sessions that leave memory in one turn of the loop: 2 ms
+_GIVEN = 2**23  # bytes of memory that are given back in one turn of the loop: 0.5 ms
 _ROOM = 0.1  # of the budget that is made free at once
 _TIDY = 100  # rounds between looks for ids that may be forgotten, where nothing else is due
 _DUE = 1_000  # sessions whose time is looked at together
@@ -123,7 +125,14 @@ class Upkeep:
                     self._leave(book, int(row))
                 await asyncio.sleep(0)
             if len(rows) >= _SPILL:
-                book.engine.table.give_back()
+                await self._give_back(book.engine.table)
+
+    @staticmethod
+    async def _give_back(table: Table) -> None:
+        count = max(1, _GIVEN // max(1, table.row_bytes))
+        for first in range(0, table.capacity, count):
+            table.give_back(first, count)
+            await asyncio.sleep(0)
 
     def _full(self) -> bool:
         return sum(book.used_bytes for book in self.books) > self._resident
