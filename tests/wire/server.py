@@ -67,11 +67,12 @@ class Server:
         return sorted(found, key=psutil.Process.create_time)
 
     def ways(self) -> list[httpx.Client]:
-        """A client for each of several workers, whose connection is with that one."""
+        """A client for each of several workers, whose connection is with that one, for as long as both are there."""
         found: dict[int, httpx.Client] = {}
+        lasting = httpx.Limits(keepalive_expiry=None)  # else one that rests for 5 s is replaced, by any worker's
 
         def all_found() -> bool:
-            client = httpx.Client(base_url=self.url, timeout=20)
+            client = httpx.Client(base_url=self.url, timeout=20, limits=lasting)
             stream = client.get("/health/live").extensions["network_stream"]
             port = stream.get_extra_info("client_addr")[1]
             for worker in self.workers():
