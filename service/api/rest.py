@@ -16,7 +16,7 @@ from service.api.session_pages import Bulk, copies
 from service.errors import PayloadTooLarge, SessionExists, StateMismatch
 from service.models.repository import NAME, Repository
 from service.sessions import anywhere
-from service.sessions.reach import reach, vacant
+from service.sessions.reach import reach, unused, vacant
 from service.sessions.state_bytes import Seals, StateBytes, decode
 
 if TYPE_CHECKING:
@@ -88,11 +88,13 @@ class Rest:
         engine.admission.streamable()
         id, ttl = self._new_id(asked), views.ttl(asked, self._settings)
         rule, state = views.rule(asked, engine.table.row_bytes, "body"), views.beginning(asked, served)
+        given = asked.get("history")
+        history = None if given is None else sequence(given, served.description.features, "history").inputs
         if id is not None:
             await vacant(self._sessions, id)
-        if "history" not in asked:
+            await unused(self._sessions, id)
+        if history is None:
             return body.answer(await engine.lifecycle.open(id, ttl, self._told, rule=rule, state=state), 201)
-        history = sequence(asked["history"], served.description.features, "history").inputs
         opened = engine.lifecycle.open_warm(id, ttl, history, deadline, self._told, rule=rule, state=state)
         return body.answer(await opened, 201)
 
@@ -121,6 +123,10 @@ class Rest:
         new = self._new_id(asked)
         many = copies(asked)
         await reach(self._sessions, id)
+        if (named := new or (many[0] if isinstance(many, list) else None)) is not None:
+            self._sessions.get(id)
+            await unused(self._sessions, named)
+            await reach(self._sessions, id)
         session = self._sessions.get(id)
         engine, _ = self._of(session)
         if many is not None:

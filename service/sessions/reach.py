@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from service.errors import EngineFailed, SessionExists, StateMismatch, VersionNotFound
+
 if TYPE_CHECKING:
     from service.sessions.sessions import Sessions
 
@@ -24,3 +26,19 @@ async def vacant(sessions: Sessions, id: str) -> None:
     """Wait until a delete of that id that was accepted before is done: what follows comes after it."""
     while id in sessions.ending:
         await asyncio.wait([sessions.ending[id]])
+
+
+async def unused(sessions: Sessions, id: str) -> None:
+    """Wait until it is known whether another process has the session of an id that is to be opened.
+
+    Raises:
+        StoreUnavailable, Overloaded: it cannot be known now.
+        SessionExists: it is there, whether or not there is room for more, and also if its model is not.
+
+    """
+    try:
+        await reach(sessions, id)
+    except (VersionNotFound, StateMismatch, EngineFailed) as error:
+        raise SessionExists(f"session {id!r} exists") from error
+    if (session := sessions.find(id)) is not None and not sessions.opening(session):
+        raise SessionExists(f"session {id!r} exists")

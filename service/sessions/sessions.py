@@ -107,7 +107,9 @@ class Sessions(LiveSessions):
             StoreUnavailable: it cannot be known now.
 
         """
-        if self.elsewhere is None or (id in self._live and id not in self.recovering):
+        if self.elsewhere is None:
+            return None
+        if id in self._live and id not in self.recovering and id not in self._opening:
             return None
         return self.elsewhere.fetch(id)
 

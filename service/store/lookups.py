@@ -46,11 +46,15 @@ class Lookups:
         return self.running[id]
 
     def here(self, id: str) -> bool:
-        """Whether a session is here, in memory or not, or it is known here why it cannot be had."""
+        """Whether a session is here, in memory or not, or it is known here why it cannot be had.
+
+        One that is being opened is not: another process may have the id.
+        """
         try:
-            return self._sessions.find(id) is not None
+            session = self._sessions.find(id)
         except CarouselError:
             return True
+        return session is not None and not self._sessions.opening(session)
 
     def end(self, id: str) -> None:
         """Let the calls that wait for a lookup ask again: its result is known."""

@@ -89,7 +89,9 @@ class Handover:
         """Write a session that comes, and serve it → its bytes; STAYS: it stays where it is."""
         store, id = self._store, lent.record.id
         book = store.book_of(lent.record.kind)
-        if book is None or book.engine.refusal is not None or not store.serves or self._lookups.here(id):
+        if book is None or book.engine.refusal is not None or not store.serves:
+            return STAYS
+        if self._sessions.resident(id) or self._lookups.here(id):
             return STAYS
         self.hidden[id] = lent.record.number
         try:

@@ -59,8 +59,11 @@ class Worker(Durable):
         raise LostError
 
     def ask(self, what: str, *given: Any) -> asyncio.Future[Any]:
-        """As the supervisor asks a worker, and a worker the supervisor: by which of them answers this."""
-        answer = asyncio.ensure_future(self._asked(what, *given))
+        """As the supervisor asks a worker, and a worker the supervisor: by which of them answers this.
+
+        It is done to its end, though the one that asked may not wait for that.
+        """
+        answer = asyncio.shield(asyncio.ensure_future(self._asked(what, *given)))
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         return answer
 
