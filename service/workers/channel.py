@@ -114,6 +114,8 @@ class Channel(asyncio.Protocol):
         task.add_done_callback(self._running.discard)
 
     async def _act(self, number: int | None, what: str, given: tuple[Any, ...]) -> None:
+        if self._lost:
+            return  # its process has ended, and another may be in its place
         try:
             told = await self._answers[what](*given)
         except Exception as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import signal
 import socket
 import sys
@@ -18,6 +19,9 @@ from service.workers.order import Order
 if TYPE_CHECKING:
     from service.settings import Settings
 
+_FIRST = 120.0  # seconds until a worker gives its first sign of life: it reads its journal before
+_LAST = 2.0  # seconds that moves of sessions have to end when all stop
+
 _log = logging.getLogger("carousel.workers")
 
 
@@ -28,8 +32,8 @@ class Slot:
         """`answers` are what the worker may ask; each gets this slot first. It inherits the descriptor `lock`."""
         self.number, self._settings, self._lock = number, settings, lock
         self._answers: Answers = {name: partial(act, self) for name, act in answers.items()}
-        self.seen = 0.0  # when its last heartbeat came, on the loop's clock; 0: there was none
-        self.heard = False  # there was one, so it answers what it is asked
+        self.seen = math.inf  # when its last heartbeat came, or it was started, on the loop's clock; inf: it ends
+        self.heard = False  # there was a heartbeat, so it answers what it is asked
         self.told: str | None = "it starts"  # why it should get no traffic
         self.served = False  # a worker of this slot was ready once
         self.counts = True  # it takes connections; one that takes another's place does so when it is ready
@@ -41,11 +45,15 @@ class Slot:
     def __repr__(self) -> str:
         return f"<Slot {self.number}, {self.told or 'ready'}>"
 
+    def silent(self, now: float) -> bool:
+        """Whether its process gave no sign of life for so long that it is to be killed."""
+        return now - self.seen > (self._settings.store_lease_seconds if self.heard else _FIRST)
+
     async def serve(self, lost: Callable[[Channel], None] | None) -> tuple[int, float]:
         """Run one worker → its exit code, and how many seconds it lived. `lost` is told when it has ended."""
         loop = asyncio.get_running_loop()
         begin, (ours, its) = loop.time(), socket.socketpair()
-        self.heard = False
+        self.seen, self.heard = begin, False
         with its:
             process = self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "service.workers.worker", str(its.fileno())),
@@ -59,15 +67,18 @@ class Slot:
         if self._stopping:
             self.stop()
         code = await process.wait()
-        if code == -signal.SIGTERM and not self.seen:
+        if code == -signal.SIGTERM and not self.heard:
             code = 0  # it was stopped before it began
-        self._process, self.seen, self.counts = None, 0.0, not self.served
+        self._process, self.seen, self.counts = None, math.inf, not self.served
         self.channel = None
         channel.lose()
         if lost is not None:
             lost(channel)
-        if self.busy:
-            await asyncio.wait([*self.busy])
+        while self.busy:
+            stopping = self._stopping
+            await asyncio.wait([*self.busy], timeout=_LAST)
+            if stopping:
+                break  # the next start compares the folders
         return code, loop.time() - begin
 
     def stop(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
@@ -100,11 +101,11 @@ class Supervisor:
             looked = now
             for slot in self._slots:
                 if late:  # this process stood still itself
-                    slot.seen = slot.seen and now
-                elif slot.seen and now - slot.seen > self._lease and not self._stopping.is_set():
+                    slot.seen = max(slot.seen, now)
+                elif slot.silent(now) and not self._stopping.is_set():
                     _log.error("worker %d gave no sign of life for %g s: it is killed", slot.number, now - slot.seen)
                     slot.send(signal.SIGKILL)
-                    slot.seen = 0.0
+                    slot.seen = math.inf
 
     async def _alive(self, slot: Slot, unready: str | None) -> None:
         fresh, slot.heard, slot.seen = not slot.heard, True, asyncio.get_running_loop().time()
@@ -116,7 +117,7 @@ class Supervisor:
 
     async def _tell_readiness(self) -> None:
         for slot in self._slots:
-            if slot.channel is not None and slot.seen:
+            if slot.channel is not None and slot.heard:
                 slot.channel.tell("others", self._unready(slot))
 
     def _unready(self, asker: Slot) -> str | None:
@@ -131,7 +132,7 @@ class Supervisor:
             async with asyncio.timeout(_ANSWER):
                 return await channel.ask(what, *given)
 
-        there = [slot.channel for slot in self._slots if slot is not asker and slot.seen]
+        there = [slot.channel for slot in self._slots if slot is not asker and slot.heard]
         asked = [ask(channel) for channel in there if channel is not None]
         told = await asyncio.gather(*asked, return_exceptions=True)
         for one in told:
