@@ -13,7 +13,7 @@ import numpy as np
 
 from service.engine.call import UNCHECKED, Call, Deadline
 from service.engine.operations import settle, shielded
-from service.errors import SnapshotNotKept
+from service.errors import SessionExists, SessionMoved, SnapshotNotKept
 from service.sessions.reach import reach
 from service.store.store import Change, Copied, Deleted, Opened, Replaced
 
@@ -118,6 +118,8 @@ class Lifecycle:
     async def fork_many(self, session: Session, asked: Sequence[str] | int) -> list[Session]:
         """Open a session for each id, or so many, as `fork` does: all or none, and visible together."""
         self._engine.admission.check_operation(session)
+        if not isinstance(asked, int) and self._sessions.find(asked[0]) is not None:
+            raise SessionExists(f"session {asked[0]!r} exists")  # a retry is told so where there is no room, too
         self._engine.admission.check(opening=asked if isinstance(asked, int) else len(asked))
         ids = [None] * asked if isinstance(asked, int) else asked
         return await asyncio.shield(asyncio.ensure_future(self._fork_many(session, ids)))  # the client may leave
@@ -151,7 +153,10 @@ class Lifecycle:
 
     async def _again(self, id: str) -> Session:
         await reach(self._sessions, id)
-        return self._sessions.get(id)
+        session = self._sessions.get(id)
+        if session.home is not self._engine:
+            raise SessionMoved(id)  # to another version: its row there says nothing here
+        return session
 
     def read(self, session: Session) -> asyncio.Future[tuple[int, State]]:
         """The step and a copy of the state [1, …], after the accepted calls."""

@@ -13,7 +13,7 @@ import numpy as np
 from service.api import views
 from service.api.json.fields import Sequenced, fields, sequence
 from service.engine.call import LAST, UNCHECKED, Call, Deadline
-from service.errors import CarouselError, SessionNotFound
+from service.errors import CarouselError, SessionExists, SessionNotFound
 from service.models.repository import NAME, Repository
 from service.sessions.reach import reach, vacant
 from service.sessions.session import Session
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 _NAMED = 100  # faults of a call that are told in full; of the others their code
+_MANY = f"only the first {_NAMED} faults of a call are told in full"
 _AT_ONCE = 500  # items that are looked at before others are served: 3 ms
 
 
@@ -69,7 +70,10 @@ class Many:
         self._admit(good)
         opened = await self._open(good)
         await reach(self._sessions, *dict.fromkeys(item.id for item in good))  # some may have left meanwhile
-        self._look_again(good)
+        for index, item in enumerate(items):
+            if isinstance(item, _Item) and item.error is None:
+                items[index] = self._again(item, asked[index], index, model, version)
+        good = [item for item in items if isinstance(item, _Item)]
         done = self._submit(good, deadline)
         clocks = [(session, session.deadline) for session in opened.values()]
         await done
@@ -87,20 +91,20 @@ class Many:
                 await asyncio.sleep(0)
             begin = len(items)
             for index, one in enumerate(asked[begin : begin + _AT_ONCE], begin):
-                try:
-                    items.append(self._item(one, f"items[{index}]", model, version))
-                except CarouselError as error:
-                    items.append(error)
+                items.append(self._item(one, index, model, version))
         if len(asked) > _AT_ONCE:  # sessions may have begun or ended meanwhile
             for index, item in enumerate(items):
                 if isinstance(item, _Item) and item.session != self._sessions.find(item.id):
-                    try:
-                        items[index] = self._item(asked[index], f"items[{index}]", model, version)
-                    except CarouselError as error:
-                        items[index] = error
+                    items[index] = self._item(asked[index], index, model, version)
         return items
 
-    def _item(self, one: Any, place: str, model: str, version: str | None) -> _Item:
+    def _item(self, one: Any, index: int, model: str, version: str | None) -> _Item | CarouselError:
+        try:
+            return self._good_item(one, f"items[{index}]", model, version)
+        except CarouselError as error:
+            return error
+
+    def _good_item(self, one: Any, place: str, model: str, version: str | None) -> _Item:
         known = fields(one, place, {"session": str, "inputs": object}, {"step": int})
         id, step = known["session"], views.step(known, place)
         try:
@@ -111,7 +115,6 @@ class Many:
             session = None
         if session is not None:
             session.belongs(model, version)
-        if session is not None:
             engine, served = self._repository.of(session)
         else:
             engine, served = self._repository.new(model, version, id)
@@ -131,14 +134,13 @@ class Many:
                 engine.admission.refuse(error)
                 raise
 
-    def _look_again(self, items: list[_Item]) -> None:
-        """Find the sessions of the items once more: a row holds for one turn of the loop."""
-        for item in items:
-            if item.error is None:
-                try:
-                    item.session = self._sessions.get(item.id)
-                except CarouselError as error:
-                    item.error = error
+    def _again(self, item: _Item, one: Any, index: int, model: str, version: str | None) -> _Item | CarouselError:
+        """An item with its session as it is now: it may have another row, or have been migrated to another engine."""
+        try:
+            same = self._sessions.get(item.id) == item.session
+        except CarouselError as error:
+            return error
+        return item if same else self._item(one, index, model, version)
 
     async def _open(self, items: list[_Item]) -> dict[str, Session]:
         """Open the sessions of the items that have none."""
@@ -151,6 +153,8 @@ class Many:
                     opened[item.id] = await item.engine.lifecycle.open(item.id, self._settings.default_ttl_seconds)
                 except CarouselError as error:
                     opened[item.id] = error
+            if isinstance(opened[item.id], SessionExists):
+                continue  # another process opened it meanwhile: it is looked for again
             session = opened[item.id]
             if isinstance(session, Session):
                 item.session = session
@@ -242,7 +246,7 @@ def _views(asked: list[Any], items: list[_Item | CarouselError], opened: set[str
         error = item if isinstance(item, CarouselError) else item.error
         if error is not None:
             faults += 1
-            view["error"] = error.problem() if faults <= _NAMED else _brief(error)
+            view["error"] = error.problem() if faults <= _NAMED else CarouselError.problem(error) | {"detail": _MANY}
         elif isinstance(item, _Item) and item.call is not None:
             span = item.call.span(item.row)
             view["outputs"] = item.given.outputs(item.call.outputs[span], item.served.description.outputs)
@@ -252,9 +256,3 @@ def _views(asked: list[Any], items: list[_Item | CarouselError], opened: set[str
                 opened.remove(item.id)
         answered.append(view)
     return answered
-
-
-def _brief(error: CarouselError) -> dict[str, Any]:
-    """A problem whose detail is left out, as one of many."""
-    detail = f"{error.title}; only the first {_NAMED} faults of a call are told in full"
-    return CarouselError.problem(error) | {"detail": detail}

@@ -14,9 +14,9 @@ from service.api import forecasts, views
 from service.api.json.fields import fields, sequence
 from service.api.stream.frames import View
 from service.engine.call import LAST, UNCHECKED, Call
-from service.errors import CarouselError, SessionNotFound
+from service.errors import CarouselError, SessionExists, SessionNotFound
 from service.models.repository import NAME, Repository
-from service.sessions.reach import vacant
+from service.sessions.reach import reach, vacant
 
 if TYPE_CHECKING:
     from service.api.stream.channels import Channels
@@ -71,11 +71,22 @@ class Control:
             self._channels.check_room()
             rule, state = views.rule(asked, engine.table.row_bytes, "open"), views.beginning(asked, served)
             told = partial(self._opened, created=True)
-            return engine.lifecycle.open(id, ttl, told, rule=rule, state=state)
+            opening = engine.lifecycle.open(id, ttl, told, rule=rule, state=state)
+            if id is None or opening.done():
+                return opening
+            return asyncio.ensure_future(self._opened_or_resumed(opening, frame, id))
         session.belongs(asked["model"], version)
         self._repository.of(session)
         self._sessions.touch(session)
         return _done(self._opened(session, created=False))
+
+    async def _opened_or_resumed(self, opening: Future[View], frame: View, id: str) -> View:
+        """What an opening tells, or, where another process opened the id meanwhile, that it is resumed."""
+        try:
+            return await opening
+        except SessionExists:
+            await reach(self._sessions, id)
+            return await self.open(frame)
 
     def close(self, frame: View) -> tuple[View, Future[Any]]:
         """Close a channel, and delete its session if that is asked too → the answer, and when to give it."""

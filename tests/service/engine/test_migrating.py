@@ -116,3 +116,19 @@ async def test_calls_that_come_while_a_move_is_written_are_told(serve: Serve) ->
         await late
     assert outputs(await other.step(moved, 2)) == [2]
     await end((other, moved))
+
+
+async def test_many_copies_of_a_session_that_migrates_meanwhile_are_not_made(serve: Serve) -> None:
+    """Its row in the other engine is that of a stranger in this one."""
+    it = serve(most=1000)
+    other = await beside(serve, it)
+    session, first = it.open("s"), other.open("first there")
+    stranger = it.open("stranger")
+    await it.step(session, 1)
+    copying = asyncio.ensure_future(it.lifecycle.fork_many(session, 600))
+    await until(lambda: it.engine.table.used > 400)
+    moved = await it.engine.moves.migrate(session, other.engine)
+    with pytest.raises(StoreUnavailable):
+        await copying
+    assert it.sessions.statistics().live == 3
+    await end((it, stranger), (other, moved), (other, first))
