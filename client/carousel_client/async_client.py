@@ -32,9 +32,9 @@ class AsyncClient(Closing):
 
     async def ready(self, timeout: float | None = None) -> bool:
         """Whether the service answers that it is ready. One attempt; no answer means False."""
-        request = Request("GET", "/health/ready")
+        request, deadline = Request("GET", "/health/ready"), self._policy.deadline(timeout)
         try:
-            return (await self._exchange(request, self._policy.deadline(timeout), retries=0)).status == 200
+            return (await self._exchange(request, deadline, retries=0)).status == 200
         except CarouselError:
             return False
 

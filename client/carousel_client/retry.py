@@ -62,9 +62,24 @@ class Policy:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     jitter: Callable[[float, float], float] = random.uniform
 
+    def __post_init__(self) -> None:
+        """Check the timeout. Raises InvalidRequest."""
+        self.deadline(None)
+
     def deadline(self, timeout: float | None) -> float:
-        """When a call that begins now ends at the latest; `timeout` None: by the timeout of the client."""
+        """When a call that begins now ends at the latest; `timeout` None: by the timeout of the client.
+
+        Raises:
+            InvalidRequest: the timeout is no number of seconds.
+
+        """
         seconds = self.timeout if timeout is None else timeout
+        try:
+            fits = seconds is None or seconds >= 0  # NaN is not
+        except TypeError:
+            fits = False
+        if not fits:
+            raise InvalidRequest(f"timeout: {seconds!r} is no number of seconds from 0 on, nor None")
         return math.inf if seconds is None or seconds > FOREVER else self.clock() + seconds
 
     def pause(self, retry: int, error: CarouselError, deadline: float) -> float | None:

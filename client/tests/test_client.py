@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import httpx
@@ -8,7 +9,15 @@ import pytest
 from fake_service import FakeService, answer_with, refuse_connection
 from lying_server import KEEP, LyingServer, response
 
-from carousel_client import Client, InvalidInput, InvalidRequest, ModelNotFound, SessionNotFound, StepConflict
+from carousel_client import (
+    AsyncClient,
+    Client,
+    InvalidInput,
+    InvalidRequest,
+    ModelNotFound,
+    SessionNotFound,
+    StepConflict,
+)
 from carousel_client.blocking import run
 from carousel_client.transport import Service
 
@@ -121,3 +130,21 @@ def test_a_blocking_call_in_a_callback_of_the_client_is_refused_and_does_not_han
 
     with Client("http://carousel.test", transport=service) as client:
         run(blocking_call())
+
+
+@pytest.mark.parametrize("seconds", [math.nan, -1.0, -math.inf, "60"])
+async def test_a_timeout_that_is_no_time_is_refused_where_it_is_given(client: Any, seconds: Any) -> None:
+    wrong = r"^invalid_request: timeout: .* is no number of seconds"
+    for kind in (Client, AsyncClient):
+        with pytest.raises(InvalidRequest, match=wrong):
+            kind("http://127.0.0.1:9", timeout=seconds)
+    session = client.session("sum")
+    for call in (client.models, client.ready, session.open, session.delete):
+        with pytest.raises(InvalidRequest, match=wrong):
+            await call(timeout=seconds)
+    with pytest.raises(InvalidRequest, match=wrong):
+        await session.step([[1, 2]], timeout=seconds)
+
+
+async def test_a_timeout_without_end_is_none(client: Any) -> None:
+    assert await client.models(timeout=math.inf)
