@@ -253,6 +253,7 @@ async def test_a_predict_that_fails_harms_none_of_its_turn(clients: Clients) -> 
     assert (good.status, good.json["outputs"]) == (200, [[[1.0], [2.0]]])
     assert (bad.status, bad.json["code"]) == (422, "non_finite_output")
     assert (fine.status, fine.json["outputs"]) == (200, [[[3.0], [4.0]]])
+    assert clients.serving.engine.statistics().refused == {"non_finite_output": 1}
 
 
 async def test_predicts_for_which_there_is_room_are_run_when_all_of_a_turn_are_too_many(clients: Clients) -> None:
