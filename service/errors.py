@@ -128,7 +128,11 @@ class StepConflict(CarouselError, code="step_conflict", status=409):
 
     def __init__(self, step: int, expected: int) -> None:
         applied = {"applied": True} if step < expected else {}
-        super().__init__(f"step {step} was named, step {expected} is next", expected_step=expected, **applied)
+        named = step if step < _LAST else f"{_LAST} or a later one"
+        super().__init__(f"step {named} was named, step {expected} is next", expected_step=expected, **applied)
+
+
+_LAST = 2**63 - 1  # stands for every later step, too
 
 
 class SnapshotNotKept(CarouselError, code="step_conflict", status=409):

@@ -103,6 +103,7 @@ def test_a_step_that_lies_ahead_is_a_conflict_that_was_not_applied(caller: Calle
     told = refused(caller.call([STEP], step), "step_conflict")
     assert told["expected_step"] == 0
     assert "applied" not in told
+    assert told["detail"].startswith(f"step {step if step < 2**63 else '9223372036854775807 or a later one'} was named")
     assert caller.step() == 0
 
 
