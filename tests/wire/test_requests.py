@@ -158,6 +158,57 @@ def test_requests_sent_ahead_are_answered_in_their_order(server: Server, http: h
     assert re.findall(rb'"step":([0-9]+)', answers) == [b"1", b"2", b"3", b"4", b"5", b"6"]
 
 
+@pytest.mark.parametrize("path", [b"/v1/models/lstm/predict", b"/v2/models/lstm/infer", b"/v1/models/lstm/sessions"])
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        (b"X-Request-Timeout-Ms: 5000\r\nX-Request-Timeout-Ms: 1", b"x-request-timeout-ms"),
+        (b"X-Request-Id: a\r\nx-request-id: a", b"x-request-id"),
+        (
+            b"Inference-Header-Content-Length: 1\r\nInference-Header-Content-Length: 2",
+            b"inference-header-content-length",
+        ),
+        (b"Origin: http://a\r\nOrigin: http://x", b"origin"),
+        (b"Content-Length: 2\r\nContent-Length: 3", b"content-length"),
+        (b"Host: x\r\nContent-Length: 2", b"host"),
+    ],
+)
+def test_a_header_of_which_one_value_is_read_is_there_once(
+    server: Server, path: bytes, line: bytes, named: bytes
+) -> None:
+    length = b"" if b"Content-Length: " in line.replace(b"Header-Content", b"") else b"Content-Length: 2\r\n"
+    head, body = raw(server, b"POST %b HTTP/1.1\r\nHost: x\r\n%b\r\n%b\r\n{}" % (path, line, length))
+    assert head.startswith(b"http/1.1 400")
+    assert named in body.lower()
+
+
+@pytest.mark.parametrize("query", ["version=1&version=1", "version=&versio%6e=1", "x&x"])
+@pytest.mark.parametrize(
+    ("verb", "path"),
+    [("POST", "lstm/predict"), ("POST", "lstm/steps"), ("POST", "lstm/sessions"), ("GET", "lstm"), ("GET", "")],
+)
+def test_a_key_of_the_query_is_there_once(http: httpx.Client, verb: str, path: str, query: str) -> None:
+    told = refused(http.request(verb, f"/v1/models/{path}?{query}".replace("/?", "?")), "invalid_request")
+    assert "2 times" in told["detail"]
+
+
+@pytest.mark.parametrize(
+    ("query", "line", "status"),
+    [
+        (b"?ticket=1&ticket=1", b"", b"400"),
+        (b"", b"X-Request-Id: a\r\nX-Request-Id: b\r\n", b"400"),
+        (b"", b"Origin: http://x\r\nOrigin: http://x\r\n", b"400"),
+        (b"", b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n", b"400"),
+        (b"", b"Sec-WebSocket-Version: 13\r\n", b"426"),
+    ],
+)
+def test_in_a_handshake_too(server: Server, query: bytes, line: bytes, status: bytes) -> None:
+    key = b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+    head, body = raw(server, b"GET /v1/stream%b HTTP/1.1\r\n" % query + UPGRADE + key + line + b"\r\n")
+    assert head.startswith(b"http/1.1 " + status)
+    assert orjson.loads(body)["code"] == "invalid_request"
+
+
 UPGRADE = b"Host: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n"
 
 

@@ -1,13 +1,18 @@
 """What the head of a request may be: its size, and nothing that could be read in two ways. Pure."""
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from urllib.parse import parse_qsl
 
 from service.errors import HeadTooLarge, InvalidRequest
 
 HOST = re.compile(rb"[\w.~!$&'()*+,;=%-]*(?:\[[\w.:%]+\])?(?::[0-9]*)?")  # RFC 9110, 7.2
 
 _LINES, _BYTES = 100, 2**16  # trailers included
+_ONCE = frozenset(  # of which one value is read (RFC 9110, 5.3): two readers could take another one each
+    (b"inference-header-content-length", b"origin", b"sec-fetch-site", b"x-request-id", b"x-request-timeout-ms")
+)
 
 
 class HeadSize:
@@ -42,11 +47,12 @@ class HeadSize:
         return self._silent > _BYTES
 
 
-def check(version: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
+def check(version: str, url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
     """Check a head whose names are in small letters.
 
     Raises:
-        InvalidRequest: another version than 1.0 and 1.1, no single good Host, or a body whose end is not sure.
+        InvalidRequest: another version than 1.0 and 1.1, no single good Host, a body whose end is not sure, or a header
+            or a key of the query twice.
 
     """
     if version not in ("1.0", "1.1"):
@@ -59,3 +65,13 @@ def check(version: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
     codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
     if codings and (codings != [b"chunked"] or any(name == b"content-length" for name, _ in headers)):
         raise InvalidRequest("Transfer-Encoding is other than chunked, or stands beside Content-Length")
+    if len(headers) > len({name for name, _ in headers}):
+        _once("header", (name for name, _ in headers if name in _ONCE))
+    if query := url.partition(b"?")[2]:
+        _once("query", (key for key, _ in parse_qsl(query, keep_blank_values=True)))
+
+
+def _once(where: str, names: Iterable[bytes]) -> None:
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise InvalidRequest(f"{where}: {name[:100].decode('latin-1')!r} is there {count} times")
