@@ -6,7 +6,7 @@ How a session stands is in the columns of its row. It knows ids and an injected 
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +30,7 @@ class LiveSessions:
         self._live = Places()
         self._opening: set[str] = set()  # not visible yet
         self.ending: dict[str, Future[None]] = {}  # their delete was accepted: not visible any more
+        self.recovering: Collection[str] = ()  # a store brings them here, or away: not visible, and their rows stay
         self.expired = Expired()
         self._unswept: list[str] = []
         self.pages, self._ids = Pages(self._live), random_ids()
@@ -190,9 +191,9 @@ class LiveSessions:
     def _idle(self, session: Session) -> bool:
         """Whether its TTL has passed, and nothing that was accepted holds its idle clock."""
         table, row = session.home.table, session.row
-        return (
-            table.deadline.item(row) <= self._clock() and not table.last.item(row) and session.id not in self._opening
-        )
+        if table.deadline.item(row) > self._clock() or table.last.item(row):
+            return False
+        return session.id not in self._opening and session.id not in self.recovering
 
     def _expire(self, session: Session) -> None:
         forgotten = session.deadline + session.ttl

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from asyncio import Future
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from service.errors import Overloaded, SessionExists, SessionExpired, SessionNotFound
@@ -30,7 +30,6 @@ class Sessions(LiveSessions):
         super().__init__(clock)
         self._most, self._most_bytes, self.budget = most, most_bytes, budget
         self.promises = {"replay": budget.each}  # what clients are told of every session
-        self.recovering: Collection[str] = ()  # ids whose sessions a store has and the table has not yet
         self.cold: Cold | None = None  # sessions that are not in memory
         self.elsewhere: Elsewhere | None = None  # sessions that other processes may have
 

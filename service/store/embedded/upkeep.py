@@ -138,8 +138,8 @@ class Upkeep:
         return sum(book.used_bytes for book in self.books) > self._resident
 
     def _leave(self, book: Book, row: int) -> None:
-        if not book.rests(row):
-            return  # called meanwhile
+        if not book.rests(row) or book.ids[row] in self._sessions.recovering:
+            return  # called meanwhile, or about to go to another worker
         session = Session(book.ids[row], book.engine, row, book.engine.table.birth.item(row))
         rule = book.engine.rewinds.rule(row)
         book.forget(row)

@@ -55,6 +55,41 @@ async def test_a_session_is_found_where_the_supervisor_does_not_expect_it(path: 
         await one.end()
 
 
+@pytest.mark.parametrize("idle", ["spilled", "expired"])
+async def test_a_session_that_goes_leaves_memory_when_that_is_written(path: Path, wall: FakeClock, idle: str) -> None:
+    """Its row would be another's, which would be deleted in its place."""
+    first, second = workers = await start(path, wall, sync=True)
+    await opened(first, "a")
+    await first.step(first.sessions.get("a"), 1.0)
+    await first.round()
+    forget = first.answers["forget"]
+
+    async def slowly(id: str, number: int) -> None:
+        written = asyncio.ensure_future(forget(id, number))
+        await asyncio.sleep(0)
+        if idle == "expired":
+            first.clock.now += TTL + 1
+            first.sessions.sweep(9)
+        else:
+            first.store._upkeep._resident = 0
+            await first.store._upkeep.spill()
+        opening = first.lifecycle.open("b", TTL)
+        await written
+        await opening
+
+    first.answers["forget"] = slowly
+    assert await stands(second, "a") == (1, 1.0)
+    await still(workers)
+    for one in workers:
+        await one.round()
+    await first.end()
+    await second.end()
+    workers = await start(path, wall)
+    assert [[one.sessions.find(id) is not None for one in workers] for id in "ab"] == [[False, True], [True, False]]
+    for one in workers:
+        await one.end()
+
+
 async def test_the_newest_is_told_everywhere_while_the_old_owner_has_not_forgotten(path: Path, wall: FakeClock) -> None:
     old, new, third = workers = await start(path, wall, 3)
     await opened(old, "a")

@@ -20,9 +20,9 @@ from tests.service.store.serving import Durable
 class Worker(Durable):
     """A worker, and its place as the exchange sees it. It dies `at` what it is asked, before or after it did that."""
 
-    def __init__(self, number: int, path: Path, wall: FakeClock, **bounds: int) -> None:
+    def __init__(self, number: int, path: Path, wall: FakeClock, *, sync: bool = False, **bounds: int) -> None:
         super().__init__(**bounds)
-        self.number, self._path, self._wall = number, path, wall
+        self.number, self._path, self._wall, self._sync = number, path, wall, sync
         self.answers: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {}
         self.busy: set[asyncio.Task[Any]] = set()
         self.count, self.heard, self.at = 1, True, ("", "")
@@ -41,7 +41,7 @@ class Worker(Durable):
             return SharedStore(sessions, self, 0.5, path=path, share=share, **how)
 
         folder = folder_of(self._path, self.number)
-        await self.begin(folder, self._wall, make=store)
+        await self.begin(folder, self._wall, make=store, sync=self._sync)
         return self
 
     async def die(self) -> None:
@@ -92,7 +92,7 @@ class Worker(Durable):
         return [await one.ask(what, *given) for one in others]  # type: ignore[attr-defined]
 
 
-async def start(path: Path, wall: FakeClock, count: int = 2, **bounds: int) -> list[Worker]:
+async def start(path: Path, wall: FakeClock, count: int = 2, **bounds: Any) -> list[Worker]:
     """Workers, as a supervisor starts them."""
     settle(path, count)
     workers = [Worker(number, path, wall, **bounds) for number in range(1, count + 1)]
