@@ -128,18 +128,18 @@ class StepConflict(CarouselError, code="step_conflict", status=409):
 
     def __init__(self, step: int, expected: int) -> None:
         applied = {"applied": True} if step < expected else {}
-        named = step if step < _LAST else f"{_LAST} or a later one"
-        super().__init__(f"step {named} was named, step {expected} is next", expected_step=expected, **applied)
+        super().__init__(f"step {_told(step)} was named, step {expected} is next", expected_step=expected, **applied)
 
 
-_LAST = 2**63 - 1  # stands for every later step, too
+def _told(step: int) -> str:
+    return str(step) if step < 2**63 - 1 else f"{step} or a later one"  # see LAST
 
 
 class SnapshotNotKept(CarouselError, code="step_conflict", status=409):
     """The session has no snapshot at the step to which it is to be rewound."""
 
     def __init__(self, step: int, expected: int, kept: list[int]) -> None:
-        super().__init__(f"no snapshot of step {step} is kept", expected_step=expected, snapshots=kept)
+        super().__init__(f"no snapshot of step {_told(step)} is kept", expected_step=expected, snapshots=kept)
 
 
 class Overloaded(CarouselError, code="overloaded", status=503):

@@ -139,7 +139,7 @@ class Rest:
         await reach(self._sessions, id)
         step, session = views.step(asked, "body"), self._sessions.get(id)
         engine, _ = self._of(session)
-        return body.answer(await engine.lifecycle.rewind(session, step or 0, self._told))
+        return body.answer(await engine.lifecycle.rewind(session, step, self._told))
 
     async def forecast(self, request: Request, id: str) -> Response:
         """What a copy of a session answers to inputs and then to its own outputs; the session does not move."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from service.api.json.fields import fields
+from service.engine.call import LAST, UNCHECKED
 from service.errors import InvalidRequest
 from service.sessions.snapshots import Rule
 
@@ -129,17 +130,19 @@ def beginning(asked: dict[str, Any], served: OnnxModel) -> State | None:
     return served.opening(constants, initial) if constants or initial else None
 
 
-def step(asked: dict[str, Any], place: str) -> int | None:
-    """`step`, if it was given.
+def step(asked: dict[str, Any], place: str) -> int:
+    """`step`, LAST at most; UNCHECKED: it was not given.
 
     Raises:
         InvalidRequest: it is negative.
 
     """
-    number: int | None = asked.get("step")
-    if number is not None and number < 0:
+    if "step" not in asked:
+        return UNCHECKED
+    number: int = asked["step"]
+    if number < 0:
         raise InvalidRequest(f"{place}.step: {number} is negative")
-    return number
+    return min(number, LAST)
 
 
 def bad_name(place: str, name: str) -> InvalidRequest:

@@ -182,7 +182,7 @@ def test_a_header_of_which_one_value_is_read_is_there_once(
     assert named in body.lower()
 
 
-@pytest.mark.parametrize("query", ["version=1&version=1", "version=&versio%6e=1", "x&x"])
+@pytest.mark.parametrize("query", ["version=1&version=1", "version=&versio%6e=1", "x&x", "%ff=1&%FF"])
 @pytest.mark.parametrize(
     ("verb", "path"),
     [("POST", "lstm/predict"), ("POST", "lstm/steps"), ("POST", "lstm/sessions"), ("GET", "lstm"), ("GET", "")],
@@ -190,6 +190,11 @@ def test_a_header_of_which_one_value_is_read_is_there_once(
 def test_a_key_of_the_query_is_there_once(http: httpx.Client, verb: str, path: str, query: str) -> None:
     told = refused(http.request(verb, f"/v1/models/{path}?{query}".replace("/?", "?")), "invalid_request")
     assert "2 times" in told["detail"]
+
+
+@pytest.mark.parametrize("query", ["prefix=%ff", "prefix=\u0661", "prefix=a%", "prefix=%00&after=%ff"])
+def test_a_query_may_be_of_any_characters(http: httpx.Client, query: str) -> None:
+    assert done(http.get(f"/v1/sessions?{query}"))["sessions"] == []
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,9 @@ def test_a_session_goes_on_from_a_kept_snapshot_bit_for_bit(
     told = done(http.post(f"/v1/sessions/{name}/rewind", json={"step": 4}))
     assert (told["id"], told["step"], told["snapshots"]) == (name, 4, [4])
     assert bits(step(http, name, inputs[4:8], 4)["outputs"]) == bits(oracle.whole(inputs)[4:8])
-    conflict = refused(http.post(f"/v1/sessions/{name}/rewind", json={"step": 6}), "step_conflict")
-    assert (conflict["snapshots"], conflict["expected_step"]) == ([4, 8], 8)
+    for missing in (6, 2**63, 2**64 - 1):
+        conflict = refused(http.post(f"/v1/sessions/{name}/rewind", json={"step": missing}), "step_conflict")
+        assert (conflict["snapshots"], conflict["expected_step"]) == ([4, 8], 8)
 
 
 def test_the_stream_rewinds_between_steps(
@@ -49,6 +50,7 @@ def test_the_stream_rewinds_between_steps(
         {"id": 3, "channel": channel, "rewind": {"step": 2}},
         {"id": 4, "channel": channel, "inputs": inputs[2:5].tolist(), "step": 2},
         {"id": 5, "channel": channel, "rewind": {"step": 3}},
+        {"id": 6, "channel": channel, "rewind": {"step": 2**63}},
     ]
     for frame in frames:
         stream.tell(frame)
@@ -60,8 +62,9 @@ def test_the_stream_rewinds_between_steps(
         **{"replay": 4, "snapshots": [2]},
     }
     assert bits(told[4]["outputs"]) == bits(oracle.whole(inputs)[2:5])
-    assert told[5].keys() == {"id", "channel", "error"}
-    assert problem(told[5]["error"], "step_conflict")["snapshots"] == [5]
+    for id in (5, 6):
+        assert told[id].keys() == {"id", "channel", "error"}
+        assert problem(told[id]["error"], "step_conflict")["snapshots"] == [5]
     assert done(http.get(f"/v1/sessions/{name}"))["step"] == 5
 
 

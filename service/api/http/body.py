@@ -102,7 +102,7 @@ def deadline(headers: Mapping[bytes, bytes]) -> Deadline | None:
     """When the call has to begin, as its client asks; to be called once the last byte is read.
 
     Raises:
-        InvalidRequest: X-Request-Timeout-Ms is not a whole number of milliseconds.
+        InvalidRequest: X-Request-Timeout-Ms is not a whole number of milliseconds, or a huge one.
 
     """
     given = headers.get(TIMEOUT)
@@ -110,7 +110,7 @@ def deadline(headers: Mapping[bytes, bytes]) -> Deadline | None:
         return None
     asked = given.decode("latin-1")
     if not (asked.isascii() and asked.isdigit() and len(asked) <= 12):
-        raise InvalidRequest(f"X-Request-Timeout-Ms is {asked!r}, not a whole number of milliseconds")
+        raise InvalidRequest(f"X-Request-Timeout-Ms is {asked[:50]!r}, not milliseconds in 1 to 12 digits")
     return Deadline(time.monotonic() + int(asked) / 1000)
 
 

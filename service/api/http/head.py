@@ -66,12 +66,12 @@ def check(version: str, url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> N
     if codings and (codings != [b"chunked"] or any(name == b"content-length" for name, _ in headers)):
         raise InvalidRequest("Transfer-Encoding is other than chunked, or stands beside Content-Length")
     if len(headers) > len({name for name, _ in headers}):
-        _once("header", (name for name, _ in headers if name in _ONCE))
-    if query := url.partition(b"?")[2]:
-        _once("query", (key for key, _ in parse_qsl(query, keep_blank_values=True)))
+        _once("header", (name.decode() for name, _ in headers if name in _ONCE))
+    if query := url.partition(b"?")[2].decode("latin-1"):
+        _once("query", (key for key, _ in parse_qsl(query, keep_blank_values=True, errors="surrogateescape")))
 
 
-def _once(where: str, names: Iterable[bytes]) -> None:
+def _once(where: str, names: Iterable[str]) -> None:
     for name, count in Counter(names).items():
         if count > 1:
-            raise InvalidRequest(f"{where}: {name[:100].decode('latin-1')!r} is there {count} times")
+            raise InvalidRequest(f"{where}: {name[:100]!r} is there {count} times")

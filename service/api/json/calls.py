@@ -16,7 +16,7 @@ from service.api.json.fields import Packed, Split, fields, sequence
 from service.api.json.many_steps import Many
 from service.api.json.pool import MANY as MANY_NUMBERS
 from service.api.json.pool import JsonPool
-from service.engine.call import LAST, UNCHECKED, Call, Deadline
+from service.engine.call import Call, Deadline
 from service.errors import CarouselError, InvalidInput
 from service.sessions.reach import reach
 
@@ -94,7 +94,7 @@ class JsonCalls(Answering):
             self._tell(asked, {"outputs": outputs, "step": call.starts.item(0) + len(call.outputs)}, outputs.size)
 
         rows, lengths = np.array([session.row]), np.array([len(given.inputs)])
-        named = np.array([UNCHECKED if step is None else min(step, LAST)])
+        named = np.array([step])
         self._submit(engine, Call(rows, lengths, named, given.inputs, self._ended(asked, encode), deadline))
 
     def _predict(self, asked: Asked, read: dict[str, Any], deadline: Deadline | None) -> None:

@@ -237,7 +237,7 @@ def fields(given: Any, place: str, required: dict[str, Any], optional: dict[str,
 
 _KINDS = {
     str: "a string",
-    int: "a whole number",
+    int: "a whole number of 64 bits",
     float: "a number",
     bool: "true or false",
     list: "a list",

@@ -12,7 +12,7 @@ import numpy as np
 
 from service.api import views
 from service.api.json.fields import Sequenced, fields, sequence
-from service.engine.call import LAST, UNCHECKED, Call, Deadline
+from service.engine.call import UNCHECKED, Call, Deadline
 from service.errors import CarouselError, SessionExists, SessionNotFound
 from service.models.repository import NAME, Repository
 from service.sessions.reach import reach, vacant
@@ -120,7 +120,7 @@ class Many:
             engine, served = self._repository.new(model, version, id)
         engine.admission.streamable()
         given = sequence(known["inputs"], served.description.features, f"{place}.inputs")
-        return _Item(id, session, engine, served, given, UNCHECKED if step is None else min(step, LAST))
+        return _Item(id, session, engine, served, given, step)
 
     def _admit(self, items: list[_Item]) -> None:
         groups: defaultdict[Engine, list[_Item]] = defaultdict(list)

@@ -13,7 +13,7 @@ import numpy as np
 from service.api import forecasts, views
 from service.api.json.fields import fields, sequence
 from service.api.stream.frames import View
-from service.engine.call import LAST, UNCHECKED, Call
+from service.engine.call import Call
 from service.errors import CarouselError, SessionExists, SessionNotFound
 from service.models.repository import NAME, Repository
 from service.sessions.reach import reach, vacant
@@ -111,7 +111,7 @@ class Control:
         def told(session: Session) -> View:
             return {"rewound": views.session(self._sessions.stands(session), self._sessions.promises)}
 
-        return engine.lifecycle.rewind(session, step or 0, told)
+        return engine.lifecycle.rewind(session, step, told)
 
     def forecast(self, frame: View, tell: Tell) -> int:
         """Forecast the session of a channel → the bytes that it has in flight."""
@@ -152,7 +152,7 @@ class Control:
                 view["step"] = call.starts.item(0) + len(call.outputs)
             tell(view, size)
 
-        asked = np.array([UNCHECKED if step is None else min(step, LAST)])
+        asked = np.array([step])
         lengths = np.array([len(given.inputs)])
         return Call(np.array([session.row]), lengths, asked, given.inputs, ended), size, engine
 
