@@ -64,6 +64,7 @@ class Admission:
         numbers = model.features + model.outputs
         self._step_bytes, self._step_characters = 4 * numbers, _LONGEST_NUMBER * numbers
         self.rows = self.size = 0
+        self.kept = 0  # bytes of forecasts under way
         self.closed = False  # draining: nothing enters any more
         self.dead: Exception | None = None  # what the engine died of
 
@@ -160,6 +161,18 @@ class Admission:
             self._counters.tell(done, seconds)
         self.rows -= call.charge[0]
         self.size -= call.charge[1]
+
+    def hold(self, steps: int) -> None:
+        """Count so many steps that a forecast keeps until it ends, or count them off.
+
+        Raises:
+            Overloaded: the forecasts under way keep as much as may wait.
+
+        """
+        size = self.kept + steps * self._step_bytes
+        if size > self._bounds.size:
+            raise Overloaded(f"the forecasts under way keep {self.kept} bytes of outputs")
+        self.kept = size
 
     def failure(self) -> EngineFailed:
         """The error of every call on a dead engine."""

@@ -41,7 +41,7 @@ class Forecasts:
     def forecast(
         self, session: Session, asked: Asked, deadline: Deadline | None = None
     ) -> asyncio.Future[tuple[Array, int]]:
-        """The outputs [T + n, K], and the step of the session after the calls accepted before.
+        """The outputs [T + n, K], and the step of the session after the calls accepted before; it may be cancelled.
 
         Raises, or the future raises:
             Overloaded, PayloadTooLarge, ShuttingDown, EngineFailed, InvalidInput, NonFiniteOutput, DeadlineExceeded.
@@ -49,8 +49,11 @@ class Forecasts:
         """
         engine = self._engine
         engine.admission.check_operation(session)
-        engine.admission.check(1, len(asked.inputs) + asked.steps)
+        steps = len(asked.inputs) + asked.steps
+        engine.admission.check(1, steps)
+        engine.admission.hold(steps)
         answer: asyncio.Future[tuple[Array, int]] = asyncio.get_running_loop().create_future()
+        answer.add_done_callback(lambda _: engine.admission.hold(-steps))
 
         def begin(one: Session) -> None:
             state, newest = engine.table.gather(np.array([one.row])), engine.answers.newest(one.row)
@@ -67,7 +70,8 @@ class _Run:
     def __init__(self, engine: Engine, asked: Asked, answer: asyncio.Future[tuple[Array, int]], step: int) -> None:
         self._engine, self._asked, self._answer, self._step = engine, asked, answer, step
         self._left = asked.steps  # of its own outputs that it is to be fed
-        self._outputs: list[Array] = []
+        self._outputs = np.empty((len(asked.inputs) + asked.steps, engine.model.outputs), np.float32)
+        self._done = 0  # of them
 
     def begin(self, state: State, newest: Array | None, deadline: Deadline | None) -> None:
         inputs = self._asked.inputs
@@ -85,9 +89,10 @@ class _Run:
         if call.errors:
             settle(self._answer, call.errors[0])
             return
-        self._outputs.append(call.outputs)
+        begin, self._done = self._done, self._done + len(call.outputs)
+        self._outputs[begin : self._done] = call.outputs
         if not self._left:
-            settle(self._answer, (np.concatenate(self._outputs), self._step))
+            settle(self._answer, (self._outputs, self._step))
         elif not self._answer.cancelled():
             self._left -= 1
             self._engine.go_on(self._call(call.outputs[-1:, self._asked.feeds], call.state))

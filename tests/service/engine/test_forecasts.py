@@ -8,7 +8,7 @@ import pytest
 
 from service.engine.call import UNCHECKED, Deadline, Onward
 from service.engine.forecasts import Asked
-from service.errors import DeadlineExceeded, InvalidInput, NonFiniteOutput, PayloadTooLarge
+from service.errors import DeadlineExceeded, InvalidInput, NonFiniteOutput, Overloaded, PayloadTooLarge
 from service.sessions.session import Session
 from tests.fakes import FakeStore, RunningSum, column, until
 from tests.service.engine.serving import Serve, Serving, outputs
@@ -47,6 +47,21 @@ async def test_a_copy_is_fed_the_inputs_and_then_its_own_outputs(
     assert (await it.state(session), session.deadline) == ((1, 10), deadline)
     assert len(it.store.commits) == commits  # type: ignore[attr-defined]
     assert not it.kept(session, 1, *values)
+
+
+async def test_forecasts_under_way_keep_no_more_than_may_wait_and_others_are_served(serve: Serve) -> None:
+    it = serve(started=False, queue_bytes=1000)  # a step has 8 bytes with its output
+    session = it.open()
+    first, left = forecast(it, session, 1, steps=60), forecast(it, session, steps=60)
+    with pytest.raises(Overloaded):
+        forecast(it, session, 1, steps=60)
+    left.cancel()
+    step = it.step(session, 5)
+    it.start()
+    assert await told(first) == (expected(0, (1,), 60), 0)
+    assert outputs(await step) == [5]
+    assert it.engine.admission.kept == 0
+    await told(forecast(it, session, 1, steps=99))
 
 
 @pytest.mark.parametrize("values", [(5,), (1, 1, 3)])
