@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 _SPARE = 64  # descriptors for everything else: files, sockets that listen, the worker process
+_GRPC = 1024  # of them, and at most half of all, for connections over gRPC
 _EVERY = 1.0  # seconds between looks at the clocks
 _AT_ONCE = 1000  # connections that are looked at before others are served: 1 ms
 
@@ -55,7 +56,7 @@ class Guard:
     """Invariants: no more connections than `most`; `held` is the sum of what was held and not released."""
 
     def __init__(self, settings: Settings) -> None:
-        self.most = settings.max_connections or max(1, _descriptors() - _SPARE)
+        self.most = settings.max_connections or _most(_descriptors(), grpc=settings.grpc_port is not None)
         self.head_seconds, self.body_rate = settings.head_seconds, settings.body_bytes_per_second
         self._most_held, self._most_unread = settings.max_unfinished_bytes, settings.max_unread_bytes
         self._connections: dict[Guarded, None] = {}
@@ -137,6 +138,10 @@ def _look(connection: Guarded, now: float) -> int:
 def _slices(connections: list[Guarded]) -> Iterator[list[Guarded]]:
     for begin in range(0, len(connections), _AT_ONCE):
         yield connections[begin : begin + _AT_ONCE]
+
+
+def _most(descriptors: int, *, grpc: bool) -> int:
+    return max(1, descriptors - _SPARE - (min(_GRPC, descriptors // 2) if grpc else 0))
 
 
 def _descriptors() -> int:

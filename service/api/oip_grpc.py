@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 _LAST_SECONDS = 1.0  # for what was answered to be sent
-_MOST = 1024  # calls at once, streams among them
+_MOST = 1024  # connections, and calls at once, streams among them
+_IDLE_MS = 300_000  # milliseconds after which a connection without a call is closed
 _CONTENTS = {"FP32": "fp32", "FP64": "fp64", "BOOL": "bool", "INT64": "int64", "UINT64": "uint64"}  # others: int, uint
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -112,6 +113,9 @@ class GrpcDoor:
         """
         size = ("grpc.max_receive_message_length", self._settings.max_body_bytes)
         options = [size, ("grpc.max_send_message_length", -1), ("grpc.so_reuseport", 0)]
+        head_ms = round(1000 * self._settings.head_seconds)
+        options += [("grpc.max_allowed_incoming_connections", _MOST), ("grpc.server_handshake_timeout_ms", head_ms)]
+        options += [("grpc.max_connection_idle_ms", _IDLE_MS)]
         self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=_MOST)
         told: dict[str, Callable[[Any], Awaitable[Any]]] = {
             "ServerLive": lambda asked: _holds(self._oip.live(), "live"),

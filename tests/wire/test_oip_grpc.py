@@ -1,7 +1,9 @@
 """The Open Inference Protocol over gRPC by `tritonclient.grpc`: numbers, refusals and sequences are those of HTTP."""
 
 import queue
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +230,19 @@ def client_is_live(address: str) -> bool:
             return bool(client.is_server_live())
     except InferenceServerException:
         return False
+
+
+def test_connections_are_bounded(served: Served) -> None:
+    """A client that opens one after the other takes no descriptors from the others."""
+    host, _, port = served.address.rpartition(":")
+    before = served.server.open_files()
+    with ExitStack() as stack:
+        for _ in range(1100):
+            stack.enter_context(socket.create_connection((host, int(port)), timeout=5))
+        until(lambda: served.server.open_files() > before + 1000)
+        assert served.server.open_files() <= before + 1024 + 8
+        assert httpx.get(f"{served.server.url}/health/live").status_code == 200
+    until(lambda: client_is_live(served.address), seconds=30)
 
 
 def test_a_port_that_cannot_be_had_ends_the_start(served: Served, tmp_path: Path) -> None:
