@@ -119,17 +119,19 @@ class Exchange:
         channel = asker.channel
         await _lock(self._looked_for, id)
         try:
-            while channel is not None and asker.channel is channel:
-                told = await self._bring(asker, id)
-                if told is not None or id not in self._locks:
-                    return told
+            told = await self._bring(asker, channel, id)
+            if told is None and id in self._locks:
                 await _lock(self._locks, id)  # it is being opened: look what came of it
                 _unlock(self._locks, id)
+                told = await self._bring(asker, channel, id)
+            return told
         finally:
             _unlock(self._looked_for, id)
 
-    async def _bring(self, asker: Place, id: str) -> Any:
-        channel, last = asker.channel, self._owners.get(id, asker)
+    async def _bring(self, asker: Place, channel: Channel | None, id: str) -> Any:
+        if channel is None or asker.channel is not channel:
+            return None  # nobody asks any more
+        last = self._owners.get(id, asker)
         others, unknown, told = [one for one in self._places if one not in (asker, last)], False, None
         for some in ([last], others) if last is not asker else (others,):
             there = [(one, one.channel) for one in some if one.heard and one.channel is not None]

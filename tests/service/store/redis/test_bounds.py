@@ -3,8 +3,9 @@
 import pytest
 import redis
 
-from service.errors import Overloaded
+from service.errors import Overloaded, SessionExists
 from service.sessions import anywhere
+from service.sessions.reach import unused
 from service.sessions.snapshots import Rule
 from service.store.redis.records import BUCKETS, held_of
 from tests.service.engine.serving import summed
@@ -50,6 +51,10 @@ async def test_a_bound_counts_the_sessions_of_all_processes(begin: Begin, bound:
     await other.opened("e")
     with pytest.raises(Overloaded):
         await other.opened("f")
+    for process, id in ((other, "b"), (one, "b"), (other, "d")):  # a retry of an opening whose answer was lost
+        with pytest.raises(SessionExists):
+            await unused(process.sessions, id)
+    await one.get("b")
     assert other.sessions.statistics().by_state == {"opening": 0, "ending": 0, "open": 2, "elsewhere": 3}
     await one.lifecycle.delete(one.sessions.get("a"))
     await other.store._upkeep.look()
