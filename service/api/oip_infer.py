@@ -17,8 +17,8 @@ from service.api.json.answering import Answering
 from service.api.json.codec import dump
 from service.api.json.pool import MANY as MANY_NUMBERS
 from service.engine.call import UNCHECKED, Call, Deadline
-from service.errors import CarouselError, InvalidRequest, SessionExpired, SessionNotFound
-from service.sessions.reach import vacant
+from service.errors import CarouselError, InvalidRequest, SessionExists, SessionExpired, SessionNotFound
+from service.sessions.reach import reach, vacant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +96,7 @@ class Infer(Answering):
         else:
             engine.admission.check(1, len(given.inputs))
             step = partial(self._step, asked, given=given, end=False, begun=True, **how)
-            self._then(asked, self._begin(sequence.session(asked.name), engine, state), step)
+            self._then(asked, self._begin(sequence.session(asked.name), engine, state, step), lambda _: None)
 
     def _going_on(self, asked: Asked, sequence: Sequence) -> Session:
         """The session of a sequence that was started."""
@@ -115,15 +115,26 @@ class Infer(Answering):
     async def _end(self, id: str) -> None:
         """End the session of an id, if there is one."""
         await vacant(self._sessions, id)
+        await reach(self._sessions, id)
         session = self._sessions.find(id)
         if session is not None and not self._sessions.opening(session):
             await cast("Engine", session.home).lifecycle.delete(session)
 
-    async def _begin(self, id: str, engine: Engine, state: State | None) -> Session:
-        """A new session of an id, in place of the one that was there."""
+    async def _begin(self, id: str, engine: Engine, state: State | None, step: Callable[[Session], None]) -> None:
+        """Step a new session of an id, in place of the one that was there."""
         engine.admission.streamable()
         await self._end(id)
-        return await engine.lifecycle.open(id, self._ttl, state=state)
+        opened: Session
+        try:
+            opened = await engine.lifecycle.open(id, self._ttl, state=state)
+        except SessionExists:  # another worker was sooner
+            await self._end(id)
+            opened = await engine.lifecycle.open(id, self._ttl, state=state)
+        await reach(self._sessions, id)  # it may have gone to another worker
+        session = self._sessions.find(id)
+        if session is None or session.birth != opened.birth or id in self._sessions.ending:
+            raise SessionExists("another request started the sequence anew before its first step")
+        step(session)
 
     def _step(
         self,

@@ -151,6 +151,44 @@ def test_an_id_that_is_opened_twice_at_once_is_opened_once(shared: Callable[...,
         client.close()
 
 
+@pytest.mark.parametrize("shared", ["embedded"], indirect=True)
+def test_what_is_opened_by_many_sockets_at_once_is_opened_by_one_and_resumed_by_the_others(
+    shared: Callable[..., Server],
+) -> None:
+    server = shared()
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(dial(server.stream_url)) for _ in range(8)]
+        clients = _everywhere(server)
+        threads = stack.enter_context(ThreadPoolExecutor(len(sockets) + len(clients)))
+        for index in range(20):
+            frame = {"id": index, "open": {"model": "sum", "session": f"s{index}"}}
+            opening = [threads.submit(one.ask, frame) for one in sockets]
+            body = {"items": [{"session": f"i{index}", "inputs": [[1]]}], "open": True}
+            calling = [threads.submit(one.post, "/v1/models/sum/steps", json=body) for one in clients]
+            told = [one.result() for one in opening]
+            assert [one.get("opened", one)["created"] for one in told].count(True) == 1, told
+            items = [done(one.result())["items"][0] for one in calling]
+            assert sorted(one["step"] for one in items) == [*range(1, 9)], items
+            assert sum("created" in one for one in items) == 1
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.parametrize("shared", ["embedded"], indirect=True)
+def test_a_sequence_that_is_started_at_all_workers_at_once_is_started_at_all(shared: Callable[..., Server]) -> None:
+    http = _everywhere(server := shared())
+    tensor = {"name": "input", "shape": [1, 1], "datatype": "FP32", "data": [3]}
+    body = {"parameters": {"sequence_id": 7, "sequence_start": True}, "inputs": [tensor]}
+    with ThreadPoolExecutor(len(http)) as threads:
+        for _ in range(20):
+            told = [*threads.map(lambda one: one.post("/v2/models/sum/infer", json=body), http)]
+            assert {one.status_code for one in told} <= {200, 409, 503}, [one.text for one in told]
+            assert {one.json()["outputs"][0]["data"][0] for one in told if one.status_code == 200} == {3}
+    for client in http:
+        client.close()
+    assert server.stop() == 0, server.log
+
+
 def test_the_number_of_workers_may_change(shared: Callable[..., Server]) -> None:
     for start, workers in enumerate((2, 1, 3, 2)):
         server = shared(workers)
