@@ -86,7 +86,7 @@ class AdaptedModel(OnnxModel):
             if turn.port.kind == "bool":
                 drawn[..., span] = values[..., span] > 1
             elif np.dtype(turn.port.kind).kind in "iu":
-                drawn[..., span] = values[..., span].round()
+                drawn[..., span] = values[..., span].round() % 2  # an embedding may have two rows
         return drawn
 
     def opening(self, constants: Mapping[str, Any], initial: Mapping[str, Any]) -> State | None:

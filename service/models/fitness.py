@@ -93,7 +93,10 @@ def examine(
         min_batch = 1  # a second row does not make it exact
     for way, deviation in compared[min_batch].items():
         if deviation > _WRONG:
-            raise ModelUnusable(f"self-test: a sequence {way} differs from the same one alone by {deviation:.2g}")
+            again = [_advance(model, sequences[-2:-1], len(sequences[-2]), min_batch) for _ in range(2)]
+            fault = f"a sequence {way} differs from the same one alone by {deviation:.2g}"
+            random = "the same sequence gives other numbers each time: is a Dropout in training mode?"
+            raise ModelUnusable(f"self-test: {random if _deviation(*again) > _WRONG else fault}")
     return Fitness(
         "stepped" in compared[min_batch],
         max(compared[min_batch].values()),

@@ -62,6 +62,7 @@ def prepared(content: bytes, digest: str, declared: Declared, policy: Callable[[
 
     """
     faults: list[str] = []
+    content = rewrite.inlined(content)
     in_thread = rewrite.by_values(content)
     for found in _readings(content, declared, faults):
         try:
@@ -149,14 +150,15 @@ def _stated(signature: Signature | None) -> bool:
 
 
 def _exposed(content: bytes, declared: Declared, given: list[_Reading], faults: list[str]) -> Iterator[_Reading]:
-    """Readings of a graph whose recurrent nodes are given their states."""
+    """Readings of a graph whose recurrent nodes are given their states: with time, for each call begins anew."""
     change = rewrite.exposed(content)
     tensors = rewrite.told_outputs(content, list(change.begins.values()))
     signature = given[0].signature
     assert signature is not None, "it does not follow the contract"
     begins = probe.first_states(tensors, signature, change.begins)
     pairs = [pair._replace(initial=begins.get(pair.input, 0.0)) for pair in change.pairs]
-    yield from _measured(change.content, readings(graph_of(opened(change.content)), declared, pairs), faults)
+    found = _measured(change.content, readings(graph_of(opened(change.content)), declared, pairs), faults)
+    yield from (one for one in found if one.signature and one.signature.timed)
 
 
 def _measured(content: bytes, signatures: Iterator[Signature], faults: list[str]) -> Iterator[_Reading]:

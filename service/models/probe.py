@@ -14,7 +14,7 @@ from service.models.model import opened
 from service.models.signature import MOST_WIDTH, Port, Signature
 from service.models.turning import Turn, filled
 
-_ROWS, _STEPS = 2, 3
+_ROWS, _STEPS, _LONGER = 2, 3, 6  # twice as long: a graph that skips every other step is seen
 
 
 def with_outputs(content: bytes, signature: Signature) -> Signature:
@@ -28,11 +28,11 @@ def with_outputs(content: bytes, signature: Signature) -> Signature:
     rows = _ROWS if signature.batched else 1
     shapes = _shapes(content, signature, names, (rows, _STEPS))
     by_rows = _shapes(content, signature, names, (rows + 1, _STEPS)) if signature.batched else shapes
-    by_steps = _shapes(content, signature, names, (rows, _STEPS + 1)) if signature.timed else shapes
+    by_steps = _shapes(content, signature, names, (rows, _LONGER)) if signature.timed else shapes
     outputs = []
     for port, base, wider, longer in zip(signature.outputs, shapes, by_rows, by_steps, strict=True):
-        batch = _axis(port.name, base, wider, rows, "rows")
-        time = _axis(port.name, base, longer, _STEPS, "steps")
+        batch = _axis(port.name, base, wider, (rows, rows + 1), "rows")
+        time = _axis(port.name, base, longer, (_STEPS, _LONGER), "steps")
         outputs.append(
             replace(
                 port, shape=tuple(np.delete(base, [a for a in (batch, time) if a is not None])), batch=batch, time=time
@@ -73,13 +73,16 @@ def first_states(content: bytes, signature: Signature, tensors: Mapping[str, str
     return found
 
 
-def _axis(name: str, base: tuple[int, ...], other: tuple[int, ...], size: int, what: str) -> int | None:
+def _axis(name: str, base: tuple[int, ...], other: tuple[int, ...], sizes: tuple[int, int], what: str) -> int | None:
     """The axis that has changed with a size."""
     changed = [axis for axis, (a, b) in enumerate(zip(base, other, strict=True)) if a != b]
     if not changed:
         return None
-    if len(changed) > 1 or (base[changed[0]], other[changed[0]]) != (size, size + 1):
-        raise ModelUnusable(f"the output {name!r} is {list(base)} for {size} {what} and {list(other)} for {size + 1}")
+    if len(changed) > 1 or (base[changed[0]], other[changed[0]]) != sizes:
+        raise ModelUnusable(
+            f"the output {name!r} is {list(base)} for {sizes[0]} {what} and {list(other)} for {sizes[1]};"
+            f" it has to have as many {what}, or not to follow them"
+        )
     return changed[0]
 
 
@@ -113,7 +116,7 @@ def _run(
         raise
     except Exception as error:  # errors of ONNX Runtime have no common base
         told = ", ".join(f"{name} {list(array.shape)}" for name, array in feeds.items())
-        reason = str(error).rpartition("Status Message: ")[2][:200]
+        reason = str(error).rpartition("Status Message: ")[2].rpartition(" was false. ")[2].strip()[:200]
         first = signature.inputs[0].name
         raise ModelUnusable(
             f"it does not run on {told}: {reason}; where these sizes are wrong, tell the right ones by"

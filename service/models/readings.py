@@ -34,7 +34,8 @@ _TIME = re.compile(r"^(t|s|l)$|time|seq|len|step|frame", re.I)
 _LENGTHS = re.compile(r"len|^num_?(steps|frames)$", re.I)
 
 _NO_TIME = (
-    "without time where others have it: tell its value by {name} = … under [constants], or its output under [state]"
+    "without time where others have it: tell its value by {name} = … under [constants], its output under [state],"
+    ' or, if it takes lengths, lengths = "{name}" in model.toml'
 )
 
 
@@ -45,6 +46,7 @@ class _About:
     declared: Declared
     rows: bool  # several rows may run at once
     stated: bool  # the graph has states
+    rewritten: bool  # they are those of recurrent nodes, which were given them
 
 
 def readings(graph: Graph, declared: Declared, pairs: Sequence[Pair] = ()) -> Iterator[Signature]:
@@ -54,7 +56,7 @@ def readings(graph: Graph, declared: Declared, pairs: Sequence[Pair] = ()) -> It
         ModelUnusable: it cannot be read; all that is missing, and how to tell it.
 
     """
-    faults = [*_unknown(graph, declared), *_types(graph)]
+    faults = [*_unknown(graph, declared), *_types(graph, declared)]
     inputs = {name: _as_declared(one, declared) for name, one in graph.inputs.items()}
     known = [pair for pair in declared.state.items() if pair[0] in graph.inputs and pair[1] in graph.outputs]
     declared = replace(declared, state=dict(known))
@@ -78,7 +80,7 @@ def readings(graph: Graph, declared: Declared, pairs: Sequence[Pair] = ()) -> It
     ports = [*(one.port for one in states), *(one.port for one in constants)]
     if (numbers := sum(port.width for port in ports)) > MOST_STATE:
         faults.append(f"states and constants of one row have {numbers} numbers, more than {MOST_STATE}")
-    layouts = _layouts(sequences, _About(declared, rows, bool(states)), faults)
+    layouts = _layouts(sequences, _About(declared, rows, bool(states), bool(pairs)), faults)
     after = {pair.output for pair in found}
     answers = declared.outputs or [name for name in graph.outputs if name not in after]
     if not answers:
@@ -104,11 +106,12 @@ def _unknown(graph: Graph, declared: Declared) -> Iterator[str]:
             yield f"model.toml names an output {name!r}; the file has {', '.join(graph.outputs)}"
 
 
-def _types(graph: Graph) -> Iterator[str]:
-    for side in (graph.inputs, graph.outputs):
+def _types(graph: Graph, declared: Declared) -> Iterator[str]:
+    wanted = declared.names_of_outputs if declared.outputs else graph.outputs.keys()
+    for side, hint in ((graph.inputs, ""), (graph.outputs, '; tell the others by outputs = ["NAME"] in model.toml')):
         for one in side.values():
-            if one.kind not in KINDS:
-                yield f"{one.name!r} is {one.kind}, which is not served: numbers and truth values are"
+            if one.kind not in KINDS and (one.name in wanted or one.name in graph.inputs):
+                yield f"{one.name!r} is {one.kind}, which is not served: numbers and truth values are{hint}"
 
 
 def _as_declared(one: Tensor, declared: Declared) -> Tensor:
@@ -132,7 +135,10 @@ def _is_fixed(one: Tensor, inputs: Mapping[str, Tensor]) -> bool:
 
 def _constant(one: Tensor, declared: Declared, faults: list[str]) -> Iterator[Constant]:
     if one.name not in declared.constants:
-        faults.append(f"{one.name!r} is no sequence and no state: tell its value by {one.name} = … under [constants]")
+        sizes = "" if one.shape else f', or its sizes by {one.name} = ["batch", "time", 3], say, under [shapes]'
+        faults.append(
+            f"{one.name!r} is no sequence and no state: tell its value by {one.name} = … under [constants]{sizes}"
+        )
         return
     shape = list(one.shape or ())
     free = [axis for axis, size in enumerate(shape) if not isinstance(size, int)]
@@ -217,7 +223,8 @@ def _sequence(one: Tensor, about: _About, *, turned: bool, loosen: bool) -> tupl
         time = free[0]
     elif len(free) == 1:
         batch = free[0]
-    loosened = loosen and about.stated and not told and batch in (0, 1) and time is None and len(shape) > 2
+    vector = len(shape) < 3 and not about.rewritten  # a whole step
+    loosened = loosen and about.stated and not told and batch in (0, 1) and time is None and not vector
     if loosened and batch is not None:
         time = 1 - batch
     sizes = tuple(size for axis, size in enumerate(shape) if axis not in (batch, time) and isinstance(size, int))

@@ -6,6 +6,7 @@ Knows ONNX; the file on the disk is never written. What comes of it has to be pr
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from service.errors import ModelUnusable
@@ -21,6 +22,7 @@ _SIZED = {
     **{"Loop": 0, "ConstantOfShape": 0, "Expand": 1, "Tile": 1, "Resize": 3, "Pad": 1, "OneHot": 1, "Upsample": 1},
     **{"CenterCropPad": 1, "MaxUnpool": 2, "BlackmanWindow": 0, "HannWindow": 0, "HammingWindow": 0},
 }
+_FUNCTIONS = b"\xca\x01"  # field 25 of a model
 _SIZED_BY_ANY = ("Range", "BeamSearch", "GreedySearch", "Sampling")
 
 
@@ -30,6 +32,19 @@ class Exposed(NamedTuple):
     content: bytes
     pairs: list[Pair]
     begins: dict[str, str]
+
+
+def inlined(content: bytes) -> bytes:
+    """The graph with the nodes of its local functions in their place: all else looks for nodes there."""
+    if _FUNCTIONS not in content:
+        return content
+    import onnx.inliner  # here, since few files need it: 0.3 s and 25 MB
+    from google.protobuf.message import DecodeError
+
+    with suppress(DecodeError):  # ONNX Runtime tells what is wrong
+        if (model := onnx.ModelProto.FromString(content)).functions:
+            return bytes(onnx.inliner.inline_local_functions(model).SerializeToString())
+    return content
 
 
 def recurrent(content: bytes) -> bool:
@@ -54,7 +69,7 @@ def exposed(content: bytes) -> Exposed:
         ModelUnusable: with the reason for which the sequence is needed whole.
 
     """
-    import onnx  # here, since few files need it: 0.3 s and 25 MB
+    import onnx
 
     model = onnx.ModelProto.FromString(content)
     nodes = [node for node in model.graph.node if node.op_type in _NODES]
@@ -113,7 +128,9 @@ def _expose(node: Any, place: int, name: str, after: str) -> str:
 
 
 def _type_of(graph: Any, node: Any) -> int | None:
-    """The type of a node's numbers, by its weights."""
+    """The type of a node's numbers, by its weights; those that are quantised stand for float32."""
+    if node.op_type == "DynamicQuantizeLSTM":
+        return None
     return next((one.data_type for one in graph.initializer if one.name == node.input[1]), None)
 
 

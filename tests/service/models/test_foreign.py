@@ -274,6 +274,44 @@ def test_a_state_that_grows_is_refused(tmp_path: Path) -> None:
         load(write(tmp_path / "model.onnx", text))
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "g (float[batch, time, 1] x, int32[batch] n) => (float[batch, time, 1] y) { y = Relu(x) }",
+            'if it takes lengths, lengths = "n" in model.toml',
+        ),
+        (
+            "g (float[batch, 2] x) => (float[batch, 2] y, string[batch] s) { y = Relu(x)  s = Cast<to = 8>(x) }",
+            'which is not served: numbers and truth values are; tell the others by outputs = ["NAME"]',
+        ),
+        ("g (float x) => (float y) { y = Relu(x) }", 'or its sizes by x = ["batch", "time", 3], say, under [shapes]'),
+        (
+            "g (float[b, 1, time] x) => (float[b, 1, u] y) { y = MaxPool<kernel_shape = [1], strides = [2]>(x) }",
+            "is [2, 1, 2] for 3 steps and [2, 1, 3] for 6; it has to have as many steps",
+        ),
+        (
+            "g (float[batch, 2] x) => (float[batch, 2] y) { noise = RandomNormalLike(x)  y = Add(x, noise) }",
+            "the same sequence gives other numbers each time: is a Dropout in training mode?",
+        ),
+        (
+            "g (float[batch, 2] x) => (float[batch, 4] y) <int64[2] sizes = {-1, 4}> { y = Reshape(x, sizes) }",
+            "it does not run on x [3, 2]: The input tensor cannot be reshaped",
+        ),
+    ],
+)
+def test_what_cannot_be_served_is_told_by_its_place_and_what_to_do(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(ModelUnusable) as caught:
+        load(write(tmp_path / "model.onnx", text))
+    assert told in str(caught.value)
+
+
+def test_an_output_of_words_may_be_left_out(tmp_path: Path) -> None:
+    text = "g (float[batch, 2] x) => (float[batch, 2] y, string[batch, 2] s) { y = Relu(x)  s = Cast<to = 8>(x) }"
+    model, _ = load(write(tmp_path / "model.onnx", text, 'outputs = ["y"]'))
+    assert run(model, [[[1, -1]]])[0].tolist() == [[[1, 0]]]
+
+
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     text = "g (float[batch, 1] x, string[batch] s, float rate) => (float[batch, 1] y) { y = Mul(x, rate) }"
     with pytest.raises(ModelUnusable) as caught:

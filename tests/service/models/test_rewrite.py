@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnxruntime.quantization import quantize_dynamic
 from torch import nn
 
 from service.models import rewrite
@@ -54,16 +56,18 @@ class Averaged(Network):
         return answer
 
 
-def export(network: nn.Module, path: Path, **axes: Any) -> Path:
+def export(network: nn.Module, path: Path, *given: torch.Tensor, **axes: Any) -> Path:
+    """Export a network of x, and of h0 and c0 where they are given."""
+    given = given or (torch.randn(2, 5, F),)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network.eval(),
-            (torch.randn(2, 5, F),),
+            given,
             path,
             dynamo=False,
-            input_names=["x"],
-            output_names=["y"],
+            input_names=["x", "h0", "c0"][: len(given)],
+            output_names=["y", "hn", "cn"][: len(given)],
             dynamic_axes=axes or {"x": BT, "y": BT},
         )
     return path
@@ -100,6 +104,53 @@ def test_what_needs_its_sequence_whole_is_served_whole_and_says_why(
     assert reason in fitness.reason
     outputs, _ = run(model, inputs)
     np.testing.assert_allclose(outputs, expected(network, inputs), atol=1e-5)
+
+
+class Window(Network):
+    """It wants a window of five steps, and begins anew with each."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, _ = self.rnn(x)
+        answer: torch.Tensor = self.head(y.reshape(-1, 5, H)).flatten(1)
+        return answer
+
+
+def test_a_window_that_cannot_be_cut_into_steps_begins_anew_with_each(tmp_path: Path) -> None:
+    network = Window()
+    model, _ = load(export(network, tmp_path / "model.onnx", x={0: "batch"}, y={0: "batch"}))
+    windows = np.random.default_rng(4).normal(0, 1, (3, 5, F)).astype(np.float32)
+    outputs, _ = run(model, windows.reshape(1, 3, 5 * F))
+    np.testing.assert_allclose(outputs[0], expected(network, windows), atol=1e-5)
+
+
+def test_a_window_of_tokens_is_stepped_by_tokens(tmp_path: Path) -> None:
+    network, tokens = nn.Sequential(nn.Embedding(2, F), Network("GRU")), torch.tensor([[1, 0, 1, 1, 0]])
+    model, fitness = load(export(network, tmp_path / "model.onnx", tokens, x={0: "batch"}))
+    assert (model.features, fitness.streamable) == (1, True)
+    outputs, _ = run(model, tokens[..., None].numpy())
+    np.testing.assert_allclose(outputs, expected(network, tokens.numpy()), atol=1e-5)
+
+
+def test_nodes_inside_of_local_functions_are_made_stateful(tmp_path: Path, inputs: np.ndarray[Any, Any]) -> None:
+    network = Network("GRU")
+    model = onnx.load(export(network, tmp_path / "plain.onnx"))
+    nodes, names = list(model.graph.node), [one.name for one in model.graph.initializer]
+    body = onnx.helper.make_function("own", "Net", ["x", *names], ["y"], nodes, list(model.opset_import))
+    del model.graph.node[:]
+    model.graph.node.append(onnx.helper.make_node("Net", ["x", *names], ["y"], domain="own"))
+    model.opset_import.append(onnx.helper.make_opsetid("own", 1))
+    model.functions.append(body)
+    onnx.save(model, tmp_path / "model.onnx")
+    served, fitness = load(tmp_path / "model.onnx")
+    assert fitness.streamable
+    np.testing.assert_allclose(run(served, inputs)[0], expected(network, inputs), atol=1e-5)
+
+
+def test_an_lstm_that_is_quantised_as_it_runs_has_states_of_float32(tmp_path: Path) -> None:
+    quantize_dynamic(export(Network(), tmp_path / "plain.onnx"), tmp_path / "model.onnx")
+    model, fitness = load(tmp_path / "model.onnx")
+    assert fitness.streamable
+    assert {one.port.kind for one in model.tensors.states} == {"float32"}
 
 
 def test_a_bidirectional_file_of_the_contract_says_why_it_does_not_stream(tmp_path: Path) -> None:
