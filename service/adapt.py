@@ -55,8 +55,9 @@ def _obstacles(signature: Signature, found: Prepared) -> Any:
     """What the model contract has no place for."""
     if not signature.timed or signature.last:
         yield "one call gives one answer: the contract wants one for every step of a sequence"
-    if not signature.batched:
-        yield "one call takes one row: the contract wants a free batch"
+    if signature.rows or not signature.batched:
+        rows = f"{signature.rows} rows" if signature.rows else "one row"
+        yield f"one call takes {rows}: the contract wants a free batch"
     if any(np.asarray(state.initial).any() for state in signature.states):
         yield "its first state is not zero"
     if wide := [one.port.name for one in signature.states if np.dtype(one.port.kind).itemsize > 4]:

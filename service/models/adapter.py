@@ -6,6 +6,7 @@ is fixed for a session is carried likewise, and never changes; so records, forks
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,9 @@ class AdaptedModel(OnnxModel):
             dict.fromkeys([*(port.name for port in signature.outputs), *(one[0] for one in self._after)])
         )
         self._stepped = not signature.timed or (bool(signature.states) and (signature.last or signature.alone))
-        self._rows_together = signature.batched and not signature.alone
+        self._least, self._most = signature.rows or 1 + signature.twins, signature.rows or sys.maxsize
+        if signature.alone or not signature.batched:
+            self._most = 1
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.description: Description = described(metadata, _columns(signature), digest, last=signature.last)
 
@@ -128,24 +131,19 @@ class AdaptedModel(OnnxModel):
         """Whether all rows run in one call."""
         if len(lengths) == 1:
             return True
-        return self._rows_together and not self._shared and bool((lengths == lengths[0]).all())
+        return len(lengths) <= self._most and not self._shared and bool((lengths == lengths[0]).all())
 
     def _groups(self, lengths: Lengths, state: State) -> Iterator[Any]:
         """Rows that may run in one call: of equal length, and of equal constants where the graph takes one for all."""
-        if not self._rows_together:
-            yield from (slice(row, row + 1) for row in range(len(lengths)))
-            return
         names = [*self._shared, BEGUN] if self._begins and self._shared else self._shared
         columns = [state[name].reshape(len(lengths), -1) for name in names]
         _, group = np.unique(np.column_stack([lengths, *columns]), axis=0, return_inverse=True)
         for index in range(int(group.max()) + 1):
-            yield np.flatnonzero(group.ravel() == index)
+            rows = np.flatnonzero(group.ravel() == index)
+            yield from (rows[first : first + self._most] for first in range(0, len(rows), self._most))
 
     def _advance(self, inputs: Array, state: State) -> tuple[Array, State]:
         """Advance rows of one length: in one call, or step by step."""
-        if self.signature.twins and len(inputs) == 1:
-            outputs, after = self._advance(inputs.repeat(2, 0), {name: a.repeat(2, 0) for name, a in state.items()})
-            return outputs[:1], {name: array[:1] for name, array in after.items()}
         given = self._given(state, len(inputs))
         if self._stepped:
             answers = []
@@ -174,6 +172,10 @@ class AdaptedModel(OnnxModel):
     def _call(self, inputs: Array, given: Mapping[str, AnyArray]) -> tuple[Array, dict[str, AnyArray]]:
         """Call the graph with rows [B, T, F] of one length → outputs [B, T, K], states and constants after it."""
         rows, steps = inputs.shape[:2]
+        if rows < self._least:
+            copies = np.arange(self._least) % rows
+            outputs, after = self._call(inputs[copies], {name: array[copies] for name, array in given.items()})
+            return outputs[:rows], {name: array[:rows] for name, array in after.items()}
         feeds = {turn.port.name: turn.inward(inputs[..., span], rows, steps) for turn, span in self._inputs}
         for name, array in given.items():
             feeds[name] = self._turns[name].inward(array, rows, 1)

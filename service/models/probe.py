@@ -25,14 +25,17 @@ def with_outputs(content: bytes, signature: Signature) -> Signature:
 
     """
     names = [port.name for port in signature.outputs]
-    rows = _ROWS if signature.batched else 1
+    rows = signature.rows or (_ROWS if signature.batched else 1)
     shapes = _shapes(content, signature, names, (rows, _STEPS))
-    by_rows = _shapes(content, signature, names, (rows + 1, _STEPS)) if signature.batched else shapes
+    free = signature.batched and signature.rows is None
+    by_rows = _shapes(content, signature, names, (rows + 1, _STEPS)) if free else shapes
     by_steps = _shapes(content, signature, names, (rows, _LONGER)) if signature.timed else shapes
     outputs = []
     for port, base, wider, longer in zip(signature.outputs, shapes, by_rows, by_steps, strict=True):
-        batch = _axis(port.name, base, wider, (rows, rows + 1), "rows")
         time = _axis(port.name, base, longer, (_STEPS, _LONGER), "steps")
+        batch = _axis(port.name, base, wider, (rows, rows + 1), "rows")
+        if signature.rows:
+            batch = next((axis for axis, size in enumerate(base) if size == rows and axis != time), None)
         outputs.append(
             replace(
                 port, shape=tuple(np.delete(base, [a for a in (batch, time) if a is not None])), batch=batch, time=time
@@ -63,7 +66,7 @@ def first_states(content: bytes, signature: Signature, tensors: Mapping[str, str
     names = list(dict.fromkeys(tensors.values()))
     if not names:
         return {}
-    runs = [_run(content, signature, names, (_ROWS, _STEPS), value) for value in (0, 1)]
+    runs = [_run(content, signature, names, (signature.rows or _ROWS, _STEPS), value) for value in (0, 1)]
     found = {}
     for state, name in tensors.items():
         first, other = (run[names.index(name)] for run in runs)

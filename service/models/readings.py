@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING
 
 from service.errors import ModelUnusable
+from service.models.fixed_rows import BATCH, TIME, fixed_rows, freed_rows
 from service.models.pairs import Pair, paired
 from service.models.signature import (
     KINDS,
@@ -29,8 +31,6 @@ from service.models.signature import (
 if TYPE_CHECKING:
     from service.models.declared import Declared
 
-_BATCH = re.compile(r"^(b|n|bs|bsz)$|batch", re.I)
-_TIME = re.compile(r"^(t|s|l)$|time|seq|len|step|frame", re.I)
 _LENGTHS = re.compile(r"len|^num_?(steps|frames)$", re.I)
 
 _NO_TIME = (
@@ -56,6 +56,13 @@ def readings(graph: Graph, declared: Declared, pairs: Sequence[Pair] = ()) -> It
         ModelUnusable: it cannot be read; all that is missing, and how to tell it.
 
     """
+    for rows in [] if declared.shapes else fixed_rows(graph):
+        with suppress(ModelUnusable):
+            yield from (replace(one, rows=rows) for one in _readings(freed_rows(graph, rows), declared, pairs))
+    yield from _readings(graph, declared, pairs)
+
+
+def _readings(graph: Graph, declared: Declared, pairs: Sequence[Pair]) -> Iterator[Signature]:
     faults = [*_unknown(graph, declared), *_types(graph, declared)]
     inputs = {name: _as_declared(one, declared) for name, one in graph.inputs.items()}
     known = [pair for pair in declared.state.items() if pair[0] in graph.inputs and pair[1] in graph.outputs]
@@ -217,9 +224,9 @@ def _sequence(one: Tensor, about: _About, *, turned: bool, loosen: bool) -> tupl
     batch: int | None = None
     time: int | None = None
     if len(free) == 2:
-        time_first = _TIME.search(names[0]) and not _TIME.search(names[1]) and not _BATCH.search(names[0])
-        batch, time = free[::-1] if bool(time_first or _BATCH.search(names[1])) != turned else free
-    elif len(free) == 1 and not _BATCH.search(names[0]) and (_TIME.search(names[0]) or not about.rows):
+        time_first = TIME.search(names[0]) and not TIME.search(names[1]) and not BATCH.search(names[0])
+        batch, time = free[::-1] if bool(time_first or BATCH.search(names[1])) != turned else free
+    elif len(free) == 1 and not BATCH.search(names[0]) and (TIME.search(names[0]) or not about.rows):
         time = free[0]
     elif len(free) == 1:
         batch = free[0]

@@ -91,6 +91,7 @@ class Signature:
     freed: bool = False  # sizes that the file declares as fixed have to be freed
     left_out: tuple[str, ...] = ()  # outputs without time, where others have it
     twins: bool = False  # a lone row runs beside a copy: the plain RNN node computes it in another order otherwise
+    rows: int | None = None  # of every call: the file fixes it, and copies stand for those that are missing
     alone: bool = False  # quantised by what runs together: rows never share a call, nor steps where it has states
 
     def __str__(self) -> str:
@@ -121,7 +122,7 @@ class Signature:
             if isinstance(value, list):
                 value = "as model.toml or the file has it"
             one["initial" if "output" in one else "value"] = value
-        rows = "rows" if self.batched and not self.alone else "one row"
+        rows = f"{self.rows} rows" if self.rows else "rows" if self.batched and not self.alone else "one row"
         steps = "steps" if self.timed and not (self.alone and self.states) else "one step"
         told["calls"] = f"{rows} × {steps}"
         told["answers"] = "last step" if self.last else "each step"
@@ -143,5 +144,6 @@ def restored(told: Mapping[str, Any]) -> Signature:
         told["freed"],
         tuple(told["left_out"]),
         told["twins"],
+        told["rows"],
         told["alone"],
     )

@@ -1,0 +1,49 @@
+"""Find how many rows a file fixes: `x [4, time, 3]` is four rows, not one of 12 features. Pure.
+
+A size of 2 or more that all inputs have where a batch may lie is tried as such; running the file proves or refutes it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from service.models.signature import Graph, Tensor
+
+BATCH = re.compile(r"^(b|n|bs|bsz)$|batch", re.I)  # names of free sizes
+TIME = re.compile(r"^(t|s|l)$|time|seq|len|step|frame", re.I)
+
+
+def fixed_rows(graph: Graph) -> list[int]:
+    """Sizes that may be the number of rows; none where a batch is free, or everything is and nothing is a state."""
+    shaped = [one for one in graph.inputs.values() if len(one.shape or ()) > 1]
+    free = any(not isinstance(size, int) for one in shaped for size in one.shape or ())
+    found = [_sizes(one) for one in shaped if not _has_batch(one)]
+    return sorted(set.intersection(*found)) if found and (free or len(shaped) > 1) else []
+
+
+def freed_rows(graph: Graph, rows: int) -> Graph:
+    """The graph as if a batch were free where its inputs have this size: second, as in states, or first."""
+    inputs = {}
+    for name, one in graph.inputs.items():
+        shape = list(one.shape or ())
+        axis = next((axis for axis in (1, 0) if axis < len(shape) - 1 and shape[axis] == rows), None)
+        if axis is not None and not _has_batch(one):
+            shape[axis] = "batch"
+        inputs[name] = replace(one, shape=None if one.shape is None else tuple(shape))
+    return replace(graph, inputs=inputs)
+
+
+def _sizes(one: Tensor) -> set[int]:
+    return {size for size in (one.shape or ())[:-1][:2] if isinstance(size, int) and size > 1}
+
+
+def _has_batch(one: Tensor) -> bool:
+    """Whether a batch is free: two sizes are, or one that is called so, or that is first and not called time."""
+    names = [(axis, str(size)) for axis, size in enumerate(one.shape or ()) if not isinstance(size, int)]
+    if len(names) != 1:
+        return len(names) > 1
+    ((axis, name),) = names
+    return bool(BATCH.search(name)) or (axis == 0 and not TIME.search(name))
