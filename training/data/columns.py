@@ -94,8 +94,11 @@ def float32(table: Table, name: str, values: Doubles) -> Floats:
 def survives(values: Doubles) -> bool:
     """Return whether float32 can tell numbers [N] apart: its rounding errors are below 1 % of their deviation."""
     known = values[~np.isnan(values)]
-    lost = known - known.astype(np.float32)
-    return np.unique(known).size < 2 or float(np.std(lost)) <= ROUNDING * float(np.std(known))
+    if np.unique(known).size < 2:
+        return True
+    size = np.abs(known).max()  # squares of 1e-300 are 0
+    lost = (known - known.astype(np.float32)) / size
+    return float(np.std(lost)) <= ROUNDING * float(np.std(known / size))
 
 
 def words(table: Table, name: str) -> pl.Series:

@@ -16,7 +16,7 @@ from training.data.times import Times, times
 from training.errors import TableError
 
 PARTS = ("training", "validation", "test")  # valid values of a table's part column
-PART_NAMES = {"train": "training", "val": "validation", "valid": "validation", "dev": "validation"}
+PART_NAMES = {"train": "training", "val": "validation", "valid": "validation", "dev": "validation", "testing": "test"}
 EPOCH = datetime(1970, 1, 1)
 
 
@@ -79,11 +79,13 @@ def _parts(table: Table) -> pl.Series:
     """Return the part [N] of each row, null where it has none."""
     if table.part is None:
         return pl.Series([None] * len(table.frame), dtype=pl.String)
-    parts = column(table, table.part).cast(pl.String).replace(PART_NAMES)
+    parts = column(table, table.part).cast(pl.String).str.to_lowercase().replace(PART_NAMES)
     wrong = parts.is_not_null() & ~parts.is_in(PARTS)
     if wrong.any():
         row = int(wrong.arg_true()[0])
-        raise table.error(f"{table.part} is {parts[row]!r}; a part is one of {', '.join(PARTS)}, or empty", row=row)
+        raise table.error(
+            f"{table.part} is {table.frame[table.part][row]!r}; a part is one of {', '.join(PARTS)}, or empty", row=row
+        )
     return parts
 
 

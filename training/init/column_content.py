@@ -59,7 +59,8 @@ def part_column(table: Table) -> str | None:
     """Return the column that says of each row in which part it is."""
     for values in table.frame.get_columns():
         if values.dtype in (pl.String, pl.Categorical, pl.Enum):
-            known = {PART_NAMES.get(word, word) for word in values.cast(pl.String).unique().drop_nulls()}
+            written = values.cast(pl.String).str.to_lowercase().unique().drop_nulls()
+            known = {PART_NAMES.get(word, word) for word in written}
             if len(known) > 1 and "training" in known and known <= set(PARTS):
                 return values.name
     return None
@@ -95,6 +96,9 @@ def _content(table: Table, name: str, how: Order, seen: int, training: Integers)
         if len(known.words) <= min(FEW, seen // 2):
             return Guess(name, "words", known.words, f"it holds {len(known.words)} different words")
         fault = str(error).split(", which")[0].removeprefix(f"{table.name}: ")
+        others = int(columns.words(table, name).cast(pl.Float64, strict=False).is_finite().sum())
+        if 2 * others > seen:
+            fault += f", which is no finite number, as {others} others are: mend it, or name it in data.empty"
         return Guess(name, "nothing", reason=f"it has {len(known.words)} different words ({fault})")
     steps = np.diff(number)
     counts = len(steps) > 0 and abs(steps[0]) == 1 and bool((steps == steps[0]).all())  # up or down by 1

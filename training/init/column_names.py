@@ -8,13 +8,14 @@ IDENTITY = re.compile(
     r"country|city|region|state|dept|department|item|product|sku|chick|batch|lot|episode|track|vehicle|car|player|"
     r"experiment)($|[^a-z])"
 )
-TIME = re.compile(r"time|date|epoch|stamp|unix|^when$|^ts$|_at$|datum|zeit|fecha|heure")
+TIME = re.compile(r"time|date|epoch|stamp|unix|^when$|^ts$|^dt$|^utc|_at$|datum|zeit|fecha|heure")
 COUNT = re.compile(
     r"cycle|step|tick|year|frame|elapsed|^t$|^(day|week|hour|minute|second|month)s?$|^age$"
 )  # of numbers that rise
 CLOCK = re.compile(r"^(time|hour|hr|clock|uhrzeit|zeit|heure|hora)")
 CALENDAR = re.compile(
     r"^(year|yr|month|week|day|weekday|dow|hour|hr|minute|min|second|sec|quarter|date|time)s?$|"
+    r"^(settlement[ _]?)?(period|interval|slot)s?$|"
     r"^(doy|yday|jday|julian(_?da(y|te))?|day_?of_?(year|month|week))$"
 )
 # Columns that make a date together, the largest first.

@@ -14,12 +14,12 @@ from pydantic import ValidationError
 
 from training.arrays import Doubles, Integers
 from training.data.dataset import load
-from training.data.dates import readings
 from training.data.sequences import Rows, sequences
 from training.data.sources import Table, TableFile
 from training.data.sources.file import EMPTY
 from training.data.split import split
 from training.errors import TableError
+from training.init import header
 from training.init.column_content import Guess, guesses, part_column, without_doubtful
 from training.init.explanation import Note, column_notes, order_notes
 from training.init.number_marks import gap_spellings, marks
@@ -81,7 +81,7 @@ def draft(path: Path, output: Path, given: Given | None = None) -> Draft:
         data={"path": relpath(path.resolve(), output.resolve().parent)} | keys,
         usual=usual,
         columns=columns,
-        calendar=_calendar(columns, pauses),
+        calendar=_calendar(columns, rows, usual),
         kind=kind,
         target=target,
         residual=kind == "regression" and persists(table, target.name, training),
@@ -111,8 +111,7 @@ def _read(path: Path, given: Given) -> tuple[Table, dict[str, Any]]:
             raise TableError(f"{option}: {fault['msg'].removeprefix('Value error, ')}") from None
 
     table = read()
-    if all(re.match(r"-?\d+([.,]\d+)?$", name) or readings(pl.Series([name])) for name in table.frame.columns):
-        raise TableError(f"{path.name}: its first line holds values; write a line of column names above it")
+    header.check(table, given.time)
     if gaps := gap_spellings(table):
         cells = read(empty=()).frame
         used = {word for values in cells.get_columns() if values.dtype == pl.String for word in values.unique()}
@@ -150,13 +149,19 @@ def _pauses(rows: Sequence[Rows]) -> Doubles:
     return np.concatenate([np.diff(one.times) for one in rows]).astype(np.int64) / 1e6
 
 
-def _calendar(columns: list[Guess], pauses: Doubles) -> list[str]:
-    """Return the calendar features that the table has twice round and more, and that are not columns of it."""
-    span, usual = (float(pauses.sum()), float(np.median(pauses))) if len(pauses) else (0.0, 0.0)
-    varies = {
-        "hour": usual < DAY and span > 2 * DAY,
-        "weekday": usual < 7 * DAY and span > 2 * 7 * DAY,
-        "month": span > 2 * 365 * DAY,  # of one year the training part has no winter, or no summer
+def _calendar(columns: list[Guess], rows: Sequence[Rows], usual: float) -> list[str]:
+    """Return the calendar features that the rows go through twice and more, and that are not columns of the table."""
+    if not usual:
+        return []
+    clock = pl.Series(np.concatenate([one.times for one in rows])).dt
+    turns = {
+        "hour": (clock.hour(), clock.date(), usual < DAY),
+        "weekday": (clock.weekday(), clock.date(), usual < 7 * DAY),
+        "month": (clock.month(), clock.year(), True),  # of one year the training part has no winter, or no summer
     }
     taken = {one.name for one in columns}
-    return [name for name, does in varies.items() if does and name not in taken]
+    return [
+        name
+        for name, (codes, turn, finer) in turns.items()
+        if finer and name not in taken and pl.DataFrame([codes, turn.alias("turn")]).n_unique() > 2 * codes.n_unique()
+    ]

@@ -11,7 +11,7 @@ from training.data.times import times
 from training.errors import TableError
 from training.init.column_names import IDENTITY, TIME, named
 from training.init.sequence_column import explaining, named_like_one
-from training.init.time_column import Names, Order, candidates, direction, same_time
+from training.init.time_column import YEARS, Names, Order, candidates, direction, same_time
 
 FEW = 0.05  # of the rows may repeat a time in one series
 NONE = ("none",)  # --time none: the rows are in order; --sequence none: they are one sequence
@@ -76,9 +76,10 @@ def _refuse_broken(table: Table, given: list[Order]) -> None:
             except TableError as error:
                 raise TableError(f"{error}; or {NO_TIME}") from None
             if np.issubdtype(clock.dtype, np.datetime64):
-                raise table.error(
-                    f"{name} holds dates from {clock.min()} on: take them by --time {name!r}, or {NO_TIME}"
-                )
+                unlikely = np.flatnonzero(~pl.Series(clock).is_between(*YEARS).to_numpy())
+                row = int(unlikely[0]) if 0 < 2 * len(unlikely) < len(clock) else None
+                what = f"holds dates from {clock.min()} on" if row is None else f"is {values[row]!r}, an unlikely date"
+                raise table.error(f"{name} {what}: take it by --time {name!r}, or {NO_TIME}", row=row)
 
 
 def _gaps(table: Table) -> str:
@@ -123,10 +124,14 @@ def _steadier(table: Table, one: Order, other: Order) -> Order:
     if jumps < more and longest <= farther:
         return steadier
     raise table.error(
-        f"{one.time[0]} is {table.frame[one.time[0]][0]!r}, which can be read {WRITTEN[one.reading]} or "
-        f"{WRITTEN[other.reading]}, and both are in order: say which by --time-format, such as '%d/%m/%Y %H:%M'",
+        f"{one.time[0]} is {table.frame[one.time[0]][0]!r}, which can be read {_written(one)} or {_written(other)}, "
+        "and both are in order: say which by --time-format, such as '%d/%m/%Y %H:%M'",
         row=0,
     )
+
+
+def _written(order: Order) -> str:
+    return WRITTEN.get(order.reading) or f"as {order.keys['time_format']}"
 
 
 def _jumps(order: Order) -> tuple[int, int]:

@@ -19,8 +19,11 @@ from training.data.times import Times, times
 from training.errors import TableError
 from training.init.column_names import CLOCK, COUNT, PARTS, TIME, named
 
-# Digits of a whole number → how a date is written.
-COMPACT = {6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+# Digits of a whole number → how a date is written, the likeliest first.
+COMPACT = {
+    **{6: ("%Y%m", "%y%m%d"), 8: ("%Y%m%d", "%d%m%Y", "%m%d%Y"), 10: ("%Y%m%d%H", "%y%m%d%H%M")},
+    **{12: ("%Y%m%d%H%M", "%y%m%d%H%M%S"), 14: ("%Y%m%d%H%M%S",)},
+}
 CLOCK_WRITTEN = r"^\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?(\s*[AaPp]\.?[Mm]\.?)?$"
 YEARS = (datetime(1900, 1, 1), datetime(2201, 1, 1))
 Names = tuple[str, ...]
@@ -151,15 +154,16 @@ def _told(values: pl.Series, reading: str) -> dict[str, Any]:
 def _numeric(table: Table, name: str, *, given: bool) -> Iterator[Order]:
     """Yield a column of numbers as 2024013112, as an epoch, or as a count."""
     number, text = columns.numbers(table, name), columns.words(table, name)
-    compact = COMPACT.get(len(text[0]), "")
-    days = formatted(text, compact) if compact else pl.Series([None])
+    dated = ((how, formatted(text, how)) for how in COMPACT.get(len(text[0]), ()))
+    compact = [how for how, days in dated if not days.has_nulls() and days.is_between(*YEARS).all()]
     epochs = {how: (6.3e14 / unit, 4.1e15 / unit) for how, unit in EPOCHS.items()}  # the years 1990 to 2099
     how = next((how for how, (first, last) in epochs.items() if first <= number.min() and number.max() <= last), None)
     steps = np.diff(number)
     even = len(steps) > 1 and bool(direction(steps)) and bool((steps == steps[0]).all())
     likely = given or len(text[0]) > 6 or named(TIME, name) or named(COUNT, name)  # 200112 alone may be any number
-    if likely and not days.has_nulls() and days.is_between(*YEARS).all():
-        yield _formatted(table, name, compact)
+    if likely and compact:
+        several = compact if compact[0].endswith("%Y") else compact[:1]  # 05012024 may be in January or in May
+        yield from (_formatted(table, name, how) for how in several)
     elif how is not None:
         if given or even or named(TIME, name):
             yield _formatted(table, name, how)

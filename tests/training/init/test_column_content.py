@@ -62,7 +62,9 @@ def test_a_month_is_a_feature_where_the_training_part_has_each(years: int, kept:
     assert features(made) == ["load", "weekday", *["month"] * kept]
 
 
-@pytest.mark.parametrize("words", [("train", "val", "test"), ("training", "validation", "test")])
+@pytest.mark.parametrize(
+    "words", [("train", "val", "test"), ("training", "validation", "test"), ("Train", "VAL", "Testing")]
+)
 def test_a_column_of_parts_is_the_split(words: tuple[str, ...], tmp_path: Path) -> None:
     rows = [(t, value(i), words[(i >= 80) + (i >= 100)]) for i, t in enumerate(hours())]
     made = drafted(tmp_path, table("time,load,fold", rows))
@@ -150,8 +152,14 @@ def test_another_column_of_dates_is_no_number(tmp_path: Path) -> None:
     assert features(made) == ["load", "hour"]
 
 
-def test_a_file_without_names_stops_it(tmp_path: Path) -> None:
-    for rows in ([(i, value(i)) for i in range(60)], [(t, value(i)) for i, t in enumerate(hours())]):
-        header, *rest = (",".join(map(str, row)) for row in rows)
-        with pytest.raises(TableError, match="its first line holds values; write a line of column names above it"):
-            drafted(tmp_path, "\n".join([header, *rest]))
+@pytest.mark.parametrize("wrong", ["error", "inf", "1e400"])
+def test_a_column_of_numbers_with_one_that_is_none_is_left_out_and_the_line_is_said(wrong: str, tmp_path: Path) -> None:
+    rows = [(t, value(2 * i) if i != 30 else wrong, value(i)) for i, t in enumerate(hours())]
+    made = drafted(tmp_path, table("time,x,load", rows))
+    (said,) = (note.why for note in made.notes if note.column == "x")
+    assert f"(line 32: x is '{wrong}', which is no finite number, as " in said
+
+
+def test_numbers_whose_squares_are_0_are_left_out_if_float32_cannot_tell_them(tmp_path: Path) -> None:
+    rows = [(t, f"{value(2 * i) / 100}e-300", value(i)) for i, t in enumerate(hours())]
+    assert features(drafted(tmp_path, table("time,x,load", rows))) == ["load", "hour"]

@@ -55,6 +55,16 @@ def test_the_path_is_relative_to_the_recipe(tmp_path: Path) -> None:
     assert 'path = "data/t.csv"' in draft(tmp_path / "data" / "t.csv", tmp_path / "t.toml").text
 
 
+@pytest.mark.parametrize("units", [1, 6])
+def test_neither_a_pause_nor_many_sequences_of_the_same_days_make_a_calendar_feature(
+    units: int, tmp_path: Path
+) -> None:
+    rows = [(unit, time, i * 7 % 13) for unit in range(units) for i, time in enumerate(tables.hours(120))]
+    rows = ([(0, "1970-01-01 00:00", 1)] if units == 1 else []) + rows
+    told = drafted(tmp_path, tables.csv(*map(list, zip(*rows, strict=True)), header="id,time,y"))
+    assert [one["name"] for one in told["features"]] == ["y", "hour"]
+
+
 def test_a_table_without_anything_to_learn_is_an_error_that_says_why(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="there is nothing to learn from \\(x: it is always 1\\)"):
         drafted(tmp_path, tables.csv(tables.hours(5), [1] * 5, header="time,x"))

@@ -149,6 +149,28 @@ def test_dates_that_do_not_explain_the_rows_stop_it_and_an_option_decides(
     assert "time" not in told(drafted(tmp_path, table("d,x", rows), time=("none",)))
 
 
+def test_an_unlikely_date_is_named_by_its_line(tmp_path: Path) -> None:
+    rows = [(t, value(i)) for i, t in enumerate(hours())] + [("9999-12-31 00:00", 1)]
+    with pytest.raises(TableError, match="line 122: d is '9999-12-31 00:00', an unlikely date: take it by --time 'd'"):
+        drafted(tmp_path, table("d,x", rows))
+
+
+def test_a_number_of_two_digits_for_the_year_is_no_epoch(tmp_path: Path) -> None:
+    assert told(drafted(tmp_path, series("%y%m%d%H%M"))) == {"time": "when", "time_format": "%y%m%d%H%M"}
+
+
+def test_a_number_that_may_begin_with_the_day_or_the_month_stops_it(tmp_path: Path) -> None:
+    rows = [(f"{day:02}{month:02}2024", value(day)) for month in (1,) for day in range(1, 13)]
+    with pytest.raises(TableError, match="can be read as %d%m%Y or as %m%d%Y, and both are in order"):
+        drafted(tmp_path, table("date,x", rows))
+
+
+def test_a_period_of_the_day_tells_no_sequences_apart(tmp_path: Path) -> None:
+    rows = [(START.date() + timedelta(days=i // 48), i % 48 + 1, value(i)) for i in range(480)]
+    with pytest.raises(TableError, match="no column explains why"):
+        drafted(tmp_path, table("settlement_date,settlement_period,load", rows))
+
+
 def test_of_two_times_the_one_that_says_the_same_is_left_out_and_another_stops_it(tmp_path: Path) -> None:
     hour = timedelta(hours=1)
     made = drafted(tmp_path, table("start,end,load", [(t, t + hour, value(i)) for i, t in enumerate(hours())]))

@@ -99,9 +99,10 @@ def _uneven(text: str, separator: str, skipped: int) -> str | None:
         header = next(read, [])
         for row in read:
             if len(row) > len(header):
+                fix = "remove the lines above the header, or " if len(header) < 2 else ""
                 return (
                     f"line {read.line_num + skipped}: {len(row)} columns, the header has {len(header)}; "
-                    f"quote a value that holds {separator!r}"
+                    f"{fix}quote a value that holds {separator!r}"
                 )
     except csv.Error as error:
         return f"line {read.line_num + skipped}: {error}"

@@ -1,0 +1,35 @@
+"""Refuse a first line that holds values instead of names, and columns that are times: a series a row."""
+
+import re
+
+import polars as pl
+
+from training.data.dates import SAMPLE, readings
+from training.data.sources import Table
+
+NUMBER = r"[-+]?\d+([.,]\d+)?"
+TWICE = NUMBER + r"\.\d+"  # 5.2.1 is a second 5.2
+YEAR = r"(1[89]|20|21)\d\d"
+FEWEST = 3  # columns that are times
+
+
+def check(table: Table, time: tuple[str, ...]) -> None:
+    """Raise TableError unless the names of the columns are names. `time` is given, or empty to be guessed."""
+    columns = table.frame.get_columns()
+    numbers = [one.name for one in columns if re.fullmatch(NUMBER, one.name)]
+    dates = [one for one in columns if one.name not in numbers and _are_dates(pl.Series([one.name]))]
+    twice = (one.name for one in columns if re.fullmatch(TWICE, one.name))
+    values = {*numbers, *twice, *(one.name for one in dates)}
+    alike = (one.name in values or (one.dtype == pl.String and one.is_in([one.name]).any()) for one in columns)
+    if any(map(_are_dates, dates)) or (values and all(alike)):
+        raise table.error("its first line holds values; write a line of column names above it")
+    times = [one.name for one in columns if re.fullmatch(YEAR, one.name)] or [one.name for one in dates]
+    if len(times) >= FEWEST and 2 * len(times) >= len(columns) and not time:
+        raise table.error(
+            f"its columns {times[0]} to {times[-1]} are times: write one row for each time, with a column that tells "
+            "the series apart; or say --time none if each row is a time and these are features"
+        )
+
+
+def _are_dates(values: pl.Series) -> bool:
+    return values.dtype == pl.String and bool(readings(values.drop_nulls().head(SAMPLE)))
