@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Collection, Iterable
 from copy import copy
@@ -17,7 +18,7 @@ from carousel_client.recent import Recent
 Future: TypeAlias = "asyncio.Future[Any] | concurrent.futures.Future[Any]"
 
 
-class Call:
+class Call(ABC):
     """One call on some channels: sent when each of them has released it, and answered as a whole."""
 
     exclusive = False  # whether no other call may be in flight on its channels
@@ -33,19 +34,19 @@ class Call:
         self.failed = False  # its caller has an error; it may still be in flight
         self.finished = False  # its caller has an outcome, and it is not in flight
 
-    def release(self) -> None:
+    def release(self) -> None:  # noqa: B027  # most calls take no steps
         """All its channels released it: take the next steps."""
 
-    def revert(self) -> None:
+    def revert(self) -> None:  # noqa: B027  # likewise
         """The call failed: give its steps back."""
 
+    @abstractmethod
     def frame(self) -> str | bytearray:
         """What to send."""
-        raise NotImplementedError
 
+    @abstractmethod
     def result(self, frame: Any) -> Any:
         """What the answer of the service is to the caller. Raises ForeignAnswer where it does not fit."""
-        raise NotImplementedError
 
 
 class ChannelState:

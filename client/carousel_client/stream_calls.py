@@ -87,6 +87,9 @@ class Resend(Call):
     def frame(self) -> bytearray:
         return self.request.numbered(self.id, [self.channel.number or 0])
 
+    def result(self, frame: Frame) -> None:
+        """Its caller had the answer before the service lost it."""
+
 
 class Step(Call):
     """Advance many sessions; the outcome is the outputs in the form of the inputs."""

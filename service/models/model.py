@@ -63,8 +63,8 @@ class NoModel:
         self.state_shapes: Mapping[str, tuple[int, ...]] = was.state_shapes if was else MappingProxyType({})
 
     def run(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State]:
-        """See Model.run."""
-        raise NotImplementedError
+        """Raise ModelUnusable."""
+        raise ModelUnusable("there is no model")
 
 
 def available() -> list[str]:
@@ -175,7 +175,7 @@ class OnnxModel:
         """
         if constants:
             raise InvalidInput(f"constants.{next(iter(constants))}: the model has none")
-        state = {name: np.zeros((1, *shape), np.float32) for name, shape in self.state_shapes.items()}
+        state = self.begun({}, 1)
         for name, value in initial.items():
             if name not in state:
                 raise InvalidInput(f"initial.{name}: the model has {', '.join(state) or 'none'}")
@@ -192,7 +192,7 @@ class OnnxModel:
             InvalidInput: an input cannot hold such a value.
 
         """
-        raise NotImplementedError  # a file of the contract has none
+        return {name: np.zeros((rows, *shape), np.float32) for name, shape in self.state_shapes.items()}
 
     def keeps(self, constants: Mapping[str, Any], state: State) -> None:
         """Raise InvalidInput unless a session with this state [1, …] was opened with these constants [1, …]."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 WINDOW = 10.0  # seconds in which a body has to go on
 
 
-class GuardedHttp(HttpToolsProtocol):
+class GuardedHttp(HttpToolsProtocol, ABC):
     """See `guard.Guarded`."""
 
     def __init__(self, guard: Guard, **how: Any) -> None:
@@ -74,6 +75,6 @@ class GuardedHttp(HttpToolsProtocol):
         self._release()
         self.guard.leave(self)
 
+    @abstractmethod
     def _refuse(self, error: CarouselError) -> None:
         """Answer with an error, and close."""
-        raise NotImplementedError

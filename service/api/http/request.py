@@ -6,6 +6,7 @@ A turn of the HTTP parser through Python costs as much as reading such a head at
 import asyncio
 import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import NamedTuple, Protocol
@@ -36,7 +37,7 @@ _LONGEST = 2048  # bytes of a head that is read here: `_read` remembers so many 
 _REMEMBERED = 1024  # heads of one client differ in little but the length of the body
 
 
-class Asked:
+class Asked(ABC):
     """One request. Invariant: `answer` is called once, or never if the client has left a predict."""
 
     __slots__ = ("abandon", "content", "headers", "left", "length", "name", "route", "version")
@@ -48,9 +49,9 @@ class Asked:
         self.left = False  # the client has
         self.abandon: Callable[[], None] | None = None  # what the client has left
 
+    @abstractmethod
     def answer(self, response: Response) -> None:
         """Take the answer."""
-        raise NotImplementedError
 
     def refuse(self, error: CarouselError) -> None:
         """Take an error as the answer."""

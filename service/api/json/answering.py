@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("carousel.request")
 
 
-class Answering:
+class Answering(ABC):
     """What doors share that read a body, submit one call and answer once. `most` is the bytes of a body."""
 
     def __init__(self, most: int) -> None:
@@ -46,9 +47,9 @@ class Answering:
         finally:
             left.cancel()
 
+    @abstractmethod
     def serve(self, asked: Asked) -> None:
         """Answer a request whose body is there, now or later."""
-        raise NotImplementedError
 
     def spare(self, asked: Asked, length: int) -> None:
         """Refuse a body of this length if there is no room for so much: to read and parse it would starve the model.
@@ -63,9 +64,9 @@ class Answering:
             return  # told in its turn: a session may be on its way here
         engine.admission.spare(length)
 
+    @abstractmethod
     def _engine(self, asked: Asked) -> Engine:
         """The engine that a request is for."""
-        raise NotImplementedError
 
     def _predict_rows(
         self,
