@@ -37,6 +37,8 @@ def freed_rows(graph: Graph, rows: int) -> Graph:
 
 
 def _sizes(one: Tensor) -> set[int]:
+    if len(one.shape or ()) == 2 and "int" not in one.kind and not isinstance((one.shape or ())[1], int):
+        return set()  # numbers [80, time] are features of one row, tokens [4, time] rows
     return {size for size in (one.shape or ())[:-1][:2] if isinstance(size, int) and size > 1}
 
 

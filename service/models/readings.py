@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 _LENGTHS = re.compile(r"len|^num_?(steps|frames)$", re.I)
 
 _NO_TIME = (
-    "without time where others have it: tell its value by {name} = … under [constants], its output under [state],"
-    ' or, if it takes lengths, lengths = "{name}" in model.toml'
+    "without time where others have it: tell its value by {name} = … under [constants], or its output under [state]"
 )
 
 
@@ -194,9 +193,10 @@ def _layouts(sequences: Sequence[Tensor], about: _About, faults: list[str]) -> l
         way = tuple(port for port, _ in read), any(loosened for _, loosened in read)
         if way not in ways:
             ways.append(way)
+    whole = {one.name: f', or lengths = "{one.name}"' for one in sequences if "int" in one.kind}
     timeless = [port.name for port in ways[0][0] if port.time is None]
     if len(timeless) < len(ways[0][0]):
-        faults.extend(f"{name!r} is {_NO_TIME.format(name=name)}" for name in timeless)
+        faults.extend(f"{name!r} is {_NO_TIME.format(name=name)}{whole.get(name, '')}" for name in timeless)
     width = sum(port.width for port in ways[0][0])
     if width > MOST_WIDTH:
         faults.append(f"a step has width {width}, more than {MOST_WIDTH}")

@@ -95,6 +95,13 @@ def test_rows_that_change_each_other_are_one_row(tmp_path: Path) -> None:
     assert run(model, [[[1, 2, 3, 5, 6, 7]]])[0].tolist() == [[[-2, -2, -2, 2, 2, 2]]]
 
 
+@pytest.mark.parametrize(("kind", "features"), [("int64", 1), ("float", 80)])
+def test_tokens_have_rows_where_numbers_have_features(kind: str, features: int, tmp_path: Path) -> None:
+    text = f"g ({kind}[80, time] x) => (float[80, time] y) {{ y = Cast<to = 1>(x) }}"
+    model, _ = load(write(tmp_path / "model.onnx", text))
+    assert model.features == features
+
+
 def test_a_fixed_batch_is_no_file_of_the_contract(tmp_path: Path) -> None:
     path = export(Network(), tmp_path / "model.onnx", x={1: "time"})
     with pytest.raises(ModelUnusable, match="one call takes 2 rows: the contract wants a free batch"):

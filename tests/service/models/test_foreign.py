@@ -279,7 +279,7 @@ def test_a_state_that_grows_is_refused(tmp_path: Path) -> None:
     [
         (
             "g (float[batch, time, 1] x, int32[batch] n) => (float[batch, time, 1] y) { y = Relu(x) }",
-            'if it takes lengths, lengths = "n" in model.toml',
+            'or its output under [state], or lengths = "n"',
         ),
         (
             "g (float[batch, 2] x) => (float[batch, 2] y, string[batch] s) { y = Relu(x)  s = Cast<to = 8>(x) }",
