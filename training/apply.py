@@ -76,16 +76,16 @@ class Applied:
         return outside(self.features, np.concatenate(self.inputs))
 
     def predict(self, told: Told = lambda steps: None) -> pl.DataFrame:
-        """Return the table's time and sequence columns with the outputs, a row for each of its rows."""
+        """Return the table's time and sequence columns with the outputs, a row for each; NaN for those left out."""
         names = [one["name"] for one in self.metadata["outputs"]]
-        values = np.empty((len(self.table.frame), len(names)), np.float32)
+        values = np.full((len(self.table.frame), len(names)), np.nan, np.float32)
         for one, outputs in zip(self.rows, self.outputs(told), strict=True):
             values[one.index] = outputs
         kept = [name for name in self.table.frame.columns if name in (self.table.time, self.table.sequence)]
         columns = [
             pl.Series(name if name not in kept else f"{name}_output", values[:, k]) for k, name in enumerate(names)
         ]
-        return self.table.frame.select(kept).with_columns(columns)
+        return pl.DataFrame([*self.table.frame.select(kept).get_columns(), *columns])
 
     def outputs(self, told: Told = lambda steps: None) -> list[Floats]:
         """Return the outputs [T, K] of each sequence, streamed from the zero state."""

@@ -1,5 +1,6 @@
 """Offline use of a model's file: batched over ragged sequences, on tables that training never saw."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,15 @@ def test_a_table_without_answers_can_be_predicted_and_not_evaluated(tmp_path: Pa
     assert np.isfinite(frame["x"].to_numpy()).all()
     with pytest.raises(TableError, match=r"one\.csv: there is no answer to compare with"):
         one.evaluate()
+
+
+def test_rows_that_are_left_out_have_no_outputs_and_a_table_may_have_no_time(tmp_path: Path) -> None:
+    applied = Applied.of(model(tmp_path), tmp_path / "tiny.csv")
+    whole, (rows,) = applied.predict()["x"].to_numpy(), applied.rows
+    shorter = replace(rows, index=rows.index[:-1], times=rows.times[:-1])
+    frame = replace(applied, table=replace(applied.table, time=None), rows=[shorter]).predict()
+    assert frame.columns == ["x"]
+    np.testing.assert_array_equal(frame["x"].to_numpy(), [*whole[:-1], np.nan])
 
 
 def test_what_is_no_model_or_no_fitting_table_is_refused_in_words(tmp_path: Path) -> None:
