@@ -23,8 +23,9 @@ def target_column(table: Table, columns: list[Guess], given: str | None) -> tupl
             raise table.error(f"--target {given}: {one.reason}")
         alone = len(usable) == 1 and one.seems == "words"
         return "next-symbol" if alone else _kind(one), one, "given"
+    labels = [one for one in usable if one.words and named(LABEL, one.name)]  # a sequence's class is fixed within it
     usable = [one for one in usable if not one.fixed] or usable
-    labels, states = ([one for one in usable if one.words and named(how, one.name)] for how in (LABEL, STATE))
+    states = [one for one in usable if one.words and named(STATE, one.name)]
     numbers = [one for one in usable if one.seems == "numbers"]
     measures = [one for one in numbers if not one.doubt] or numbers
     ways = (

@@ -43,6 +43,12 @@ def test_a_column_named_like_a_label_is_a_class(tmp_path: Path) -> None:
     assert [one["name"] for one in told["features"]] == ["x"]
 
 
+def test_the_class_of_a_whole_sequence_is_a_class(tmp_path: Path) -> None:
+    rows = [(unit, i, (unit + i) * 7 % 13, "ab"[unit % 2]) for unit in range(12) for i in range(10)]
+    told = drafted(tmp_path, tables.csv(*map(list, zip(*rows, strict=True)), header="run,t,x,class"))
+    assert told["task"] == {"kind": "classification", "target": "class", "labels": ["a", "b"]}
+
+
 def test_words_alone_are_to_be_continued(tmp_path: Path) -> None:
     told = drafted(tmp_path, tables.csv([i // 4 for i in range(60)], ["a", "b", "c", "d"] * 15, header="id,symbol"))
     assert told["data"]["sequence"] == "id"

@@ -54,7 +54,7 @@ def rows(text: str, separator: str | None) -> tuple[pl.DataFrame, Integers]:
         quote = "a quoted value is not closed, or goes on behind its closing quote" if "escaped" in str(error) else ""
         reason = _uneven(body, separator, skipped) or quote or str(error).partition("\n")[0]
         raise TableError(reason) from None
-    return frame, _lines(body, separator, len(frame)) + skipped
+    return frame, _lines(body, separator, skipped, len(frame))
 
 
 def _uncommented(text: str, separator: str | None) -> str:
@@ -80,16 +80,22 @@ def _separator(text: str) -> str:
     return best if widths[best] > 1 else max(SEPARATORS, key=text.partition("\n")[0].count)
 
 
-def _lines(text: str, separator: str, rows: int) -> Integers:
-    """Return the line number on which each row begins."""
+def _lines(text: str, separator: str, skipped: int, rows: int) -> Integers:
+    """Return the line number on which each row begins; `skipped` lines are above the text.
+
+    Raises:
+        TableError: rows have become one, since a quote inside of a quoted value is not doubled.
+
+    """
     if text.count("\n") + (not text.endswith("\n")) == rows:
-        return np.arange(1, rows + 1)
-    reader = csv.reader(io.StringIO(text), delimiter=separator)  # some quoted value contains line breaks
+        return np.arange(1, rows + 1) + skipped
+    reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)  # some quoted value contains line breaks
     try:
         begins = np.array([1, *(reader.line_num + 1 for _ in reader)][:-1])
     except csv.Error:
-        begins = np.zeros(0, np.int64)
-    return begins if len(begins) == rows else np.arange(1, rows + 1)
+        where = f"line {reader.line_num + skipped}: a value goes on behind its closing quote"
+        raise TableError(f'{where}; write a quote inside of a quoted value as ""') from None
+    return (begins if len(begins) == rows else np.arange(1, rows + 1)) + skipped
 
 
 def _uneven(text: str, separator: str, skipped: int) -> str | None:

@@ -38,6 +38,12 @@ def test_compressed_and_parquet_files_are_tables_too(tmp_path: Path) -> None:
     assert table.place(0) == "row 0"
 
 
+def test_rows_are_not_lost_in_a_quote_that_a_backslash_escapes(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n" + '"x\\"y",1\n' * 4)
+    with pytest.raises(TableError, match="line 2: a value goes on behind its closing quote"):
+        TableFile(path=Path("t.csv")).read(tmp_path)
+
+
 def test_a_file_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"t\.csv: No such file.*relative to the recipe"):
         TableFile(path=Path("t.csv")).read(tmp_path)
