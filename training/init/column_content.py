@@ -13,7 +13,7 @@ from training.data.sequences import PART_NAMES, PARTS
 from training.data.sources import Table
 from training.data.vocabulary import Vocabulary
 from training.errors import TableError
-from training.init.column_names import CALENDAR, COUNTER, IDENTITY, MEASURE, TIME, named
+from training.init.column_names import CALENDAR, COUNTER, IDENTITY, MEASURE, NUMBERED, TIME, named
 from training.init.time_column import Order, same_time
 
 FEW = 50  # most words of a category
@@ -21,6 +21,7 @@ RARE = 0.95  # a column that is empty more often is left out
 FAR = 0.5  # of the range of all other numbers
 MOST = 0.5  # of the last values of a column that drifts lie outside of the others
 COUNTS = "it counts the rows"
+ID = "it is named like an id, whose size says nothing: --sequence takes it, or make it a category"
 COARSE = "float32, which models take, cannot tell its values apart"
 DRIFTS = "; it drifts: leave it out if the verdict is bad, for later values lie outside of what was learnt"
 
@@ -113,7 +114,9 @@ def _content(table: Table, name: str, how: Order, seen: int, training: Integers)
     ):
         return Guess(name, "nothing", reason=f"it tells the time again, which is {' + '.join(how.time)}")
     counts = counts and number.min() in (0, 1) and not named(MEASURE, name)
-    doubt = COUNTS if counts else "" if columns.survives(number) and not _coarse(table, name, number) else COARSE
+    coarse = not columns.survives(number) or _coarse(table, name, number)
+    doubts = {COUNTS: counts, COARSE: coarse, ID: named(NUMBERED, name)}
+    doubt = next((why for why, holds in doubts.items() if holds), "")
     few = not known.labels and len(known.words) <= FEW
     drifts = table.sequence is None and _drifts(number[np.sort(training)])
     reason = "it holds numbers" + _nines(table, name, number) + DRIFTS * drifts

@@ -8,6 +8,7 @@ IDENTITY = re.compile(
     r"country|city|region|state|dept|department|item|product|sku|chick|batch|lot|episode|track|vehicle|car|player|"
     r"experiment)($|[^a-z])"
 )
+NUMBERED = re.compile(r"(^|[^a-z])u?u?id$")  # an id, not what is measured of one
 TIME = re.compile(r"time|date|epoch|stamp|unix|^when$|^ts$|^dt$|^utc|_at$|datum|zeit|fecha|heure")
 COUNT = re.compile(
     r"cycle|step|tick|year|frame|elapsed|^t$|^(day|week|hour|minute|second|month)s?$|^age$"
@@ -19,7 +20,10 @@ CALENDAR = re.compile(
     r"^(doy|yday|jday|julian(_?da(y|te))?|day_?of_?(year|month|week))$"
 )
 # Columns that make a date together, the largest first.
-PARTS = (r"^(year|yr|yyyy)$", r"^(month|mon|mo|mm)$", r"^(day|dd|mday|dom)$", r"^(hour|hr|hh)$", r"^(minute|min)$")
+PARTS = (
+    *(r"^(year|yr|yyyy)$", r"^(month|mon|mo|mm)$", r"^(day|dd|mday|dom)$"),
+    *(r"^(hour|hr|hh)$", r"^(minute|min)$", r"^(second|sec|ss)$"),
+)
 COUNTER = re.compile(
     r"^(column \d+|unnamed.*|__index_level_\d+__|#|index|idx|observation|instant|seq|counter|lfd\.? ?nr\.?|"
     r"(row|line|record|obs|sample)?_?(id|no|nr|num|number|names?|index|count|counter)?\.?)$"

@@ -146,6 +146,12 @@ def test_the_model_is_named_after_the_file_however_long(tmp_path: Path) -> None:
     assert tomllib.loads(made.text)["name"].startswith("x-x-x")
 
 
+def test_an_id_that_tells_no_sequences_apart_is_no_number(tmp_path: Path) -> None:
+    rows = [(f"{t + timedelta(days=i // 40)}", 7 + i // 40, value(i)) for i, t in enumerate(hours())]
+    assert features(drafted(tmp_path, table("time,sensor_id,load", rows))) == ["load", "hour"]
+    assert features(drafted(tmp_path, table("time,void,load", rows)))[0] == "void"
+
+
 def test_another_column_of_dates_is_no_number(tmp_path: Path) -> None:
     rows = [(t, t - timedelta(days=i * 7 % 30), value(i)) for i, t in enumerate(hours())]
     made = drafted(tmp_path, table("time,served,load", rows))

@@ -68,6 +68,7 @@ def test_dates_of_which_two_readings_are_even_stop_it_and_a_format_decides(tmp_p
         ("date,hour", "%d/%m/%Y,%H"),
         ("year,month,day,hour", "%Y,%m,%d,%H"),
         ("Year,Month,Day", "%Y,%m,%d"),
+        ("year,month,day,hour,minute,second", "%Y,%m,%d,%H,%M,%S"),
     ],
 )
 def test_a_time_in_several_columns_is_one(header: str, cells: str, tmp_path: Path) -> None:
