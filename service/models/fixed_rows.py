@@ -6,6 +6,7 @@ A size of 2 or more that all inputs have where a batch may lie is tried as such;
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,24 +17,30 @@ BATCH = re.compile(r"^(b|n|bs|bsz)$|batch", re.I)  # names of free sizes
 TIME = re.compile(r"^(t|s|l)$|time|seq|len|step|frame", re.I)
 
 
-def fixed_rows(graph: Graph) -> list[int]:
-    """Sizes that may be the number of rows; none where a batch is free, or everything is and nothing is a state."""
+def fixed_rows(graph: Graph) -> Iterator[tuple[int, Graph]]:
+    """Sizes that may be the number of rows, and the graph as if they were free in its inputs.
+
+    None where a batch is free, or everything is fixed and nothing is a state.
+    """
     shaped = [one for one in graph.inputs.values() if len(one.shape or ()) > 1]
     free = any(not isinstance(size, int) for one in shaped for size in one.shape or ())
     found = [_sizes(one) for one in shaped if not _has_batch(one)]
-    return sorted(set.intersection(*found)) if found and (free or len(shaped) > 1) else []
+    if not found or not (free or len(shaped) > 1):
+        return
+    for rows in sorted(set.intersection(*found)):
+        # Of states of as many layers as rows, [layers, batch, …] is the usual order.
+        ways = [{name: _freed(one, rows, axes) for name, one in graph.inputs.items()} for axes in ((1, 0), (0, 1))]
+        yield from ((rows, replace(graph, inputs=one)) for one in ways[: 1 if ways[0] == ways[1] else 2])
 
 
-def freed_rows(graph: Graph, rows: int) -> Graph:
-    """The graph as if a batch were free where its inputs have this size: second, as in states, or first."""
-    inputs = {}
-    for name, one in graph.inputs.items():
-        shape = list(one.shape or ())
-        axis = next((axis for axis in (1, 0) if axis < len(shape) - 1 and shape[axis] == rows), None)
-        if axis is not None and not _has_batch(one):
-            shape[axis] = "batch"
-        inputs[name] = replace(one, shape=None if one.shape is None else tuple(shape))
-    return replace(graph, inputs=inputs)
+def _freed(one: Tensor, rows: int, axes: Sequence[int]) -> Tensor:
+    """An input with a free batch on the first of these axes that has so many rows."""
+    shape = list(one.shape or ())
+    axis = next((axis for axis in axes if axis < len(shape) - 1 and shape[axis] == rows), None)
+    if axis is None or _has_batch(one):
+        return one
+    shape[axis] = "batch"
+    return replace(one, shape=tuple(shape))
 
 
 def _sizes(one: Tensor) -> set[int]:

@@ -13,7 +13,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from service.errors import ModelUnusable
-from service.models.fixed_rows import BATCH, TIME, fixed_rows, freed_rows
+from service.models.fixed_rows import BATCH, TIME, fixed_rows
 from service.models.pairs import Pair, paired
 from service.models.signature import (
     KINDS,
@@ -55,9 +55,9 @@ def readings(graph: Graph, declared: Declared, pairs: Sequence[Pair] = ()) -> It
         ModelUnusable: it cannot be read; all that is missing, and how to tell it.
 
     """
-    for rows in [] if declared.shapes else fixed_rows(graph):
+    for rows, freed in () if declared.shapes else fixed_rows(graph):
         with suppress(ModelUnusable):
-            yield from (replace(one, rows=rows) for one in _readings(freed_rows(graph, rows), declared, pairs))
+            yield from (replace(one, rows=rows) for one in _readings(freed, declared, pairs))
     yield from _readings(graph, declared, pairs)
 
 

@@ -12,7 +12,7 @@ from service.adapt import adapt
 from service.errors import ModelUnusable
 from service.models.adapter import AdaptedModel
 from service.models.model import OnnxModel
-from tests.exports import F, H, Network, Stated
+from tests.exports import BatchFirst, F, H, Network, Stated
 from tests.service.models.foreign import fresh, load, run, write
 from tests.service.models.test_rewrite import expected, export
 
@@ -64,6 +64,18 @@ def test_each_row_of_a_fixed_batch_is_a_session(
         first, state = run(model, sequence[None, :1])
         rest, _ = run(model, sequence[None, 1:], state)
         np.testing.assert_array_equal(np.concatenate([first[0], rest[0]]), answer)
+
+
+def test_states_of_as_many_layers_as_rows_are_read_in_both_orders(
+    tmp_path: Path, strangers: list[np.ndarray[Any, Any]]
+) -> None:
+    for order in (Stated, BatchFirst):
+        network, plain = order("LSTM", 2), Network("LSTM", 2)
+        given = torch.randn(2, 5, F), torch.zeros(2, 2, H), torch.zeros(2, 2, H)
+        model, _ = load(export(network, tmp_path / "model.onnx", *given, x={1: "time"}))
+        plain.load_state_dict(network.state_dict())
+        for sequence, answer in zip(strangers, together(model, strangers), strict=True):
+            np.testing.assert_allclose(answer, expected(plain, sequence[None])[0], atol=1e-5)
 
 
 def test_a_batch_that_is_fixed_where_time_comes_first_is_found(
