@@ -13,6 +13,7 @@ from typing import Any
 
 from service.errors import ModelUnusable
 
+_POINTER = b"version https://git-lfs"
 MOST_BYTES = 2**31 - 1  # of a model with its external data: protobuf holds no more in one message
 
 
@@ -60,9 +61,12 @@ def _read_regular(path: Path, name: str) -> bytes:
                 raise ModelUnusable(f"{name} is not a regular file")
             if status.st_size > MOST_BYTES:
                 raise ModelUnusable(f"{name} has {status.st_size} bytes, more than {MOST_BYTES}")
-            return file.read(status.st_size)
+            content = file.read(status.st_size)
     except OSError as error:
         raise ModelUnusable(f"{name}: {error.strerror}") from error
+    if content.startswith(_POINTER):
+        raise ModelUnusable(f"{name} is a pointer of Git LFS, not the file itself: run `git lfs pull`")
+    return content
 
 
 def _with_external_data(content: bytes, folder: Path, digest: Any) -> bytes:

@@ -84,7 +84,8 @@ def _axis(name: str, base: tuple[int, ...], other: tuple[int, ...], sizes: tuple
     if len(changed) > 1 or (base[changed[0]], other[changed[0]]) != sizes:
         raise ModelUnusable(
             f"the output {name!r} is {list(base)} for {sizes[0]} {what} and {list(other)} for {sizes[1]};"
-            f" it has to have as many {what}, or not to follow them"
+            f" it has to have as many {what}, or not to follow them; without it, tell the others by"
+            ' outputs = ["NAME"] in model.toml'
         )
     return changed[0]
 

@@ -123,6 +123,14 @@ def test_only_regular_files_are_read(path: Path, make: Callable[[Path], None], n
         read(path)
 
 
+@pytest.mark.parametrize("name", ["model.onnx", "w"])
+def test_a_pointer_of_git_lfs_is_told(path: Path, name: str) -> None:
+    hostile.external(path, "w")
+    (path.parent / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4\n")
+    with pytest.raises(ModelUnusable, match=f"{name} is a pointer of Git LFS, not the file itself: run `git lfs pull`"):
+        read(path)
+
+
 def test_a_file_that_is_too_large_is_not_read(path: Path) -> None:
     hostile.external(path, "w")
     with (path.parent / "w").open("wb") as sparse:

@@ -306,6 +306,17 @@ def test_what_cannot_be_served_is_told_by_its_place_and_what_to_do(tmp_path: Pat
     assert told in str(caught.value)
 
 
+def test_an_output_of_steps_by_steps_may_be_left_out(tmp_path: Path) -> None:
+    text = """
+    g (float[batch, time, 1] x) => (float[batch, time, 1] y, float[batch, time, time] scores)
+    { turned = Transpose<perm = [0, 2, 1]>(x)  scores = MatMul(x, turned)  y = Relu(x) }
+    """
+    with pytest.raises(ModelUnusable, match=r"the output 'scores' is .* tell the others by outputs"):
+        load(write(tmp_path / "model.onnx", text))
+    model, _ = load(write(tmp_path / "model.onnx", text, 'outputs = ["y"]'))
+    assert run(model, [[[1], [-1]]])[0].tolist() == [[[1], [0]]]
+
+
 def test_an_output_of_words_may_be_left_out(tmp_path: Path) -> None:
     text = "g (float[batch, 2] x) => (float[batch, 2] y, string[batch, 2] s) { y = Relu(x)  s = Cast<to = 8>(x) }"
     model, _ = load(write(tmp_path / "model.onnx", text, 'outputs = ["y"]'))

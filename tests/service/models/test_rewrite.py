@@ -131,17 +131,22 @@ def test_a_window_of_tokens_is_stepped_by_tokens(tmp_path: Path) -> None:
     np.testing.assert_allclose(outputs, expected(network, tokens.numpy()), atol=1e-5)
 
 
-def test_nodes_inside_of_local_functions_are_made_stateful(tmp_path: Path, inputs: np.ndarray[Any, Any]) -> None:
-    network = Network("GRU")
-    model = onnx.load(export(network, tmp_path / "plain.onnx"))
+def in_a_function(path: Path) -> Path:
+    """Move all nodes of a graph of x and y into a local function."""
+    model = onnx.load(path)
     nodes, names = list(model.graph.node), [one.name for one in model.graph.initializer]
     body = onnx.helper.make_function("own", "Net", ["x", *names], ["y"], nodes, list(model.opset_import))
     del model.graph.node[:]
     model.graph.node.append(onnx.helper.make_node("Net", ["x", *names], ["y"], domain="own"))
     model.opset_import.append(onnx.helper.make_opsetid("own", 1))
     model.functions.append(body)
-    onnx.save(model, tmp_path / "model.onnx")
-    served, fitness = load(tmp_path / "model.onnx")
+    onnx.save(model, path)
+    return path
+
+
+def test_nodes_inside_of_local_functions_are_made_stateful(tmp_path: Path, inputs: np.ndarray[Any, Any]) -> None:
+    network = Network("GRU")
+    served, fitness = load(in_a_function(export(network, tmp_path / "model.onnx")))
     assert fitness.streamable
     np.testing.assert_allclose(run(served, inputs)[0], expected(network, inputs), atol=1e-5)
 
@@ -248,6 +253,10 @@ g (float[batch, time, 1] x) => (float[batch, time, 1] y)
   y = Add(x, nothing)
 }
 """  # takes as many turns as the largest input says
+
+
+def test_a_function_hides_no_loop_that_a_value_decides(tmp_path: Path) -> None:
+    assert load(in_a_function(write(tmp_path / "model.onnx", COUNTS)))[1].in_thread
 
 
 def test_a_run_whose_time_a_value_decides_ends_when_it_takes_too_long(tmp_path: Path) -> None:
