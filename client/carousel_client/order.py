@@ -26,9 +26,8 @@ class Call(ABC):
     def __init__(self, channels: list[ChannelState], answer: Future, admitted: Future | None = None) -> None:
         self.channels, self.answer = channels, answer
         self.admitted = admitted  # of `submit`: done when the call is released, or failed before
-        self.id = -1
+        self.id, self.sends = -1, 0
         self.held = len(channels)  # how many channels have not released it
-        self.sends = 0
         self.received_before = 0  # frames of the service before the call was made
         self.in_flight = False  # sent on this socket, and not answered
         self.failed = False  # its caller has an error; it may still be in flight

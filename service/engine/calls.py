@@ -44,8 +44,7 @@ class Calls:
         self._table, self._admission, self._scheduler = table, admission, scheduler
         self._clock, self._operate, self._reruns = clock, operate, reruns
         self._accepted: set[Call] = set()  # calls that were admitted and not told
-        self._over: deque[Entry] = deque()  # told, and to give up their places
-        self._releasing = False
+        self._over, self._releasing = deque[Entry](), False  # told, and to give up their places
         self.order = Order(table)
         self.failures = Failures(self.order, done=self.done, tell=self.tell, release=self.release)
         self.deadlines = Deadlines(clock, self.failures.fail)
