@@ -112,9 +112,9 @@ def client(models: Path) -> Iterator[Client]:
         (
             "nasty-data",
             "regression",
-            [
+            [  # no weekday: between its three days the table pauses
                 *("Maschine Nr", "Größe [m³/h]", "Größe [m³/h]_missing", "Prüfung, Ergebnis"),
-                *("hour", "weekday", "vorher"),
+                *("hour", "vorher"),
             ],
             [{}, {"Maschine Nr": 12, "Größe [m³/h]": 101.5, "Prüfung, Ergebnis": "nein"}, {}, {"Größe [m³/h]": 99}],
         ),
