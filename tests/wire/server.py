@@ -67,23 +67,26 @@ class Server:
         return sorted(found, key=psutil.Process.create_time)
 
     def ways(self) -> list[httpx.Client]:
-        """A client for each of several workers, whose connection is with that one, for as long as both are there."""
+        """A client for each of several workers, whose connection is with that one until it rests for 5 s."""
         found: dict[int, httpx.Client] = {}
-        lasting = httpx.Limits(keepalive_expiry=None)  # else one that rests for 5 s is replaced, by any worker's
 
         def all_found() -> bool:
-            client = httpx.Client(base_url=self.url, timeout=20, limits=lasting)
-            stream = client.get("/health/live").extensions["network_stream"]
-            port = stream.get_extra_info("client_addr")[1]
-            for worker in self.workers():
-                if any(one.raddr and one.raddr.port == port for one in worker.net_connections()):
-                    found.setdefault(worker.pid, client)
-            if client not in found.values():
+            client = httpx.Client(base_url=self.url, timeout=20)
+            worker = self.worker_of(client.get("/health/live"))
+            if worker is None or found.setdefault(worker, client) is not client:
                 client.close()
             return all(worker.pid in found for worker in self.workers())
 
         until(all_found, seconds=30, what="a connection with each worker")
         return [found[worker.pid] for worker in self.workers()]
+
+    def worker_of(self, answer: httpx.Response) -> int | None:
+        """The process, of several workers, that has just answered; None: its connection is not there any more."""
+        port = answer.extensions["network_stream"].get_extra_info("client_addr")[1]
+        for worker in self.workers():
+            if any(one.raddr and one.raddr.port == port for one in worker.net_connections()):
+                return worker.pid
+        return None
 
     def memory(self) -> int:
         """Resident bytes."""
