@@ -109,7 +109,7 @@ class Elsewhere(Protocol):
         """The next ids of all sessions in order, behind one, that begin so."""
 
     async def standing(self, id: str) -> Standing | None:
-        """How a session stands, wherever it is; it stays there."""
+        """How a session stands, wherever it is; it stays there. None, or SessionNotFound: it is nowhere."""
 
 
 class Cold(Protocol):

@@ -183,8 +183,10 @@ class Handover:
     async def standing(self, id: str) -> Standing | None:
         """See Elsewhere."""
         told = [one for one in [await self._standing(id), *await self._all("standing", id)] if one is not None]
-        kind, found = min(told, key=itemgetter(0), default=(_GONE, None))
-        if kind == _EXPIRED:
+        kind, found = min(told, key=itemgetter(0), default=(_EXPIRED, None))
+        if kind == _GONE:  # it ended where it came to, and here it is not written yet that it went
+            raise SessionNotFound(f"no session {id!r}")
+        if kind == _EXPIRED and found is not None:
             self._sessions.expired.remember(id, self._sessions.now() + cast("float", found))
         return found if isinstance(found, Standing) else None
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from service.errors import SessionExists, StoreUnavailable
+from service.errors import SessionExists, SessionNotFound, StoreUnavailable
+from service.sessions.anywhere import look
 from service.sessions.reach import unused
 from service.store.embedded.settling import folder_of
 from tests.fakes import FakeClock, until
@@ -147,4 +148,21 @@ async def test_a_worker_is_replaced_while_others_wait_for_a_session(tmp_path: Pa
     first.goes_on.set()
     assert await coming == (0, 0.0)
     await still(workers)
+    await _end(workers)
+
+
+async def test_a_session_that_was_deleted_elsewhere_is_gone_before_it_is_written_here_that_it_went(
+    tmp_path: Path, wall: FakeClock
+) -> None:
+    first, second = workers = await start(tmp_path, wall)
+    await opened(first, "a")
+    first.holds = "forget"
+    assert await stands(second, "a") == (0, 0.0)
+    await second.lifecycle.delete(second.sessions.get("a"))
+    with pytest.raises(SessionNotFound):
+        await look(first.sessions, "a")
+    first.goes_on.set()
+    await still(workers)
+    with pytest.raises(SessionNotFound):
+        await look(first.sessions, "a")
     await _end(workers)
