@@ -45,6 +45,11 @@ class Lookups:
             task.add_done_callback(self._tasks.discard)
         return self.running[id]
 
+    def forget(self, id: str) -> None:
+        """Forget that a session was nowhere: it has come here since, and is about to go."""
+        if self._results.get(id, CarouselError()) is None:
+            del self._results[id]
+
     def here(self, id: str) -> bool:
         """Whether a session is here, in memory or not, or it is known here why it cannot be had.
 

@@ -71,7 +71,11 @@ class Handover:
         """See Elsewhere. Raises StoreUnavailable: it cannot be looked up."""
         if not self._store.serves:
             raise StoreUnavailable("sessions are being recovered")
-        return None if id not in self.hidden and self._lookups.here(id) else self._lookups.fetch(id)
+        if id in self.hidden:
+            self._lookups.forget(id)
+        elif self._lookups.here(id):
+            return None
+        return self._lookups.fetch(id)
 
     async def _look(self, id: str) -> None:
         try:

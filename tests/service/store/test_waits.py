@@ -166,3 +166,20 @@ async def test_a_session_that_was_deleted_elsewhere_is_gone_before_it_is_written
     with pytest.raises(SessionNotFound):
         await look(first.sessions, "a")
     await _end(workers)
+
+
+async def test_that_an_id_was_nowhere_says_nothing_of_a_session_that_came_and_goes(
+    tmp_path: Path, wall: FakeClock
+) -> None:
+    first, second = workers = await start(tmp_path, wall)
+    looking = second.sessions.missing("a")
+    assert looking is not None
+    await looking
+    await opened(second, "a")
+    first.holds = "put"
+    coming = asyncio.ensure_future(stands(first, "a"))
+    await until(lambda: "a" in second.sessions.recovering)
+    assert second.sessions.missing("a") is not None, "else it could be deleted here while it goes"
+    first.goes_on.set()
+    assert await coming == (0, 0.0)
+    await _end(workers)
