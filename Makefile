@@ -22,8 +22,9 @@ results: $(READY)  ## measure what is missing of docs/results.md, with CAROUSEL_
 tables: $(READY)  ## init and fit over two dozen public tables out of packages, into docs/recipes.md; some minutes
 	$(BIN)/python -m demo.tables
 
-test: $(READY)  ## all tests, a file on each core
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+test: $(READY)  ## all tests: a file on each core, then those with real servers, which use all cores themselves
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --ignore tests/wire --ignore tests/chaos
+	$(BIN)/python -m pytest tests/wire tests/chaos
 
 soak: $(READY)  ## at length: thousands of stories of calls, stores and failures; 100 000 malformed requests and frames
 	$(BIN)/python -m pytest tests/service/engine/test_orders.py tests/service/engine/test_store_refusals.py \
