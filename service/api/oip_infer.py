@@ -114,8 +114,10 @@ class Infer(Answering):
 
     async def _end(self, id: str) -> None:
         """End the session of an id, if there is one."""
-        await vacant(self._sessions, id)
         await reach(self._sessions, id)
+        while id in self._sessions.ending:  # another request ended it meanwhile
+            await vacant(self._sessions, id)
+            await reach(self._sessions, id)
         session = self._sessions.find(id)
         if session is not None and not self._sessions.opening(session):
             await cast("Engine", session.home).lifecycle.delete(session)
