@@ -117,10 +117,12 @@ async def _ended(deletes: list[asyncio.Future[None]]) -> int:
 
 
 def _query(request: Request, *known: str) -> dict[str, str]:
-    """The query. Raises InvalidRequest: an unknown key, which may be a misspelt filter."""
-    asked = dict(request.query_params)
-    for key in asked.keys() - set(known):
-        raise InvalidRequest(f"query: {key[:100]!r} is none of {', '.join(known)}")
+    """The query, each key once. Raises InvalidRequest: an unknown key, which may be a misspelt filter."""
+    asked = dict[str, str]()
+    for key, value in request.query_params.multi_items():
+        if key not in known or key in asked:
+            raise InvalidRequest(f"query: {key[:100]!r} is there twice, or is none of {', '.join(known)}")
+        asked[key] = value
     return asked
 
 

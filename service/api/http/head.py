@@ -2,8 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from urllib.parse import parse_qsl
+from collections.abc import Sequence
 
 from service.errors import HeadTooLarge, InvalidRequest
 
@@ -47,12 +46,12 @@ class HeadSize:
         return self._silent > _BYTES
 
 
-def check(version: str, url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
+def check(version: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
     """Check a head whose names are in small letters.
 
     Raises:
         InvalidRequest: another version than 1.0 and 1.1, no single good Host, a body whose end is not sure, or a header
-            or a key of the query twice.
+            twice of which one value is read.
 
     """
     if version not in ("1.0", "1.1"):
@@ -66,12 +65,6 @@ def check(version: str, url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> N
     if codings and (codings != [b"chunked"] or any(name == b"content-length" for name, _ in headers)):
         raise InvalidRequest("Transfer-Encoding is other than chunked, or stands beside Content-Length")
     if len(headers) > len({name for name, _ in headers}):
-        _once("header", (name.decode() for name, _ in headers if name in _ONCE))
-    if query := url.partition(b"?")[2].decode("latin-1"):
-        _once("query", (key for key, _ in parse_qsl(query, keep_blank_values=True, errors="surrogateescape")))
-
-
-def _once(where: str, names: Iterable[str]) -> None:
-    for name, count in Counter(names).items():
-        if count > 1:
-            raise InvalidRequest(f"{where}: {name[:100]!r} is there {count} times")
+        for name, count in Counter(name for name, _ in headers if name in _ONCE).items():
+            if count > 1:
+                raise InvalidRequest(f"header: {name.decode()!r} is there {count} times")

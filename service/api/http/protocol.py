@@ -172,7 +172,7 @@ class Http(GuardedHttp):
         self._head.heard()
         if self.parser.should_upgrade() and not self._should_upgrade():
             return  # it comes again without its offer
-        check(self.parser.get_http_version(), self.url, self.headers)
+        check(self.parser.get_http_version(), self.headers)
         self._served, self._mark, self.due = True, self._received, self.loop.time() + WINDOW
         super().on_headers_complete()
 
