@@ -104,8 +104,16 @@ class Answering(ABC):
             one.asked.answer(Response(status_code=LEFT))
             return
         call = one.call(self._ended(one.asked, lambda call: one.encode(call.outputs)))
-        one.asked.abandon = lambda: engine.abandon(call)
-        self._try(one.asked, lambda: self._submit(engine, call))
+
+        def submit() -> None:
+            now = engine
+            if engine.admission.closed:  # another version serves since this turn began
+                fresh = self._engine(one.asked)
+                now = fresh if fresh.model.features == one.inputs.shape[1] else engine
+            one.asked.abandon = lambda: now.abandon(call)
+            self._submit(now, call)
+
+        self._try(one.asked, submit)
 
     def _submit(self, engine: Engine, call: Call) -> None:
         try:
