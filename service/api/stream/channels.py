@@ -40,6 +40,7 @@ class _Found(NamedTuple):
     engine: Engine
     generation: int  # of the engine's table
     until: float  # on the clock of the sessions
+    place: tuple[Engine, int]  # the first row
 
 
 class Channels:
@@ -147,6 +148,17 @@ class Channels:
             self._remember(channels, found)
         return found.rows, found.engine
 
+    def place(self, channel: bytes, now: float) -> tuple[Engine, int] | None:
+        """The engine and the row of the live session of one channel. None: ask `rows`, which tells why."""
+        found = self._found.get(channel)
+        if found is None or found.generation != found.engine.table.generation or now >= found.until:
+            try:
+                self.rows(channel, _ignore, now)
+            except CarouselError:
+                return None
+            found = self._found[channel]
+        return found.place
+
     def _remember(self, channels: bytes, found: _Found) -> None:
         self._size += len(channels)
         if len(self._found) >= _LISTS or self._size > 4 * MOST:
@@ -199,7 +211,8 @@ class Channels:
         return self._found_at(engine, rows)
 
     def _found_at(self, engine: Engine, rows: Index) -> _Found:
-        return _Found(rows, engine, engine.table.generation, self._all.awake_until(engine, rows))
+        until = self._all.awake_until(engine, rows)
+        return _Found(rows, engine, engine.table.generation, until, (engine, rows.item(0)))
 
     def _find(self, channel: int, blame: Blame) -> tuple[Engine, int]:
         """The engine and the row of the live session of a channel, which are known from now on."""
@@ -231,3 +244,7 @@ class Channels:
     def _column(numbers: array[int]) -> NDArray[Any]:
         """An array as NumPy sees it, not to be kept: it cannot grow meanwhile."""
         return np.frombuffer(numbers, numbers.typecode)
+
+
+def _ignore(channel: int) -> None:
+    """Blame nothing."""

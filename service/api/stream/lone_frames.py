@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,16 +27,14 @@ _HEAD = 24  # bytes: id, n, channel, length, step
 _LONGEST = 2**14  # bytes; a longer frame gains nothing by company
 _ONE = b"\1\0\0\0"
 
-
-def _blame(channel: int) -> None:
-    """Tell nothing: the frame is read again."""
+_Frame: TypeAlias = "tuple[Stream, bytes]"
 
 
 class Turn:
     """What a turn of the loop has brought. Invariant: frames of one session are taken in the order they came."""
 
     def __init__(self) -> None:
-        self._frames: list[tuple[Stream, bytes]] = []
+        self._frames: list[_Frame] = []
         self._came = 0  # frames of this turn
         self._lonely = True  # the last turn that brought any brought one: the next frame waits for no other
 
@@ -62,35 +59,37 @@ class Turn:
             stream.ahead = False
             stream.take(content)
             return
-        rounds: list[dict[tuple[Engine, int], _Group]] = []  # groups by engine and size
-        counts: dict[tuple[Engine, int], int] = {}  # frames of a session, by its row
         now = frames[0][0].channels.now() if frames else 0.0
-        for stream, content in frames:
+        while frames:
+            frames = self._take_first(frames, now)
+
+    def _take_first(self, frames: list[_Frame], now: float) -> list[_Frame]:
+        """Take the first frame of each session → the others."""
+        groups: dict[tuple[Engine, int], _Group] = {}  # by engine and size
+        taken: set[tuple[Engine, int]] = set()  # sessions, by engine and row
+        others: list[_Frame] = []
+        for one in frames:
+            stream, content = one
             stream.ahead = False
-            try:
-                found = stream.channels.rows(content[8:12], _blame, now)
-            except CarouselError:
-                found = None
-            if found is None:
+            place = stream.channels.place(content[8:12], now)
+            if place is None:
                 stream.take(content)  # it is told what is wrong
-                continue
-            rows, engine = found
-            row = rows.item(0)
-            place = counts[engine, row] = counts.get((engine, row), 0) + 1
-            if place > len(rounds):
-                rounds.append({})
-            group = rounds[place - 1].get((engine, len(content)))
-            if group is None:
-                group = rounds[place - 1][engine, len(content)] = _Group(engine)
-            group.streams.append(stream)
-            group.contents.append(content)
-            group.rows.append(row)
-        for group in chain.from_iterable(groups.values() for groups in rounds):
+            elif place in taken:
+                others.append(one)
+            else:
+                taken.add(place)
+                engine, row = place
+                group = groups.get((engine, len(content)))
+                if group is None:
+                    group = groups[engine, len(content)] = _Group(engine)
+                group.frames.append((stream, content, row))
+        for group in groups.values():
             try:
                 group.submit()
             except Exception as error:
-                for stream in group.streams:
+                for stream, _, _ in group.frames:
                     stream.fail(error)
+        return others
 
     def _end(self) -> None:
         self._lonely, self._came = self._came == 1, 0
@@ -102,29 +101,28 @@ class _Group:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.streams: list[Stream] = []
-        self.contents: list[bytes] = []
-        self.rows: list[int] = []
+        self.frames: list[tuple[Stream, bytes, int]] = []  # and the rows of their sessions
         self._words: NDArray[np.uint32]  # [N, size / 4] of the frames
         self._size = 0  # bytes that each of them has in flight
 
     def submit(self) -> None:
         """Submit the frames as one call. Where that cannot be, each is taken by itself."""
-        size, model = len(self.contents[0]), self.engine.model
+        streams, contents, rows = zip(*self.frames, strict=True)
+        size, model = len(contents[0]), self.engine.model
         steps, rest = divmod(size - _HEAD, 4 * model.features)
-        if rest or not steps or any([stream.waits for stream in self.streams]):  # noqa: C419  # a list is faster
+        if rest or not steps or any([stream.pump for stream in streams]):  # noqa: C419  # a list is faster
             self._take_each()
             return
-        words = np.frombuffer(b"".join(self.contents), U4).reshape(-1, size // 4)
+        words = np.frombuffer(b"".join(contents), U4).reshape(-1, size // 4)
         inputs = np.ascontiguousarray(words[:, 6:]).view(F4)
         if not (every(words[:, 3] == steps) and every(np.isfinite(inputs))):
             self._submit_good((words[:, 3] == steps) & np.isfinite(inputs).all(axis=1))
             return
         asked = np.ascontiguousarray(words[:, 4:6]).view(I8)[:, 0]
-        if asked.min() < 0:
+        if not every(asked >= 0):
             asked = named(asked)
         lengths, places = np.full(len(words), steps), range(len(words))
-        call = Call(np.array(self.rows), lengths, asked, inputs.reshape(-1, model.features), self._ended, tags=places)
+        call = Call(np.array(rows), lengths, asked, inputs.reshape(-1, model.features), self._ended, tags=places)
         self._words = words
         try:
             self.engine.submit(call)
@@ -132,24 +130,22 @@ class _Group:
             self._take_each()
             return
         self._size = size + 4 * steps * model.outputs
-        for stream in self.streams:
+        for stream in streams:
             stream.outbox.count(self._size)
 
     def _submit_good(self, good: NDArray[np.bool_]) -> None:
         """Take the frames at fault by themselves, so that they are told what is wrong, and submit the others."""
         others = _Group(self.engine)
-        for stream, content, row, fine in zip(self.streams, self.contents, self.rows, good.tolist(), strict=True):
+        for one, fine in zip(self.frames, good.tolist(), strict=True):
             if fine:
-                others.streams.append(stream)
-                others.contents.append(content)
-                others.rows.append(row)
+                others.frames.append(one)
             else:
-                stream.take(content)
-        if others.rows:
+                one[0].take(one[1])
+        if others.frames:
             others.submit()
 
     def _take_each(self) -> None:
-        for stream, content in zip(self.streams, self.contents, strict=True):
+        for stream, content, _ in self.frames:
             stream.take(content)
 
     def _ended(self, part: Call) -> None:
@@ -158,9 +154,9 @@ class _Group:
         places, steps, outputs = part.tags, part.starts + part.each, part.outputs
         if part.errors:
             for index, error in part.errors.items():
-                content = self.contents[places[index]]
+                stream, content, _ = self.frames[places[index]]
                 view = failure(content, {int.from_bytes(content[8:12], "little"): error}, refused=part.refused)
-                self.streams[places[index]].outbox.tell(view, self._size)
+                stream.outbox.tell(view, self._size)
             good = [index for index in range(len(places)) if index not in part.errors]
             if not good:
                 return
@@ -168,8 +164,8 @@ class _Group:
             places, steps = [places[index] for index in good], steps[good]
         answers = self._answers(places, steps, outputs.reshape(len(places), -1))
         size = len(answers) // len(places)
-        for index, place in enumerate(places):
-            self.streams[place].outbox.answer(answers[index * size : (index + 1) * size], self._size)
+        for place, at in zip(places, range(0, len(answers), size), strict=True):
+            self.frames[place][0].outbox.answer(answers[at : at + size], self._size)
 
     def _answers(self, places: Sequence[int], steps: Index, outputs: Array) -> bytes:
         """Answers one behind the other: next steps [n], outputs [n, T · K]."""

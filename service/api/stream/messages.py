@@ -51,7 +51,8 @@ class Messages(WSListener):
 
     def get_buffer(self, sizehint: int = -1) -> Any:
         """Return the memory to read into."""
-        return self._protocol.get_buffer(sizehint)[:READ]
+        memory = self._protocol.get_buffer(sizehint)
+        return memory if len(memory) <= READ else memory[:READ]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Read bytes that were written there."""

@@ -44,17 +44,12 @@ class Stream:
         self._backlog: deque[bytes | str] = deque()
         self._behind = 0  # bytes of it
         self._reading: Future[View] | None = None  # of its first frame, if that is a large text
-        self._pump: asyncio.Task[None] | None = None  # takes the backlog
+        self.pump: asyncio.Task[None] | None = None  # takes the backlog; None: no frame waits there
         self._taken = 0  # frames, since others had a turn
         self._stopped = self._failed = False
         self.refusal: CarouselError | None = None  # of every frame: a page can read it, and no refused handshake
         self.ahead = False  # frames of this socket are in the turn
         socket.attach(self._receive, self.outbox.writable, self.stop)
-
-    @property
-    def waits(self) -> bool:
-        """Whether frames wait in the backlog."""
-        return self._pump is not None
 
     def stop(self) -> None:
         """Accept no further frame; close when the accepted ones are answered."""
@@ -62,7 +57,7 @@ class Stream:
             return
         self._stopped = True
         self._socket.discard()
-        for waiting in (self._pump, self._reading):
+        for waiting in (self.pump, self._reading):
             if waiting is not None:
                 waiting.cancel()
         self._backlog.clear()
@@ -81,7 +76,7 @@ class Stream:
     # Frames in.
 
     def _receive(self, frame: bytes | str) -> None:
-        if self._pump is None:
+        if self.pump is None:
             if (
                 self.refusal is None
                 and isinstance(frame, bytes)
@@ -95,15 +90,15 @@ class Stream:
 
     def take(self, frame: bytes | str) -> None:
         """Take a frame, behind those that wait."""
-        if self._pump is None and self._taken < _AT_ONCE and self._take(frame) is None:
+        if self.pump is None and self._taken < _AT_ONCE and self._take(frame) is None:
             self._taken += 1
             return
         self._backlog.append(frame)
         self._behind += len(frame) + OVERHEAD
         if self._behind > _AHEAD:
             self._socket.transport.pause_reading()
-        if self._pump is None:
-            self._pump = asyncio.create_task(self._take_backlog())
+        if self.pump is None:
+            self.pump = asyncio.create_task(self._take_backlog())
 
     async def _take_backlog(self) -> None:
         """Take the backlog in its order, each frame when there is room for it; then read on."""
@@ -117,7 +112,7 @@ class Stream:
                 self._taken += 1
                 self._behind -= len(self._backlog.popleft()) + OVERHEAD
                 self._reading = None
-        self._pump = None
+        self.pump = None
         self._socket.transport.resume_reading()
 
     def _take(self, frame: bytes | str) -> Waits | None:
