@@ -126,6 +126,8 @@ class Runner:
     def _lengths(self, batch: list[Piece], riders: list[list[Call]]) -> Index:
         """Steps that each row advances, [B]."""
         steps = [min(piece.left, self._chunk) + len(mine) for piece, mine in zip(batch, riders, strict=True)]
+        if len(batch) == 1:
+            return np.full(batch[0].count, steps[0])
         return np.repeat(steps, [piece.count for piece in batch])
 
     def _inputs(self, batch: list[Piece], riders: list[list[Call]], lengths: Index) -> Array:

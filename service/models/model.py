@@ -157,6 +157,9 @@ class OnnxModel:
         self.provider = Provider(self._session.get_providers()[0], {}).short
         if self.provider not in (one.short for one in providers):  # the runtime falls back by itself
             raise ModelUnusable(f"provider {providers[0].short} does not start; let cpu follow it, to do without")
+        if self.provider == "cpu":  # without `run`'s look at the names of the feeds: 4 % of a step that comes alone
+            session = self._session._sess
+            self._ask = lambda names, feeds: session.run(names, feeds, None)
 
     def bound(self, seconds: float) -> None:
         """End runs that take longer, with TimeoutError: for a file in which a value may decide how long a run takes."""

@@ -28,6 +28,9 @@ class Digester:
     def of(self, inputs: Array, lengths: Index) -> Digests:
         """Digests of N sequences that lie in inputs [ΣT, F] one behind the other → [N, 2]."""
         inputs = np.ascontiguousarray(inputs)
+        if len(inputs) == 1:  # after a pause `@` takes twice as long
+            word: Digests = np.dot(inputs[0].view(np.uint32).astype(np.uint64), self._factors)[None]
+            return word
         if len(inputs) == len(lengths):
             words: Digests = inputs.view(np.uint32).astype(np.uint64) @ self._factors
             return words
