@@ -10,14 +10,13 @@ import time
 from asyncio import Future
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from service.engine.call import ALL, Call, Entry, Onward, Operation, Piece
-from service.engine.finished import Finished, pick, without
+from service.engine.finished import Finished, Writes, pick, without
 from service.engine.runner import Advance, Outcome, non_finite
-from service.engine.writes import Writes
 from service.errors import CarouselError, CommitUnknown, StoreUnavailable
 from service.store.store import Snapped
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from service.models.model import Array, State
     from service.store.store import Change, Conflicts, Store
 
-_Number = TypeVar("_Number", np.float32, np.int64, np.uint64)
 _NONE: Conflicts = {}
 
 _log = logging.getLogger("carousel.engine")
