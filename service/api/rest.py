@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -9,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 
 from service.api import forecasts, views
 from service.api.http import body
-from service.api.http.request import MANY, PREDICT, STEPS
+from service.api.http.request import LEFT, MANY, PREDICT, STEPS
 from service.api.json.fields import fields, sequence
 from service.api.openapi import described
 from service.api.session_pages import Bulk, copies
@@ -149,7 +150,12 @@ class Rest:
         session = self._sessions.get(id)
         engine, served = self._of(session)
         feeding, written = forecasts.asked(asked, served.description, "body")
-        outputs, step = await engine.forecasts.forecast(session, feeding, deadline)
+        answer = engine.forecasts.forecast(session, feeding, deadline)
+        with body.followed(request, answer.cancel):
+            await asyncio.wait([answer])
+        if answer.cancelled():
+            return Response(status_code=LEFT)
+        outputs, step = answer.result()
         return body.answer({"outputs": written(outputs), "step": step})
 
     async def migrate(self, request: Request, id: str) -> Response:

@@ -91,6 +91,8 @@ class Admission:
             )
         if self.rows + count > self._bounds.rows or self.size + size > self._bounds.size:
             raise Overloaded(f"{self.rows} sequences wait already", self._retry_after_ms())
+        if opening and not self._sessions.fits(opening, opening * self._table.row_bytes):
+            raise PayloadTooLarge(f"{opening} sessions in one call; the session table has no room for as many")
         if opening and not self._sessions.room(opening, self._table.row_bytes):
             raise Overloaded(f"the session table has no room for {opening} more")
 

@@ -72,6 +72,8 @@ class _Run:
         self._left = asked.steps  # of its own outputs that it is to be fed
         self._outputs = np.empty((len(asked.inputs) + asked.steps, engine.model.outputs), np.float32)
         self._done = 0  # of them
+        self._running: Call | None = None
+        answer.add_done_callback(self._answered)
 
     def begin(self, state: State, newest: Array | None, deadline: Deadline | None) -> None:
         inputs = self._asked.inputs
@@ -79,11 +81,19 @@ class _Run:
             if newest is None:
                 raise InvalidInput("inputs: none, and no answer of the session is kept whose outputs could be fed")
             self._left, inputs = self._left - 1, newest[None, self._asked.feeds]
-        self._engine.go_on(self._call(inputs, state, deadline))
+        self._run(inputs, state, deadline)
 
-    def _call(self, inputs: Array, state: State | None, deadline: Deadline | None = None) -> Onward:
+    def _run(self, inputs: Array, state: State | None, deadline: Deadline | None = None) -> None:
+        if self._answer.cancelled():
+            return
         lengths, asked = np.array([len(inputs)]), np.array([UNCHECKED])
-        return Onward(np.array([ZERO]), lengths, asked, inputs, self._ended, deadline, state=state)
+        self._running = Onward(np.array([ZERO]), lengths, asked, inputs, self._ended, deadline, state=state)
+        self._engine.go_on(self._running)
+
+    def _answered(self, answer: asyncio.Future[tuple[Array, int]]) -> None:
+        running, self._running = self._running, None  # which refers to this
+        if answer.cancelled() and running is not None:
+            self._engine.abandon(running)
 
     def _ended(self, call: Call) -> None:
         if call.errors:
@@ -93,6 +103,6 @@ class _Run:
         self._outputs[begin : self._done] = call.outputs
         if not self._left:
             settle(self._answer, (self._outputs, self._step))
-        elif not self._answer.cancelled():
+        else:
             self._left -= 1
-            self._engine.go_on(self._call(call.outputs[-1:, self._asked.feeds], call.state))
+            self._run(call.outputs[-1:, self._asked.feeds], call.state)

@@ -133,6 +133,6 @@ def test_what_is_no_list_of_copies_is_refused(http: httpx.Client, name: str, ask
     refused(http.post(f"/v1/sessions/{name}/fork", json=asked), "invalid_request")
 
 
-def test_more_copies_than_there_is_room_for_are_overloaded(http: httpx.Client, name: str) -> None:
+def test_more_copies_than_there_may_ever_be_are_too_large(http: httpx.Client, name: str) -> None:
     opened(http, [name])
-    refused(http.post(f"/v1/sessions/{name}/fork", json={"count": 10**12}), "overloaded")
+    refused(http.post(f"/v1/sessions/{name}/fork", json={"count": 10**12}), "payload_too_large")

@@ -1,5 +1,7 @@
 """Forecasts over both doors: outputs fed back where names and horizon allow it."""
 
+import socket
+import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from tests import graphs
 from tests.wire.expect import Array, bits, done, problem, refused
 from tests.wire.oracle import Oracle
+from tests.wire.poll import until
 from tests.wire.server import Server
 from tests.wire.ws import Socket, dial
 
@@ -126,3 +129,26 @@ def test_a_session_without_an_answer_has_nothing_to_begin_with(ahead: Any, pool:
     url = ahead[0].url
     done(pool.post(f"{url}/v1/models/next/sessions", json={"id": name, "history": [[1, 2]]}), 201)
     refused(pool.post(f"{url}/v1/sessions/{name}/forecast", json={"steps": 3}), "invalid_input")
+
+
+def test_a_forecast_ends_with_its_client(ahead: Any, name: str) -> None:
+    server, _ = ahead
+    with httpx.Client(base_url=server.url) as http:
+        done(http.post("/v1/models/next/sessions", json={"id": name}), 201)
+        done(http.post(f"/v1/sessions/{name}/steps", json={"inputs": [[1, 2]]}))
+    content = b'{"steps":5000000}'  # several minutes
+    head = f"POST /v1/sessions/{name}/forecast HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n\r\n".encode()
+
+    def waiting() -> float:
+        return sum(value for (one, _), value in server.metrics().items() if one == "carousel_waiting_rows")
+
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset at its end
+        connection.sendall(head + content)
+        until(waiting, what="a forecast under way")
+    until(lambda: not waiting(), what="the end of the forecast")
+    with dial(server.stream_url) as stream:
+        channel = stream.open("next", name)["channel"]
+        stream.tell({"id": 2, "channel": channel, "forecast": {"steps": 5_000_000}})
+        until(waiting, what="a forecast under way")
+    until(lambda: not waiting(), what="the end of the forecast")

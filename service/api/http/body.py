@@ -4,7 +4,8 @@ import asyncio
 import math
 import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from starlette.requests import Request
@@ -52,6 +53,17 @@ async def read(request: Request, limit: int) -> bytes:
         more = message.get("more_body", False)
     content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     return await _inflated(content, _WINDOW[encoding], limit) if encoding in _WINDOW else content
+
+
+@contextmanager
+def followed(request: Request, left: Callable[[], object]) -> Iterator[None]:
+    """Call `left` if the client leaves meanwhile. The body was read: what comes now is the disconnect."""
+    coming = asyncio.ensure_future(request.receive())
+    coming.add_done_callback(lambda _: coming.cancelled() or left())
+    try:
+        yield
+    finally:
+        coming.cancel()
 
 
 async def _inflated(body: bytes, window: int, limit: int) -> bytes:

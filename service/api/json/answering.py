@@ -39,13 +39,9 @@ class Answering(ABC):
         content = await body.read(request, self._most)
         asked = Awaited(route, name, dict(request.scope["headers"]), content)
         asked.version = version
-        left = asyncio.ensure_future(request.receive())  # the body is read: what comes now is the disconnect
-        left.add_done_callback(lambda _: left.cancelled() or asked.leave())
-        try:
+        with body.followed(request, asked.leave):
             self.serve(asked)
             return await asked.response
-        finally:
-            left.cancel()
 
     @abstractmethod
     def serve(self, asked: Asked) -> None:

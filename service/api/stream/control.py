@@ -43,6 +43,12 @@ class Control:
     def __init__(self, repository: Repository, sessions: Sessions, settings: Settings, channels: Channels) -> None:
         self._repository, self._sessions, self._settings = repository, sessions, settings
         self._channels = channels
+        self._forecasts: set[Future[Any]] = set()  # under way
+
+    def leave(self) -> None:
+        """The client has left: end its forecasts."""
+        for forecast in [*self._forecasts]:
+            forecast.cancel()
 
     def waits(self, frame: View) -> Callable[[], Awaitable[Any]] | None:
         """What a frame has to wait for: the end of a delete that was accepted before, or of a look elsewhere."""
@@ -124,13 +130,18 @@ class Control:
         told: View = {"id": frame["id"], "channel": frame["channel"]}
 
         def ended(answer: Future[tuple[Array, int]]) -> None:
+            self._forecasts.discard(answer)
             try:
                 outputs, step = answer.result()
                 tell(told | {"outputs": written(outputs), "step": step}, size)
             except CarouselError as error:
                 tell(told | {"error": error.problem()}, size)
+            except asyncio.CancelledError:
+                tell(told, size)  # to no client
 
-        engine.forecasts.forecast(session, feeding).add_done_callback(ended)
+        forecast = engine.forecasts.forecast(session, feeding)
+        self._forecasts.add(forecast)
+        forecast.add_done_callback(ended)
         return size
 
     def step(self, frame: View, tell: Tell) -> Asked:

@@ -49,7 +49,7 @@ class Stream:
         self._stopped = self._failed = False
         self.refusal: CarouselError | None = None  # of every frame: a page can read it, and no refused handshake
         self.ahead = False  # frames of this socket are in the turn
-        socket.attach(self._receive, self.outbox.writable, self.stop)
+        socket.attach(self._receive, self.outbox.writable, self._lost)
 
     def stop(self) -> None:
         """Accept no further frame; close when the accepted ones are answered."""
@@ -67,6 +67,10 @@ class Stream:
         """A defect of ours: close with 1011 when the accepted frames are answered."""
         _log.error("a stream failed", exc_info=error)
         self._failed = True
+        self.stop()
+
+    def _lost(self) -> None:
+        self._control.leave()
         self.stop()
 
     def _finish(self) -> None:

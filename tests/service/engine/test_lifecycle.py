@@ -10,6 +10,7 @@ from service.errors import (
     DeadlineExceeded,
     NonFiniteOutput,
     Overloaded,
+    PayloadTooLarge,
     SessionExists,
     SessionNotFound,
     StepConflict,
@@ -224,12 +225,12 @@ async def test_many_copies_stand_where_the_accepted_calls_lead_and_go_their_own_
     assert (await it.state(copies[8]), await it.state(source)) == ((1, 5), (1, 5))
 
 
-@pytest.mark.parametrize("ids", [["a", "b", "taken", "c"], 100, ["a", "a"]])
+@pytest.mark.parametrize("ids", [["a", "b", "taken", "c"], 49, 100, ["a", "a"]])
 async def test_of_many_copies_all_are_made_or_none(serve: Serve, ids: Any) -> None:
     it = serve(most=50)
     source = it.open()
     it.open("taken")
-    with pytest.raises((SessionExists, Overloaded)):
+    with pytest.raises((SessionExists, Overloaded, PayloadTooLarge)):
         await it.lifecycle.fork_many(source, ids)
     assert it.sessions.statistics().live == 2
 
