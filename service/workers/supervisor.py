@@ -41,11 +41,9 @@ class Supervisor:
     def __init__(self, settings: Settings, lock: Lock | None = None) -> None:
         """`lock` is that of the embedded store, which all workers hold."""
         self._settings, self._lease, self._store_lock = settings, settings.store_lease_seconds, lock
-        answers: Answers = {"alive": self._alive, "ask_others": self._ask_others}
         self._slots: list[Slot] = []
-        self._exchange = None if lock is None else Exchange(settings.store_folder, self._slots)
-        if self._exchange is not None:
-            answers = {**answers, **self._exchange.answers}
+        self._exchange = Exchange(settings.store_folder, self._slots)  # only workers over an embedded store ask it
+        answers: Answers = {"alive": self._alive, "ask_others": self._ask_others, **self._exchange.answers}
         held = None if lock is None else lock.descriptor
         self._slots += [Slot(number, settings, answers, held) for number in range(1, settings.workers + 1)]
         self._stopping = asyncio.Event()
@@ -74,7 +72,7 @@ class Supervisor:
         """Have a worker in a slot until all stop → the exit code of the last one."""
         pause = _PAUSE
         while not self._stopping.is_set():
-            code, lived = await slot.serve(self._exchange.lost if self._exchange is not None else None)
+            code, lived = await slot.serve(self._exchange.lost)
             if self._stopping.is_set():
                 return code
             if code > 0 and not slot.served:
