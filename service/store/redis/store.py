@@ -26,7 +26,7 @@ from service.store.redis.records import id_of, place_of
 from service.store.redis.servers import Servers, begin
 from service.store.redis.upkeep import Upkeep
 from service.store.redis.writer import Writer
-from service.store.store import StoreRefusedError
+from service.store.store import Keeper, StoreRefusedError
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
@@ -43,7 +43,7 @@ _BEGIN = 10.0  # seconds that the server may take to be there
 _log = logging.getLogger("carousel.store")
 
 
-class RedisStore:
+class RedisStore(Keeper):
     """Invariant: what was answered is on the server; a session in the table is owned, or `lost` and about to go."""
 
     def __init__(
@@ -214,9 +214,6 @@ class RedisStore:
         while True:
             await asyncio.sleep(self._lease / _RENEWALS)
             await asyncio.gather(*(owner.renew() for owner in self.owners))
-
-    def ends(self) -> None:
-        """See Keeper."""
 
     async def close(self) -> None:
         """See Keeper."""
