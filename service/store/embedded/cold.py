@@ -7,12 +7,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import orjson
-
 from service.errors import Overloaded, VersionNotFound
 from service.sessions.session import Standing
-from service.store.embedded.entries import width_of
-from service.store.embedded.kind import Kind
+from service.store import kind as kinds
 from service.store.embedded.placing import place_one
 from service.store.embedded.record import Ended, decode
 
@@ -21,8 +18,8 @@ if TYPE_CHECKING:
 
     from service.sessions.session import Session
     from service.sessions.sessions import Sessions
+    from service.store.clock import Clock
     from service.store.embedded.book import Book
-    from service.store.embedded.clock import Clock
     from service.store.embedded.record import Record
     from service.store.embedded.records import Records
 
@@ -45,7 +42,6 @@ class ColdSessions:
     ) -> None:
         self._records, self._sessions, self._clock, self._ended, self._note = records, sessions, clock, ended, note
         self.books: dict[bytes, Book] = {}  # by kind
-        self._kinds: dict[bytes, Kind] = {}
         self.count = self.bytes = 0
         self.by_kind = Counter[bytes]()
 
@@ -53,7 +49,7 @@ class ColdSessions:
         """Count sessions that come, or go, and their states with those of the snapshots that they may keep."""
         self.count += count
         self.by_kind[kind] += count
-        self.bytes += states * 4 * width_of(self._kind(kind).shapes)
+        self.bytes += states * 4 * kinds.decode(kind).width
 
     def load(self, id: str) -> Session | None:
         """See Cold."""
@@ -77,7 +73,7 @@ class ColdSessions:
             record = self._find(txn, id)
             if record is None:
                 return None
-            kind, left = self._kind(record.kind), record.deadline - self._clock.seconds()
+            kind, left = kinds.decode(record.kind), record.deadline - self._clock.seconds()
             kept = [one.step for one in self._records.snapshots(txn, record.number)] if record.rule else None
         return Standing(id, kind.model, kind.version, record.step, record.ttl, left, resident=False, snapshots=kept)
 
@@ -110,12 +106,6 @@ class ColdSessions:
             return record._replace(step=record.step + more)
         self.expire(record)
         return None
-
-    def _kind(self, encoded: bytes) -> Kind:
-        kind = self._kinds.get(encoded)
-        if kind is None:
-            kind = self._kinds[encoded] = Kind(**orjson.loads(encoded))
-        return kind
 
     def expire(self, record: Record) -> None:
         """End a session that was idle beyond its TTL."""

@@ -6,9 +6,8 @@ sessions | checksum), so that damage to one place leaves the sessions known that
 
 from __future__ import annotations
 
-import math
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
 if TYPE_CHECKING:
-    from service.models.model import Array, Index, State
+    from service.models.model import Array, Index
 
 Numbers: TypeAlias = NDArray[np.uint64]  # of sessions: none is ever used twice
 
@@ -68,27 +67,6 @@ class Entry(NamedTuple):
             change, size = _read_change(self.body, at, self.numbers[first:])
             yield change
             at, first = at + size, first + len(change.numbers)
-
-
-def width_of(shapes: Mapping[str, Sequence[int]]) -> int:
-    """Numbers of a state."""
-    return sum(math.prod(shape) for shape in shapes.values())
-
-
-def flat(state: State, count: int) -> Array:
-    """States [n, …] as one row of numbers each."""
-    parts = [array.reshape(count, -1) for array in state.values()]
-    return parts[0] if len(parts) == 1 else np.concatenate([np.empty((count, 0), np.float32), *parts], axis=1)
-
-
-def shaped(numbers: Array, shapes: Mapping[str, Sequence[int]]) -> State:
-    """The states [n, …] that `flat` made one row of numbers each."""
-    state, first = {}, 0
-    for name, shape in shapes.items():
-        size = math.prod(shape)
-        state[name] = np.ascontiguousarray(numbers[:, first : first + size], np.float32).reshape(-1, *shape)
-        first += size
-    return state
 
 
 def change(

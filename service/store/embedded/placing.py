@@ -10,9 +10,9 @@ import numpy as np
 
 from service.sessions.session import Session
 from service.sessions.snapshots import Snapshot
-from service.store.embedded.entries import shaped
-from service.store.embedded.kind import unpack
+from service.store.embedded.record import unpack
 from service.store.embedded.replaying import Replayed
+from service.store.kind import shaped
 
 if TYPE_CHECKING:
     from service.models.model import Index

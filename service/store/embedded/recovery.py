@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 import orjson
 
 from service.sessions.snapshots import Rule
+from service.store import kind as kinds
 from service.store.embedded import entries, journal_files
-from service.store.embedded.entries import Entry, Written, width_of
-from service.store.embedded.kind import Kind
 from service.store.embedded.record import Ended, Record, decode
 from service.store.embedded.record import Kept as Snapshot
 from service.store.embedded.rerun import Call
 
 if TYPE_CHECKING:
+    from service.store.embedded.entries import Entry, Written
     from service.store.embedded.records import Records
 
 _log = logging.getLogger("carousel.store")
@@ -45,7 +45,6 @@ class Recovery:
         self.snapshots: dict[int, list[Snapshot]] = {}  # by session
         self.touched: dict[int, float] = {}
         self._counted: list[tuple[bytes, int]] = []  # kinds and states of the records that were read
-        self._zeros: dict[bytes, bytes] = {}
         self.key = int.from_bytes(records.store[:8], "little")
         self._txn = records.snapshot()
         self._stored, self._read = records, set[int]()
@@ -169,7 +168,7 @@ class Recovery:
         told, kind = one.rest.split(b"\n")
         ttl, told_rule, *ids = orjson.loads(told)
         rule = None if told_rule is None else Rule(*told_rule)
-        state = self._zero(kind) if one.state is None else one.state.tobytes()
+        state = bytes(4 * kinds.decode(kind).width) if one.state is None else one.state.tobytes()
         step = one.starts.item(0)
         for number, id in zip(one.numbers.tolist(), ids, strict=True):
             if self._record(number) is None and number not in self.stored:
@@ -220,9 +219,3 @@ class Recovery:
         if record.number not in self.snapshots:
             self.snapshots[record.number] = self._stored.snapshots(self._txn, record.number)
         return self.snapshots[record.number]
-
-    def _zero(self, kind: bytes) -> bytes:
-        """The zero state of a kind."""
-        if kind not in self._zeros:
-            self._zeros[kind] = bytes(4 * width_of(Kind(**orjson.loads(kind)).shapes))
-        return self._zeros[kind]

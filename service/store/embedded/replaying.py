@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,7 +10,6 @@ import numpy as np
 
 from service.sessions.digests import Digester
 from service.store.embedded import entries
-from service.store.embedded.entries import width_of
 from service.store.embedded.rerun import Calls
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def replay(
             found.refuse(records[place].number, "entries of it are missing in the journal")
         whole = [record for record in records if record.number in found.records]
         return replay(found, whole, model, network, fitness, each=each)
-    width = width_of(network.state_shapes)
+    width = sum(map(math.prod, network.state_shapes.values()))
     states = bytearray().join(memoryview(record.numbers)[: 4 * width] for record in records)
     state = np.frombuffer(states, np.float32).reshape(len(records), width)
     deadlines = [found.deadline(record) for record in records]

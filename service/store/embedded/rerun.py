@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from service.store.embedded.entries import Written, flat, shaped
+from service.store.kind import flat, shaped
 
 if TYPE_CHECKING:
     from service.engine.call import Digests
     from service.models.fitness import Fitness
     from service.models.model import Array, Index, Model
     from service.sessions.digests import Digester
+    from service.store.embedded.entries import Written
     from service.store.embedded.record import Record
 
 _NONE: Index = np.empty(0, np.int64)

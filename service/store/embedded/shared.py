@@ -7,18 +7,16 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import orjson
 
 from service.errors import CarouselError, SessionExists, StoreUnavailable
 from service.sessions.session import Session
 from service.store.embedded import entries
-from service.store.embedded.entries import flat
 from service.store.embedded.handover import Handover
-from service.store.embedded.kind import Kind
 from service.store.embedded.placing import place_one
 from service.store.embedded.record import Kept, Lent
 from service.store.embedded.settling import kinds_of
 from service.store.embedded.store import EmbeddedStore
+from service.store.kind import decode, flat
 from service.store.store import Advanced, Copied, Opened
 from service.workers.channel import FailedError, LostError
 
@@ -53,8 +51,7 @@ class SharedStore(EmbeddedStore):
         assert self._share is not None
         first = self._path if self._share.place == 0 else self._path.parent
         folders = {first, *first.glob("worker-*")} - {self._path}
-        kinds = [Kind(**orjson.loads(one)) for folder in folders for one in kinds_of(folder)]
-        return super().stored() | {(kind.model, kind.version) for kind in kinds}
+        return super().stored() | {decode(kind).served_as for folder in folders for kind in kinds_of(folder)}
 
     def holds(self, home: object) -> bool:
         """See Keeper: others may have some, and bring them here."""

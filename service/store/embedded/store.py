@@ -12,14 +12,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import orjson
-
+from service.store.clock import Clock
 from service.store.embedded import entries, journal_files
 from service.store.embedded.book import Book
-from service.store.embedded.clock import Clock
 from service.store.embedded.cold import ColdSessions
 from service.store.embedded.journal import Journal
-from service.store.embedded.kind import Kind
 from service.store.embedded.lock import Lock, Share
 from service.store.embedded.placing import place
 from service.store.embedded.records import EPOCH, Records
@@ -28,6 +25,7 @@ from service.store.embedded.replaying import replay, tails
 from service.store.embedded.settling import settle
 from service.store.embedded.upkeep import Upkeep
 from service.store.embedded.writer import EntryWriter
+from service.store.kind import decode
 from service.store.store import Advanced, Moved, Snapped
 
 if TYPE_CHECKING:
@@ -150,30 +148,29 @@ class EmbeddedStore:
             _log.info("%d sessions are stored in %s", total, self._path)
 
     def _lapsed(self, record: Record, until: float) -> None:
-        self._writer.note_expired(record.number, until, Kind(**orjson.loads(record.kind)).file)
+        self._writer.note_expired(record.number, until, decode(record.kind).file)
 
     def stored(self) -> set[tuple[str, str]]:
         """See Keeper."""
-        kinds = [Kind(**orjson.loads(encoded)) for encoded in self._kinds]
-        return {(kind.model, kind.version) for kind in kinds}
+        return {decode(kind).served_as for kind in self._kinds}
 
     def release(self, home: object) -> None:
         """See Keeper."""
         if (book := self._books.pop(home, None)) is not None:
             self._upkeep.books.remove(book)
-            if self._cold.books.get(book.kind.encode()) is book:
-                del self._cold.books[book.kind.encode()]
+            if self._cold.books.get(book.encoded) is book:
+                del self._cold.books[book.encoded]
 
     def holds(self, home: object) -> bool:
         """See Keeper."""
         book = self._books.get(home)
-        return book is not None and self._cold.by_kind[book.kind.encode()] > 0
+        return book is not None and self._cold.by_kind[book.encoded] > 0
 
     async def recover(self, home: object) -> None:
         """See Keeper."""
         engine = cast("Engine", home)
         book = self._book(engine)
-        records = self._kinds.pop(book.kind.encode(), [])
+        records = self._kinds.pop(book.encoded, [])
         if not records:
             return
         begin, refused = time.perf_counter(), len(self._recovery.ended)
@@ -191,7 +188,7 @@ class EmbeddedStore:
     async def recovered(self, absent: Callable[[str, str], Engine]) -> None:
         """See Keeper. `absent` makes an engine that refuses the calls of a model version and says why."""
         for encoded, records in self._kinds.items():
-            kind = Kind(**orjson.loads(encoded))
+            kind = decode(encoded)
             engine = absent(kind.model, kind.version)
             await self._keep(records, kind.file)
             book = self._book(engine)
@@ -215,7 +212,7 @@ class EmbeddedStore:
     def _book(self, engine: Engine) -> Book:
         book = self._books[engine] = Book(engine)
         self._upkeep.books.append(book)
-        self._cold.books[book.kind.encode()] = book
+        self._cold.books[book.encoded] = book
         return book
 
     # While it serves, and the end.

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from service.models.model import Index
     from service.sessions.sessions import Sessions
     from service.sessions.table import Table
+    from service.store.clock import Clock
     from service.store.embedded.book import Book
-    from service.store.embedded.clock import Clock
     from service.store.embedded.cold import ColdSessions
     from service.store.embedded.journal import Journal
     from service.store.embedded.record import Ended
@@ -144,7 +144,7 @@ class Upkeep:
         rule = book.engine.rewinds.rule(row)
         book.forget(row)
         self._sessions.spill(session)
-        self.cold.counts(book.kind.encode(), 1, 1 + (rule.keep if rule else 0))
+        self.cold.counts(book.encoded, 1, 1 + (rule.keep if rule else 0))
 
     async def _write(self, book: Book, rows: Index) -> None:
         rows = rows[book.changed[rows] > 0]  # others have ended since

@@ -13,7 +13,7 @@ from service.store.embedded import entries
 if TYPE_CHECKING:
     from asyncio import Future
 
-    from service.store.embedded.clock import Clock
+    from service.store.clock import Clock
     from service.store.embedded.journal import Journal
     from service.store.store import Conflicts
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from service.sessions.digests import Digester
 from service.sessions.ring import LongAnswer
-from service.store.embedded.entries import flat, shaped
-from service.store.embedded.kind import Kind
-from service.store.redis.columns import COLUMNS, Columns
+from service.store.columns import Columns
+from service.store.kind import flat, shaped
 from service.store.redis.operations import HEAD_FORM, Group, Operation, grouped
 from service.store.redis.records import ABSENT, FENCE, Found, Kept, key_of, place_of, seed_of
 from service.store.redis.steps import layout
 from service.store.store import Advanced, Copied, Deleted, Moved, Opened, Replaced, Snapped
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from service.engine.engine import Engine
     from service.models.model import Index, State
     from service.sessions.snapshots import Rule
@@ -30,7 +31,30 @@ _LATE = 0.1  # of its TTL that a deadline in the store, or in the index, may be 
 
 
 class Book(Columns):
-    """Turns changes into operations, and sessions that come into rows."""
+    """Turns changes into operations, and sessions that come into rows.
+
+    Invariant: a row with an epoch is owned, or `lost`.
+    """
+
+    _KINDS: ClassVar = {
+        "epoch": np.uint64,
+        "count": np.int64,
+        "snapped": np.int64,
+        "noted": np.float64,
+        "indexed": np.float64,
+        "lost": np.bool_,
+        "seed": np.uint64,
+        "place": np.int64,
+    }
+
+    epoch: NDArray[np.uint64]
+    count: Index  # answers kept so far, of all processes
+    snapped: Index  # snapshots likewise
+    noted: NDArray[np.float64]  # the deadline in the store
+    indexed: NDArray[np.float64]  # the deadline in the index
+    lost: NDArray[np.bool_]  # owned by another process, or unknown: dropped when its calls have ended
+    seed: NDArray[np.uint64]  # of its seals
+    place: Index  # of its server in the list of them
 
     def __init__(
         self,
@@ -43,19 +67,26 @@ class Book(Columns):
         offset: float,
     ) -> None:
         """`each` is how many answers are kept, `offset` how far the store's clock is before that of the table."""
-        self._books = books  # of all engines
+        self.keys: list[bytes] = []
         super().__init__(engine)
+        self._books = books  # of all engines
         self._owners, self._epoch = owners, epoch
         self._each, self._offset = each, offset
-        self.kind = Kind(
-            engine.name,
-            engine.version,
-            engine.digest,
-            {name: array.shape[1:] for name, array in engine.table.state.items()},
-            engine.model.outputs,
-        )
-        self._encoded, self._digester = self.kind.encode(), Digester(engine.model.features)
-        self._width = engine.model.outputs
+        self._digester, self._width = Digester(engine.model.features), engine.model.outputs
+
+    def forget(self, row: int) -> None:
+        """A session is no more, or not here."""
+        self._clear(row)
+        self.keys[row] = b""
+
+    def owned(self) -> Index:
+        """The rows of all sessions that are."""
+        return np.flatnonzero((self.epoch > 0) & ~self.lost)
+
+    def idle(self, most: int) -> list[tuple[float, int]]:
+        """When sessions on which nothing waits were called, and their rows: at most so many, the first to leave."""
+        rows, used = self._idle((self.epoch > 0) & ~self.lost, most)
+        return list(zip(used.tolist(), rows.tolist(), strict=True))
 
     def operations(self, changes: Sequence[Change], now: float) -> Iterator[Group]:
         """What changes come to; `now` is the time on the table's clock."""
@@ -110,7 +141,7 @@ class Book(Columns):
         self._place(row, found.key, epoch)
         self.count[row] = found.kept[0].number + 1 if found.kept else 0
         self.noted[row] = self.indexed[row] = found.deadline
-        if found.kind.encode() == self._encoded:  # else its model is not there, and it can only be deleted
+        if found.kind.encode() == self.encoded:  # else its model is not there, and it can only be deleted
             rows, state = np.array([row]), np.frombuffer(found.state, np.float32)[None]
             self._table.scatter(rows, shaped(state, self.kind.shapes))
             self._restore(rows, found.kept[: self._each])
@@ -128,11 +159,6 @@ class Book(Columns):
             else:
                 long.append(LongAnswer(back, one.start, (first, second), one.outputs))
         self.engine.answers.restore(rows, words, {0: long} if long else {})
-
-    @property
-    def version(self) -> tuple[str, str]:
-        """Model and version of its sessions."""
-        return self.kind.model, self.kind.version
 
     def touched(self) -> list[Operation]:
         """Write the deadlines of sessions whose idle clocks were restarted without a commit."""
@@ -174,6 +200,10 @@ class Book(Columns):
         keys, content = list(map(self.keys.__getitem__, rows.tolist())), laid.seal(found, self.seed[rows].tolist())
         return Group(laid.form, rows.tolist(), keys, content, answers=len(calls))
 
+    def _grow(self) -> None:
+        super()._grow()
+        self.keys += [b""] * (self._capacity - len(self.keys))
+
     def _place(self, row: int, key: bytes, epoch: int) -> None:
         """Give a session a row."""
         self.keys[row], self.epoch[row], self.seed[row] = key, epoch, seed_of(key)
@@ -203,7 +233,7 @@ class Book(Columns):
         there.fit()
         there._place(one.row, key := self.keys[one.left], self._epoch())
         operation = there._whole(one.row, old, there.fence(one.row, one.step), one, now)
-        columns = {name: getattr(there, name).item(one.row) for name in COLUMNS}
+        columns = {name: getattr(there, name).item(one.row) for name in self._KINDS}
         there.forget(one.row)
 
         def moved() -> None:
@@ -223,8 +253,8 @@ class Book(Columns):
             state = {name: np.zeros((1, *shape), np.float32) for name, shape in self.kind.shapes.items()}
         rule = self.engine.rewinds.rule(row)
         operation = Operation(row, self.keys[row], old, new, clear=True)
-        operation.put_about(self._table.birth.item(row), rule, self._encoded)
-        operation.put_held(self._table.row_bytes * (1 + (rule.keep if rule else 0)), "/".join(self.version))
+        operation.put_about(self._table.birth.item(row), rule, self.encoded)
+        operation.put_held(self._table.row_bytes * (1 + (rule.keep if rule else 0)), "/".join(self.kind.served_as))
         self._stand(operation, now + self._table.ttl.item(row), flat(state, 1).tobytes())
         return operation
 

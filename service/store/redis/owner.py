@@ -19,7 +19,7 @@ from service.store.redis.records import tables_of
 if TYPE_CHECKING:
     from asyncio import Future
 
-    from service.store.embedded.clock import Clock
+    from service.store.clock import Clock
     from service.store.redis.operations import Group
     from service.store.redis.servers import Servers
 

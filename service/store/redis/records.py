@@ -20,16 +20,15 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from zlib import crc32
 
 import numpy as np
-import orjson
 from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
 from service.sessions.session import Standing
 from service.sessions.snapshots import Rule
-from service.store.embedded.entries import width_of
-from service.store.embedded.kind import Kind
+from service.store import kind as kinds
 
 if TYPE_CHECKING:
     from service.models.model import Array
+    from service.store.kind import Kind
 
 FENCE = struct.Struct("<16sQQ")  # owner, epoch, step
 UNOWNED = bytes(16)  # the owner of a session that was given up
@@ -150,10 +149,10 @@ def decode(key: bytes, fields: Mapping[bytes, bytes]) -> Found:
     told, birth, every, keep = map(int, numbers)
     if told != FORMAT:
         raise ValueError(f"it has format {told}, not {FORMAT}")
-    kind = Kind(**orjson.loads(encoded))
+    kind = kinds.decode(encoded)
     content(b"held")
     state = content(b"state", fence[16:])
-    if len(state) != STATE.size + 4 * width_of(kind.shapes):
+    if len(state) != STATE.size + 4 * kind.width:
         raise ValueError("its state has another size")
     kept = [_kept(content(name), kind.outputs) for name in fields if _numbered(name, b"a")]
     kept.sort(key=lambda one: -one.number)

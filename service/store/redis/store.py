@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from service.engine.call import Operation as Turn
 from service.errors import CarouselError, SessionMoved
-from service.store.embedded.clock import Clock
+from service.store.clock import Clock
 from service.store.redis.book import Book
 from service.store.redis.handover import Handover
 from service.store.redis.link import LostError
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from service.engine.engine import Engine
     from service.sessions.session import Session
     from service.sessions.sessions import Sessions
-    from service.store.embedded.kind import Kind
+    from service.store.kind import Kind
     from service.store.store import Change, Conflicts
 
 _EPOCH = 40  # bits that count sessions of one process: a number that tells a session apart has 63
@@ -169,7 +169,7 @@ class RedisStore(Keeper):
 
     def holds(self, home: object) -> bool:
         """See Keeper: other processes may bring some here."""
-        return self._upkeep.holds(self.books[home].version)
+        return self._upkeep.holds(self.books[home].kind.served_as)
 
     def release(self, home: object) -> None:
         """See Keeper."""
@@ -178,7 +178,7 @@ class RedisStore(Keeper):
     async def recover(self, home: object) -> None:
         """See Keeper. Sessions come when they are called; those that came before their model was there, anew."""
         book = self._book(cast("Engine", home))
-        if (absent := self._absents.get(book.version)) is not None:
+        if (absent := self._absents.get(book.kind.served_as)) is not None:
             for row in absent.owned().tolist():
                 self._lose(absent, row)
         if not self._tasks:
@@ -195,12 +195,12 @@ class RedisStore(Keeper):
     def book(self, kind: Kind) -> Book:
         """The book of an engine of that kind; of one that refuses all calls if the model is not there."""
         for book in self.books.values():
-            if book.kind.encode() == kind.encode():
+            if book.encoded == kind.encode():
                 return book
-        if _name(kind) not in self._absents:
+        if kind.served_as not in self._absents:
             assert self._absent is not None
-            self._absents[_name(kind)] = self._book(self._absent(*_name(kind)))
-        return self._absents[_name(kind)]
+            self._absents[kind.served_as] = self._book(self._absent(*kind.served_as))
+        return self._absents[kind.served_as]
 
     def _book(self, engine: Engine) -> Book:
         each, offset = self.sessions.budget.each, self.clock.offset
@@ -229,10 +229,6 @@ class RedisStore(Keeper):
         self._handover.close()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_LAST)
-
-
-def _name(kind: Kind) -> tuple[str, str]:
-    return kind.model, kind.version
 
 
 def _unheard(asked: asyncio.Future[Any]) -> None:
