@@ -71,12 +71,12 @@ class Book(Columns):
         self.ids[row] = ""
         return ended
 
-    def adopt(self, rows: Index, records: Sequence[Record], changed: Index, written: Index) -> None:
-        """Sessions were recovered into these rows."""
+    def adopt(self, rows: Index, records: Sequence[Record], written: Sequence[int]) -> None:
+        """Sessions were recovered into these rows. `written` are the positions of their records in the store."""
         self.fit()
-        self.changed[rows], self.written[rows], self.noted[rows] = changed, written, self._table.deadline[rows]
+        self.written[rows], self.noted[rows] = written, self._table.deadline[rows]
         for row, record in zip(rows.tolist(), records, strict=True):
-            self.ids[row], self.epoch[row] = record.id, record.epoch
+            self.ids[row], self.epoch[row], self.changed[row] = record.id, record.epoch, record.position
 
     def _change(self, one: Change) -> bytes:
         if isinstance(one, Advanced):

@@ -63,7 +63,8 @@ class ColdSessions:
             if book.engine.refusal is None and self._records.waiting(txn, record.number):
                 raise VersionNotFound(f"session {id!r} goes on after a restart: its version came later than its calls")
             kept = self._records.snapshots(txn, record.number) if record.rule else []
-            session = place_one(record, kept, book, self._sessions, self._clock.seconds())
+            record = record._replace(snapshots=kept)
+            session = place_one(record, book, self._sessions, self._clock.seconds())
         self.counts(record.kind, -1, -record.states)
         return session
 

@@ -104,8 +104,13 @@ def part(one: Written, place: int) -> bytes:
     )
 
 
+def key_of(store: bytes) -> int:
+    """The key of the checksums of a store's entries: no client knows what an entry looks like."""
+    return int.from_bytes(store[:8], "little")
+
+
 def entry(body: bytes, numbers: bytes, stamp: Stamp, key: int) -> bytes:
-    """The bytes of an entry with this body. The checksums are keyed: no client knows what an entry looks like."""
+    """The bytes of an entry with this body."""
     head = _HEAD.pack(FORMAT, len(numbers) // 8, len(body), *stamp, xxh3_64_intdigest(body, key)) + numbers
     head += xxh3_64_digest(head, key)
     return b"".join([_BEGIN, head, body, _END, head])

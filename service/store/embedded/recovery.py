@@ -19,7 +19,7 @@ from service.store import kind as kinds
 from service.store.embedded import entries, journal_files
 from service.store.embedded.record import Ended, Record, decode
 from service.store.embedded.record import Kept as Snapshot
-from service.store.embedded.rerun import Call
+from service.store.embedded.replaying import Call
 
 if TYPE_CHECKING:
     from service.store.embedded.entries import Entry, Written
@@ -45,7 +45,7 @@ class Recovery:
         self.snapshots: dict[int, list[Snapshot]] = {}  # by session
         self.touched: dict[int, float] = {}
         self._counted: list[tuple[bytes, int]] = []  # kinds and states of the records that were read
-        self.key = int.from_bytes(records.store[:8], "little")
+        self.key = entries.key_of(records.store)
         self._txn = records.snapshot()
         self._stored, self._read = records, set[int]()
         for number, tail in records.tails(self._txn):
@@ -89,6 +89,11 @@ class Recovery:
     def deadline(self, record: Record) -> float:
         """When a session expires, but for calls behind it."""
         return max(record.deadline, self.touched.get(record.number, 0.0) + record.ttl)
+
+    def behind(self, record: Record) -> bool:
+        """Whether the record in the store is not the session as it is known, calls aside."""
+        number = record.number
+        return number in self.touched or number in self.tailed or self.stored.get(number) != record.position
 
     def refuse(self, number: int, why: str) -> None:
         """Give a session up: it is damaged."""

@@ -62,7 +62,7 @@ class Dead:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._records = folder, Records(folder)
-        self._key = int.from_bytes(self._records.store[:8], "little")
+        self._key = entries.key_of(self._records.store)
         self.imported: dict[int, int] = {}  # number → epoch of the newest entry that brought it here
         # number → position and epoch of its last entry; −1: it has ended
         self._stands: dict[int, tuple[int, int]] = {}
@@ -156,7 +156,7 @@ def _merge(source: Path, target: Path) -> None:
         base = max(old.epoch, new.epoch) << EPOCH  # of positions: behind all that there are
         new.reach(base >> EPOCH)
         found = Recovery(old, journal_files.files(source), 0)
-        found.key = int.from_bytes(new.store[:8], "little")
+        found.key = entries.key_of(new.store)
         written = {one.number for one in found.ended}
         for kind, records in found.kinds().items():
             for record, tail, steps in tails(found, records, kinds.decode(kind).file, base):

@@ -122,7 +122,7 @@ class SharedStore(EmbeddedStore):
         self._upkeep.coming.add(record.id)
         try:
             numbers = np.full(len(changes), record.number).tobytes()
-            pending = self._writer.append(b"".join(changes), numbers, position, book.model)
+            pending = self._journal.append(b"".join(changes), numbers, position, book.model)
             if pending is not None:
                 await pending
         except CarouselError:
@@ -130,7 +130,7 @@ class SharedStore(EmbeddedStore):
             raise
         self._upkeep.ended.pop(record.number, None)  # it was here before
         self._upkeep.position = max(self._upkeep.position, position)
-        return place_one(record, kept, book, self._sessions, self._clock.seconds(), stored=False)
+        return place_one(record, book, self._sessions, self._clock.seconds(), stored=False)
 
     def coming(self, id: str) -> bool:
         """Whether a session came here from a worker that has not written yet that it is gone there."""

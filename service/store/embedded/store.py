@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from service.store.clock import Clock
 from service.store.embedded import entries, journal_files
@@ -24,7 +24,6 @@ from service.store.embedded.recovery import Recovery
 from service.store.embedded.replaying import replay, tails
 from service.store.embedded.settling import settle
 from service.store.embedded.upkeep import Upkeep
-from service.store.embedded.writer import EntryWriter
 from service.store.kind import decode
 from service.store.store import Advanced, Moved, Snapped
 
@@ -74,7 +73,7 @@ class EmbeddedStore:
         body, numbers = book.entry(changes)
         position = self._journal.next()
         steps = all(isinstance(one, Advanced | Snapped) for one in changes)
-        pending = self._writer.append(body, numbers, position, book.model, behind=steps)
+        pending = self._journal.append(body, numbers, position, book.model, behind=steps)
         if pending is None:
             self._committed(book, changes, position)
             return None
@@ -91,7 +90,7 @@ class EmbeddedStore:
         book, row = self._books[session.home], session.row
         if book.changed.item(row):
             until += self._clock.offset
-            self._writer.note_expired(session.birth, until, book.model)
+            self._journal.note_expired(session.birth, until, book.model)
             self._upkeep.ended[session.birth] = book.forget(row, until)
 
     def _committed(self, book: Book, changes: Sequence[Change], position: int) -> None:
@@ -119,8 +118,8 @@ class EmbeddedStore:
         files = journal_files.files(self._path)
         self._recovery = Recovery(self._records, files, first)
         self._clock = Clock(self._monotonic, self._wall, self._recovery.alive)
-        self._journal = Journal(self._path, self._records.store, first, sync=self._sync, behind=self._behind)
-        self._writer = EntryWriter(self._journal, self._clock, self._recovery.key)
+        how: dict[str, Any] = {"sync": self._sync, "behind": self._behind}
+        self._journal = Journal(self._path, self._records.store, first, self._clock, **how)
         told = self._journal, self._records, self._clock, self._sessions
         self._upkeep = upkeep = Upkeep(*told, resident=self._resident, position=first)
         upkeep.old, upkeep.damaged, upkeep.tailed = files, self._recovery.damaged, self._recovery.tailed
@@ -148,7 +147,7 @@ class EmbeddedStore:
             _log.info("%d sessions are stored in %s", total, self._path)
 
     def _lapsed(self, record: Record, until: float) -> None:
-        self._writer.note_expired(record.number, until, decode(record.kind).file)
+        self._journal.note_expired(record.number, until, decode(record.kind).file)
 
     def stored(self) -> set[tuple[str, str]]:
         """See Keeper."""
@@ -182,7 +181,7 @@ class EmbeddedStore:
             self.recovering.pop(record.id, None)
         _log.info(
             "%d sessions of %s/%s are back in %.1f s; %d steps were run again",
-            *(len(found.records), engine.name, engine.version, time.perf_counter() - begin, found.replayed),
+            *(len(found.records), engine.name, engine.version, time.perf_counter() - begin, found.steps),
         )
 
     async def recovered(self, absent: Callable[[str, str], Engine]) -> None:
@@ -224,13 +223,13 @@ class EmbeddedStore:
             self.note_touched()
             self._upkeep.look()
             if self._clock.jumped():
-                self._writer.note(b"", b"", bytes(8))
+                self._journal.note(b"", b"", bytes(8))
 
     def note_touched(self) -> None:
         """Write the sessions whose idle clocks were restarted without a call: a retry, say."""
         for book in self._books.values():
             if len(rows := book.touched(self._upkeep.position)):
-                self._writer.note(
+                self._journal.note(
                     entries.change(entries.TOUCHED, len(rows)), book.engine.table.birth[rows].tobytes(), book.model
                 )
 
