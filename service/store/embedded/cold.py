@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from service.errors import Overloaded, VersionNotFound
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from service.sessions.sessions import Sessions
     from service.store.clock import Clock
     from service.store.embedded.book import Book
+    from service.store.embedded.journal import Journal
     from service.store.embedded.record import Record
     from service.store.embedded.records import Records
 
@@ -29,18 +29,12 @@ _log = logging.getLogger("carousel.store")
 class ColdSessions:
     """See Cold. Invariant: a session is in `ended` or in memory, or its record says how it stands.
 
-    Reading takes no lock and waits for no writer. `ended` are sessions whose records are still to be deleted.
+    Reading takes no lock and waits for no writer.
     """
 
-    def __init__(
-        self,
-        records: Records,
-        sessions: Sessions,
-        clock: Clock,
-        ended: dict[int, Ended],
-        note: Callable[[Record, float], None],
-    ) -> None:
-        self._records, self._sessions, self._clock, self._ended, self._note = records, sessions, clock, ended, note
+    def __init__(self, records: Records, sessions: Sessions, clock: Clock, journal: Journal) -> None:
+        self._records, self._sessions, self._clock, self._journal = records, sessions, clock, journal
+        self.ended: dict[int, Ended] = {}  # by number: their records are still to be deleted
         self.books: dict[bytes, Book] = {}  # by kind
         self.count = self.bytes = 0
         self.by_kind = Counter[bytes]()
@@ -82,7 +76,7 @@ class ColdSessions:
         """See Cold."""
         with self._records.snapshot() as txn:
             until = self._records.expired(txn, id)
-        later = [one.until for one in self._ended.values() if one.id == id] if until else []
+        later = [one.until for one in self.ended.values() if one.id == id] if until else []
         return (later[-1] if later else until) > self._clock.seconds()
 
     def ids(self, after: str, prefix: str, most: int) -> list[str]:
@@ -92,14 +86,14 @@ class ColdSessions:
 
     def _find(self, txn: lmdb.Transaction, id: str) -> Record | None:
         number = self._records.number(txn, id)
-        value = None if number is None or number in self._ended else self._records.value(txn, number)
+        value = None if number is None or number in self.ended else self._records.value(txn, number)
         if number is None or value is None:
             return None
         try:
             record = decode(number, value)
         except (ValueError, UnicodeDecodeError) as error:
             _log.error("the record of session %r (number %d) is refused: %s", id, number, error)
-            self._ended[number] = Ended(number, id, 0.0)
+            self.ended[number] = Ended(number, id, 0.0)
             self.count -= 1
             return None
         if record.deadline > self._clock.seconds():
@@ -111,7 +105,7 @@ class ColdSessions:
     def expire(self, record: Record) -> None:
         """End a session that was idle beyond its TTL."""
         until = record.deadline + record.ttl
-        self._note(record, until)
-        self._ended[record.number] = Ended(record.number, record.id, until)
+        self._journal.note_expired(record.number, until, kinds.decode(record.kind).file)
+        self.ended[record.number] = Ended(record.number, record.id, until)
         self.counts(record.kind, -1, -record.states)
         self._sessions.expired.lapse(record.id, until - self._clock.offset)

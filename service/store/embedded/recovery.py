@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +33,7 @@ class Recovery:
     `records` are these sessions by number, `calls` those behind them by the model's digest.
     """
 
-    def __init__(self, records: Records, files: Iterable[Path], first: int) -> None:
+    def __init__(self, records: Records, folder: Path, first: int) -> None:
         self.records: dict[int, Record] = {}
         self.calls: dict[bytes, list[Call]] = defaultdict(list)
         self.ended: list[Ended] = []  # expired, deleted, or harmed: to be told to the records
@@ -51,7 +50,8 @@ class Recovery:
         for number, tail in records.tails(self._txn):
             self.tailed.add(number)
             self._read_entries(memoryview(tail), f"the calls that waited of session {number:x}")
-        for path in files:
+        self.files = journal_files.files(folder)
+        for path in self.files:
             self._read_file(path, records.store)
 
     def close(self) -> None:

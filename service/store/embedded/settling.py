@@ -155,7 +155,7 @@ def _merge(source: Path, target: Path) -> None:
     with closing(Records(source)) as old, closing(Records(target)) as new:
         base = max(old.epoch, new.epoch) << EPOCH  # of positions: behind all that there are
         new.reach(base >> EPOCH)
-        found = Recovery(old, journal_files.files(source), 0)
+        found = Recovery(old, source, 0)
         found.key = entries.key_of(new.store)
         written = {one.number for one in found.ended}
         for kind, records in found.kinds().items():

@@ -39,6 +39,7 @@ class SharedStore(EmbeddedStore):
     def start(self) -> None:
         """See Keeper."""
         super().start()
+        self.book_of, self.coming = self._cold.books, self._upkeep.coming
         self._sessions.elsewhere = Handover(self, self._sessions, self._others, 2 * self._lease)
 
     async def recovered(self, absent: Callable[[str, str], Engine]) -> None:
@@ -93,10 +94,6 @@ class SharedStore(EmbeddedStore):
 
     # Sessions that move.
 
-    def book_of(self, kind: bytes) -> Book | None:
-        """The book of an engine that serves sessions of a kind."""
-        return self._cold.books.get(kind)
-
     def lent(self, session: Session) -> Lent:
         """A session as it stands, with all that another worker needs."""
         book = self._books[session.home]
@@ -119,26 +116,18 @@ class SharedStore(EmbeddedStore):
         for one in kept:
             state = np.frombuffer(one.state, np.float32)[None]
             changes.append(entries.change(entries.SNAPPED, 1, starts=np.array([one.step]), state=state))
-        self._upkeep.coming.add(record.id)
+        self.coming.add(record.id)
         try:
             numbers = np.full(len(changes), record.number).tobytes()
             pending = self._journal.append(b"".join(changes), numbers, position, book.model)
             if pending is not None:
                 await pending
         except CarouselError:
-            self.came(record.id)
+            self.coming.remove(record.id)
             raise
-        self._upkeep.ended.pop(record.number, None)  # it was here before
+        self._cold.ended.pop(record.number, None)  # it was here before
         self._upkeep.position = max(self._upkeep.position, position)
         return place_one(record, book, self._sessions, self._clock.seconds(), stored=False)
-
-    def coming(self, id: str) -> bool:
-        """Whether a session came here from a worker that has not written yet that it is gone there."""
-        return id in self._upkeep.coming
-
-    def came(self, id: str) -> None:
-        """It has."""
-        self._upkeep.coming.remove(id)
 
 
 def _ids(one: Opened | Copied) -> Sequence[str]:

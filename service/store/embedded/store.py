@@ -10,10 +10,9 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from service.store.clock import Clock
-from service.store.embedded import entries, journal_files
 from service.store.embedded.book import Book
 from service.store.embedded.cold import ColdSessions
 from service.store.embedded.journal import Journal
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from service.store.embedded.record import Record
     from service.store.store import Change, Conflicts
 
-_LOOK = 0.5  # seconds between looks for touched sessions and jumps of the clock
 _SHARE = 38  # bits that count sessions of one process of several
 
 _log = logging.getLogger("carousel.store")
@@ -63,7 +61,6 @@ class EmbeddedStore:
         self._patience, self._monotonic, self._wall, self._resident = patience, clock, wall, resident
         self._books: dict[object, Book] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self.recovering: dict[str, int] = {}
 
     # Commits.
 
@@ -91,7 +88,7 @@ class EmbeddedStore:
         if book.changed.item(row):
             until += self._clock.offset
             self._journal.note_expired(session.birth, until, book.model)
-            self._upkeep.ended[session.birth] = book.forget(row, until)
+            self._cold.ended[session.birth] = book.forget(row, until)
 
     def _committed(self, book: Book, changes: Sequence[Change], position: int) -> None:
         self._upkeep.position = position
@@ -100,7 +97,7 @@ class EmbeddedStore:
             book.epoch[changes[0].row] = source.epoch[left]
             source.forget(left)
         for one in book.committed(changes, position):
-            self._upkeep.ended[one.number] = one
+            self._cold.ended[one.number] = one
 
     # The beginning.
 
@@ -112,42 +109,31 @@ class EmbeddedStore:
             settle(self._path, 1)
         else:
             self._lock = Lock.inherited(self._share.lock)
-        self._records = Records(self._path)
-        first = self._records.epoch << EPOCH
-        self._sessions.born = first + (self._share.place << _SHARE if self._share is not None else 0)
-        files = journal_files.files(self._path)
-        self._recovery = Recovery(self._records, files, first)
-        self._clock = Clock(self._monotonic, self._wall, self._recovery.alive)
-        how: dict[str, Any] = {"sync": self._sync, "behind": self._behind}
-        self._journal = Journal(self._path, self._records.store, first, self._clock, **how)
-        told = self._journal, self._records, self._clock, self._sessions
-        self._upkeep = upkeep = Upkeep(*told, resident=self._resident, position=first)
-        upkeep.old, upkeep.damaged, upkeep.tailed = files, self._recovery.damaged, self._recovery.tailed
-        self._recovery.expire(self._clock.seconds())
-        self._kinds = self._recovery.kinds()
-        for one in self._recovery.ended:
-            upkeep.ended[one.number] = one
-            if one.until > self._clock.seconds():
-                self._sessions.expired.lapse(one.id, one.until - self._clock.offset)
-        self.recovering = {record.id: number for number, record in self._recovery.records.items()}
-        self._sessions.recovering, self._sessions.lapsed = self.recovering, self.expired
-        cold = self._cold = ColdSessions(self._records, self._sessions, self._clock, upkeep.ended, self._lapsed)
-        upkeep.cold = self._sessions.cold = cold
+        sessions, records = self._sessions, Records(self._path)
+        first = records.epoch << EPOCH
+        sessions.born = first + (self._share.place << _SHARE if self._share is not None else 0)
+        found = Recovery(records, self._path, first)
+        clock = Clock(self._monotonic, self._wall, found.alive)
+        journal = Journal(self._path, records.store, first, clock, sync=self._sync, behind=self._behind)
+        cold = ColdSessions(records, sessions, clock, journal)
+        self._records, self._recovery, self._clock, self._journal, self._cold = records, found, clock, journal, cold
+        told = journal, records, clock, sessions
+        self._upkeep = Upkeep(*told, books=self._books, cold=cold, found=found, resident=self._resident)
+        found.expire(clock.seconds())
+        self._kinds = found.kinds()
+        for one in found.ended:
+            cold.ended[one.number] = one
+            if one.until > clock.seconds():
+                sessions.expired.lapse(one.id, one.until - clock.offset)
+        sessions.recovering.update(record.id for record in found.records.values())
+        sessions.lapsed, sessions.cold = self.expired, cold
         if self._behind:
-            self._sessions.promises["behind_ms"] = round(1000 * self._behind)
-        self._count()
-
-    def _count(self) -> None:
-        """Count the sessions that the journal is not about: they stay where they are."""
-        cold = self._cold
-        for kind, counts in self._recovery.counts().items():
+            sessions.promises["behind_ms"] = round(1000 * self._behind)
+        for kind, counts in found.counts().items():  # those that the journal is not about stay where they are
             cold.counts(kind, *counts)
             self._kinds.setdefault(kind, [])
-        if total := cold.count + len(self.recovering):
+        if total := cold.count + len(sessions.recovering):
             _log.info("%d sessions are stored in %s", total, self._path)
-
-    def _lapsed(self, record: Record, until: float) -> None:
-        self._journal.note_expired(record.number, until, decode(record.kind).file)
 
     def stored(self) -> set[tuple[str, str]]:
         """See Keeper."""
@@ -155,10 +141,8 @@ class EmbeddedStore:
 
     def release(self, home: object) -> None:
         """See Keeper."""
-        if (book := self._books.pop(home, None)) is not None:
-            self._upkeep.books.remove(book)
-            if self._cold.books.get(book.encoded) is book:
-                del self._cold.books[book.encoded]
+        if (book := self._books.pop(home, None)) is not None and self._cold.books.get(book.encoded) is book:
+            del self._cold.books[book.encoded]
 
     def holds(self, home: object) -> bool:
         """See Keeper."""
@@ -175,10 +159,10 @@ class EmbeddedStore:
         begin, refused = time.perf_counter(), len(self._recovery.ended)
         told, each = (self._recovery, records, book.model, engine.model, engine.fitness), self._sessions.budget.each
         found = await asyncio.to_thread(replay, *told, each=each)
-        self._upkeep.ended |= {one.number: one for one in self._recovery.ended[refused:]}
+        self._cold.ended |= {one.number: one for one in self._recovery.ended[refused:]}
         await place(found, book, self._sessions, self._clock.seconds)
         for record in records:
-            self.recovering.pop(record.id, None)
+            self._sessions.recovering.discard(record.id)
         _log.info(
             "%d sessions of %s/%s are back in %.1f s; %d steps were run again",
             *(len(found.records), engine.name, engine.version, time.perf_counter() - begin, found.steps),
@@ -193,14 +177,14 @@ class EmbeddedStore:
             book = self._book(engine)
             self._cold.books[encoded] = book
             for record in records:
-                self.recovering.pop(record.id)
+                self._sessions.recovering.remove(record.id)
                 self._cold.counts(encoded, 1, record.states)
             _log.warning("sessions wait for %s/%s: %s", kind.model, kind.version, engine.refusal)
         self._kinds = {}
         self._recovery.close()
         del self._recovery  # of a million sessions it has 1 GB
         run = self._upkeep.run(self._replay_seconds)
-        self._tasks = [asyncio.create_task(self._look()), asyncio.create_task(run)]
+        self._tasks = [asyncio.create_task(self._upkeep.look()), asyncio.create_task(run)]
 
     async def _keep(self, records: Sequence[Record], model: bytes) -> None:
         """Keep what is behind the records of sessions whose model is not there."""
@@ -210,28 +194,10 @@ class EmbeddedStore:
 
     def _book(self, engine: Engine) -> Book:
         book = self._books[engine] = Book(engine)
-        self._upkeep.books.append(book)
         self._cold.books[book.encoded] = book
         return book
 
     # While it serves, and the end.
-
-    async def _look(self) -> None:
-        """Write what no call writes: sessions that were touched, and that the system's clock was set."""
-        while True:
-            await asyncio.sleep(_LOOK)
-            self.note_touched()
-            self._upkeep.look()
-            if self._clock.jumped():
-                self._journal.note(b"", b"", bytes(8))
-
-    def note_touched(self) -> None:
-        """Write the sessions whose idle clocks were restarted without a call: a retry, say."""
-        for book in self._books.values():
-            if len(rows := book.touched(self._upkeep.position)):
-                self._journal.note(
-                    entries.change(entries.TOUCHED, len(rows)), book.engine.table.birth[rows].tobytes(), book.model
-                )
 
     def ends(self) -> None:
         """See Keeper."""

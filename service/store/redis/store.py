@@ -98,7 +98,7 @@ class RedisStore(Keeper):
     def _leave(self, session: Session) -> asyncio.Future[bytes]:
         """Let a session go when its calls have ended → the fence that it had."""
         engine = cast("Engine", session.home)
-        book, hidden = self.books[engine], cast("set[str]", self.sessions.recovering)
+        book, hidden = self.books[engine], self.sessions.recovering
         gone: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
         def act() -> bytes:
@@ -152,8 +152,7 @@ class RedisStore(Keeper):
         self._handover = Handover(self, 2 * self._lease)
         self._upkeep = Upkeep(self, self._handover, self._resident, self._monotonic)
         self._upkeep.count(held)
-        self.sessions.recovering, self.sessions.lapsed = set(), self.expired
-        self.sessions.elsewhere = self._handover
+        self.sessions.lapsed, self.sessions.elsewhere = self.expired, self._handover
 
     def _lose_all(self, owner: Owner) -> None:
         """An owner was fenced."""
