@@ -12,9 +12,8 @@ from service.sessions.digests import Digester
 from service.sessions.ring import LongAnswer
 from service.store.columns import Columns
 from service.store.kind import flat, shaped
-from service.store.redis.operations import HEAD_FORM, Group, Operation, grouped
+from service.store.redis.operations import HEAD_FORM, Group, Operation, ended, grouped, layout
 from service.store.redis.records import ABSENT, FENCE, Found, Kept, key_of, place_of, seed_of
-from service.store.redis.steps import layout
 from service.store.store import Advanced, Copied, Deleted, Moved, Opened, Replaced, Snapped
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ class Book(Columns):
                     if sum(len(some[0].rows) for some in alike[shape]) >= _ENOUGH:
                         yield self._steps(alike.pop(shape), now)
             elif isinstance(one, Deleted):
-                others.append(Operation(one.row, self.keys[one.row], self.fence(one.row), clear=True, score=-1.0))
+                others.append(ended(self.keys[one.row], self.fence(one.row), row=one.row))
             elif isinstance(one, Snapped):
                 others.append(self._snap(one))
             elif isinstance(one, Replaced):

@@ -14,7 +14,7 @@ from service.errors import CarouselError, StoreUnavailable
 from service.store.lookups import Lookups
 from service.store.redis import scripts
 from service.store.redis.link import FencedError, LostError
-from service.store.redis.operations import Operation, grouped
+from service.store.redis.operations import Operation, ended, grouped
 from service.store.redis.owner import dead
 from service.store.redis.records import BUCKETS, FENCE, UNOWNED, Found, decode, ids_of, key_of, mark_of, pairs
 
@@ -141,7 +141,7 @@ class Handover:
         store, now, owner = self._store, self._store.clock.seconds(), self._store.owner_of(found.key)
         if found.deadline <= now:
             until = found.deadline + found.ttl
-            gone = Operation(-1, found.key, found.fence, clear=True, score=-1.0, told=max(0.0, until - now))
+            gone = ended(found.key, found.fence, told=until - now)
             await owner.commit(grouped([gone]))
             return False  # what is there now is read
         book = store.book(found.kind)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from contextlib import ExitStack, suppress
-from functools import cache
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import redis
 from redis.asyncio import ConnectionPool
 from redis.crc import key_slot
-from redis.exceptions import AskError, ClusterDownError, RedisError
+from redis.exceptions import AskError, ClusterDownError, RedisClusterException, RedisError
 
 from service.store.redis.records import BUCKETS, held_of, tables_of
 
@@ -109,40 +108,30 @@ def begin(url: str, timeout: float) -> Beginning:
     """Count a start. Blocks.
 
     Raises:
-        RedisError, OSError, ValueError: it cannot be counted within so many seconds.
+        RedisError, RedisClusterException, OSError, ValueError: it cannot be counted within so many seconds.
 
     """
     until = time.monotonic() + timeout
     while True:
         try:
-            with ExitStack() as stack:
-                return _begin(url, timeout, stack)
-        except (redis.ConnectionError, redis.BusyLoadingError, AskError, ClusterDownError):
+            return _begin(url, timeout)
+        except (redis.ConnectionError, redis.BusyLoadingError, AskError, ClusterDownError, RedisClusterException):
             if time.monotonic() > until:
                 raise
             time.sleep(0.1)
 
 
-def _begin(url: str, timeout: float, stack: ExitStack) -> Beginning:
-    pool, slots = redis.ConnectionPool.from_url(url, socket_timeout=timeout), None
-
-    @cache
-    def at(address: Address | None) -> redis.Redis:
-        there = {} if address is None else {"host": address[0], "port": address[1]}
-        made = redis.ConnectionPool(pool.connection_class, **pool.connection_kwargs | there)
-        stack.callback(made.disconnect)
-        return redis.Redis(connection_pool=made)
-
-    def of(key: bytes) -> redis.Redis:
-        return at(None if slots is None else server_of(slots, key))
-
-    if at(None).info("cluster")["cluster_enabled"]:
-        told: list[Any] = at(None).execute_command("CLUSTER", "SLOTS")  # type: ignore[no-untyped-call]
-        slots = slots_of(told, pool.connection_kwargs["host"])
-    number = of(_STARTS).incr(_STARTS)
-    clocks = [tables_of(tag)[3] for tag in tags(cluster=slots is not None)]
-    seen = [cast("bytes | None", of(key).get(key)) for key in clocks]
-    held = [cast("dict[bytes, bytes]", of(key).hgetall(key)) for key in map(held_of, range(BUCKETS))]
+def _begin(url: str, timeout: float) -> Beginning:
+    slots = None
+    with redis.Redis.from_url(url, socket_timeout=timeout) as one:
+        if one.info("cluster")["cluster_enabled"]:
+            told: list[Any] = one.execute_command("CLUSTER", "SLOTS")
+            slots = slots_of(told, one.connection_pool.connection_kwargs["host"])
+    with (redis.Redis if slots is None else redis.RedisCluster).from_url(url, socket_timeout=timeout) as client:
+        number = client.incr(_STARTS)
+        clocks = [tables_of(tag)[3] for tag in tags(cluster=slots is not None)]
+        seen = [cast("bytes | None", client.get(key)) for key in clocks]
+        held = [cast("dict[bytes, bytes]", client.hgetall(key)) for key in map(held_of, range(BUCKETS))]
     alive = max((tuple(map(float, one.split())) for one in seen if one), default=None)
     return Beginning(number, cast("tuple[float, float] | None", alive), held, slots)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from service.engine.call import Operation as Turn
 from service.errors import CarouselError, SessionMoved
@@ -20,7 +20,7 @@ from service.store.clock import Clock
 from service.store.redis.book import Book
 from service.store.redis.handover import Handover
 from service.store.redis.link import LostError
-from service.store.redis.operations import Operation, freed, grouped
+from service.store.redis.operations import ended, freed, grouped
 from service.store.redis.owner import Owner
 from service.store.redis.records import id_of, place_of
 from service.store.redis.servers import Servers, begin
@@ -131,8 +131,7 @@ class RedisStore(Keeper):
         """A session was idle beyond its TTL; its id is told as expired until then."""
         book, row = self.books[session.home], session.row
         if book.epoch[row] and not book.lost[row] and (owner := self.owner_of(book.keys[row])).link.up:
-            told = max(0.0, until - self._monotonic())
-            gone = Operation(row, book.keys[row], book.fence(row), clear=True, score=-1.0, told=told)
+            gone = ended(book.keys[row], book.fence(row), told=until - self._monotonic())
             _unheard(owner.commit(grouped([gone])))
         book.forget(row)
 
@@ -142,7 +141,7 @@ class RedisStore(Keeper):
         """See Keeper."""
         try:
             number, alive, held, slots = begin(self._url, _BEGIN)
-        except (RedisError, OSError, ValueError) as error:
+        except (RedisError, RedisClusterException, OSError, ValueError) as error:
             raise StoreRefusedError(f"the session store cannot be used: {error} (docs/durability.md)") from error
         self._epoch = self.sessions.born = number << _EPOCH
         self.clock = Clock(self._monotonic, self._wall, alive)
