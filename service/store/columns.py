@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
 from service.store.kind import Kind
 
 if TYPE_CHECKING:
-    from numpy.typing import DTypeLike, NDArray
+    from numpy.typing import NDArray
 
     from service.engine.engine import Engine
     from service.models.model import Index
 
+_T = TypeVar("_T", str, bytes)
+
 _OVERHEAD = 400  # bytes of a session in memory beside state and kept answers: columns, id, index
 
 
-class Columns:
-    """The columns that `_KINDS` names. Invariant: those of a free row are 0."""
+class Columns(Generic[_T]):
+    """Invariant: columns of a free row are 0, and its key is empty."""
 
-    _KINDS: ClassVar[Mapping[str, DTypeLike]]
+    _KINDS: ClassVar[Mapping[str, str]]  # type → names of its columns
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, nothing: _T) -> None:
+        """`nothing` is the empty key."""
+        self.keys: list[_T] = []  # what the store finds a session by
+        self._nothing: _T = nothing
         self.engine, self._table = engine, engine.table
         self.kind = Kind.of(engine)
         self.encoded = self.kind.encode()
+        self._columns = [(name, kind) for kind, names in self._KINDS.items() for name in names.split()]
         self._capacity = 0
         self._grow()
 
@@ -36,8 +42,9 @@ class Columns:
             self._grow()
 
     def _clear(self, row: int) -> None:
-        for name in self._KINDS:
+        for name, _ in self._columns:
             getattr(self, name)[row] = 0
+        self.keys[row] = self._nothing
 
     @property
     def row_bytes(self) -> int:
@@ -62,9 +69,10 @@ class Columns:
 
     def _grow(self) -> None:
         capacity = self._table.capacity
-        for name, kind in self._KINDS.items():
+        for name, kind in self._columns:
             grown: NDArray[Any] = np.zeros(capacity, kind)
             if self._capacity:
                 grown[: self._capacity] = getattr(self, name)
             setattr(self, name, grown)
+        self.keys += [self._nothing] * (capacity - self._capacity)
         self._capacity = capacity

@@ -19,12 +19,12 @@ from service.store.embedded.exchange import Exchange
 from service.store.embedded.lock import Lock
 from service.store.embedded.settling import settle
 from service.store.store import StoreRefusedError
-from service.workers.channel import Answers, Channel, FailedError, LostError
 from service.workers.port import bound
 from service.workers.slot import Slot
 
 if TYPE_CHECKING:
     from service.settings import Settings
+    from service.workers.channel import Answers
 
 _LOOKS = 5  # at the heartbeats within a lease
 _LAST = 2.0  # seconds that workers need to end once they have drained
@@ -125,18 +125,13 @@ class Supervisor:
 
     async def _ask_others(self, asker: Slot, what: str, given: tuple[Any, ...]) -> list[Any]:
         """What all other workers answer that are there."""
-
-        async def ask(channel: Channel) -> Any:
-            async with asyncio.timeout(_ANSWER):
-                return await channel.ask(what, *given)
-
         there = [slot.channel for slot in self._slots if slot is not asker and slot.heard]
-        asked = [ask(channel) for channel in there if channel is not None]
-        told = await asyncio.gather(*asked, return_exceptions=True)
-        for one in told:
-            if isinstance(one, BaseException) and not isinstance(one, LostError | FailedError | TimeoutError):
-                raise one
-        return [one for one in told if not isinstance(one, BaseException)]
+        if not (asked := [channel.ask(what, *given) for channel in there if channel is not None]):
+            return []
+        done, late = await asyncio.wait(asked, timeout=_ANSWER)
+        for one in late:
+            one.cancel()
+        return [one.result() for one in done if one.exception() is None]
 
 
 def serve(settings: Settings) -> None:

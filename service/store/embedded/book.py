@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 _LATE = 0.1  # of its TTL that the stored deadline of a session may be behind
 
 
-class Book(Columns):
+class Book(Columns[str]):
     """Columns by table row. Invariant: a row is dirty if `changed` is beyond `written`."""
 
-    _KINDS: ClassVar = {"changed": np.int64, "written": np.int64, "noted": np.float64, "epoch": np.int64}
+    _KINDS: ClassVar = {"i8": "changed written epoch", "f8": "noted"}
 
     changed: Index  # position of the newest entry; 0: none is written
     written: Index  # position that the record has; 0: there is none
@@ -38,8 +38,7 @@ class Book(Columns):
     epoch: Index  # how often the session went from one worker to another
 
     def __init__(self, engine: Engine) -> None:
-        self.ids: list[str] = []
-        super().__init__(engine)
+        super().__init__(engine, "")
         self.model = self.kind.file
         self._exact = engine.fitness.bit_equal
         self._seen = 0  # the newest position that `touched` has looked at
@@ -66,9 +65,8 @@ class Book(Columns):
 
     def forget(self, row: int, until: float = 0.0) -> Ended:
         """A session is no more; its id is told as expired until then."""
-        ended = Ended(self._table.birth.item(row), self.ids[row], until)
+        ended = Ended(self._table.birth.item(row), self.keys[row], until)
         self._clear(row)
-        self.ids[row] = ""
         return ended
 
     def adopt(self, rows: Index, records: Sequence[Record], written: Sequence[int]) -> None:
@@ -76,34 +74,26 @@ class Book(Columns):
         self.fit()
         self.written[rows], self.noted[rows] = written, self._table.deadline[rows]
         for row, record in zip(rows.tolist(), records, strict=True):
-            self.ids[row], self.epoch[row], self.changed[row] = record.id, record.epoch, record.position
+            self.keys[row], self.epoch[row], self.changed[row] = record.id, record.epoch, record.position
 
     def _change(self, one: Change) -> bytes:
         if isinstance(one, Advanced):
-            count, state = len(one.rows), None
-            if not self._exact and one.state is not None:
-                state = flat(one.state, count)
-            return entries.change(
-                entries.ADVANCED,
-                count,
-                starts=one.starts,
-                lengths=one.lengths,
-                inputs=one.inputs,
-                outputs=None if self._exact else one.outputs,
-                state=state,
-            )
+            count, state, outputs = len(one.rows), None, None
+            if not self._exact:
+                state, outputs = None if one.state is None else flat(one.state, count), one.outputs
+            return entries.change(entries.ADVANCED, count, one.starts, one.lengths, one.inputs, outputs, state)
         if isinstance(one, Deleted):
             return entries.change(entries.DELETED, 1)
         state = None if one.state is None else flat(one.state, 1)
         if isinstance(one, Moved):
-            self.ids[one.row] = one.id
+            self.keys[one.row] = one.id
             return entries.change(entries.REPLACED, 1, starts=np.array([one.step]), state=state, rest=self.encoded)
         if isinstance(one, Replaced | Snapped):
             kind = entries.REPLACED if isinstance(one, Replaced) else entries.SNAPPED
             return entries.change(kind, 1, starts=np.array([one.step]), state=state)
         rows, ids = (one.rows.tolist(), one.ids) if isinstance(one, Copied) else ([one.row], [one.id])
         for row, id in zip(rows, ids, strict=True):
-            self.ids[row] = id
+            self.keys[row] = id
         kind = entries.COPIED if isinstance(one, Copied) else entries.OPENED
         rule = self.engine.rewinds.rule(rows[0])
         rest = orjson.dumps([one.ttl, rule and tuple(rule), *ids]) + b"\n" + self.encoded
@@ -124,34 +114,17 @@ class Book(Columns):
         words, long = self.engine.answers.record(rows)
         state = flat(table.gather(rows), len(rows))
         numbers = np.concatenate([state.view(np.uint32), words.reshape(len(rows), -1)], axis=1)
-        stands = zip(
-            rows.tolist(),
-            table.birth[rows].tolist(),
-            table.step[rows].tolist(),
-            (table.deadline[rows] + offset).tolist(),
-            table.ttl[rows].tolist(),
-            self.changed[rows].tolist(),
-            self.epoch[rows].tolist(),
-            strict=True,
-        )
+        told = table.birth, self.changed, table.step, table.deadline, table.ttl, self.epoch
+        stands = zip(rows.tolist(), *(column[rows].tolist() for column in told), strict=True)
         records = [
             Record(
-                number,
-                self.ids[row],
-                position,
-                step,
-                deadline,
-                ttl,
-                self.encoded,
-                numbers[place].tobytes(),
-                pack(long[place]) if place in long else b"",
-                rule=rewinds.rule(row),
-                snapshots=[_kept(one) for one in rewinds.of(row)],
-                epoch=epoch,
+                *(number, self.keys[row], position, step, deadline + offset, ttl, self.encoded),
+                *(numbers[place].tobytes(), pack(long.get(place, ())), rewinds.rule(row)),
+                *([_kept(one) for one in rewinds.of(row)], epoch),
             )
-            for place, (row, number, step, deadline, ttl, position, epoch) in enumerate(stands)
+            for place, (row, number, position, step, deadline, ttl, epoch) in enumerate(stands)
         ]
-        fresh = [(self.ids[row], self._table.birth.item(row)) for row in rows[self.written[rows] == 0].tolist()]
+        fresh = [(self.keys[row], self._table.birth.item(row)) for row in rows[self.written[rows] == 0].tolist()]
         self.noted[rows] = table.deadline[rows]
         return records, fresh, [one for row in rewinds.rows.keys() & set(rows.tolist()) for one in rewinds.of(row)]
 
@@ -185,10 +158,6 @@ class Book(Columns):
         """Whether a session is as its record has it, and nothing waits on it."""
         table, changed = self._table, self.changed.item(row)
         return 0 < changed <= self.written.item(row) and not (table.last.item(row) or table.waiting.item(row))
-
-    def _grow(self) -> None:
-        super()._grow()
-        self.ids += [""] * (self._capacity - len(self.ids))
 
 
 def _rows(one: Change) -> Index | slice:

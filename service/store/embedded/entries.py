@@ -69,10 +69,9 @@ class Entry(NamedTuple):
             at, first = at + size, first + len(change.numbers)
 
 
-def change(
+def change(  # noqa: PLR0917  # in the order of `Written`
     kind: int,
     rows: int,
-    *,
     starts: Index | None = None,
     lengths: Index | None = None,
     inputs: Array | None = None,
@@ -93,15 +92,8 @@ def part(one: Written, place: int) -> bytes:
     """The bytes of one row of steps."""
     end = int(one.lengths[: place + 1].sum())
     steps = slice(end - one.lengths.item(place), end)
-    return change(
-        one.kind,
-        1,
-        starts=one.starts[[place]],
-        lengths=one.lengths[[place]],
-        inputs=one.inputs[steps],
-        outputs=one.outputs[steps],
-        state=None if one.state is None else one.state[[place]],
-    )
+    state, at = None if one.state is None else one.state[[place]], [place]
+    return change(one.kind, 1, one.starts[at], one.lengths[at], one.inputs[steps], one.outputs[steps], state)
 
 
 def key_of(store: bytes) -> int:

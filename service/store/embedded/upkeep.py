@@ -161,9 +161,9 @@ class Upkeep:
         return sum(book.used_bytes for book in self._books.values()) > self._resident
 
     def _leave(self, book: Book, row: int) -> None:
-        if not book.rests(row) or book.ids[row] in self._sessions.recovering:
+        if not book.rests(row) or book.keys[row] in self._sessions.recovering:
             return  # called meanwhile, or about to go to another worker
-        session = Session(book.ids[row], book.engine, row, book.engine.table.birth.item(row))
+        session = Session(book.keys[row], book.engine, row, book.engine.table.birth.item(row))
         rule = book.engine.rewinds.rule(row)
         book.forget(row)
         self._sessions.spill(session)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from service.sessions.digests import Digester
-from service.sessions.ring import LongAnswer
 from service.store.columns import Columns
 from service.store.kind import flat, shaped
 from service.store.redis.operations import HEAD_FORM, Group, Operation, ended, grouped, layout
-from service.store.redis.records import ABSENT, FENCE, Found, Kept, key_of, place_of, seed_of
+from service.store.redis.records import ABSENT, FENCE, Found, key_of, place_of, seed_of
 from service.store.store import Advanced, Copied, Deleted, Moved, Opened, Replaced, Snapped
 
 if TYPE_CHECKING:
@@ -22,29 +21,20 @@ if TYPE_CHECKING:
     from service.engine.engine import Engine
     from service.models.model import Index, State
     from service.sessions.snapshots import Rule
-    from service.store.redis.owner import Owner
+    from service.store.redis.store import RedisStore
     from service.store.store import Change
 
 _ENOUGH = 64  # sessions of a group, so that one more is written apart: the server works while it is made
 _LATE = 0.1  # of its TTL that a deadline in the store, or in the index, may be behind
 
 
-class Book(Columns):
+class Book(Columns[bytes]):
     """Turns changes into operations, and sessions that come into rows.
 
     Invariant: a row with an epoch is owned, or `lost`.
     """
 
-    _KINDS: ClassVar = {
-        "epoch": np.uint64,
-        "count": np.int64,
-        "snapped": np.int64,
-        "noted": np.float64,
-        "indexed": np.float64,
-        "lost": np.bool_,
-        "seed": np.uint64,
-        "place": np.int64,
-    }
+    _KINDS: ClassVar = {"u8": "epoch seed", "i8": "count snapped place", "f8": "noted indexed", "?": "lost"}
 
     epoch: NDArray[np.uint64]
     count: Index  # answers kept so far, of all processes
@@ -55,28 +45,15 @@ class Book(Columns):
     seed: NDArray[np.uint64]  # of its seals
     place: Index  # of its server in the list of them
 
-    def __init__(
-        self,
-        engine: Engine,
-        owners: Sequence[Owner],
-        epoch: Callable[[], int],
-        books: Mapping[object, Book],
-        *,
-        each: int,
-        offset: float,
-    ) -> None:
-        """`each` is how many answers are kept, `offset` how far the store's clock is before that of the table."""
-        self.keys: list[bytes] = []
-        super().__init__(engine)
-        self._books = books  # of all engines
-        self._owners, self._epoch = owners, epoch
-        self._each, self._offset = each, offset
+    def __init__(self, engine: Engine, store: RedisStore) -> None:
+        super().__init__(engine, b"")
+        self._owners, self._epoch, self._books = store.owners, store.new_epoch, store.books
+        self._each, self._offset = store.sessions.budget.each, store.clock.offset  # to the store's clock
         self._digester, self._width = Digester(engine.model.features), engine.model.outputs
 
     def forget(self, row: int) -> None:
         """A session is no more, or not here."""
         self._clear(row)
-        self.keys[row] = b""
 
     def owned(self) -> Index:
         """The rows of all sessions that are."""
@@ -143,21 +120,12 @@ class Book(Columns):
         if found.kind.encode() == self.encoded:  # else its model is not there, and it can only be deleted
             rows, state = np.array([row]), np.frombuffer(found.state, np.float32)[None]
             self._table.scatter(rows, shaped(state, self.kind.shapes))
-            self._restore(rows, found.kept[: self._each])
+            for one in reversed(found.kept[: self._each]):
+                told = np.array([one.start]), np.frombuffer(one.digest, np.uint64)[None], one.outputs.reshape(1, -1)
+                self.engine.answers.keep(rows, *told, len(one.outputs))
             for number, step, kept in found.snapshots:
                 self.snapped[row] = number + 1
                 self.engine.rewinds.take(row, step, shaped(np.frombuffer(kept, np.float32)[None], self.kind.shapes))
-
-    def _restore(self, rows: Index, kept: Sequence[Kept]) -> None:
-        words, long = np.zeros((1, self._each, 4 + self._width), np.uint32), []
-        for back, one in enumerate(kept, 1):
-            first, second = np.frombuffer(one.digest, np.uint64).tolist()
-            if len(one.outputs) == 1:
-                words[0, back - 1, :4] = np.array([first ^ one.start + 1, second], np.uint64).view(np.uint32)
-                words[0, back - 1, 4:] = one.outputs.view(np.uint32)
-            else:
-                long.append(LongAnswer(back, one.start, (first, second), one.outputs))
-        self.engine.answers.restore(rows, words, {0: long} if long else {})
 
     def touched(self) -> list[Operation]:
         """Write the deadlines of sessions whose idle clocks were restarted without a commit."""
@@ -199,10 +167,6 @@ class Book(Columns):
         keys, content = list(map(self.keys.__getitem__, rows.tolist())), laid.seal(found, self.seed[rows].tolist())
         return Group(laid.form, rows.tolist(), keys, content, answers=len(calls))
 
-    def _grow(self) -> None:
-        super()._grow()
-        self.keys += [b""] * (self._capacity - len(self.keys))
-
     def _place(self, row: int, key: bytes, epoch: int) -> None:
         """Give a session a row."""
         self.keys[row], self.epoch[row], self.seed[row] = key, epoch, seed_of(key)
@@ -232,7 +196,7 @@ class Book(Columns):
         there.fit()
         there._place(one.row, key := self.keys[one.left], self._epoch())
         operation = there._whole(one.row, old, there.fence(one.row, one.step), one, now)
-        columns = {name: getattr(there, name).item(one.row) for name in self._KINDS}
+        columns = {name: getattr(there, name).item(one.row) for name, _ in self._columns}
         there.forget(one.row)
 
         def moved() -> None:

@@ -16,7 +16,7 @@ from service.store.redis import scripts
 from service.store.redis.link import FencedError, LostError
 from service.store.redis.operations import Operation, ended, grouped
 from service.store.redis.owner import dead
-from service.store.redis.records import BUCKETS, FENCE, UNOWNED, Found, decode, ids_of, key_of, mark_of, pairs
+from service.store.redis.records import BUCKETS, FENCE, UNOWNED, Found, decode, key_of, mark_of, of_bucket, pairs
 
 if TYPE_CHECKING:
     from service.sessions.session import Standing
@@ -50,7 +50,7 @@ class Handover:
         """See Elsewhere."""
         first = b"[:" + prefix.encode() if prefix > after else b"(:" + after.encode()
         rest = (b"[:" + prefix.encode() + b"\xff", "LIMIT", 0, most)
-        keys = [ids_of(bucket) for bucket in range(BUCKETS)]
+        keys = [of_bucket(bucket, "ids") for bucket in range(BUCKETS)]
         asked = [self._store.owner_of(key).link.ask("ZRANGEBYLEX", key, first, *rest) for key in keys]
         return sorted(id[1:].decode() for ids in await self._heard(asked) for id in ids)[:most]
 

@@ -114,19 +114,9 @@ def mark_of(key: bytes) -> bytes:
     return key[:_PREFIX] + b"expired:" + key[_PREFIX + 2 :]
 
 
-def index_of(bucket: int) -> bytes:
-    """The key of the index of expiry of a bucket."""
-    return b"carousel:{%02x}:expiry" % bucket
-
-
-def held_of(bucket: int) -> bytes:
-    """The key of what the sessions of a bucket count for."""
-    return b"carousel:{%02x}:held" % bucket
-
-
-def ids_of(bucket: int) -> bytes:
-    """The key of the ids of a bucket, in order."""
-    return b"carousel:{%02x}:ids" % bucket
+def of_bucket(bucket: int, name: str) -> bytes:
+    """The key of a bucket's index of `expiry`, of its `ids` in order, or of what its sessions count for: `held`."""
+    return b"carousel:{%02x}:%b" % (bucket, name.encode())
 
 
 def tables_of(tag: bytes) -> list[bytes]:

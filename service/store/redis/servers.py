@@ -13,7 +13,7 @@ from redis.asyncio import ConnectionPool
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, RedisClusterException, RedisError
 
-from service.store.redis.records import BUCKETS, held_of, tables_of
+from service.store.redis.records import BUCKETS, of_bucket, tables_of
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -131,7 +131,7 @@ def _begin(url: str, timeout: float) -> Beginning:
         number = client.incr(_STARTS)
         clocks = [tables_of(tag)[3] for tag in tags(cluster=slots is not None)]
         seen = [cast("bytes | None", client.get(key)) for key in clocks]
-        held = [cast("dict[bytes, bytes]", client.hgetall(key)) for key in map(held_of, range(BUCKETS))]
+        held = [cast("dict[bytes, bytes]", client.hgetall(of_bucket(bucket, "held"))) for bucket in range(BUCKETS)]
     alive = max((tuple(map(float, one.split())) for one in seen if one), default=None)
     return Beginning(number, cast("tuple[float, float] | None", alive), held, slots)
 

@@ -201,9 +201,7 @@ class RedisStore(Keeper):
         return self._absents[kind.served_as]
 
     def _book(self, engine: Engine) -> Book:
-        each, offset = self.sessions.budget.each, self.clock.offset
-        how: dict[str, Any] = {"each": each, "offset": offset}
-        book = self.books[engine] = Book(engine, self.owners, self.new_epoch, self.books, **how)
+        book = self.books[engine] = Book(engine, self)
         return book
 
     # While it serves, and the end.

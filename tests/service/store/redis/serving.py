@@ -77,8 +77,8 @@ class Shared(Serving):
 
     async def cut(self, call: Callable[[], Awaitable[object]], *, sent: bool) -> bool:
         """Lose the connection while the commit of a call is on its way → whether it was applied, in the end."""
-        link = self.owner().link
-        assert (stream := link._stream) is not None
+        link, stream = self.owner().link, self.owner().link._stream
+        assert stream is not None
         if not sent:
             link._stream = Mute()  # type: ignore[assignment]
         asked = asyncio.ensure_future(call())
