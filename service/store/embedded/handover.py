@@ -6,9 +6,8 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Awaitable
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -21,32 +20,15 @@ from service.store.store import Deleted
 from service.workers.channel import FailedError, LostError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
     from service.engine.engine import Engine
     from service.sessions.sessions import Sessions
     from service.store.embedded.record import Lent
     from service.store.embedded.shared import SharedStore
+    from service.workers.worker import Worker
 
 _HERE, _GONE, _LENT, _EXPIRED = range(4)  # kinds of what a worker knows of an id, the strongest first
 
 _log = logging.getLogger("carousel.store")
-
-
-class Others(Protocol):
-    """The other workers, through their supervisor."""
-
-    answers: dict[str, Callable[..., Coroutine[Any, Any, Any]]]  # what they and the supervisor may ask this one
-    count: int  # of them
-
-    def ask(self, what: str, *given: Any) -> Awaitable[Any]:
-        """Ask the supervisor."""
-
-    def tell(self, what: str, *given: Any) -> None:
-        """Tell the supervisor."""
-
-    async def ask_others(self, what: str, *given: Any) -> list[Any]:
-        """Ask all others → the answers of those that are there."""
 
 
 class Handover:
@@ -54,7 +36,7 @@ class Handover:
 
     count = bytes = 0  # what is not in memory here is in the records here, or at other workers, which count it
 
-    def __init__(self, store: SharedStore, sessions: Sessions, others: Others, patience: float) -> None:
+    def __init__(self, store: SharedStore, sessions: Sessions, others: Worker, patience: float) -> None:
         self._store, self._sessions, self._others = store, sessions, others
         self.hidden = sessions.recovering
         self._lookups = Lookups(sessions, self._look, patience)

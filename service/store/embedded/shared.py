@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from service.engine.engine import Engine
     from service.sessions.sessions import Sessions
     from service.store.embedded.book import Book
-    from service.store.embedded.handover import Others
     from service.store.store import Change, Conflicts
+    from service.workers.worker import Worker
 
 
 class SharedStore(EmbeddedStore):
     """Invariant: a session is in one folder, or in two while it moves: the one with the higher epoch has it."""
 
-    def __init__(self, sessions: Sessions, others: Others, lease: float, **how: Any) -> None:
+    def __init__(self, sessions: Sessions, others: Worker, lease: float, **how: Any) -> None:
         super().__init__(sessions=sessions, **how)
         self._others, self._lease = others, lease
         self.serves = False  # its sessions are recovered, and it does not end yet
