@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from service import logs
-from service.store.embedded.exchange import Exchange
 from service.store.embedded.lock import Lock
 from service.store.embedded.settling import settle
 from service.store.store import StoreRefusedError
+from service.workers.exchange import Exchange
 from service.workers.port import bound
 from service.workers.slot import Slot
 
