@@ -132,14 +132,10 @@ class Recovery:
         for found in entries.read(content, self.key):
             if isinstance(found, range):
                 torn = found.stop == len(content)
-                _log.log(
-                    logging.WARNING if torn else logging.ERROR,
-                    "%s: bytes %d to %d %s",
-                    name,
-                    found.start,
-                    found.stop,
-                    "are a torn end, and are cut" if torn else "are damaged; sessions that miss them are refused",
-                )
+                level, what = logging.ERROR, "are damaged; sessions that miss them are refused"
+                if torn:
+                    level, what = logging.WARNING, "are a torn end, and are cut"
+                _log.log(level, "%s: bytes %d to %d %s", name, found.start, found.stop, what)
                 whole = whole and torn
                 continue
             self.alive = max(self.alive or (0.0, 0.0), (found.stamp.seconds, found.stamp.wall))
@@ -159,15 +155,13 @@ class Recovery:
                 for number in one.numbers.tolist():
                     self._record(number)
                 self.calls[model].append(Call(position, seconds, one))
-                continue
-            if one.kind in (entries.OPENED, entries.COPIED):
+            elif one.kind in (entries.OPENED, entries.COPIED):
                 self._open(position, seconds, one)
-                continue
-            if one.kind == entries.IMPORTED:
+            elif one.kind == entries.IMPORTED:
                 self._import(position, one)
-                continue
-            for number in one.numbers.tolist():
-                self._change(number, position, seconds, one)
+            else:
+                for number in one.numbers.tolist():
+                    self._change(number, position, seconds, one)
 
     def _open(self, position: int, seconds: float, one: Written) -> None:
         told, kind = one.rest.split(b"\n")
@@ -212,10 +206,8 @@ class Recovery:
             del kept[: -record.rule.keep]
         else:
             del self.records[number]
-            if one.kind == entries.EXPIRED:
-                self.ended.append(Ended(number, record.id, orjson.loads(one.rest)))
-            else:
-                self.ended.append(Ended(number, record.id, 0.0))
+            until = orjson.loads(one.rest) if one.kind == entries.EXPIRED else 0.0
+            self.ended.append(Ended(number, record.id, until))
 
     def snapshots_of(self, record: Record) -> list[Snapshot]:
         """What is known of the snapshots of a session, to be changed."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _ANSWER = 0.2  # seconds until an owner is asked again
 _KEPT = 0.002  # seconds that a session stays at least: the call for which it came is accepted by then
+
+_T = TypeVar("_T")
 
 _log = logging.getLogger("carousel.store")
 
@@ -52,25 +55,15 @@ class Handover:
         rest = (b"[:" + prefix.encode() + b"\xff", "LIMIT", 0, most)
         keys = [of_bucket(bucket, "ids") for bucket in range(BUCKETS)]
         asked = [self._store.owner_of(key).link.ask("ZRANGEBYLEX", key, first, *rest) for key in keys]
-        return sorted(id[1:].decode() for ids in await self._heard(asked) for id in ids)[:most]
+        return sorted(id[1:].decode() for ids in await _known(asyncio.gather(*asked)) for id in ids)[:most]
 
     async def standing(self, id: str) -> Standing | None:
         """See Elsewhere."""
-        try:
-            found, *_ = await self._read(id)
-        except LostError as error:
-            raise StoreUnavailable("the connection to the session store was lost") from error
+        found, *_ = await _known(self._read(id))
         now = self._store.clock.seconds()
         if found is None or found.deadline <= now:
             return None
         return found.stands(id, now, resident=False)
-
-    @staticmethod
-    async def _heard(asked: list[asyncio.Future[Any]]) -> list[Any]:
-        try:
-            return await asyncio.gather(*asked)
-        except LostError as error:
-            raise StoreUnavailable("the connection to the session store was lost") from error
 
     async def _look(self, id: str) -> None:
         while not await self._attempt(id):
@@ -209,6 +202,14 @@ class Handover:
         """Stop."""
         for task in [*self._going.values()]:
             task.cancel()
+
+
+async def _known(asked: Awaitable[_T]) -> _T:
+    """What only reads, for a client."""
+    try:
+        return await asked
+    except LostError as error:
+        raise StoreUnavailable("the connection to the session store was lost") from error
 
 
 def _channel(name: bytes) -> bytes:

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import redis
 from redis.asyncio import ConnectionPool
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Address: TypeAlias = "tuple[str, int]"
 Slots: TypeAlias = "list[tuple[int, int, Address]]"  # first and last slot, and the server that has them
+Beginning: TypeAlias = "tuple[int, tuple[float, float] | None, list[dict[bytes, bytes]], Slots | None]"  # see `begin`
 
 _FRESH = 0.2  # seconds for which a table of slots is not asked for again
 _STARTS = b"carousel:epoch"  # counts the starts of processes
@@ -95,17 +96,9 @@ def server_of(slots: Slots, key: bytes) -> Address:
     raise redis.ConnectionError(f"no server of the cluster has slot {slot}")
 
 
-class Beginning(NamedTuple):
-    """What a process finds when it starts."""
-
-    number: int  # of starts
-    alive: tuple[float, float] | None  # when a process was last seen alive: see Clock
-    held: list[dict[bytes, bytes]]  # what buckets hold
-    slots: Slots | None  # of a cluster
-
-
 def begin(url: str, timeout: float) -> Beginning:
-    """Count a start. Blocks.
+    """Count a start → number of starts, when a process was last seen alive (see Clock), what buckets hold, and the
+    slots of a cluster. Blocks.
 
     Raises:
         RedisError, RedisClusterException, OSError, ValueError: it cannot be counted within so many seconds.
@@ -133,7 +126,7 @@ def _begin(url: str, timeout: float) -> Beginning:
         seen = [cast("bytes | None", client.get(key)) for key in clocks]
         held = [cast("dict[bytes, bytes]", client.hgetall(of_bucket(bucket, "held"))) for bucket in range(BUCKETS)]
     alive = max((tuple(map(float, one.split())) for one in seen if one), default=None)
-    return Beginning(number, cast("tuple[float, float] | None", alive), held, slots)
+    return number, cast("tuple[float, float] | None", alive), held, slots
 
 
 def tags(*, cluster: bool) -> list[bytes]:
