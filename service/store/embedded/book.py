@@ -118,9 +118,18 @@ class Book(Columns[str]):
         stands = zip(rows.tolist(), *(column[rows].tolist() for column in told), strict=True)
         records = [
             Record(
-                *(number, self.keys[row], position, step, deadline + offset, ttl, self.encoded),
-                *(numbers[place].tobytes(), pack(long.get(place, ())), rewinds.rule(row)),
-                *([_kept(one) for one in rewinds.of(row)], epoch),
+                number,
+                self.keys[row],
+                position,
+                step,
+                deadline + offset,
+                ttl,
+                self.encoded,
+                numbers[place].tobytes(),
+                pack(long[place]) if place in long else b"",
+                rewinds.rule(row),
+                [_kept(one) for one in rewinds.of(row)],
+                epoch,
             )
             for place, (row, number, position, step, deadline, ttl, epoch) in enumerate(stands)
         ]
