@@ -18,7 +18,7 @@ from service.api.json.codec import dump
 from service.api.json.pool import MANY as MANY_NUMBERS
 from service.engine.call import UNCHECKED, Call, Deadline
 from service.errors import CarouselError, InvalidRequest, SessionExists, SessionExpired, SessionNotFound
-from service.sessions.reach import reach, vacant
+from service.sessions.reach import reach
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,9 +115,6 @@ class Infer(Answering):
     async def _end(self, id: str) -> None:
         """End the session of an id, if there is one."""
         await reach(self._sessions, id)
-        while id in self._sessions.ending:  # another request ended it meanwhile
-            await vacant(self._sessions, id)
-            await reach(self._sessions, id)
         session = self._sessions.find(id)
         if session is not None and not self._sessions.opening(session):
             await cast("Engine", session.home).lifecycle.delete(session)

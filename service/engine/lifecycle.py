@@ -203,11 +203,13 @@ class Lifecycle:
         return shielded(self._operate(session, act, changes, step_after=step))
 
     def delete(self, session: Session) -> asyncio.Future[None]:
-        """Forget a session after its accepted calls; from now on it is not found."""
+        """Forget a session after its accepted calls; from now on it is not found. A delete under way is returned."""
+        ending = self._sessions.ending
+        if (under_way := ending.get(session.id)) is not None:
+            return shielded(under_way)
         self._engine.admission.check()  # however many calls wait: this is the last one
         self._table.generation += 1
         done = self._operate(session, self._sessions.delete, lambda one: [Deleted(one.row)])
-        ending = self._sessions.ending
 
         def ended(future: asyncio.Future[None]) -> None:
             if ending.get(session.id) is future:  # else the id was opened and deleted again

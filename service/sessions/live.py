@@ -6,7 +6,7 @@ How a session stands is in the columns of its row. It knows ids and an injected 
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +30,7 @@ class LiveSessions:
         self._live = Places()
         self._opening: set[str] = set()  # not visible yet
         self.ending: dict[str, Future[None]] = {}  # their delete was accepted: not visible any more
-        self.recovering: Collection[str] = ()  # a store brings them here, or away: not visible, and their rows stay
+        self.recovering = set[str]()  # a store brings them here, or away: not visible, and their rows stay
         self.expired = Expired()
         self._unswept: list[str] = []
         self.pages, self._ids = Pages(self._live), random_ids()

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from service.store.store import Keeper
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from service.store.store import Change, Home
 
 
-class MemoryStore:
+class MemoryStore(Keeper):
     """Commits at once and refuses nothing."""
 
     def commit(self, home: Home, changes: Sequence[Change]) -> None:
         """See Store."""
-
-    def start(self) -> None:
-        """See Keeper."""
 
     def stored(self) -> set[tuple[str, str]]:
         """See Keeper."""
@@ -26,18 +25,3 @@ class MemoryStore:
     def holds(self, home: Any) -> bool:
         """See Keeper."""
         return False
-
-    def release(self, home: Any) -> None:
-        """See Keeper."""
-
-    async def recover(self, home: Any) -> None:
-        """See Keeper."""
-
-    async def recovered(self, absent: Callable[[str, str], Any]) -> None:
-        """See Keeper."""
-
-    def ends(self) -> None:
-        """See Keeper."""
-
-    async def close(self) -> None:
-        """See Keeper."""

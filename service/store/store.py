@@ -105,7 +105,10 @@ class Store(Protocol):
 
 
 class Keeper(Store, Protocol):
-    """A store with its life cycle: what the composition root starts, asks for sessions and closes."""
+    """A store with its life cycle: what the composition root starts, asks for sessions and closes.
+
+    A store that keeps nothing for itself has nothing to do for most of it.
+    """
 
     def start(self) -> None:
         """Open the store and read what it has. Blocks.
@@ -114,6 +117,7 @@ class Keeper(Store, Protocol):
             StoreRefusedError: it is in use, or cannot be read.
 
         """
+        return
 
     def stored(self) -> set[tuple[str, str]]:
         """Models and versions of whose sessions it knows before they are recovered."""
@@ -123,21 +127,26 @@ class Keeper(Store, Protocol):
 
     def release(self, home: Any) -> None:
         """Forget an engine in which no session lives."""
+        return
 
     async def recover(self, home: Any) -> None:
         """Give the stored sessions of an engine back to it, before it is served."""
+        return
 
     async def recovered(self, absent: Callable[[str, str], Any]) -> None:
         """All engines have been started: begin to work in the background.
 
         Sessions that found no engine get one from `absent`, which is told model and version.
         """
+        return
 
     def ends(self) -> None:
         """Tell a successor that waits for the store that this process drains."""
+        return
 
     async def close(self) -> None:
         """Write what is left to write, and give the store up."""
+        return
 
 
 class StoreRefusedError(Exception):

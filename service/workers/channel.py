@@ -8,12 +8,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import pickle
 import socket
 import struct
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import Any, TypeAlias, cast
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
+
+if TYPE_CHECKING:
+    from service.settings import Settings
 
 Answers: TypeAlias = Mapping[str, Callable[..., Coroutine[Any, Any, Any]]]
 
@@ -21,6 +26,26 @@ _LENGTH = struct.Struct("<I")
 _ASK, _TELL, _ANSWER, _FAIL = range(4)
 
 _log = logging.getLogger("carousel.workers")
+
+
+class Order(NamedTuple):
+    """What the supervisor tells a worker, ahead of the messages of their channel."""
+
+    settings: Settings
+    number: int  # from 1
+    late: bool  # it takes connections once it is ready: others have them until then
+    lock: int | None  # the descriptor of the lock of their store, if there is one
+
+    def send(self, to: socket.socket) -> None:
+        """Send it. Blocks."""
+        with Connection(os.dup(to.fileno())) as end:
+            end.send(self)
+
+    @classmethod
+    def receive(cls, end: socket.socket) -> Order:
+        """Read the order that was sent, and nothing behind it. Blocks. Raises EOFError, OSError: there is none."""
+        with Connection(os.dup(end.fileno())) as its:
+            return cast("Order", its.recv())
 
 
 class LostError(Exception):

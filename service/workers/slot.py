@@ -13,8 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from service.workers.channel import Answers, Channel, connect
-from service.workers.order import Order
+from service.workers.channel import Answers, Channel, Order, connect
 
 if TYPE_CHECKING:
     from service.settings import Settings
@@ -49,7 +48,7 @@ class Slot:
         """Whether its process gave no sign of life for so long that it is to be killed."""
         return now - self.seen > (self._settings.store_lease_seconds if self.heard else _FIRST)
 
-    async def serve(self, lost: Callable[[Channel], None] | None) -> tuple[int, float]:
+    async def serve(self, lost: Callable[[Channel], None]) -> tuple[int, float]:
         """Run one worker → its exit code, and how many seconds it lived. `lost` is told when it has ended."""
         loop = asyncio.get_running_loop()
         begin, (ours, its) = loop.time(), socket.socketpair()
@@ -72,8 +71,7 @@ class Slot:
         self._process, self.seen, self.counts = None, math.inf, not self.served
         self.channel = None
         channel.lose()
-        if lost is not None:
-            lost(channel)
+        lost(channel)
         while self.busy:
             stopping = self._stopping
             await asyncio.wait([*self.busy], timeout=_LAST)

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from service import logs
-from service.store.embedded.exchange import Exchange
 from service.store.embedded.lock import Lock
 from service.store.embedded.settling import settle
 from service.store.store import StoreRefusedError
-from service.workers.channel import Answers, Channel, FailedError, LostError
+from service.workers.exchange import Exchange
 from service.workers.port import bound
 from service.workers.slot import Slot
 
 if TYPE_CHECKING:
     from service.settings import Settings
+    from service.workers.channel import Answers
 
 _LOOKS = 5  # at the heartbeats within a lease
 _LAST = 2.0  # seconds that workers need to end once they have drained
@@ -41,11 +41,9 @@ class Supervisor:
     def __init__(self, settings: Settings, lock: Lock | None = None) -> None:
         """`lock` is that of the embedded store, which all workers hold."""
         self._settings, self._lease, self._store_lock = settings, settings.store_lease_seconds, lock
-        answers: Answers = {"alive": self._alive, "ask_others": self._ask_others}
         self._slots: list[Slot] = []
-        self._exchange = None if lock is None else Exchange(settings.store_folder, self._slots)
-        if self._exchange is not None:
-            answers = {**answers, **self._exchange.answers}
+        self._exchange = Exchange(settings.store_folder, self._slots)  # only workers over an embedded store ask it
+        answers: Answers = {"alive": self._alive, "ask_others": self._ask_others, **self._exchange.answers}
         held = None if lock is None else lock.descriptor
         self._slots += [Slot(number, settings, answers, held) for number in range(1, settings.workers + 1)]
         self._stopping = asyncio.Event()
@@ -74,7 +72,7 @@ class Supervisor:
         """Have a worker in a slot until all stop → the exit code of the last one."""
         pause = _PAUSE
         while not self._stopping.is_set():
-            code, lived = await slot.serve(self._exchange.lost if self._exchange is not None else None)
+            code, lived = await slot.serve(self._exchange.lost)
             if self._stopping.is_set():
                 return code
             if code > 0 and not slot.served:
@@ -127,18 +125,13 @@ class Supervisor:
 
     async def _ask_others(self, asker: Slot, what: str, given: tuple[Any, ...]) -> list[Any]:
         """What all other workers answer that are there."""
-
-        async def ask(channel: Channel) -> Any:
-            async with asyncio.timeout(_ANSWER):
-                return await channel.ask(what, *given)
-
         there = [slot.channel for slot in self._slots if slot is not asker and slot.heard]
-        asked = [ask(channel) for channel in there if channel is not None]
-        told = await asyncio.gather(*asked, return_exceptions=True)
-        for one in told:
-            if isinstance(one, BaseException) and not isinstance(one, LostError | FailedError | TimeoutError):
-                raise one
-        return [one for one in told if not isinstance(one, BaseException)]
+        if not (asked := [channel.ask(what, *given) for channel in there if channel is not None]):
+            return []
+        done, late = await asyncio.wait(asked, timeout=_ANSWER)
+        for one in late:
+            one.cancel()
+        return [one.result() for one in done if one.exception() is None]
 
 
 def serve(settings: Settings) -> None:

@@ -14,8 +14,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from service.workers.channel import Channel, FailedError, LostError, connect
-from service.workers.order import Order, receive
+from service.workers.channel import Channel, FailedError, LostError, Order, connect
 
 BEATS = 5  # a worker tells so many times within a lease that it lives
 _PR_SET_PDEATHSIG = 1
@@ -75,7 +74,7 @@ def main(descriptor: int) -> None:
     if sys.platform == "linux":  # a stopped worker too ends with its supervisor
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     end = socket.socket(fileno=descriptor)
-    order = receive(end)
+    order = Order.receive(end)
     serve(order.settings, Worker(end, order))
 
 

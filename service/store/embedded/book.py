@@ -6,29 +6,31 @@ It turns changes into entries and rows into records. It knows the engine's table
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
+from service.store.columns import Columns
 from service.store.embedded import entries
-from service.store.embedded.entries import flat
-from service.store.embedded.kind import Kind, pack
-from service.store.embedded.record import Ended, Kept, Record
+from service.store.embedded.record import Ended, Kept, Record, pack
+from service.store.kind import flat
 from service.store.store import Advanced, Change, Copied, Deleted, Moved, Replaced, Snapped
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from service.engine.engine import Engine
     from service.models.model import Index
     from service.sessions.snapshots import Snapshot
 
-_OVERHEAD = 400  # bytes of a session in memory beside state and kept answers: columns, id, index
 _LATE = 0.1  # of its TTL that the stored deadline of a session may be behind
 
 
-class Book:
-    """Columns by table row. Invariant: a row is dirty if `changed` is beyond `written`; columns of a free row are 0."""
+class Book(Columns[str]):
+    """Columns by table row. Invariant: a row is dirty if `changed` is beyond `written`."""
+
+    _KINDS: ClassVar = {"i8": "changed written epoch", "f8": "noted"}
 
     changed: Index  # position of the newest entry; 0: none is written
     written: Index  # position that the record has; 0: there is none
@@ -36,21 +38,10 @@ class Book:
     epoch: Index  # how often the session went from one worker to another
 
     def __init__(self, engine: Engine) -> None:
-        self.engine, self._table = engine, engine.table
-        self.kind = Kind(
-            engine.name,
-            engine.version,
-            engine.digest,
-            {name: array.shape[1:] for name, array in engine.table.state.items()},
-            engine.model.outputs,
-        )
+        super().__init__(engine, "")
         self.model = self.kind.file
         self._exact = engine.fitness.bit_equal
-        self._encoded = self.kind.encode()
-        self.ids: list[str] = []
         self._seen = 0  # the newest position that `touched` has looked at
-        self._capacity = 0
-        self._grow()
 
     # Entries.
 
@@ -74,48 +65,38 @@ class Book:
 
     def forget(self, row: int, until: float = 0.0) -> Ended:
         """A session is no more; its id is told as expired until then."""
-        ended = Ended(self._table.birth.item(row), self.ids[row], until)
-        self.changed[row] = self.written[row] = self.noted[row] = self.epoch[row] = 0
-        self.ids[row] = ""
+        ended = Ended(self._table.birth.item(row), self.keys[row], until)
+        self._clear(row)
         return ended
 
-    def adopt(self, rows: Index, records: Sequence[Record], changed: Index, written: Index) -> None:
-        """Sessions were recovered into these rows."""
-        if self._capacity < self._table.capacity:
-            self._grow()
-        self.changed[rows], self.written[rows], self.noted[rows] = changed, written, self._table.deadline[rows]
+    def adopt(self, rows: Index, records: Sequence[Record], written: Sequence[int]) -> None:
+        """Sessions were recovered into these rows. `written` are the positions of their records in the store."""
+        self.fit()
+        self.written[rows], self.noted[rows] = written, self._table.deadline[rows]
         for row, record in zip(rows.tolist(), records, strict=True):
-            self.ids[row], self.epoch[row] = record.id, record.epoch
+            self.keys[row], self.epoch[row], self.changed[row] = record.id, record.epoch, record.position
 
     def _change(self, one: Change) -> bytes:
         if isinstance(one, Advanced):
-            count, state = len(one.rows), None
-            if not self._exact and one.state is not None:
-                state = flat(one.state, count)
-            return entries.change(
-                entries.ADVANCED,
-                count,
-                starts=one.starts,
-                lengths=one.lengths,
-                inputs=one.inputs,
-                outputs=None if self._exact else one.outputs,
-                state=state,
-            )
+            count, state, outputs = len(one.rows), None, None
+            if not self._exact:
+                state, outputs = None if one.state is None else flat(one.state, count), one.outputs
+            return entries.change(entries.ADVANCED, count, one.starts, one.lengths, one.inputs, outputs, state)
         if isinstance(one, Deleted):
             return entries.change(entries.DELETED, 1)
         state = None if one.state is None else flat(one.state, 1)
         if isinstance(one, Moved):
-            self.ids[one.row] = one.id
-            return entries.change(entries.REPLACED, 1, starts=np.array([one.step]), state=state, rest=self._encoded)
+            self.keys[one.row] = one.id
+            return entries.change(entries.REPLACED, 1, starts=np.array([one.step]), state=state, rest=self.encoded)
         if isinstance(one, Replaced | Snapped):
             kind = entries.REPLACED if isinstance(one, Replaced) else entries.SNAPPED
             return entries.change(kind, 1, starts=np.array([one.step]), state=state)
         rows, ids = (one.rows.tolist(), one.ids) if isinstance(one, Copied) else ([one.row], [one.id])
         for row, id in zip(rows, ids, strict=True):
-            self.ids[row] = id
+            self.keys[row] = id
         kind = entries.COPIED if isinstance(one, Copied) else entries.OPENED
         rule = self.engine.rewinds.rule(rows[0])
-        rest = orjson.dumps([one.ttl, rule and tuple(rule), *ids]) + b"\n" + self._encoded
+        rest = orjson.dumps([one.ttl, rule and tuple(rule), *ids]) + b"\n" + self.encoded
         return entries.change(kind, len(ids), starts=np.full(len(ids), one.step), state=state, rest=rest)
 
     # Records.
@@ -133,34 +114,26 @@ class Book:
         words, long = self.engine.answers.record(rows)
         state = flat(table.gather(rows), len(rows))
         numbers = np.concatenate([state.view(np.uint32), words.reshape(len(rows), -1)], axis=1)
-        stands = zip(
-            rows.tolist(),
-            table.birth[rows].tolist(),
-            table.step[rows].tolist(),
-            (table.deadline[rows] + offset).tolist(),
-            table.ttl[rows].tolist(),
-            self.changed[rows].tolist(),
-            self.epoch[rows].tolist(),
-            strict=True,
-        )
+        told = table.birth, self.changed, table.step, table.deadline, table.ttl, self.epoch
+        stands = zip(rows.tolist(), *(column[rows].tolist() for column in told), strict=True)
         records = [
             Record(
                 number,
-                self.ids[row],
+                self.keys[row],
                 position,
                 step,
-                deadline,
+                deadline + offset,
                 ttl,
-                self._encoded,
+                self.encoded,
                 numbers[place].tobytes(),
                 pack(long[place]) if place in long else b"",
-                rule=rewinds.rule(row),
-                snapshots=[_kept(one) for one in rewinds.of(row)],
-                epoch=epoch,
+                rewinds.rule(row),
+                [_kept(one) for one in rewinds.of(row)],
+                epoch,
             )
-            for place, (row, number, step, deadline, ttl, position, epoch) in enumerate(stands)
+            for place, (row, number, position, step, deadline, ttl, epoch) in enumerate(stands)
         ]
-        fresh = [(self.ids[row], self._table.birth.item(row)) for row in rows[self.written[rows] == 0].tolist()]
+        fresh = [(self.keys[row], self._table.birth.item(row)) for row in rows[self.written[rows] == 0].tolist()]
         self.noted[rows] = table.deadline[rows]
         return records, fresh, [one for row in rewinds.rows.keys() & set(rows.tolist()) for one in rewinds.of(row)]
 
@@ -187,46 +160,13 @@ class Book:
         table, count = self._table, self._capacity
         late = table.deadline[:count] > self.noted
         self._again(np.flatnonzero(late & (self.changed > 0)))
-        rows = np.flatnonzero(
-            (self.changed > 0)
-            & (self.changed <= self.written)
-            & (table.last[:count] == 0)
-            & (table.waiting[:count] == 0)
-        )
-        used = table.deadline[rows] - table.ttl[rows]
-        if len(rows) > most:
-            rows, used = rows[(first := np.argpartition(used, most)[:most])], used[first]
-        return rows[np.argsort(used)]
+        rows, _ = self._idle((self.changed > 0) & (self.changed <= self.written), most)
+        return rows
 
     def rests(self, row: int) -> bool:
         """Whether a session is as its record has it, and nothing waits on it."""
         table, changed = self._table, self.changed.item(row)
         return 0 < changed <= self.written.item(row) and not (table.last.item(row) or table.waiting.item(row))
-
-    @property
-    def used_bytes(self) -> int:
-        """About what the sessions in memory take."""
-        kept = sum(len(snapshots) for _, snapshots in self.engine.rewinds.rows.values())
-        return self._table.used * self.row_bytes + kept * self._table.row_bytes
-
-    @property
-    def row_bytes(self) -> int:
-        """About what a session in memory takes."""
-        return self._table.row_bytes + self.engine.answers.row_bytes + _OVERHEAD
-
-    def _grow(self) -> None:
-        capacity = self._table.capacity
-
-        def wider(name: str, kind: Any) -> None:
-            grown = np.zeros(capacity, kind)
-            if self._capacity:
-                grown[: self._capacity] = getattr(self, name)
-            setattr(self, name, grown)
-
-        for name, kind in (("changed", np.int64), ("written", np.int64), ("noted", float), ("epoch", np.int64)):
-            wider(name, kind)
-        self.ids += [""] * (capacity - self._capacity)
-        self._capacity = capacity
 
 
 def _rows(one: Change) -> Index | slice:

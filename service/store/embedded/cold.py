@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
 from typing import TYPE_CHECKING
-
-import orjson
 
 from service.errors import Overloaded, VersionNotFound
 from service.sessions.session import Standing
-from service.store.embedded.entries import width_of
-from service.store.embedded.kind import Kind
+from service.store import kind as kinds
 from service.store.embedded.placing import place_one
 from service.store.embedded.record import Ended, decode
 
@@ -21,8 +17,9 @@ if TYPE_CHECKING:
 
     from service.sessions.session import Session
     from service.sessions.sessions import Sessions
+    from service.store.clock import Clock
     from service.store.embedded.book import Book
-    from service.store.embedded.clock import Clock
+    from service.store.embedded.journal import Journal
     from service.store.embedded.record import Record
     from service.store.embedded.records import Records
 
@@ -32,20 +29,13 @@ _log = logging.getLogger("carousel.store")
 class ColdSessions:
     """See Cold. Invariant: a session is in `ended` or in memory, or its record says how it stands.
 
-    Reading takes no lock and waits for no writer. `ended` are sessions whose records are still to be deleted.
+    Reading takes no lock and waits for no writer.
     """
 
-    def __init__(
-        self,
-        records: Records,
-        sessions: Sessions,
-        clock: Clock,
-        ended: dict[int, Ended],
-        note: Callable[[Record, float], None],
-    ) -> None:
-        self._records, self._sessions, self._clock, self._ended, self._note = records, sessions, clock, ended, note
+    def __init__(self, records: Records, sessions: Sessions, clock: Clock, journal: Journal) -> None:
+        self._records, self._sessions, self._clock, self._journal = records, sessions, clock, journal
+        self.ended: dict[int, Ended] = {}  # by number: their records are still to be deleted
         self.books: dict[bytes, Book] = {}  # by kind
-        self._kinds: dict[bytes, Kind] = {}
         self.count = self.bytes = 0
         self.by_kind = Counter[bytes]()
 
@@ -53,7 +43,7 @@ class ColdSessions:
         """Count sessions that come, or go, and their states with those of the snapshots that they may keep."""
         self.count += count
         self.by_kind[kind] += count
-        self.bytes += states * 4 * width_of(self._kind(kind).shapes)
+        self.bytes += states * 4 * kinds.decode(kind).width
 
     def load(self, id: str) -> Session | None:
         """See Cold."""
@@ -67,7 +57,8 @@ class ColdSessions:
             if book.engine.refusal is None and self._records.waiting(txn, record.number):
                 raise VersionNotFound(f"session {id!r} goes on after a restart: its version came later than its calls")
             kept = self._records.snapshots(txn, record.number) if record.rule else []
-            session = place_one(record, kept, book, self._sessions, self._clock.seconds())
+            record = record._replace(snapshots=kept)
+            session = place_one(record, book, self._sessions, self._clock.seconds())
         self.counts(record.kind, -1, -record.states)
         return session
 
@@ -77,7 +68,7 @@ class ColdSessions:
             record = self._find(txn, id)
             if record is None:
                 return None
-            kind, left = self._kind(record.kind), record.deadline - self._clock.seconds()
+            kind, left = kinds.decode(record.kind), record.deadline - self._clock.seconds()
             kept = [one.step for one in self._records.snapshots(txn, record.number)] if record.rule else None
         return Standing(id, kind.model, kind.version, record.step, record.ttl, left, resident=False, snapshots=kept)
 
@@ -85,7 +76,7 @@ class ColdSessions:
         """See Cold."""
         with self._records.snapshot() as txn:
             until = self._records.expired(txn, id)
-        later = [one.until for one in self._ended.values() if one.id == id] if until else []
+        later = [one.until for one in self.ended.values() if one.id == id] if until else []
         return (later[-1] if later else until) > self._clock.seconds()
 
     def ids(self, after: str, prefix: str, most: int) -> list[str]:
@@ -95,14 +86,14 @@ class ColdSessions:
 
     def _find(self, txn: lmdb.Transaction, id: str) -> Record | None:
         number = self._records.number(txn, id)
-        value = None if number is None or number in self._ended else self._records.value(txn, number)
+        value = None if number is None or number in self.ended else self._records.value(txn, number)
         if number is None or value is None:
             return None
         try:
             record = decode(number, value)
         except (ValueError, UnicodeDecodeError) as error:
             _log.error("the record of session %r (number %d) is refused: %s", id, number, error)
-            self._ended[number] = Ended(number, id, 0.0)
+            self.ended[number] = Ended(number, id, 0.0)
             self.count -= 1
             return None
         if record.deadline > self._clock.seconds():
@@ -111,16 +102,10 @@ class ColdSessions:
         self.expire(record)
         return None
 
-    def _kind(self, encoded: bytes) -> Kind:
-        kind = self._kinds.get(encoded)
-        if kind is None:
-            kind = self._kinds[encoded] = Kind(**orjson.loads(encoded))
-        return kind
-
     def expire(self, record: Record) -> None:
         """End a session that was idle beyond its TTL."""
         until = record.deadline + record.ttl
-        self._note(record, until)
-        self._ended[record.number] = Ended(record.number, record.id, until)
+        self._journal.note_expired(record.number, until, kinds.decode(record.kind).file)
+        self.ended[record.number] = Ended(record.number, record.id, until)
         self.counts(record.kind, -1, -record.states)
         self._sessions.expired.lapse(record.id, until - self._clock.offset)

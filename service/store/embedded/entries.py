@@ -6,9 +6,8 @@ sessions | checksum), so that damage to one place leaves the sessions known that
 
 from __future__ import annotations
 
-import math
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
 if TYPE_CHECKING:
-    from service.models.model import Array, Index, State
+    from service.models.model import Array, Index
 
 Numbers: TypeAlias = NDArray[np.uint64]  # of sessions: none is ever used twice
 
@@ -70,31 +69,9 @@ class Entry(NamedTuple):
             at, first = at + size, first + len(change.numbers)
 
 
-def width_of(shapes: Mapping[str, Sequence[int]]) -> int:
-    """Numbers of a state."""
-    return sum(math.prod(shape) for shape in shapes.values())
-
-
-def flat(state: State, count: int) -> Array:
-    """States [n, …] as one row of numbers each."""
-    parts = [array.reshape(count, -1) for array in state.values()]
-    return parts[0] if len(parts) == 1 else np.concatenate([np.empty((count, 0), np.float32), *parts], axis=1)
-
-
-def shaped(numbers: Array, shapes: Mapping[str, Sequence[int]]) -> State:
-    """The states [n, …] that `flat` made one row of numbers each."""
-    state, first = {}, 0
-    for name, shape in shapes.items():
-        size = math.prod(shape)
-        state[name] = np.ascontiguousarray(numbers[:, first : first + size], np.float32).reshape(-1, *shape)
-        first += size
-    return state
-
-
-def change(
+def change(  # noqa: PLR0917  # in the order of `Written`
     kind: int,
     rows: int,
-    *,
     starts: Index | None = None,
     lengths: Index | None = None,
     inputs: Array | None = None,
@@ -115,19 +92,17 @@ def part(one: Written, place: int) -> bytes:
     """The bytes of one row of steps."""
     end = int(one.lengths[: place + 1].sum())
     steps = slice(end - one.lengths.item(place), end)
-    return change(
-        one.kind,
-        1,
-        starts=one.starts[[place]],
-        lengths=one.lengths[[place]],
-        inputs=one.inputs[steps],
-        outputs=one.outputs[steps],
-        state=None if one.state is None else one.state[[place]],
-    )
+    state, at = None if one.state is None else one.state[[place]], [place]
+    return change(one.kind, 1, one.starts[at], one.lengths[at], one.inputs[steps], one.outputs[steps], state)
+
+
+def key_of(store: bytes) -> int:
+    """The key of the checksums of a store's entries: no client knows what an entry looks like."""
+    return int.from_bytes(store[:8], "little")
 
 
 def entry(body: bytes, numbers: bytes, stamp: Stamp, key: int) -> bytes:
-    """The bytes of an entry with this body. The checksums are keyed: no client knows what an entry looks like."""
+    """The bytes of an entry with this body."""
     head = _HEAD.pack(FORMAT, len(numbers) // 8, len(body), *stamp, xxh3_64_intdigest(body, key)) + numbers
     head += xxh3_64_digest(head, key)
     return b"".join([_BEGIN, head, body, _END, head])

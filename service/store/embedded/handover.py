@@ -6,9 +6,8 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Awaitable
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -21,32 +20,15 @@ from service.store.store import Deleted
 from service.workers.channel import FailedError, LostError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
     from service.engine.engine import Engine
     from service.sessions.sessions import Sessions
     from service.store.embedded.record import Lent
     from service.store.embedded.shared import SharedStore
+    from service.workers.worker import Worker
 
 _HERE, _GONE, _LENT, _EXPIRED = range(4)  # kinds of what a worker knows of an id, the strongest first
 
 _log = logging.getLogger("carousel.store")
-
-
-class Others(Protocol):
-    """The other workers, through their supervisor."""
-
-    answers: dict[str, Callable[..., Coroutine[Any, Any, Any]]]  # what they and the supervisor may ask this one
-    count: int  # of them
-
-    def ask(self, what: str, *given: Any) -> Awaitable[Any]:
-        """Ask the supervisor."""
-
-    def tell(self, what: str, *given: Any) -> None:
-        """Tell the supervisor."""
-
-    async def ask_others(self, what: str, *given: Any) -> list[Any]:
-        """Ask all others → the answers of those that are there."""
 
 
 class Handover:
@@ -54,9 +36,9 @@ class Handover:
 
     count = bytes = 0  # what is not in memory here is in the records here, or at other workers, which count it
 
-    def __init__(self, store: SharedStore, sessions: Sessions, others: Others, patience: float) -> None:
+    def __init__(self, store: SharedStore, sessions: Sessions, others: Worker, patience: float) -> None:
         self._store, self._sessions, self._others = store, sessions, others
-        self.hidden = store.recovering
+        self.hidden = sessions.recovering
         self._lookups = Lookups(sessions, self._look, patience)
         parts = (self.lend, self.put, self.keep, self.forget, self.have, self.has)
         others.answers |= {part.__name__: part for part in parts}
@@ -92,12 +74,12 @@ class Handover:
     async def put(self, lent: Lent) -> int:
         """Write a session that comes, and serve it → its bytes; STAYS: it stays where it is."""
         store, id = self._store, lent.record.id
-        book = store.book_of(lent.record.kind)
+        book = store.book_of.get(lent.record.kind)
         if book is None or book.engine.refusal is not None or not store.serves:
             return STAYS
         if self._sessions.resident(id) or self._lookups.here(id):
             return STAYS
-        self.hidden[id] = lent.record.number
+        self.hidden.add(id)
         try:
             session = await store.bring(book, lent)
         except StoreUnavailable:
@@ -106,13 +88,13 @@ class Handover:
             _log.exception("it is unknown whether session %r was written: this worker ends", id)
             os.kill(os.getpid(), signal.SIGKILL)
         finally:
-            del self.hidden[id]
+            self.hidden.remove(id)
         self._lookups.end(id)
         return session.size
 
     async def have(self, id: str) -> None:
         """The worker that had a session has written that it is gone there."""
-        self._store.came(id)
+        self._store.coming.remove(id)
 
     # Sessions that go.
 
@@ -132,7 +114,7 @@ class Handover:
         if session.home.refusal is not None:
             return session.home.refusal
         engine, row = cast("Engine", session.home), session.row
-        self.hidden[id] = session.birth
+        self.hidden.add(id)
         engine.table.generation += 1
         lent: Lent | None = None
         try:
@@ -144,27 +126,27 @@ class Handover:
                 lent = self._store.lent(session)
         finally:
             if lent is None:
-                self.hidden.pop(id, None)
+                self.hidden.discard(id)
         return lent
 
     async def keep(self, id: str) -> None:
         """The session stays here."""
-        self.hidden.pop(id, None)
+        self.hidden.discard(id)
 
     async def forget(self, id: str, number: int) -> None:
         """Another worker has the session: write that it is gone."""
         self._check()
-        self.hidden.pop(id, None)
+        self.hidden.discard(id)
         session = self._sessions.find(id)  # it may have left memory, or expired
         if session is None or session.birth != number:
             return
-        self.hidden[id] = number
+        self.hidden.add(id)
         pending = self._store.commit(session.home, [Deleted(session.row)])
         if pending is not None:
             await pending
         if self._sessions.resident(id):
             self._sessions.spill(session)
-        self.hidden.pop(id, None)
+        self.hidden.discard(id)
 
     def _check(self) -> None:
         if not self._store.serves:
@@ -175,14 +157,7 @@ class Handover:
     async def has(self, ids: list[str]) -> tuple[list[str], int, int]:
         """Those of some ids that are taken here, and count and bytes of all sessions here."""
         self._check()
-        return [id for id in ids if id in self.hidden or self._taken(id)], *self._sessions.totals()
-
-    def _taken(self, id: str) -> bool:
-        try:
-            session = self._sessions.find(id)
-        except CarouselError:
-            return True
-        return session is not None and not self._sessions.opening(session)
+        return [id for id in ids if id in self.hidden or self._lookups.here(id)], *self._sessions.totals()
 
     async def standing(self, id: str) -> Standing | None:
         """See Elsewhere."""
@@ -203,7 +178,7 @@ class Handover:
             session = self._sessions.find(id)
             return None if session is None else (_LENT, self._sessions.stands(session))
         except (SessionNotFound, SessionExpired):
-            if self._store.coming(id):
+            if id in self._store.coming:
                 return _GONE, None
             seconds = self._sessions.seconds_expired(id)
             return None if seconds is None else (_EXPIRED, seconds)

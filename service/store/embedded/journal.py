@@ -1,6 +1,6 @@
 """The journal: entries are appended to it before anything is answered, and its files are dropped when records have all.
 
-It knows when what is written, and by which thread; not what entries say.
+It knows when what is written, and by which thread; not sessions or records.
 """
 
 from __future__ import annotations
@@ -14,10 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import orjson
+
 from service.errors import CarouselError, StoreUnavailable
+from service.store.embedded import entries
 from service.store.embedded.journal_files import File, new
 
 if TYPE_CHECKING:
+    from service.store.clock import Clock
     from service.store.store import Conflicts
 
 _INLINE = 2**20  # bytes; a write of so many takes 0.3 ms, and two threads that take turns cost more than it
@@ -35,8 +40,11 @@ class Journal:
     something waits for longer, nothing is taken before it is written.
     """
 
-    def __init__(self, folder: Path, store: bytes, position: int, *, sync: bool, behind: float = 0.0) -> None:
+    def __init__(
+        self, folder: Path, store: bytes, position: int, clock: Clock, *, sync: bool, behind: float = 0.0
+    ) -> None:
         self._folder, self._store, self._sync, self._behind = folder, store, sync, behind
+        self._clock, self._key = clock, entries.key_of(store)
         self._late: list[tuple[float, bytes]] = []  # taken and not written, and when they were taken
         self._taken, self._timed = 0, False  # bytes of them; a timer is set
         self._position = self._opened = position  # of the last entry; number of the last file
@@ -52,14 +60,18 @@ class Journal:
         self._position += 1
         return self._position
 
-    def append(self, entry: bytes, *, behind: bool = False) -> asyncio.Future[Conflicts] | None:
-        """Write an entry, or with `behind` at leisure; None: it is written, or taken.
+    def append(
+        self, body: bytes, numbers: bytes, position: int, model: bytes, *, behind: bool = False
+    ) -> asyncio.Future[Conflicts] | None:
+        """Write an entry, or with `behind` at leisure; None: it is written, or taken. `model` is that of `Stamp`.
 
         Raises, or the future raises:
             StoreUnavailable: it is not written.
             CommitUnknown: it may be written or not.
 
         """
+        stamp = entries.Stamp(position, self._clock.seconds(), self._clock.wall(), model)
+        entry = entries.entry(body, numbers, stamp, self._key)
         few = self._sync or self._taken + len(entry) <= _TAKEN
         if behind and self._behind and few and self._in_time():
             self._take(entry)
@@ -71,6 +83,19 @@ class Journal:
         self._waiting.append((entry, answer))
         self._go_on()
         return answer
+
+    def note(self, body: bytes, numbers: bytes, model: bytes) -> None:
+        """Write an entry that no call waits for. If it is lost, the deadline of the session still tells."""
+        try:
+            pending = self.append(body, numbers, self.next(), model)
+        except CarouselError:
+            return
+        if pending is not None:
+            pending.add_done_callback(lambda done: done.exception())
+
+    def note_expired(self, number: int, until: float, model: bytes) -> None:
+        """Note that a session was idle beyond its TTL, and until when its id is told as expired."""
+        self.note(entries.change(entries.EXPIRED, 1, rest=orjson.dumps(until)), np.array([number]).tobytes(), model)
 
     def _in_time(self) -> bool:
         """Whether nothing waits for longer than it may; else what comes waits until it is written."""
@@ -151,7 +176,7 @@ class Journal:
             return
         batch, count = list(self._waiting), len(self._late)
         self._waiting.clear()
-        entries = b"".join([*(entry for _, entry in self._late), *(entry for entry, _ in batch)])
+        content = b"".join([*(entry for _, entry in self._late), *(entry for entry, _ in batch)])
         answers = [answer for _, answer in batch]
         loop = asyncio.get_running_loop()
         try:
@@ -159,7 +184,7 @@ class Journal:
         except StoreUnavailable as error:
             loop.call_soon(self._written, answers, 0, error)
             return
-        self._writing = loop.run_in_executor(self._thread, partial(file.write, entries, sync=self._sync))
+        self._writing = loop.run_in_executor(self._thread, partial(file.write, content, sync=self._sync))
         self._writing.add_done_callback(lambda done: self._written(answers, count, done.exception()))
 
     def _failed(self, error: BaseException | None) -> None:

@@ -10,15 +10,16 @@ import numpy as np
 
 from service.sessions.session import Session
 from service.sessions.snapshots import Snapshot
-from service.store.embedded.entries import shaped
-from service.store.embedded.kind import unpack
-from service.store.embedded.replaying import Replayed
+from service.store.embedded.record import unpack
+from service.store.kind import shaped
 
 if TYPE_CHECKING:
     from service.models.model import Index
     from service.sessions.sessions import Sessions
     from service.store.embedded.book import Book
     from service.store.embedded.record import Kept, Record
+    from service.store.embedded.replaying import Replayed
+    from service.store.kind import Kind
 
 _SLICE = 2_000  # sessions in one turn of the loop: 10 ms
 
@@ -28,10 +29,10 @@ async def place(found: Replayed, book: Book, sessions: Sessions, seconds: Callab
     rows = np.zeros(len(found.records), np.int64)
     for first in range(0, len(rows), _SLICE):
         part = slice(first, first + _SLICE)
-        rows[part] = _place(found, part, book, sessions, seconds())
+        rows[part] = _place(found.records[part], found.written[part], book, sessions, seconds())
         await asyncio.sleep(0)
     answers = book.engine.answers
-    for kept in found.kept:
+    for kept in found.answers:
         if all(len(one) == 1 for one in kept.outputs):
             answers.keep(rows[kept.places], kept.starts, kept.digests, np.concatenate(kept.outputs))
         else:
@@ -39,56 +40,46 @@ async def place(found: Replayed, book: Book, sessions: Sessions, seconds: Callab
     sessions.restored([record.id for record in found.records])
 
 
-def place_one(
-    record: Record, kept: Sequence[Kept], book: Book, sessions: Sessions, now: float, *, stored: bool = True
-) -> Session:
-    """A session that is brought back from its record, which is `stored` as it is."""
-    width = sum(array[0].size for array in book.engine.table.state.values())
-    state, there = np.frombuffer(record.numbers, np.float32, width)[None], np.array([stored])
-    found = Replayed(
-        *([record], np.array([record.step]), state, [record.deadline], ~there, there),
-        *(0, [], [list(kept)], record.position),
-    )
-    (row,) = _place(found, slice(0, 1), book, sessions, now).tolist()
+def place_one(record: Record, book: Book, sessions: Sessions, now: float, *, stored: bool = True) -> Session:
+    """A session that is brought back from its record with its snapshots; the store has them as they are if `stored`."""
+    (row,) = _place([record], [record.position if stored else 0], book, sessions, now).tolist()
     sessions.restored([record.id])
     return Session(record.id, book.engine, row, record.number)
 
 
-def _place(found: Replayed, part: slice, book: Book, sessions: Sessions, now: float) -> Index:
-    records, engine = found.records[part], book.engine
+def _place(records: Sequence[Record], written: Sequence[int], book: Book, sessions: Sessions, now: float) -> Index:
     ahead = sessions.now() - now  # of the store's clock
     rows = sessions.restore_all(
-        *(engine, [record.id for record in records]),
+        *(book.engine, [record.id for record in records]),
         rules=[record.rule for record in records],
         births=[record.number for record in records],
         ttls=[record.ttl for record in records],
-        steps=found.steps[part].tolist(),
-        deadlines=[deadline + ahead for deadline in found.deadlines[part]],
+        steps=[record.step for record in records],
+        deadlines=[record.deadline + ahead for record in records],
     )
-    positions = np.array([record.position for record in records])
-    changed = np.where(found.behind[part], found.position, positions)
-    book.adopt(rows, records, changed, np.where(found.stored[part], positions, 0))
-    if engine.refusal is None:
-        _fill(found, part, book, rows)
+    book.adopt(rows, records, written)
+    if book.engine.refusal is None:
+        _fill(records, book, rows)
     return rows
 
 
-def _fill(found: Replayed, part: slice, book: Book, rows: Index) -> None:
+def _fill(records: Sequence[Record], book: Book, rows: Index) -> None:
     """Write states, kept answers and snapshots of sessions to the rows that they have now."""
-    records, engine, width, outputs = found.records[part], book.engine, found.state.shape[1], book.engine.model.outputs
-    engine.table.scatter(rows, shaped(found.state[part], book.kind.shapes))
-    longest = max(len(record.numbers) for record in records) // 4 - width
+    engine, kind, width = book.engine, book.kind, 4 * book.kind.width
+    state = np.frombuffer(b"".join([record.numbers[:width] for record in records]), np.float32)
+    engine.table.scatter(rows, shaped(state.reshape(len(records), -1), kind.shapes))
+    longest = (max(len(record.numbers) for record in records) - width) // 4
     words = np.zeros((len(records), longest), np.uint32)
     for index, record in enumerate(records) if longest else ():
-        mine = np.frombuffer(record.numbers, np.uint32)[width:]
+        mine = np.frombuffer(record.numbers, np.uint32)[width // 4 :]
         words[index, : len(mine)] = mine
-    long = {index: unpack(record.long, outputs) for index, record in enumerate(records) if record.long}
-    engine.answers.restore(rows, words.reshape(len(records), longest // (4 + outputs), 4 + outputs), long)
-    for row, record, kept in zip(rows.tolist(), records, found.snapshots[part], strict=True):
+    long = {index: unpack(record.long, kind.outputs) for index, record in enumerate(records) if record.long}
+    engine.answers.restore(rows, words.reshape(len(records), longest // (4 + kind.outputs), 4 + kind.outputs), long)
+    for row, record in zip(rows.tolist(), records, strict=True):
         if record.rule is not None:
-            engine.rewinds.follow(row, record.rule, (_snapshot(one, book) for one in kept))
+            engine.rewinds.follow(row, record.rule, (_snapshot(one, kind) for one in record.snapshots or ()))
 
 
-def _snapshot(one: Kept, book: Book) -> Snapshot:
+def _snapshot(one: Kept, kind: Kind) -> Snapshot:
     numbers = np.frombuffer(one.state, np.float32)[None]
-    return Snapshot(one.step, shaped(numbers, book.kind.shapes), one.stored)
+    return Snapshot(one.step, shaped(numbers, kind.shapes), one.stored)

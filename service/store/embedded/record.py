@@ -4,8 +4,10 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 from xxhash import xxh3_64_digest
 
+from service.sessions.ring import LongAnswer
 from service.sessions.snapshots import Rule
 
 FORMAT = 2
@@ -15,6 +17,7 @@ _HEAD = struct.Struct("<4sHxx16sQQQddQQHHIII")
 SEAL = 8
 _NOBODY = bytes(16)  # the owner: of a record it is the worker in whose folder it lies
 _NUMBER = struct.Struct(">Q")
+_LONG = struct.Struct("<IQQQI")  # of a longer kept answer: back, start, digest, time steps
 
 
 class Kept(NamedTuple):
@@ -36,7 +39,7 @@ class Record(NamedTuple):
     ttl: float
     kind: bytes  # see Kind; equal for all sessions of an engine
     numbers: bytes | memoryview  # state, keys and outputs of kept one-step answers; see Answers.record
-    long: bytes = b""  # longer kept answers; see pack_long
+    long: bytes = b""  # longer kept answers; see pack
     rule: Rule | None = None
     snapshots: Sequence[Kept] | None = None  # None: as they are stored
     epoch: int = 0  # how often it went from one worker to another
@@ -104,3 +107,21 @@ def kind_of(value: bytes) -> tuple[bytes, int, int]:
     *_, keep, tenant, id, kind, _, _ = _HEAD.unpack_from(value)
     first = _HEAD.size + tenant + id
     return value[first : first + kind], -1, -1 - keep
+
+
+def pack(answers: Sequence[LongAnswer]) -> bytes:
+    """The longer kept answers of a record."""
+    return b"".join(
+        _LONG.pack(one.back, one.start, *one.digest, len(one.outputs)) + one.outputs.tobytes() for one in answers
+    )
+
+
+def unpack(long: bytes, width: int) -> list[LongAnswer]:
+    """The longer kept answers of a record, whose outputs have so many numbers a step."""
+    answers, at = [], 0
+    while at < len(long):
+        back, start, one, other, steps = _LONG.unpack_from(long, at)
+        outputs = np.frombuffer(long, np.float32, steps * width, at + _LONG.size).reshape(steps, width)
+        answers.append(LongAnswer(back, start, (one, other), outputs))
+        at += _LONG.size + outputs.nbytes
+    return answers

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,14 +14,14 @@ from typing import TYPE_CHECKING
 import orjson
 
 from service.sessions.snapshots import Rule
+from service.store import kind as kinds
 from service.store.embedded import entries, journal_files
-from service.store.embedded.entries import Entry, Written, width_of
-from service.store.embedded.kind import Kind
 from service.store.embedded.record import Ended, Record, decode
 from service.store.embedded.record import Kept as Snapshot
-from service.store.embedded.rerun import Call
+from service.store.embedded.replaying import Call
 
 if TYPE_CHECKING:
+    from service.store.embedded.entries import Entry, Written
     from service.store.embedded.records import Records
 
 _log = logging.getLogger("carousel.store")
@@ -34,7 +33,7 @@ class Recovery:
     `records` are these sessions by number, `calls` those behind them by the model's digest.
     """
 
-    def __init__(self, records: Records, files: Iterable[Path], first: int) -> None:
+    def __init__(self, records: Records, folder: Path, first: int) -> None:
         self.records: dict[int, Record] = {}
         self.calls: dict[bytes, list[Call]] = defaultdict(list)
         self.ended: list[Ended] = []  # expired, deleted, or harmed: to be told to the records
@@ -45,14 +44,14 @@ class Recovery:
         self.snapshots: dict[int, list[Snapshot]] = {}  # by session
         self.touched: dict[int, float] = {}
         self._counted: list[tuple[bytes, int]] = []  # kinds and states of the records that were read
-        self._zeros: dict[bytes, bytes] = {}
-        self.key = int.from_bytes(records.store[:8], "little")
+        self.key = entries.key_of(records.store)
         self._txn = records.snapshot()
         self._stored, self._read = records, set[int]()
         for number, tail in records.tails(self._txn):
             self.tailed.add(number)
             self._read_entries(memoryview(tail), f"the calls that waited of session {number:x}")
-        for path in files:
+        self.files = journal_files.files(folder)
+        for path in self.files:
             self._read_file(path, records.store)
 
     def close(self) -> None:
@@ -91,6 +90,11 @@ class Recovery:
         """When a session expires, but for calls behind it."""
         return max(record.deadline, self.touched.get(record.number, 0.0) + record.ttl)
 
+    def behind(self, record: Record) -> bool:
+        """Whether the record in the store is not the session as it is known, calls aside."""
+        number = record.number
+        return number in self.touched or number in self.tailed or self.stored.get(number) != record.position
+
     def refuse(self, number: int, why: str) -> None:
         """Give a session up: it is damaged."""
         if self._record(number) and (record := self.records.pop(number)):
@@ -128,14 +132,10 @@ class Recovery:
         for found in entries.read(content, self.key):
             if isinstance(found, range):
                 torn = found.stop == len(content)
-                _log.log(
-                    logging.WARNING if torn else logging.ERROR,
-                    "%s: bytes %d to %d %s",
-                    name,
-                    found.start,
-                    found.stop,
-                    "are a torn end, and are cut" if torn else "are damaged; sessions that miss them are refused",
-                )
+                level, what = logging.ERROR, "are damaged; sessions that miss them are refused"
+                if torn:
+                    level, what = logging.WARNING, "are a torn end, and are cut"
+                _log.log(level, "%s: bytes %d to %d %s", name, found.start, found.stop, what)
                 whole = whole and torn
                 continue
             self.alive = max(self.alive or (0.0, 0.0), (found.stamp.seconds, found.stamp.wall))
@@ -155,21 +155,19 @@ class Recovery:
                 for number in one.numbers.tolist():
                     self._record(number)
                 self.calls[model].append(Call(position, seconds, one))
-                continue
-            if one.kind in (entries.OPENED, entries.COPIED):
+            elif one.kind in (entries.OPENED, entries.COPIED):
                 self._open(position, seconds, one)
-                continue
-            if one.kind == entries.IMPORTED:
+            elif one.kind == entries.IMPORTED:
                 self._import(position, one)
-                continue
-            for number in one.numbers.tolist():
-                self._change(number, position, seconds, one)
+            else:
+                for number in one.numbers.tolist():
+                    self._change(number, position, seconds, one)
 
     def _open(self, position: int, seconds: float, one: Written) -> None:
         told, kind = one.rest.split(b"\n")
         ttl, told_rule, *ids = orjson.loads(told)
         rule = None if told_rule is None else Rule(*told_rule)
-        state = self._zero(kind) if one.state is None else one.state.tobytes()
+        state = bytes(4 * kinds.decode(kind).width) if one.state is None else one.state.tobytes()
         step = one.starts.item(0)
         for number, id in zip(one.numbers.tolist(), ids, strict=True):
             if self._record(number) is None and number not in self.stored:
@@ -208,10 +206,8 @@ class Recovery:
             del kept[: -record.rule.keep]
         else:
             del self.records[number]
-            if one.kind == entries.EXPIRED:
-                self.ended.append(Ended(number, record.id, orjson.loads(one.rest)))
-            else:
-                self.ended.append(Ended(number, record.id, 0.0))
+            until = orjson.loads(one.rest) if one.kind == entries.EXPIRED else 0.0
+            self.ended.append(Ended(number, record.id, until))
 
     def snapshots_of(self, record: Record) -> list[Snapshot]:
         """What is known of the snapshots of a session, to be changed."""
@@ -220,9 +216,3 @@ class Recovery:
         if record.number not in self.snapshots:
             self.snapshots[record.number] = self._stored.snapshots(self._txn, record.number)
         return self.snapshots[record.number]
-
-    def _zero(self, kind: bytes) -> bytes:
-        """The zero state of a kind."""
-        if kind not in self._zeros:
-            self._zeros[kind] = bytes(4 * width_of(Kind(**orjson.loads(kind)).shapes))
-        return self._zeros[kind]

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 import lmdb
 import numpy as np
-import orjson
 
+from service.store import kind as kinds
 from service.store.embedded import entries, journal_files
-from service.store.embedded.kind import Kind
 from service.store.embedded.record import Ended, Kept, decode
 from service.store.embedded.records import COUNTS, EPOCH, Records
 from service.store.embedded.recovery import Recovery
@@ -63,7 +62,7 @@ class Dead:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._records = folder, Records(folder)
-        self._key = int.from_bytes(self._records.store[:8], "little")
+        self._key = entries.key_of(self._records.store)
         self.imported: dict[int, int] = {}  # number → epoch of the newest entry that brought it here
         # number → position and epoch of its last entry; −1: it has ended
         self._stands: dict[int, tuple[int, int]] = {}
@@ -156,14 +155,14 @@ def _merge(source: Path, target: Path) -> None:
     with closing(Records(source)) as old, closing(Records(target)) as new:
         base = max(old.epoch, new.epoch) << EPOCH  # of positions: behind all that there are
         new.reach(base >> EPOCH)
-        found = Recovery(old, journal_files.files(source), 0)
-        found.key = int.from_bytes(new.store[:8], "little")
+        found = Recovery(old, source, 0)
+        found.key = entries.key_of(new.store)
         written = {one.number for one in found.ended}
         for kind, records in found.kinds().items():
-            for record, tail, steps in tails(found, records, Kind(**orjson.loads(kind)).file, base):
+            for record, tail, steps in tails(found, records, kinds.decode(kind).file, base):
                 new.put_tail(_whole(record, base, record.snapshots or ()), tail, steps)
                 written.add(record.number)
-        kinds: dict[bytes, list[Record]] = defaultdict(list)
+        by_kind: dict[bytes, list[Record]] = defaultdict(list)
         with old.snapshot() as txn:
             for number, value in old.all(txn):
                 if number in written:
@@ -174,11 +173,11 @@ def _merge(source: Path, target: Path) -> None:
                     _log.error("the record of the session of number %d is refused: %s", number, error)
                     continue
                 record = _whole(record, base, old.snapshots(txn, number) if record.rule else ())
-                kinds[record.kind].append(record._replace(numbers=bytes(record.numbers)))
+                by_kind[record.kind].append(record._replace(numbers=bytes(record.numbers)))
                 count += 1
-                if len(kinds[record.kind]) == _AT_ONCE:
-                    _put(new, kinds.pop(record.kind))
-            for some in kinds.values():
+                if len(by_kind[record.kind]) == _AT_ONCE:
+                    _put(new, by_kind.pop(record.kind))
+            for some in by_kind.values():
                 _put(new, some)
             gone = [*old.tombstones(txn), *(Ended(0, one.id, one.until) for one in found.ended if one.until)]
         new.end(gone, max(found.alive or (0.0, 0.0), new.alive or (0.0, 0.0)))

@@ -7,18 +7,16 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import orjson
 
 from service.errors import CarouselError, SessionExists, StoreUnavailable
 from service.sessions.session import Session
 from service.store.embedded import entries
-from service.store.embedded.entries import flat
 from service.store.embedded.handover import Handover
-from service.store.embedded.kind import Kind
 from service.store.embedded.placing import place_one
 from service.store.embedded.record import Kept, Lent
 from service.store.embedded.settling import kinds_of
 from service.store.embedded.store import EmbeddedStore
+from service.store.kind import decode, flat
 from service.store.store import Advanced, Copied, Opened
 from service.workers.channel import FailedError, LostError
 
@@ -26,14 +24,14 @@ if TYPE_CHECKING:
     from service.engine.engine import Engine
     from service.sessions.sessions import Sessions
     from service.store.embedded.book import Book
-    from service.store.embedded.handover import Others
     from service.store.store import Change, Conflicts
+    from service.workers.worker import Worker
 
 
 class SharedStore(EmbeddedStore):
     """Invariant: a session is in one folder, or in two while it moves: the one with the higher epoch has it."""
 
-    def __init__(self, sessions: Sessions, others: Others, lease: float, **how: Any) -> None:
+    def __init__(self, sessions: Sessions, others: Worker, lease: float, **how: Any) -> None:
         super().__init__(sessions=sessions, **how)
         self._others, self._lease = others, lease
         self.serves = False  # its sessions are recovered, and it does not end yet
@@ -41,6 +39,7 @@ class SharedStore(EmbeddedStore):
     def start(self) -> None:
         """See Keeper."""
         super().start()
+        self.book_of, self.coming = self._cold.books, self._upkeep.coming
         self._sessions.elsewhere = Handover(self, self._sessions, self._others, 2 * self._lease)
 
     async def recovered(self, absent: Callable[[str, str], Engine]) -> None:
@@ -53,8 +52,7 @@ class SharedStore(EmbeddedStore):
         assert self._share is not None
         first = self._path if self._share.place == 0 else self._path.parent
         folders = {first, *first.glob("worker-*")} - {self._path}
-        kinds = [Kind(**orjson.loads(one)) for folder in folders for one in kinds_of(folder)]
-        return super().stored() | {(kind.model, kind.version) for kind in kinds}
+        return super().stored() | {decode(kind).served_as for folder in folders for kind in kinds_of(folder)}
 
     def holds(self, home: object) -> bool:
         """See Keeper: others may have some, and bring them here."""
@@ -96,10 +94,6 @@ class SharedStore(EmbeddedStore):
 
     # Sessions that move.
 
-    def book_of(self, kind: bytes) -> Book | None:
-        """The book of an engine that serves sessions of a kind."""
-        return self._cold.books.get(kind)
-
     def lent(self, session: Session) -> Lent:
         """A session as it stands, with all that another worker needs."""
         book = self._books[session.home]
@@ -122,26 +116,18 @@ class SharedStore(EmbeddedStore):
         for one in kept:
             state = np.frombuffer(one.state, np.float32)[None]
             changes.append(entries.change(entries.SNAPPED, 1, starts=np.array([one.step]), state=state))
-        self._upkeep.coming.add(record.id)
+        self.coming.add(record.id)
         try:
             numbers = np.full(len(changes), record.number).tobytes()
-            pending = self._writer.append(b"".join(changes), numbers, position, book.model)
+            pending = self._journal.append(b"".join(changes), numbers, position, book.model)
             if pending is not None:
                 await pending
         except CarouselError:
-            self.came(record.id)
+            self.coming.remove(record.id)
             raise
-        self._upkeep.ended.pop(record.number, None)  # it was here before
+        self._cold.ended.pop(record.number, None)  # it was here before
         self._upkeep.position = max(self._upkeep.position, position)
-        return place_one(record, kept, book, self._sessions, self._clock.seconds(), stored=False)
-
-    def coming(self, id: str) -> bool:
-        """Whether a session came here from a worker that has not written yet that it is gone there."""
-        return id in self._upkeep.coming
-
-    def came(self, id: str) -> None:
-        """It has."""
-        self._upkeep.coming.remove(id)
+        return place_one(record, book, self._sessions, self._clock.seconds(), stored=False)
 
 
 def _ids(one: Opened | Copied) -> Sequence[str]:

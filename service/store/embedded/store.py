@@ -12,14 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import orjson
-
-from service.store.embedded import entries, journal_files
+from service.store.clock import Clock
 from service.store.embedded.book import Book
-from service.store.embedded.clock import Clock
 from service.store.embedded.cold import ColdSessions
 from service.store.embedded.journal import Journal
-from service.store.embedded.kind import Kind
 from service.store.embedded.lock import Lock, Share
 from service.store.embedded.placing import place
 from service.store.embedded.records import EPOCH, Records
@@ -27,7 +23,7 @@ from service.store.embedded.recovery import Recovery
 from service.store.embedded.replaying import replay, tails
 from service.store.embedded.settling import settle
 from service.store.embedded.upkeep import Upkeep
-from service.store.embedded.writer import EntryWriter
+from service.store.kind import decode
 from service.store.store import Advanced, Moved, Snapped
 
 if TYPE_CHECKING:
@@ -37,7 +33,6 @@ if TYPE_CHECKING:
     from service.store.embedded.record import Record
     from service.store.store import Change, Conflicts
 
-_LOOK = 0.5  # seconds between looks for touched sessions and jumps of the clock
 _SHARE = 38  # bits that count sessions of one process of several
 
 _log = logging.getLogger("carousel.store")
@@ -66,7 +61,6 @@ class EmbeddedStore:
         self._patience, self._monotonic, self._wall, self._resident = patience, clock, wall, resident
         self._books: dict[object, Book] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self.recovering: dict[str, int] = {}
 
     # Commits.
 
@@ -76,7 +70,7 @@ class EmbeddedStore:
         body, numbers = book.entry(changes)
         position = self._journal.next()
         steps = all(isinstance(one, Advanced | Snapped) for one in changes)
-        pending = self._writer.append(body, numbers, position, book.model, behind=steps)
+        pending = self._journal.append(body, numbers, position, book.model, behind=steps)
         if pending is None:
             self._committed(book, changes, position)
             return None
@@ -93,8 +87,8 @@ class EmbeddedStore:
         book, row = self._books[session.home], session.row
         if book.changed.item(row):
             until += self._clock.offset
-            self._writer.note_expired(session.birth, until, book.model)
-            self._upkeep.ended[session.birth] = book.forget(row, until)
+            self._journal.note_expired(session.birth, until, book.model)
+            self._cold.ended[session.birth] = book.forget(row, until)
 
     def _committed(self, book: Book, changes: Sequence[Change], position: int) -> None:
         self._upkeep.position = position
@@ -103,7 +97,7 @@ class EmbeddedStore:
             book.epoch[changes[0].row] = source.epoch[left]
             source.forget(left)
         for one in book.committed(changes, position):
-            self._upkeep.ended[one.number] = one
+            self._cold.ended[one.number] = one
 
     # The beginning.
 
@@ -115,96 +109,82 @@ class EmbeddedStore:
             settle(self._path, 1)
         else:
             self._lock = Lock.inherited(self._share.lock)
-        self._records = Records(self._path)
-        first = self._records.epoch << EPOCH
-        self._sessions.born = first + (self._share.place << _SHARE if self._share is not None else 0)
-        files = journal_files.files(self._path)
-        self._recovery = Recovery(self._records, files, first)
-        self._clock = Clock(self._monotonic, self._wall, self._recovery.alive)
-        self._journal = Journal(self._path, self._records.store, first, sync=self._sync, behind=self._behind)
-        self._writer = EntryWriter(self._journal, self._clock, self._recovery.key)
-        told = self._journal, self._records, self._clock, self._sessions
-        self._upkeep = upkeep = Upkeep(*told, resident=self._resident, position=first)
-        upkeep.old, upkeep.damaged, upkeep.tailed = files, self._recovery.damaged, self._recovery.tailed
-        self._recovery.expire(self._clock.seconds())
-        self._kinds = self._recovery.kinds()
-        for one in self._recovery.ended:
-            upkeep.ended[one.number] = one
-            if one.until > self._clock.seconds():
-                self._sessions.expired.lapse(one.id, one.until - self._clock.offset)
-        self.recovering = {record.id: number for number, record in self._recovery.records.items()}
-        self._sessions.recovering, self._sessions.lapsed = self.recovering, self.expired
-        cold = self._cold = ColdSessions(self._records, self._sessions, self._clock, upkeep.ended, self._lapsed)
-        upkeep.cold = self._sessions.cold = cold
+        sessions, records = self._sessions, Records(self._path)
+        first = records.epoch << EPOCH
+        sessions.born = first + (self._share.place << _SHARE if self._share is not None else 0)
+        found = Recovery(records, self._path, first)
+        clock = Clock(self._monotonic, self._wall, found.alive)
+        journal = Journal(self._path, records.store, first, clock, sync=self._sync, behind=self._behind)
+        cold = ColdSessions(records, sessions, clock, journal)
+        self._records, self._recovery, self._clock, self._journal, self._cold = records, found, clock, journal, cold
+        told = journal, records, clock, sessions
+        self._upkeep = Upkeep(*told, books=self._books, cold=cold, found=found, resident=self._resident)
+        found.expire(clock.seconds())
+        self._kinds = found.kinds()
+        for one in found.ended:
+            cold.ended[one.number] = one
+            if one.until > clock.seconds():
+                sessions.expired.lapse(one.id, one.until - clock.offset)
+        sessions.recovering.update(record.id for record in found.records.values())
+        sessions.lapsed, sessions.cold = self.expired, cold
         if self._behind:
-            self._sessions.promises["behind_ms"] = round(1000 * self._behind)
-        self._count()
-
-    def _count(self) -> None:
-        """Count the sessions that the journal is not about: they stay where they are."""
-        cold = self._cold
-        for kind, counts in self._recovery.counts().items():
+            sessions.promises["behind_ms"] = round(1000 * self._behind)
+        for kind, counts in found.counts().items():  # those that the journal is not about stay where they are
             cold.counts(kind, *counts)
             self._kinds.setdefault(kind, [])
-        if total := cold.count + len(self.recovering):
+        if total := cold.count + len(sessions.recovering):
             _log.info("%d sessions are stored in %s", total, self._path)
-
-    def _lapsed(self, record: Record, until: float) -> None:
-        self._writer.note_expired(record.number, until, Kind(**orjson.loads(record.kind)).file)
 
     def stored(self) -> set[tuple[str, str]]:
         """See Keeper."""
-        kinds = [Kind(**orjson.loads(encoded)) for encoded in self._kinds]
-        return {(kind.model, kind.version) for kind in kinds}
+        return {decode(kind).served_as for kind in self._kinds}
 
     def release(self, home: object) -> None:
         """See Keeper."""
-        if (book := self._books.pop(home, None)) is not None:
-            self._upkeep.books.remove(book)
-            if self._cold.books.get(book.kind.encode()) is book:
-                del self._cold.books[book.kind.encode()]
+        if (book := self._books.pop(home, None)) is not None and self._cold.books.get(book.encoded) is book:
+            del self._cold.books[book.encoded]
 
     def holds(self, home: object) -> bool:
         """See Keeper."""
         book = self._books.get(home)
-        return book is not None and self._cold.by_kind[book.kind.encode()] > 0
+        return book is not None and self._cold.by_kind[book.encoded] > 0
 
     async def recover(self, home: object) -> None:
         """See Keeper."""
         engine = cast("Engine", home)
         book = self._book(engine)
-        records = self._kinds.pop(book.kind.encode(), [])
+        records = self._kinds.pop(book.encoded, [])
         if not records:
             return
         begin, refused = time.perf_counter(), len(self._recovery.ended)
         told, each = (self._recovery, records, book.model, engine.model, engine.fitness), self._sessions.budget.each
         found = await asyncio.to_thread(replay, *told, each=each)
-        self._upkeep.ended |= {one.number: one for one in self._recovery.ended[refused:]}
+        self._cold.ended |= {one.number: one for one in self._recovery.ended[refused:]}
         await place(found, book, self._sessions, self._clock.seconds)
         for record in records:
-            self.recovering.pop(record.id, None)
+            self._sessions.recovering.discard(record.id)
         _log.info(
             "%d sessions of %s/%s are back in %.1f s; %d steps were run again",
-            *(len(found.records), engine.name, engine.version, time.perf_counter() - begin, found.replayed),
+            *(len(found.records), engine.name, engine.version, time.perf_counter() - begin, found.steps),
         )
 
     async def recovered(self, absent: Callable[[str, str], Engine]) -> None:
         """See Keeper. `absent` makes an engine that refuses the calls of a model version and says why."""
         for encoded, records in self._kinds.items():
-            kind = Kind(**orjson.loads(encoded))
+            kind = decode(encoded)
             engine = absent(kind.model, kind.version)
             await self._keep(records, kind.file)
             book = self._book(engine)
             self._cold.books[encoded] = book
             for record in records:
-                self.recovering.pop(record.id)
+                self._sessions.recovering.remove(record.id)
                 self._cold.counts(encoded, 1, record.states)
             _log.warning("sessions wait for %s/%s: %s", kind.model, kind.version, engine.refusal)
         self._kinds = {}
         self._recovery.close()
         del self._recovery  # of a million sessions it has 1 GB
         run = self._upkeep.run(self._replay_seconds)
-        self._tasks = [asyncio.create_task(self._look()), asyncio.create_task(run)]
+        self._tasks = [asyncio.create_task(self._upkeep.look()), asyncio.create_task(run)]
 
     async def _keep(self, records: Sequence[Record], model: bytes) -> None:
         """Keep what is behind the records of sessions whose model is not there."""
@@ -214,28 +194,10 @@ class EmbeddedStore:
 
     def _book(self, engine: Engine) -> Book:
         book = self._books[engine] = Book(engine)
-        self._upkeep.books.append(book)
-        self._cold.books[book.kind.encode()] = book
+        self._cold.books[book.encoded] = book
         return book
 
     # While it serves, and the end.
-
-    async def _look(self) -> None:
-        """Write what no call writes: sessions that were touched, and that the system's clock was set."""
-        while True:
-            await asyncio.sleep(_LOOK)
-            self.note_touched()
-            self._upkeep.look()
-            if self._clock.jumped():
-                self._writer.note(b"", b"", bytes(8))
-
-    def note_touched(self) -> None:
-        """Write the sessions whose idle clocks were restarted without a call: a retry, say."""
-        for book in self._books.values():
-            if len(rows := book.touched(self._upkeep.position)):
-                self._writer.note(
-                    entries.change(entries.TOUCHED, len(rows)), book.engine.table.birth[rows].tobytes(), book.model
-                )
 
     def ends(self) -> None:
         """See Keeper."""

@@ -12,22 +12,24 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from service.sessions.session import Session
+from service.store.embedded import entries
 from service.store.embedded.record import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from service.models.model import Index
     from service.sessions.sessions import Sessions
     from service.sessions.table import Table
+    from service.store.clock import Clock
     from service.store.embedded.book import Book
-    from service.store.embedded.clock import Clock
     from service.store.embedded.cold import ColdSessions
     from service.store.embedded.journal import Journal
-    from service.store.embedded.record import Ended
     from service.store.embedded.records import Records
+    from service.store.embedded.recovery import Recovery
 
+_LOOK = 0.5  # seconds between looks for touched sessions and jumps of the clock
 _SLICE = 512  # sessions whose states are copied in one turn of the loop: 1 ms
 _SPILL = 500  # sessions that leave memory in one turn of the loop: 2 ms
 _GIVEN = 2**23  # bytes of memory that are given back in one turn of the loop: 0.5 ms
@@ -45,21 +47,27 @@ class Upkeep:
     """
 
     def __init__(
-        self, journal: Journal, records: Records, clock: Clock, sessions: Sessions, *, resident: int, position: int
+        self,
+        journal: Journal,
+        records: Records,
+        clock: Clock,
+        sessions: Sessions,
+        *,
+        books: Mapping[object, Book],
+        cold: ColdSessions,
+        found: Recovery,
+        resident: int,
     ) -> None:
         self._journal, self._records, self._clock, self._sessions = journal, records, clock, sessions
-        self._resident = resident
+        self._books, self._cold, self._ended, self._resident = books, cold, cold.ended, resident
         self._thread = ThreadPoolExecutor(1, "records")
         self._wanted = asyncio.Event()  # a round, now
-        self.cold: ColdSessions
-        self.books: list[Book] = []
-        self.ended: dict[int, Ended] = {}  # by number: not told to the records yet
-        self.tailed: set[int] = set()  # sessions whose calls waited for their model, and were run
-        self.old: list[Path] = []  # files of the journal that are still needed
-        self.damaged: set[Path] = set()  # of them: to be kept under another name
+        self.tailed = found.tailed  # sessions whose calls waited for their model, and were run
+        self.old = found.files  # files of the journal that are still needed
+        self._damaged = found.damaged  # of them: to be kept under another name
         self.coming = set[str]()  # ids that came from a worker which has not written so yet: the journal stays
-        self.position = position  # of the newest entry that is written, of this process or one before
-        self.rounds = 0
+        self.position = found.first  # of the newest entry that is written, of this process or one before
+        self.rounds = 0  # done so far
         self._one = asyncio.Lock()  # round at a time
 
     async def run(self, replay_seconds: float) -> None:
@@ -86,7 +94,7 @@ class Upkeep:
         await self._journal.settled()
         slices = [
             (book, rows[first : first + _SLICE])
-            for book in self.books
+            for book in self._books.values()
             for rows in [book.dirty()]
             for first in range(0, len(rows), _SLICE)
         ]
@@ -96,15 +104,30 @@ class Upkeep:
             if left > 1:
                 await asyncio.sleep(max(0.0, ends - self._clock.monotonic()) / left)
         self.rounds += 1
-        if slices or self.old or self.ended:
+        if slices or self.old or self._ended:
             await self._drop()
         await self._expire()
         await self.spill()
 
-    def look(self) -> None:
-        """Ask for a round if more is in memory than may be."""
-        if self._full():
-            self._wanted.set()
+    async def look(self) -> None:
+        """Write what no call writes: sessions that were touched, and that the system's clock was set.
+
+        Ask for a round if more is in memory than may be.
+        """
+        while True:
+            await asyncio.sleep(_LOOK)
+            self.note_touched()
+            if self._full():
+                self._wanted.set()
+            if self._clock.jumped():
+                self._journal.note(b"", b"", bytes(8))
+
+    def note_touched(self) -> None:
+        """Write the sessions whose idle clocks were restarted without a call: a retry, say."""
+        for book in self._books.values():
+            if len(rows := book.touched(self.position)):
+                numbers = book.engine.table.birth[rows].tobytes()
+                self._journal.note(entries.change(entries.TOUCHED, len(rows)), numbers, book.model)
 
     async def blocking(self, act: Callable[..., object], *given: object) -> None:
         """Do something in the thread."""
@@ -117,8 +140,8 @@ class Upkeep:
     async def spill(self) -> None:
         """Let the sessions leave memory that were called least recently, until there is room."""
         most = self._resident - int(_ROOM * self._resident) if self._full() else self._resident
-        for book in self.books:
-            used = sum(one.used_bytes for one in self.books)
+        for book in [*self._books.values()]:
+            used = sum(one.used_bytes for one in self._books.values())
             rows = book.idle(-((most - used) // book.row_bytes)) if used > most else ()
             for first in range(0, len(rows), _SPILL):
                 for row in rows[first : first + _SPILL]:
@@ -135,16 +158,16 @@ class Upkeep:
             await asyncio.sleep(0)
 
     def _full(self) -> bool:
-        return sum(book.used_bytes for book in self.books) > self._resident
+        return sum(book.used_bytes for book in self._books.values()) > self._resident
 
     def _leave(self, book: Book, row: int) -> None:
-        if not book.rests(row) or book.ids[row] in self._sessions.recovering:
+        if not book.rests(row) or book.keys[row] in self._sessions.recovering:
             return  # called meanwhile, or about to go to another worker
-        session = Session(book.ids[row], book.engine, row, book.engine.table.birth.item(row))
+        session = Session(book.keys[row], book.engine, row, book.engine.table.birth.item(row))
         rule = book.engine.rewinds.rule(row)
         book.forget(row)
         self._sessions.spill(session)
-        self.cold.counts(book.kind.encode(), 1, 1 + (rule.keep if rule else 0))
+        self._cold.counts(book.encoded, 1, 1 + (rule.keep if rule else 0))
 
     async def _write(self, book: Book, rows: Index) -> None:
         rows = rows[book.changed[rows] > 0]  # others have ended since
@@ -159,10 +182,10 @@ class Upkeep:
 
     async def _drop(self) -> None:
         """Tell the records what has ended, then drop the files that nothing needs any more."""
-        ended = list(self.ended.values())
+        ended = list(self._ended.values())
         await self.blocking(self._records.end, ended, (self._clock.seconds(), self._clock.wall()))
         for one in ended:
-            self.ended.pop(one.number, None)  # it may have come back
+            self._ended.pop(one.number, None)  # it may have come back
         if self.tailed:
             await self.blocking(self._records.drop_tails, self.tailed)
             self.tailed = set()
@@ -183,7 +206,7 @@ class Upkeep:
 
     def _later(self, number: int, value: bytes | None, now: float) -> tuple[float, int] | None:
         """When a session is to be looked at again; None: it is no more."""
-        if value is None or number in self.ended:
+        if value is None or number in self._ended:
             return None
         try:
             record = decode(number, memoryview(value))
@@ -191,7 +214,7 @@ class Upkeep:
             return None  # it is refused when it is asked for
         if not self._sessions.resident(record.id):
             if record.deadline <= now:
-                self.cold.expire(record)
+                self._cold.expire(record)
                 return None
             return record.deadline, number
         session = self._sessions.find(record.id)  # it expires here, if its time is over
@@ -200,7 +223,7 @@ class Upkeep:
         return max(now + 1.0, session.deadline + self._clock.offset), number
 
     def _remove(self, path: Path) -> None:
-        if path in self.damaged:
+        if path in self._damaged:
             path.rename(path.with_suffix(".damaged"))
         else:
             path.unlink(missing_ok=True)

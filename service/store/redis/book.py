@@ -2,60 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from service.sessions.digests import Digester
-from service.sessions.ring import LongAnswer
-from service.store.embedded.entries import flat, shaped
-from service.store.embedded.kind import Kind
-from service.store.redis.columns import COLUMNS, Columns
-from service.store.redis.operations import HEAD_FORM, Group, Operation, grouped
-from service.store.redis.records import ABSENT, FENCE, Found, Kept, key_of, place_of, seed_of
-from service.store.redis.steps import layout
+from service.store.columns import Columns
+from service.store.kind import flat, shaped
+from service.store.redis.operations import HEAD_FORM, Group, Operation, ended, grouped, layout
+from service.store.redis.records import ABSENT, FENCE, Found, key_of, place_of, seed_of
 from service.store.store import Advanced, Copied, Deleted, Moved, Opened, Replaced, Snapped
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from service.engine.engine import Engine
     from service.models.model import Index, State
     from service.sessions.snapshots import Rule
-    from service.store.redis.owner import Owner
+    from service.store.redis.store import RedisStore
     from service.store.store import Change
 
 _ENOUGH = 64  # sessions of a group, so that one more is written apart: the server works while it is made
 _LATE = 0.1  # of its TTL that a deadline in the store, or in the index, may be behind
 
 
-class Book(Columns):
-    """Turns changes into operations, and sessions that come into rows."""
+class Book(Columns[bytes]):
+    """Turns changes into operations, and sessions that come into rows.
 
-    def __init__(
-        self,
-        engine: Engine,
-        owners: Sequence[Owner],
-        epoch: Callable[[], int],
-        books: Mapping[object, Book],
-        *,
-        each: int,
-        offset: float,
-    ) -> None:
-        """`each` is how many answers are kept, `offset` how far the store's clock is before that of the table."""
-        self._books = books  # of all engines
-        super().__init__(engine)
-        self._owners, self._epoch = owners, epoch
-        self._each, self._offset = each, offset
-        self.kind = Kind(
-            engine.name,
-            engine.version,
-            engine.digest,
-            {name: array.shape[1:] for name, array in engine.table.state.items()},
-            engine.model.outputs,
-        )
-        self._encoded, self._digester = self.kind.encode(), Digester(engine.model.features)
-        self._width = engine.model.outputs
+    Invariant: a row with an epoch is owned, or `lost`.
+    """
+
+    _KINDS: ClassVar = {"u8": "epoch seed", "i8": "count snapped place", "f8": "noted indexed", "?": "lost"}
+
+    epoch: NDArray[np.uint64]
+    count: Index  # answers kept so far, of all processes
+    snapped: Index  # snapshots likewise
+    noted: NDArray[np.float64]  # the deadline in the store
+    indexed: NDArray[np.float64]  # the deadline in the index
+    lost: NDArray[np.bool_]  # owned by another process, or unknown: dropped when its calls have ended
+    seed: NDArray[np.uint64]  # of its seals
+    place: Index  # of its server in the list of them
+
+    def __init__(self, engine: Engine, store: RedisStore) -> None:
+        super().__init__(engine, b"")
+        self._owners, self._epoch, self._books = store.owners, store.new_epoch, store.books
+        self._each, self._offset = store.sessions.budget.each, store.clock.offset  # to the store's clock
+        self._digester, self._width = Digester(engine.model.features), engine.model.outputs
+
+    def forget(self, row: int) -> None:
+        """A session is no more, or not here."""
+        self._clear(row)
+
+    def owned(self) -> Index:
+        """The rows of all sessions that are."""
+        return np.flatnonzero((self.epoch > 0) & ~self.lost)
+
+    def idle(self, most: int) -> list[tuple[float, int]]:
+        """When sessions on which nothing waits were called, and their rows: at most so many, the first to leave."""
+        rows, used = self._idle((self.epoch > 0) & ~self.lost, most)
+        return list(zip(used.tolist(), rows.tolist(), strict=True))
 
     def operations(self, changes: Sequence[Change], now: float) -> Iterator[Group]:
         """What changes come to; `now` is the time on the table's clock."""
@@ -71,7 +78,7 @@ class Book(Columns):
                     if sum(len(some[0].rows) for some in alike[shape]) >= _ENOUGH:
                         yield self._steps(alike.pop(shape), now)
             elif isinstance(one, Deleted):
-                others.append(Operation(one.row, self.keys[one.row], self.fence(one.row), clear=True, score=-1.0))
+                others.append(ended(self.keys[one.row], self.fence(one.row), row=one.row))
             elif isinstance(one, Snapped):
                 others.append(self._snap(one))
             elif isinstance(one, Replaced):
@@ -110,29 +117,15 @@ class Book(Columns):
         self._place(row, found.key, epoch)
         self.count[row] = found.kept[0].number + 1 if found.kept else 0
         self.noted[row] = self.indexed[row] = found.deadline
-        if found.kind.encode() == self._encoded:  # else its model is not there, and it can only be deleted
+        if found.kind.encode() == self.encoded:  # else its model is not there, and it can only be deleted
             rows, state = np.array([row]), np.frombuffer(found.state, np.float32)[None]
             self._table.scatter(rows, shaped(state, self.kind.shapes))
-            self._restore(rows, found.kept[: self._each])
+            for one in reversed(found.kept[: self._each]):
+                told = np.array([one.start]), np.frombuffer(one.digest, np.uint64)[None], one.outputs.reshape(1, -1)
+                self.engine.answers.keep(rows, *told, len(one.outputs))
             for number, step, kept in found.snapshots:
                 self.snapped[row] = number + 1
                 self.engine.rewinds.take(row, step, shaped(np.frombuffer(kept, np.float32)[None], self.kind.shapes))
-
-    def _restore(self, rows: Index, kept: Sequence[Kept]) -> None:
-        words, long = np.zeros((1, self._each, 4 + self._width), np.uint32), []
-        for back, one in enumerate(kept, 1):
-            first, second = np.frombuffer(one.digest, np.uint64).tolist()
-            if len(one.outputs) == 1:
-                words[0, back - 1, :4] = np.array([first ^ one.start + 1, second], np.uint64).view(np.uint32)
-                words[0, back - 1, 4:] = one.outputs.view(np.uint32)
-            else:
-                long.append(LongAnswer(back, one.start, (first, second), one.outputs))
-        self.engine.answers.restore(rows, words, {0: long} if long else {})
-
-    @property
-    def version(self) -> tuple[str, str]:
-        """Model and version of its sessions."""
-        return self.kind.model, self.kind.version
 
     def touched(self) -> list[Operation]:
         """Write the deadlines of sessions whose idle clocks were restarted without a commit."""
@@ -203,7 +196,7 @@ class Book(Columns):
         there.fit()
         there._place(one.row, key := self.keys[one.left], self._epoch())
         operation = there._whole(one.row, old, there.fence(one.row, one.step), one, now)
-        columns = {name: getattr(there, name).item(one.row) for name in COLUMNS}
+        columns = {name: getattr(there, name).item(one.row) for name, _ in self._columns}
         there.forget(one.row)
 
         def moved() -> None:
@@ -223,8 +216,8 @@ class Book(Columns):
             state = {name: np.zeros((1, *shape), np.float32) for name, shape in self.kind.shapes.items()}
         rule = self.engine.rewinds.rule(row)
         operation = Operation(row, self.keys[row], old, new, clear=True)
-        operation.put_about(self._table.birth.item(row), rule, self._encoded)
-        operation.put_held(self._table.row_bytes * (1 + (rule.keep if rule else 0)), "/".join(self.version))
+        operation.put_about(self._table.birth.item(row), rule, self.encoded)
+        operation.put_held(self._table.row_bytes * (1 + (rule.keep if rule else 0)), "/".join(self.kind.served_as))
         self._stand(operation, now + self._table.ttl.item(row), flat(state, 1).tobytes())
         return operation
 

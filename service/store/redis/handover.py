@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -14,9 +15,9 @@ from service.errors import CarouselError, StoreUnavailable
 from service.store.lookups import Lookups
 from service.store.redis import scripts
 from service.store.redis.link import FencedError, LostError
-from service.store.redis.operations import Operation, grouped
+from service.store.redis.operations import Operation, ended, grouped
 from service.store.redis.owner import dead
-from service.store.redis.records import BUCKETS, FENCE, UNOWNED, Found, decode, ids_of, key_of, mark_of, pairs
+from service.store.redis.records import BUCKETS, FENCE, UNOWNED, Found, decode, key_of, mark_of, of_bucket, pairs
 
 if TYPE_CHECKING:
     from service.sessions.session import Standing
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _ANSWER = 0.2  # seconds until an owner is asked again
 _KEPT = 0.002  # seconds that a session stays at least: the call for which it came is accepted by then
+
+_T = TypeVar("_T")
 
 _log = logging.getLogger("carousel.store")
 
@@ -50,27 +53,17 @@ class Handover:
         """See Elsewhere."""
         first = b"[:" + prefix.encode() if prefix > after else b"(:" + after.encode()
         rest = (b"[:" + prefix.encode() + b"\xff", "LIMIT", 0, most)
-        keys = [ids_of(bucket) for bucket in range(BUCKETS)]
+        keys = [of_bucket(bucket, "ids") for bucket in range(BUCKETS)]
         asked = [self._store.owner_of(key).link.ask("ZRANGEBYLEX", key, first, *rest) for key in keys]
-        return sorted(id[1:].decode() for ids in await self._heard(asked) for id in ids)[:most]
+        return sorted(id[1:].decode() for ids in await _known(asyncio.gather(*asked)) for id in ids)[:most]
 
     async def standing(self, id: str) -> Standing | None:
         """See Elsewhere."""
-        try:
-            found, *_ = await self._read(id)
-        except LostError as error:
-            raise StoreUnavailable("the connection to the session store was lost") from error
+        found, *_ = await _known(self._read(id))
         now = self._store.clock.seconds()
         if found is None or found.deadline <= now:
             return None
         return found.stands(id, now, resident=False)
-
-    @staticmethod
-    async def _heard(asked: list[asyncio.Future[Any]]) -> list[Any]:
-        try:
-            return await asyncio.gather(*asked)
-        except LostError as error:
-            raise StoreUnavailable("the connection to the session store was lost") from error
 
     async def _look(self, id: str) -> None:
         while not await self._attempt(id):
@@ -141,7 +134,7 @@ class Handover:
         store, now, owner = self._store, self._store.clock.seconds(), self._store.owner_of(found.key)
         if found.deadline <= now:
             until = found.deadline + found.ttl
-            gone = Operation(-1, found.key, found.fence, clear=True, score=-1.0, told=max(0.0, until - now))
+            gone = ended(found.key, found.fence, told=until - now)
             await owner.commit(grouped([gone]))
             return False  # what is there now is read
         book = store.book(found.kind)
@@ -209,6 +202,14 @@ class Handover:
         """Stop."""
         for task in [*self._going.values()]:
             task.cancel()
+
+
+async def _known(asked: Awaitable[_T]) -> _T:
+    """What only reads, for a client."""
+    try:
+        return await asked
+    except LostError as error:
+        raise StoreUnavailable("the connection to the session store was lost") from error
 
 
 def _channel(name: bytes) -> bytes:

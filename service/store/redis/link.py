@@ -50,7 +50,6 @@ class Link:
         self._asked: deque[tuple[Future[Any], float]] = deque()
         self._stream: asyncio.StreamWriter | None = None
         self._rose = asyncio.Event()
-        self._serving: asyncio.Future[None] | None = None
         self.up = False
 
     def __repr__(self) -> str:
@@ -93,15 +92,12 @@ class Link:
         """Connect, serve until the connection is lost, and again."""
         failing = False
         while True:
-            self._serving = asyncio.ensure_future(self._serve())
             try:
-                await asyncio.wait([self._serving])
-            finally:
-                self._serving.cancel()
-                self._fall()
-            if not failing:
-                why = "" if self._serving.cancelled() else self._serving.exception()
-                _log.error("the connection to the session store is lost: %s", why)
+                await self._serve()
+            except Exception as error:
+                if not failing:
+                    why = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
+                    _log.error("the connection to the session store is lost: %s", why)
             failing = not self._rose.is_set()
             self._rose.clear()
             await asyncio.sleep(_PAUSE)
@@ -109,25 +105,16 @@ class Link:
     async def _serve(self) -> None:
         connection = await self._connect()
         self._stream = connection._writer  # its own method writes in a later turn of the loop
-        works = (self._read(connection), self._watch())
-        tasks = [asyncio.ensure_future(one) for one in works]
         try:
-            greeting = asyncio.ensure_future(self._greet())
-            tasks.append(greeting)
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if greeting.done():
-                greeting.result()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._read(connection))
+                tasks.create_task(self._watch())
+                await self._greet()
                 self.up = True
                 self._rose.set()
                 _log.info("connected to the session store")
-                await asyncio.wait(tasks[:-1], return_when=asyncio.FIRST_COMPLETED)
-            for task in tasks:
-                if task.done():
-                    task.result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            self._fall()
             with suppress(Exception):
                 await connection.disconnect(nowait=True)
 

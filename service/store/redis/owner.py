@@ -19,7 +19,7 @@ from service.store.redis.records import tables_of
 if TYPE_CHECKING:
     from asyncio import Future
 
-    from service.store.embedded.clock import Clock
+    from service.store.clock import Clock
     from service.store.redis.operations import Group
     from service.store.redis.servers import Servers
 
@@ -29,14 +29,7 @@ _log = logging.getLogger("carousel.store")
 class Owner:
     """Invariant: no other process takes a session of this name before `_until`, nor later without removing the name."""
 
-    def __init__(
-        self,
-        servers: Servers,
-        tag: bytes,
-        clock: Clock,
-        lease: float,
-        lost: Callable[[Owner], None],
-    ) -> None:
+    def __init__(self, servers: Servers, tag: bytes, clock: Clock, lease: float, lost: Callable[[Owner], None]) -> None:
         """`tag` is in the keys of the tables of owners; `lost` is told when this owner was fenced."""
         self.owners, self.processes, self.lease, self.clock = tables_of(tag)
         self._clock, self._seconds, self._lost = clock, lease, lost

@@ -20,16 +20,15 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from zlib import crc32
 
 import numpy as np
-import orjson
 from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
 from service.sessions.session import Standing
 from service.sessions.snapshots import Rule
-from service.store.embedded.entries import width_of
-from service.store.embedded.kind import Kind
+from service.store import kind as kinds
 
 if TYPE_CHECKING:
     from service.models.model import Array
+    from service.store.kind import Kind
 
 FENCE = struct.Struct("<16sQQ")  # owner, epoch, step
 UNOWNED = bytes(16)  # the owner of a session that was given up
@@ -115,19 +114,9 @@ def mark_of(key: bytes) -> bytes:
     return key[:_PREFIX] + b"expired:" + key[_PREFIX + 2 :]
 
 
-def index_of(bucket: int) -> bytes:
-    """The key of the index of expiry of a bucket."""
-    return b"carousel:{%02x}:expiry" % bucket
-
-
-def held_of(bucket: int) -> bytes:
-    """The key of what the sessions of a bucket count for."""
-    return b"carousel:{%02x}:held" % bucket
-
-
-def ids_of(bucket: int) -> bytes:
-    """The key of the ids of a bucket, in order."""
-    return b"carousel:{%02x}:ids" % bucket
+def of_bucket(bucket: int, name: str) -> bytes:
+    """The key of a bucket's index of `expiry`, of its `ids` in order, or of what its sessions count for: `held`."""
+    return b"carousel:{%02x}:%b" % (bucket, name.encode())
 
 
 def tables_of(tag: bytes) -> list[bytes]:
@@ -150,10 +139,10 @@ def decode(key: bytes, fields: Mapping[bytes, bytes]) -> Found:
     told, birth, every, keep = map(int, numbers)
     if told != FORMAT:
         raise ValueError(f"it has format {told}, not {FORMAT}")
-    kind = Kind(**orjson.loads(encoded))
+    kind = kinds.decode(encoded)
     content(b"held")
     state = content(b"state", fence[16:])
-    if len(state) != STATE.size + 4 * width_of(kind.shapes):
+    if len(state) != STATE.size + 4 * kind.width:
         raise ValueError("its state has another size")
     kept = [_kept(content(name), kind.outputs) for name in fields if _numbered(name, b"a")]
     kept.sort(key=lambda one: -one.number)

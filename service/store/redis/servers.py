@@ -5,22 +5,22 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from contextlib import ExitStack, suppress
-from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import redis
 from redis.asyncio import ConnectionPool
 from redis.crc import key_slot
-from redis.exceptions import AskError, ClusterDownError, RedisError
+from redis.exceptions import AskError, ClusterDownError, RedisClusterException, RedisError
 
-from service.store.redis.records import BUCKETS, held_of, tables_of
+from service.store.redis.records import BUCKETS, of_bucket, tables_of
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
 Address: TypeAlias = "tuple[str, int]"
 Slots: TypeAlias = "list[tuple[int, int, Address]]"  # first and last slot, and the server that has them
+Beginning: TypeAlias = "tuple[int, tuple[float, float] | None, list[dict[bytes, bytes]], Slots | None]"  # see `begin`
 
 _FRESH = 0.2  # seconds for which a table of slots is not asked for again
 _STARTS = b"carousel:epoch"  # counts the starts of processes
@@ -96,55 +96,37 @@ def server_of(slots: Slots, key: bytes) -> Address:
     raise redis.ConnectionError(f"no server of the cluster has slot {slot}")
 
 
-class Beginning(NamedTuple):
-    """What a process finds when it starts."""
-
-    number: int  # of starts
-    alive: tuple[float, float] | None  # when a process was last seen alive: see Clock
-    held: list[dict[bytes, bytes]]  # what buckets hold
-    slots: Slots | None  # of a cluster
-
-
 def begin(url: str, timeout: float) -> Beginning:
-    """Count a start. Blocks.
+    """Count a start → number of starts, when a process was last seen alive (see Clock), what buckets hold, and the
+    slots of a cluster. Blocks.
 
     Raises:
-        RedisError, OSError, ValueError: it cannot be counted within so many seconds.
+        RedisError, RedisClusterException, OSError, ValueError: it cannot be counted within so many seconds.
 
     """
     until = time.monotonic() + timeout
     while True:
         try:
-            with ExitStack() as stack:
-                return _begin(url, timeout, stack)
-        except (redis.ConnectionError, redis.BusyLoadingError, AskError, ClusterDownError):
+            return _begin(url, timeout)
+        except (redis.ConnectionError, redis.BusyLoadingError, AskError, ClusterDownError, RedisClusterException):
             if time.monotonic() > until:
                 raise
             time.sleep(0.1)
 
 
-def _begin(url: str, timeout: float, stack: ExitStack) -> Beginning:
-    pool, slots = redis.ConnectionPool.from_url(url, socket_timeout=timeout), None
-
-    @cache
-    def at(address: Address | None) -> redis.Redis:
-        there = {} if address is None else {"host": address[0], "port": address[1]}
-        made = redis.ConnectionPool(pool.connection_class, **pool.connection_kwargs | there)
-        stack.callback(made.disconnect)
-        return redis.Redis(connection_pool=made)
-
-    def of(key: bytes) -> redis.Redis:
-        return at(None if slots is None else server_of(slots, key))
-
-    if at(None).info("cluster")["cluster_enabled"]:
-        told: list[Any] = at(None).execute_command("CLUSTER", "SLOTS")  # type: ignore[no-untyped-call]
-        slots = slots_of(told, pool.connection_kwargs["host"])
-    number = of(_STARTS).incr(_STARTS)
-    clocks = [tables_of(tag)[3] for tag in tags(cluster=slots is not None)]
-    seen = [cast("bytes | None", of(key).get(key)) for key in clocks]
-    held = [cast("dict[bytes, bytes]", of(key).hgetall(key)) for key in map(held_of, range(BUCKETS))]
+def _begin(url: str, timeout: float) -> Beginning:
+    slots = None
+    with redis.Redis.from_url(url, socket_timeout=timeout) as one:
+        if one.info("cluster")["cluster_enabled"]:
+            told: list[Any] = one.execute_command("CLUSTER", "SLOTS")
+            slots = slots_of(told, one.connection_pool.connection_kwargs["host"])
+    with (redis.Redis if slots is None else redis.RedisCluster).from_url(url, socket_timeout=timeout) as client:
+        number = client.incr(_STARTS)
+        clocks = [tables_of(tag)[3] for tag in tags(cluster=slots is not None)]
+        seen = [cast("bytes | None", client.get(key)) for key in clocks]
+        held = [cast("dict[bytes, bytes]", client.hgetall(of_bucket(bucket, "held"))) for bucket in range(BUCKETS)]
     alive = max((tuple(map(float, one.split())) for one in seen if one), default=None)
-    return Beginning(number, cast("tuple[float, float] | None", alive), held, slots)
+    return number, cast("tuple[float, float] | None", alive), held, slots
 
 
 def tags(*, cluster: bool) -> list[bytes]:

@@ -12,27 +12,27 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from service.engine.call import Operation as Turn
 from service.errors import CarouselError, SessionMoved
-from service.store.embedded.clock import Clock
+from service.store.clock import Clock
 from service.store.redis.book import Book
 from service.store.redis.handover import Handover
 from service.store.redis.link import LostError
-from service.store.redis.operations import Operation, freed, grouped
+from service.store.redis.operations import ended, freed, grouped
 from service.store.redis.owner import Owner
 from service.store.redis.records import id_of, place_of
 from service.store.redis.servers import Servers, begin
 from service.store.redis.upkeep import Upkeep
 from service.store.redis.writer import Writer
-from service.store.store import StoreRefusedError
+from service.store.store import Keeper, StoreRefusedError
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
     from service.sessions.session import Session
     from service.sessions.sessions import Sessions
-    from service.store.embedded.kind import Kind
+    from service.store.kind import Kind
     from service.store.store import Change, Conflicts
 
 _EPOCH = 40  # bits that count sessions of one process: a number that tells a session apart has 63
@@ -43,7 +43,7 @@ _BEGIN = 10.0  # seconds that the server may take to be there
 _log = logging.getLogger("carousel.store")
 
 
-class RedisStore:
+class RedisStore(Keeper):
     """Invariant: what was answered is on the server; a session in the table is owned, or `lost` and about to go."""
 
     def __init__(
@@ -98,7 +98,7 @@ class RedisStore:
     def _leave(self, session: Session) -> asyncio.Future[bytes]:
         """Let a session go when its calls have ended → the fence that it had."""
         engine = cast("Engine", session.home)
-        book, hidden = self.books[engine], cast("set[str]", self.sessions.recovering)
+        book, hidden = self.books[engine], self.sessions.recovering
         gone: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
         def act() -> bytes:
@@ -131,8 +131,7 @@ class RedisStore:
         """A session was idle beyond its TTL; its id is told as expired until then."""
         book, row = self.books[session.home], session.row
         if book.epoch[row] and not book.lost[row] and (owner := self.owner_of(book.keys[row])).link.up:
-            told = max(0.0, until - self._monotonic())
-            gone = Operation(row, book.keys[row], book.fence(row), clear=True, score=-1.0, told=told)
+            gone = ended(book.keys[row], book.fence(row), told=until - self._monotonic())
             _unheard(owner.commit(grouped([gone])))
         book.forget(row)
 
@@ -142,7 +141,7 @@ class RedisStore:
         """See Keeper."""
         try:
             number, alive, held, slots = begin(self._url, _BEGIN)
-        except (RedisError, OSError, ValueError) as error:
+        except (RedisError, RedisClusterException, OSError, ValueError) as error:
             raise StoreRefusedError(f"the session store cannot be used: {error} (docs/durability.md)") from error
         self._epoch = self.sessions.born = number << _EPOCH
         self.clock = Clock(self._monotonic, self._wall, alive)
@@ -152,8 +151,7 @@ class RedisStore:
         self._handover = Handover(self, 2 * self._lease)
         self._upkeep = Upkeep(self, self._handover, self._resident, self._monotonic)
         self._upkeep.count(held)
-        self.sessions.recovering, self.sessions.lapsed = set(), self.expired
-        self.sessions.elsewhere = self._handover
+        self.sessions.lapsed, self.sessions.elsewhere = self.expired, self._handover
 
     def _lose_all(self, owner: Owner) -> None:
         """An owner was fenced."""
@@ -169,7 +167,7 @@ class RedisStore:
 
     def holds(self, home: object) -> bool:
         """See Keeper: other processes may bring some here."""
-        return self._upkeep.holds(self.books[home].version)
+        return self._upkeep.holds(self.books[home].kind.served_as)
 
     def release(self, home: object) -> None:
         """See Keeper."""
@@ -178,7 +176,7 @@ class RedisStore:
     async def recover(self, home: object) -> None:
         """See Keeper. Sessions come when they are called; those that came before their model was there, anew."""
         book = self._book(cast("Engine", home))
-        if (absent := self._absents.get(book.version)) is not None:
+        if (absent := self._absents.get(book.kind.served_as)) is not None:
             for row in absent.owned().tolist():
                 self._lose(absent, row)
         if not self._tasks:
@@ -195,17 +193,15 @@ class RedisStore:
     def book(self, kind: Kind) -> Book:
         """The book of an engine of that kind; of one that refuses all calls if the model is not there."""
         for book in self.books.values():
-            if book.kind.encode() == kind.encode():
+            if book.encoded == kind.encode():
                 return book
-        if _name(kind) not in self._absents:
+        if kind.served_as not in self._absents:
             assert self._absent is not None
-            self._absents[_name(kind)] = self._book(self._absent(*_name(kind)))
-        return self._absents[_name(kind)]
+            self._absents[kind.served_as] = self._book(self._absent(*kind.served_as))
+        return self._absents[kind.served_as]
 
     def _book(self, engine: Engine) -> Book:
-        each, offset = self.sessions.budget.each, self.clock.offset
-        how: dict[str, Any] = {"each": each, "offset": offset}
-        book = self.books[engine] = Book(engine, self.owners, self.new_epoch, self.books, **how)
+        book = self.books[engine] = Book(engine, self)
         return book
 
     # While it serves, and the end.
@@ -214,9 +210,6 @@ class RedisStore:
         while True:
             await asyncio.sleep(self._lease / _RENEWALS)
             await asyncio.gather(*(owner.renew() for owner in self.owners))
-
-    def ends(self) -> None:
-        """See Keeper."""
 
     async def close(self) -> None:
         """See Keeper."""
@@ -232,10 +225,6 @@ class RedisStore:
         self._handover.close()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_LAST)
-
-
-def _name(kind: Kind) -> tuple[str, str]:
-    return kind.model, kind.version
 
 
 def _unheard(asked: asyncio.Future[Any]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from service.errors import CarouselError
 from service.store.redis.link import LostError
 from service.store.redis.operations import Operation, freed, grouped
-from service.store.redis.records import BUCKETS, held_of, id_of, index_of, pairs
+from service.store.redis.records import BUCKETS, id_of, of_bucket, pairs
 
 if TYPE_CHECKING:
     from service.store.redis.book import Book
@@ -46,7 +46,7 @@ class Upkeep:
                 await self.spill()
                 await self.look()
                 self._bucket = (self._bucket + 1) % BUCKETS
-                late = index_of(self._bucket), "-inf", self._store.clock.seconds(), "LIMIT", 0, _AT_ONCE
+                late = of_bucket(self._bucket, "expiry"), "-inf", self._store.clock.seconds(), "LIMIT", 0, _AT_ONCE
                 for key in await self._store.owner_of(late[0]).link.ask("ZRANGEBYSCORE", *late):
                     await self._handover.end(id_of(key))
             except (LostError, CarouselError) as error:
@@ -56,7 +56,7 @@ class Upkeep:
 
     async def look(self) -> None:
         """Count the sessions of the store."""
-        keys = [held_of(bucket) for bucket in range(BUCKETS)]
+        keys = [of_bucket(bucket, "held") for bucket in range(BUCKETS)]
         asked = [self._store.owner_of(key).link.ask("HGETALL", key) for key in keys]
         self.count([pairs(flat) for flat in await asyncio.gather(*asked)])
 

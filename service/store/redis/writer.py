@@ -15,7 +15,7 @@ import numpy as np
 
 from service.errors import CarouselError, CommitUnknown, SessionExists, SessionMoved, SessionNotFound, StoreUnavailable
 from service.store.redis.link import FencedError, LostError
-from service.store.redis.operations import Group, Operation, grouped
+from service.store.redis.operations import Group, ended, grouped
 from service.store.redis.records import ABSENT, id_of
 from service.store.store import Advanced, Copied
 
@@ -211,10 +211,8 @@ class Writer:
     async def _undo(self, commit: _Commit) -> None:
         """Delete the copies that some servers of a cluster wrote, since another server refused its part."""
         for owner, group in commit.written:
-            fences = [group.fences(place)[1] for place in range(len(group.rows))]
-            told = zip(group.rows, group.keys, fences, strict=True)
             try:
-                await owner.commit(grouped(Operation(*one, clear=True, score=-1.0) for one in told))
+                await owner.commit(grouped(ended(key, group.fences(place)[1]) for place, key in enumerate(group.keys)))
             except (LostError, StoreUnavailable) as error:
                 _log.error("copies that were not told are left in the session store: %s", error or "connection lost")
             for row in group.rows:

@@ -64,7 +64,7 @@ async def test_the_sessions_called_least_recently_leave_first(begin: Begin) -> N
         await one.step(one.open(id), 5)
         one.clock.advance(1)
     await one.step(one.sessions.get("a"), 1)
-    book = one.store._upkeep.books[0]
+    book = one.store._books[one.engine]
     one.store._upkeep._resident = 3 * book.row_bytes
     await one.round()
     assert [one.sessions.resident(id) for id in "abcd"] == [True, False, False, True]
@@ -74,7 +74,7 @@ async def test_what_waits_or_is_not_written_stays(begin: Begin) -> None:
     model = RunningSum()
     one = await begin(resident=1, model=model, fitness=None)
     session = one.open("a")
-    one.store._upkeep.books[0].changed[session.row] += 1  # as if it had been called while it was written
+    one.store._books[one.engine].changed[session.row] += 1  # as if it had been called while it was written
     await one.store._upkeep.spill()
     assert live(one) == (1, 1)
 
@@ -155,5 +155,5 @@ async def test_no_page_is_told_while_sessions_are_being_recovered(begin: Begin) 
     await one.sessions.pages.sort()
     with pytest.raises(Overloaded):
         one.sessions.ids("", "", 9)
-    one.sessions.recovering = ()
+    one.sessions.recovering = set()
     assert one.sessions.ids("", "", 9) == ["a"]

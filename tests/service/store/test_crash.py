@@ -236,11 +236,11 @@ async def test_a_touch_without_a_step_is_there(begin: Begin, wall: FakeClock) ->
     one = await begin()
     a = one.open("a")
     told = await one.step(a, 1)
-    one.store.note_touched()
+    one.store._upkeep.note_touched()
     for clock in (one.clock, wall):
         clock.advance(TTL / 2)
     assert await one.step(a, 1, step=0) == told  # a replay
-    one.store.note_touched()
+    one.store._upkeep.note_touched()
     await one.crash()
     two = await begin()
     assert two.sessions.stands(two.sessions.get("a")).left == pytest.approx(TTL, abs=1)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from service.sessions.reach import reach
-from service.store.embedded.exchange import Exchange
 from service.store.embedded.lock import Share
 from service.store.embedded.settling import folder_of, settle
 from service.store.embedded.shared import SharedStore
 from service.workers.channel import FailedError, LostError
+from service.workers.exchange import Exchange
 from tests.fakes import FakeClock, until
 from tests.service.engine.serving import TTL
 from tests.service.store.serving import Durable

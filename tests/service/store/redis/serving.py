@@ -77,14 +77,14 @@ class Shared(Serving):
 
     async def cut(self, call: Callable[[], Awaitable[object]], *, sent: bool) -> bool:
         """Lose the connection while the commit of a call is on its way → whether it was applied, in the end."""
-        link = self.owner().link
+        link, stream = self.owner().link, self.owner().link._stream
+        assert stream is not None
         if not sent:
             link._stream = Mute()  # type: ignore[assignment]
         asked = asyncio.ensure_future(call())
         while not link._asked:  # noqa: ASYNC110  # it is written
             await asyncio.sleep(0)
-        assert link._serving is not None
-        link._serving.cancel()
+        stream.transport.abort()
         try:
             await asked
         except StoreUnavailable:

@@ -7,14 +7,14 @@ from service.errors import Overloaded, SessionExists
 from service.sessions import anywhere
 from service.sessions.reach import unused
 from service.sessions.snapshots import Rule
-from service.store.redis.records import BUCKETS, held_of
+from service.store.redis.records import BUCKETS, of_bucket
 from tests.service.engine.serving import summed
 from tests.service.store.redis.serving import Begin, Shared
 
 
 def held(client: "redis.Redis") -> tuple[int, int]:
     """Sessions and their bytes, as the server sums them up."""
-    buckets = [client.hgetall(held_of(bucket)) for bucket in range(BUCKETS)]
+    buckets = [client.hgetall(of_bucket(bucket, "held")) for bucket in range(BUCKETS)]
     found = [(name, int(count)) for one in buckets for name, count in one.items()]  # type: ignore[union-attr]
     return sum(count for name, count in found if name), sum(count for name, count in found if not name)
 

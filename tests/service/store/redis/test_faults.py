@@ -48,8 +48,9 @@ async def test_a_commit_on_its_way_when_the_server_stands_still_is_applied_once_
         answer = asyncio.ensure_future(one.step(session, 1, step=step))
         while not one.owner().link._asked:  # noqa: ASYNC110  # it is sent
             await asyncio.sleep(0)
-        assert one.owner().link._serving is not None
-        one.owner().link._serving.cancel()  # the connection is lost; the server still has the command to read
+        stream = one.owner().link._stream
+        assert stream is not None
+        stream.transport.abort()  # the connection is lost; the server still has the command to read
         server.go_on()
         try:
             assert (await answer).sums == [step + 1]

@@ -16,7 +16,7 @@ import random
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from service.store.embedded.record import STAYS, Lent
 from service.store.embedded.settling import Dead, folder_of
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from service.store.embedded.record import Record
     from service.workers.channel import Channel
+    from service.workers.slot import Slot
 
 # Seconds that a session stays at least: the call for which it came is accepted by then. The time is random, else two
 # workers that want the same two sessions could swap them again and again.
@@ -40,16 +41,7 @@ _Locks: TypeAlias = "dict[str, deque[asyncio.Future[None]]]"  # ids that are loc
 _log = logging.getLogger("carousel.workers")
 
 
-class Place(Protocol):
-    """A worker as the exchange knows it. `channel` is None while no process is there."""
-
-    number: int
-    channel: Channel | None
-    heard: bool  # it has begun to answer
-    busy: set[asyncio.Task[Any]]  # moves of sessions that end before another worker is started
-
-
-_Process: TypeAlias = "tuple[Place, Channel | None]"  # the one that was in a place, by its channel
+_Process: TypeAlias = "tuple[Slot, Channel | None]"  # the one that was in a slot, by its channel
 
 
 class Exchange:
@@ -58,13 +50,13 @@ class Exchange:
     One worker at a time looks for a session.
     """
 
-    def __init__(self, path: Path, places: Sequence[Place]) -> None:
+    def __init__(self, path: Path, places: Sequence[Slot]) -> None:
         self._path, self._places = path, places
         self._looked_for: _Locks = {}
         self._locks: _Locks = {}
         self._folders = asyncio.Lock()  # of workers that have ended
         self._claimed: dict[Channel, set[str]] = defaultdict(set)
-        self._owners: dict[str, Place] = {}  # of ids that were opened or moved lately, as far as it is known
+        self._owners: dict[str, Slot] = {}  # of ids that were opened or moved lately, as far as it is known
         self._twice: dict[str, int] = {}  # sessions that their old and their new worker count, and their bytes
         self.answers: Answers = {"take": self._take, "claim": self._claim, "release": self._release}
 
@@ -75,7 +67,7 @@ class Exchange:
 
     # Ids that are opened.
 
-    async def _claim(self, asker: Place, ids: list[str]) -> tuple[set[str], int, int]:
+    async def _claim(self, asker: Slot, ids: list[str]) -> tuple[set[str], int, int]:
         """Lock ids for a worker that opens sessions, until it releases them → those that others have, and count and
         bytes of the sessions of all workers.
 
@@ -106,7 +98,7 @@ class Exchange:
             for id in locked:
                 _unlock(self._locks, id)
 
-    async def _release(self, asker: Place, ids: list[str]) -> None:
+    async def _release(self, asker: Slot, ids: list[str]) -> None:
         assert asker.channel is not None
         for id in self._claimed[asker.channel].intersection(ids):
             self._claimed[asker.channel].remove(id)
@@ -114,7 +106,7 @@ class Exchange:
 
     # Sessions that move.
 
-    async def _take(self, asker: Place, id: str) -> Any:
+    async def _take(self, asker: Slot, id: str) -> Any:
         """Bring a session to a worker → True: it has it; or what another says of the id: see `Handover.lend`."""
         channel = asker.channel
         await _lock(self._looked_for, id)
@@ -128,7 +120,7 @@ class Exchange:
         finally:
             _unlock(self._looked_for, id)
 
-    async def _bring(self, asker: Place, channel: Channel | None, id: str) -> Any:
+    async def _bring(self, asker: Slot, channel: Channel | None, id: str) -> Any:
         if channel is None or asker.channel is not channel:
             return None  # nobody asks any more
         last = self._owners.get(id, asker)
@@ -150,7 +142,7 @@ class Exchange:
             raise _unknown()
         return told
 
-    def _note(self, ids: Iterable[str], owner: Place) -> None:
+    def _note(self, ids: Iterable[str], owner: Slot) -> None:
         """Remember where ids are: that worker is asked first."""
         if len(self._owners) >= _REMEMBERED:
             self._owners.clear()
@@ -174,7 +166,7 @@ class Exchange:
         finally:
             _unlock(self._locks, id)
 
-    async def _move(self, source: Place, target: Place, lent: Lent) -> bool:
+    async def _move(self, source: Slot, target: Slot, lent: Lent) -> bool:
         record = lent.record
         try:
             size = await self._ask(target, "put", lent)
@@ -191,7 +183,7 @@ class Exchange:
         self._tell(target, "have", record.id)
         return True
 
-    async def _forget(self, source: Place, record: Record, size: int) -> None:
+    async def _forget(self, source: Slot, record: Record, size: int) -> None:
         """Return when the old owner has written that a session of this size is gone."""
         pause = random.uniform(*_LEAST)
         while True:
@@ -207,8 +199,8 @@ class Exchange:
             except FailedError:  # its disk is full, or it is about to end
                 pause = _AGAIN
 
-    async def _offline(self, place: Place, act: Callable[[Dead], _T]) -> _T:
-        """Act on the folder of a worker that has ended. The next one starts after that: see `Place.busy`.
+    async def _offline(self, place: Slot, act: Callable[[Dead], _T]) -> _T:
+        """Act on the folder of a worker that has ended. The next one starts after that: see `Slot.busy`.
 
         What fails (the disk is full) is tried again: without it two workers could have the session.
         """
@@ -226,14 +218,14 @@ class Exchange:
                 await asyncio.sleep(_LATER)
 
     @staticmethod
-    def _ask(place: Place, what: str, *given: Any) -> asyncio.Future[Any]:
+    def _ask(place: Slot, what: str, *given: Any) -> asyncio.Future[Any]:
         """Ask at once, and before what is asked later. Raises LostError, now or later."""
         if place.channel is None:
             raise LostError
         return place.channel.ask(what, *given)
 
     @staticmethod
-    def _tell(place: Place, what: str, id: str) -> None:
+    def _tell(place: Slot, what: str, id: str) -> None:
         if place.channel is not None:
             place.channel.tell(what, id)
 
