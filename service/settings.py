@@ -20,7 +20,7 @@ _LONGEST = 10**9  # seconds, 31 years: `expires_at` is a date, and dates end
 class Settings(BaseSettings):
     """What an operator may decide. Bytes, seconds and counts; every field is also a CAROUSEL_* variable."""
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)

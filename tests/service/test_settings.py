@@ -56,6 +56,14 @@ def test_a_value_out_of_range_is_refused(name: str, value: object) -> None:
         load(**{name: value})
 
 
+@pytest.mark.parametrize("wrong", [{"state_key": "2026:hunter2"}, {"workers": 2}, {"max_ttl_seconds": 1}])
+def test_a_refusal_tells_no_secret(wrong: dict[str, object]) -> None:
+    secrets = {"state_key": "2026:hunter2-hunter2-hunter2", "store_url": "redis://:hunter2@127.0.0.1/0"}
+    with pytest.raises(ValidationError) as refusal:
+        load(**(secrets | wrong))
+    assert "hunter2" not in str(refusal.value)
+
+
 def test_a_default_ttl_over_the_maximum_is_refused() -> None:
     with pytest.raises(ValidationError, match="max_ttl_seconds"):
         load(default_ttl_seconds=100, max_ttl_seconds=99)
