@@ -116,6 +116,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _shared_by_the_store(self) -> Self:
+        if self.grpc_port == self.port:
+            raise ValueError(f"grpc_port {self.grpc_port}: HTTP has that port")
         if self.workers > 1 and self.grpc_port is not None:
             raise ValueError(f"workers {self.workers}: gRPC is served by one worker only; leave grpc_port out")
         if self.workers > 1 and self.store == "memory":

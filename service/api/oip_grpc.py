@@ -135,7 +135,8 @@ class GrpcDoor:
             self._stream, pb.ModelInferRequest.FromString, pb.ModelStreamInferResponse.SerializeToString
         )
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE.full_name, handlers),))
-        bound = self._server.add_insecure_port(f"{self._settings.host}:{self._settings.grpc_port}")
+        host = self._settings.host
+        bound = self._server.add_insecure_port(f"{f'[{host}]' if ':' in host else host}:{self._settings.grpc_port}")
         await self._server.start()
         _log.info("serving grpc://%s:%d", self._settings.host, bound)
 

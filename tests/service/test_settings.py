@@ -48,6 +48,7 @@ def test_the_variable_of_trainings_data_is_none_of_ours(clean: pytest.MonkeyPatc
         *((name, value) for name in ("default_ttl_seconds", "max_ttl_seconds") for value in (0, "inf", "nan", 1e12)),
         ("log_level", "loud"),
         ("replay", 257),
+        ("grpc_port", 8000),
         ("unknown", 1),
         *((name, "") for name in ("models", "store_path", "provider_options", "providers")),
         ("providers", " , "),
