@@ -50,7 +50,7 @@ def test_the_variable_of_trainings_data_is_none_of_ours(clean: pytest.MonkeyPatc
         ("replay", 257),
         ("grpc_port", 8000),
         ("unknown", 1),
-        *((name, "") for name in ("models", "store_path", "provider_options", "providers")),
+        *((name, "") for name in ("host", "models", "store_path", "provider_options", "providers")),
         ("providers", " , "),
         *(("allowed_hosts", value) for value in ("*", "a b", "http://rnn.example", "rnn.example:80", "a,[::1]")),
         *(("allowed_origins", value) for value in ("*", "board.example", "https://board.example/")),
