@@ -12,7 +12,7 @@ from tests import graphs
 from tests.service.models import hostile
 from tests.wire.expect import done, refused
 from tests.wire.poll import until
-from tests.wire.server import CAROUSEL, Server, environment
+from tests.wire.server import CAROUSEL, Server, environment, free_port
 
 
 def run(*arguments: object, **settings: object) -> tuple[int, str]:
@@ -182,3 +182,12 @@ def test_a_provider_that_is_not_there_refuses_the_start_unless_cpu_follows(
     server = launch(tmp_path / "models", providers="openvino, cpu").wait_until_ready()
     assert httpx.get(f"{server.url}/v1/models/m").json()["provider"] == "cpu"
     assert server.stop() == 0
+
+
+def test_a_start_without_the_packages_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "grpc.py").write_text("raise ImportError('none here')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    server = Server(tmp_path / "models", tmp_path / "log", grpc_port=free_port())
+    assert server.process.wait(timeout=30) == 1
+    assert "pip install 'carousel-serving[grpc]'" in server.log
