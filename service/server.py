@@ -69,10 +69,24 @@ class Server(uvicorn.Server):
             self._draining.add_done_callback(lambda _: setattr(self, "should_exit", True))
 
 
+def _check_ports(settings: Settings) -> None:
+    """Look whether the ports can be listened on. Raises ValueError."""
+    for port in (settings.port, settings.grpc_port):
+        try:
+            for one in bound(settings.host, port, first=True) if port else ():
+                one.close()
+        except (OSError, UnicodeError) as error:
+            raise ValueError(
+                f"{settings.host}:{port} cannot be listened on: {error} (CAROUSEL_HOST, …_PORT)"
+            ) from error
+
+
 def serve(settings: Settings, worker: Worker | None = None) -> None:
     """Run the service until a signal stops it; as a `worker`, beside others on its port."""
     logs.configure(settings.log_level)
     try:
+        if worker is None:
+            _check_ports(settings)
         carousel = Carousel(settings, worker)
     except ValueError as error:
         _log.error("%s", error)

@@ -16,25 +16,28 @@ _NOT_OURS = {"CAROUSEL_DATA"}  # where training finds data sets that may not be 
 _MOST_THREADS = 8  # of a run, unless more are asked for
 _LONGEST = 10**9  # seconds, 31 years: `expires_at` is a date, and dates end
 
+_Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]  # a name; addresses are served anyway
+_Origin = Annotated[str, Field(pattern=r"^([a-z][a-z0-9+.-]*://[^/*\sA-Z]+|null)$")]  # as browsers send it
+
 
 class Settings(BaseSettings):
     """What an operator may decide. Bytes, seconds and counts; every field is also a CAROUSEL_* variable."""
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8000, ge=0, le=65535)
     grpc_port: int | None = Field(default=None, ge=1, le=65535)  # of the Open Inference Protocol over gRPC, if wanted
     workers: int = Field(default=1, ge=1, le=64)  # processes that serve together over the port
     models: Path = Path("models")
     versions: str = "all"  # that are served of a model: all, latest:N, or numbers by commas
     watch_seconds: float = Field(default=0, ge=0)  # between looks at the folder of models; 0: it is not watched
-    providers: Annotated[tuple[str, ...], NoDecode] = ("cpu",)  # of ONNX Runtime, the first that can run; by commas
+    providers: Annotated[tuple[str, ...], NoDecode] = Field(("cpu",), min_length=1)  # the first that can run; by commas
     provider_options: Path | None = None  # a TOML file with a table for each provider
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
 
-    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()  # names that are served beside addresses; comma-separated
-    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()  # of pages that may call; comma-separated
+    allowed_hosts: Annotated[tuple[_Host, ...], NoDecode] = ()  # names served beside addresses; comma-separated
+    allowed_origins: Annotated[tuple[_Origin, ...], NoDecode] = ()  # of pages that may call; comma-separated
     state_key: SecretStr | None = None  # ID:SECRET, comma-separated: the first seals states, all open them
     max_body_bytes: int = Field(default=64 * 2**20, ge=1)
     max_connections: int | None = Field(default=None, ge=1)  # else as many as there are descriptors for
@@ -83,6 +86,13 @@ class Settings(BaseSettings):
     def _listed(cls, given: object) -> object:
         return tuple(one.strip() for one in given.split(",") if one.strip()) if isinstance(given, str) else given
 
+    @field_validator("models", "provider_options", "store_path", mode="before")
+    @classmethod
+    def _named(cls, given: object) -> object:
+        if given == "":
+            raise ValueError("the name of a path is empty")
+        return given
+
     @field_validator("versions")
     @classmethod
     def _chosen(cls, given: str) -> str:
@@ -106,6 +116,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _shared_by_the_store(self) -> Self:
+        if self.grpc_port == self.port:
+            raise ValueError(f"grpc_port {self.grpc_port}: HTTP has that port")
         if self.workers > 1 and self.grpc_port is not None:
             raise ValueError(f"workers {self.workers}: gRPC is served by one worker only; leave grpc_port out")
         if self.workers > 1 and self.store == "memory":

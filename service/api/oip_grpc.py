@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import orjson
 from google.protobuf.json_format import ParseDict
+from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from tritonclient.grpc import service_pb2 as pb
 
@@ -132,10 +133,11 @@ class GrpcDoor:
         handlers = {name: _unary(name, _answering(name, tell)) for name, tell in told.items()}
         handlers["ModelInfer"] = _unary("ModelInfer", self._one)
         handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
-            self._stream, pb.ModelInferRequest.FromString, pb.ModelStreamInferResponse.SerializeToString
+            self._stream, None, pb.ModelStreamInferResponse.SerializeToString
         )
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE.full_name, handlers),))
-        bound = self._server.add_insecure_port(f"{self._settings.host}:{self._settings.grpc_port}")
+        host = self._settings.host
+        bound = self._server.add_insecure_port(f"{f'[{host}]' if ':' in host else host}:{self._settings.grpc_port}")
         await self._server.start()
         _log.info("serving grpc://%s:%d", self._settings.host, bound)
 
@@ -159,9 +161,10 @@ class GrpcDoor:
         except CarouselError as error:
             await context.abort(_code(error), error.detail)
 
-    async def _stream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+    async def _stream(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
         """ModelStreamInfer: requests of a stream are answered one after the other, errors among them."""
-        async for request in requests:
+        async for content in requests:
+            request = await _read(pb.ModelInferRequest, content, context)
             called = self._infer.begin(request, None)
             try:
                 answer = await called.told
@@ -178,8 +181,20 @@ class GrpcDoor:
 
 def _unary(name: str, serve: Callable[[Any, Any], Awaitable[Any]]) -> Any:
     method = _SERVICE.methods_by_name[name]
-    request, response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
-    return grpc.unary_unary_rpc_method_handler(serve, request.FromString, response.SerializeToString)
+    asked, response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+
+    async def read_and_serve(content: bytes, context: Any) -> Any:
+        return await serve(await _read(asked, content, context), context)
+
+    return grpc.unary_unary_rpc_method_handler(read_and_serve, None, response.SerializeToString)
+
+
+async def _read(message: Any, content: bytes, context: Any) -> Any:
+    """Read a message. Where gRPC itself does, one that is none is logged as a defect of ours."""
+    try:
+        return message.FromString(content)
+    except DecodeError as error:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
 
 
 def _answering(name: str, tell: Callable[[Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:

@@ -139,8 +139,8 @@ def serve(settings: Settings) -> None:
     logs.configure(settings.log_level)
     try:
         held = bound(settings.host, settings.port, first=True)  # so that no other service takes the port
-    except OSError as error:
-        _log.error("%s:%d cannot be listened on: %s", settings.host, settings.port, error)
+    except (OSError, UnicodeError) as error:
+        _log.error("%s:%d cannot be listened on: %s (CAROUSEL_HOST, …_PORT)", settings.host, settings.port, error)
         raise SystemExit(1) from error
     known: dict[str, object] = {"port": held[0].getsockname()[1]}
     if settings.lame_duck_seconds is None and sys.stdin.isatty():
@@ -158,7 +158,6 @@ def serve(settings: Settings) -> None:
 def _taken(settings: Settings) -> Lock:
     """The lock of the embedded store, whose folders are ready for the workers."""
     path = settings.store_folder
-    path.mkdir(parents=True, exist_ok=True)
     lock = Lock(path / "lock", settings.drain_seconds + _LAST)
     settle(path, settings.workers)
     return lock

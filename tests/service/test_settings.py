@@ -48,12 +48,35 @@ def test_the_variable_of_trainings_data_is_none_of_ours(clean: pytest.MonkeyPatc
         *((name, value) for name in ("default_ttl_seconds", "max_ttl_seconds") for value in (0, "inf", "nan", 1e12)),
         ("log_level", "loud"),
         ("replay", 257),
+        ("grpc_port", 8000),
         ("unknown", 1),
+        *((name, "") for name in ("host", "models", "store_path", "provider_options", "providers")),
+        ("providers", " , "),
+        *(("allowed_hosts", value) for value in ("*", "a b", "http://rnn.example", "rnn.example:80", "a,[::1]")),
+        *(("allowed_origins", value) for value in ("*", "board.example", "https://board.example/")),
+        *(("allowed_origins", value) for value in ("https://Board.example", "file://", "https://a b")),
     ],
 )
 def test_a_value_out_of_range_is_refused(name: str, value: object) -> None:
     with pytest.raises(ValidationError):
         load(**{name: value})
+
+
+@pytest.mark.parametrize("wrong", [{"state_key": "2026:hunter2"}, {"workers": 2}, {"max_ttl_seconds": 1}])
+def test_a_refusal_tells_no_secret(wrong: dict[str, object]) -> None:
+    secrets = {"state_key": "2026:hunter2-hunter2-hunter2", "store_url": "redis://:hunter2@127.0.0.1/0"}
+    with pytest.raises(ValidationError) as refusal:
+        load(**(secrets | wrong))
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_hosts_and_origins_are_listed_by_commas() -> None:
+    settings = load(
+        allowed_hosts="rnn.example, Rnn2", allowed_origins="https://board.example, http://[::1]:80,http://10.0.0.1:3000"
+    )
+    assert settings.allowed_hosts == ("rnn.example", "Rnn2")
+    assert settings.allowed_origins == ("https://board.example", "http://[::1]:80", "http://10.0.0.1:3000")
+    assert load(allowed_hosts="", allowed_origins=" ,").allowed_origins == ()
 
 
 def test_a_default_ttl_over_the_maximum_is_refused() -> None:

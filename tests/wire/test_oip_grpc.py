@@ -159,6 +159,16 @@ def test_refusals_have_the_code_of_their_kind(client: Any) -> None:
     assert infer(client, [[[1], [2]]]).tolist() == [[[1], [3]]]
 
 
+def test_what_is_no_message_is_the_fault_of_its_client(served: Served) -> None:
+    path = "/inference.GRPCInferenceService/"
+    with grpc.insecure_channel(served.address) as channel:
+        ways = (channel.unary_unary(path + "ModelInfer"), channel.unary_unary(path + "ModelReady"))
+        for ask in (*ways, lambda none: [*channel.stream_stream(path + "ModelStreamInfer")(iter([none]))]):
+            with pytest.raises(grpc.RpcError) as caught:
+                ask(b"\xff")
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 def test_sequences_go_over_a_stream_and_an_error_does_not_end_it(client: Any) -> None:
     answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
     client.start_stream(lambda result, error: answers.put((result, error)))
@@ -243,18 +253,3 @@ def test_connections_are_bounded(served: Served) -> None:
         assert served.server.open_files() <= before + 1024 + 8
         assert httpx.get(f"{served.server.url}/health/live").status_code == 200
     until(lambda: client_is_live(served.address), seconds=30)
-
-
-def test_a_port_that_cannot_be_had_ends_the_start(served: Served, tmp_path: Path) -> None:
-    server = Server(served.server.models, tmp_path / "log", grpc_port=served.address.rpartition(":")[2])
-    assert server.process.wait(timeout=30) != 0
-    assert "address already in use" in server.log.lower()
-
-
-def test_a_start_without_the_packages_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "grpc.py").write_text("raise ImportError('none here')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    (tmp_path / "models").mkdir()
-    server = Server(tmp_path / "models", tmp_path / "log", grpc_port=free_port())
-    assert server.process.wait(timeout=30) == 1
-    assert "pip install 'carousel-serving[grpc]'" in server.log

@@ -150,6 +150,20 @@ def test_what_is_no_http_is_an_invalid_request_too(server: Server, request_line:
     problem(orjson.loads(body), "invalid_request")
 
 
+@pytest.mark.parametrize("body", [b"", b"no JSON", b'{"inputs":[[1,2,3]]}'])
+def test_what_is_no_http_is_told_so_behind_an_error_too(server: Server, body: bytes) -> None:
+    first = b"POST /v1/sessions/none/steps HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    _, answers = raw(server, first + body + b"}no HTTP")
+    assert b'"status":400,"detail":"no HTTP: ' in answers.rpartition(b"HTTP/1.1 ")[2]
+
+
+@pytest.mark.parametrize("target", [b"http://localhost", b"HTTP://localhost:80?x=/y"])
+def test_a_target_without_a_path_is_that_of_the_root(server: Server, target: bytes) -> None:
+    head, body = raw(server, b"GET %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % target)
+    assert head.startswith(b"http/1.1 404")
+    assert problem(orjson.loads(body), "not_found")["detail"] == "GET /"
+
+
 def test_requests_sent_ahead_are_answered_in_their_order(server: Server, http: httpx.Client, name: str) -> None:
     http.post("/v1/models/lstm/sessions", json={"id": name})
     body = b'{"inputs":[[1,2,3]]}'

@@ -12,7 +12,7 @@ from tests import graphs
 from tests.service.models import hostile
 from tests.wire.expect import done, refused
 from tests.wire.poll import until
-from tests.wire.server import CAROUSEL, Server, environment
+from tests.wire.server import CAROUSEL, Server, environment, free_port
 
 
 def run(*arguments: object, **settings: object) -> tuple[int, str]:
@@ -51,9 +51,26 @@ def test_a_port_that_is_taken_refuses_to_start(models: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        code, told = run("--models", models, "--port", taken.getsockname()[1])
-    assert code != 0
-    assert "address" in told.lower()
+        port = taken.getsockname()[1]
+        for settings in ({"port": port}, {"grpc_port": port, "port": 0}):
+            code, told = run("--models", models, **settings)
+            assert (code, "Traceback" in told) == (1, False)
+            assert f"127.0.0.1:{port} cannot be listened on: [Errno 98] Address already in use" in told
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"host": "nowhere.invalid"}, "nowhere.invalid:8000 cannot be listened on"),
+        ({"store": "embedded", "store_path": "/dev/null/x"}, "CAROUSEL_STORE_PATH"),
+        ({"store": "embedded", "store_path": "/dev/null", "workers": 2}, "CAROUSEL_STORE_PATH"),
+        ({"store": "redis", "store_url": "http://:hunter2@x"}, "CAROUSEL_STORE_URL"),
+    ],
+)
+def test_what_cannot_be_used_is_told_by_one_line(models: Path, settings: dict[str, object], named: str) -> None:
+    code, told = run("--models", models, **settings)
+    assert (code, named in told, "Traceback" in told) == (1, True, False), told
+    assert "hunter2" not in told
 
 
 def test_it_is_live_but_not_ready_until_every_model_is_examined(launch: Callable[..., Server], tmp_path: Path) -> None:
@@ -165,3 +182,12 @@ def test_a_provider_that_is_not_there_refuses_the_start_unless_cpu_follows(
     server = launch(tmp_path / "models", providers="openvino, cpu").wait_until_ready()
     assert httpx.get(f"{server.url}/v1/models/m").json()["provider"] == "cpu"
     assert server.stop() == 0
+
+
+def test_a_start_without_the_packages_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "grpc.py").write_text("raise ImportError('none here')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    server = Server(tmp_path / "models", tmp_path / "log", grpc_port=free_port())
+    assert server.process.wait(timeout=30) == 1
+    assert "pip install 'carousel-serving[grpc]'" in server.log

@@ -6,6 +6,7 @@ What clients see of it is in docs/wire.md, "HTTP".
 from __future__ import annotations
 
 import math
+import re
 import secrets
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,6 +22,7 @@ from service.errors import CarouselError, HeadTooLarge, InvalidRequest
 if TYPE_CHECKING:
     from service.api.guard import Guard
 
+_NO_PATH = re.compile(rb"^([a-z]+://[^/?]+)(?=\?|$)", re.IGNORECASE)  # a target that names a host alone means its "/"
 _TURN, _BODY = 2**12, 2**15  # bytes that are parsed in one turn of the loop: of heads, of a body
 
 
@@ -116,8 +118,9 @@ class Http(GuardedHttp):
                 data = self._upgrade(data[upgrade.args[0] :])
                 continue
             except httptools.HttpParserError as error:
-                known = isinstance(error.__context__, CarouselError)
-                self._refuse(cast("CarouselError", error.__context__) if known else InvalidRequest(f"no HTTP: {error}"))
+                ours = isinstance(error, httptools.HttpParserCallbackError)  # else the context is that of our caller
+                cause = error.__context__ if ours else None
+                self._refuse(cause if isinstance(cause, CarouselError) else InvalidRequest(f"no HTTP: {error}"))
                 return
             if self._head.endless:
                 self._refuse(HeadTooLarge("a line does not end"))
@@ -173,6 +176,8 @@ class Http(GuardedHttp):
         if self.parser.should_upgrade() and not self._should_upgrade():
             return  # it comes again without its offer
         check(self.parser.get_http_version(), self.headers)
+        if not self.url.startswith(b"/"):
+            self.url = _NO_PATH.sub(rb"\1/", self.url)
         self._served, self._mark, self.due = True, self._received, self.loop.time() + WINDOW
         super().on_headers_complete()
 

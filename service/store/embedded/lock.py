@@ -24,7 +24,11 @@ class Lock:
 
     def __init__(self, path: Path, patience: float) -> None:
         """Take the lock. `patience` is how many seconds a process that drains may take to release it."""
-        self._number = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._number = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreRefusedError(f"CAROUSEL_STORE_PATH cannot be used: {error}") from error
         until = time.monotonic() + patience
         while not self._taken():
             if not self._ends() or time.monotonic() > until:

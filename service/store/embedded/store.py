@@ -103,11 +103,11 @@ class EmbeddedStore:
 
     def start(self) -> None:
         """See Keeper."""
-        self._path.mkdir(parents=True, exist_ok=True)
         if self._share is None:
             self._lock = Lock(self._path / "lock", self._patience)
             settle(self._path, 1)
         else:
+            self._path.mkdir(parents=True, exist_ok=True)
             self._lock = Lock.inherited(self._share.lock)
         sessions, records = self._sessions, Records(self._path)
         first = records.epoch << EPOCH

@@ -142,7 +142,7 @@ class RedisStore(Keeper):
         try:
             number, alive, held, slots = begin(self._url, _BEGIN)
         except (RedisError, RedisClusterException, OSError, ValueError) as error:
-            raise StoreRefusedError(f"the session store cannot be used: {error} (docs/durability.md)") from error
+            raise StoreRefusedError(f"CAROUSEL_STORE_URL cannot be used: {error} (docs/durability.md)") from error
         self._epoch = self.sessions.born = number << _EPOCH
         self.clock = Clock(self._monotonic, self._wall, alive)
         self.servers = Servers(self._url, self._lease, slots)
