@@ -69,3 +69,20 @@ def test_states_of_usual_names_are_paired(tmp_path: Path, names: tuple[str, ...]
     told = {"first": first, "second": second, "first_after": first_after, "second_after": second_after}
     model, _ = load(write(tmp_path / "model.onnx", TWO.format(**told)))
     assert run(model, [[[1], [2], [3]]])[0].ravel().tolist() == two([1, 2, 3])
+
+
+def test_an_output_without_numbers_is_refused(tmp_path: Path) -> None:
+    text = """
+    g (float[batch, time, 1] x) => (float[batch, time, none] y)
+    <int64[1] zero = {0}, int64[1] axis = {2}>
+    { y = Slice(x, zero, zero, axis) }
+    """
+    with pytest.raises(ModelUnusable, match="'y' has no numbers"):
+        load(write(tmp_path / "model.onnx", text))
+
+
+def test_a_whole_number_that_float32_may_have_rounded_is_refused(tmp_path: Path) -> None:
+    model, _ = load(write(tmp_path / "model.onnx", SUM))
+    assert run(model, [[[2**24 - 1]]])[0].item() == 2**24 - 1
+    with pytest.raises(ValueError, match="x: a whole number of 16777216 or more may have lost digits"):
+        run(model, [[[2**24 + 1]]])
