@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from service.models.providers import Threads
 
 _SHORTER = 0.8  # of the time of a run
+_SIZES = (1, 10, 100, 1000, 10_000)  # of the numbers of tests
 _WRONG = 1e-3  # relative deviation; a larger one is not rounding, and the file is refused
 
 
@@ -83,7 +84,7 @@ def examine(
 
     """
     chunk, batch = policy.chunk, min(policy.batch, max(1, policy.steps // policy.chunk))
-    sequences = [draw(sequence) for sequence in _sequences(model.features, chunk)]
+    sequences = _drawn(model, chunk, draw)
     compared: dict[int, dict[str, float]] = {}
     for min_batch in (1, 2):
         compared[min_batch] = _compare(model, sequences, chunk, min_batch, stated=stated)
@@ -115,7 +116,7 @@ def compared(fitness: Fitness, model: Model, cpu: Model, draw: Callable[[Array],
 
     """
     whole = 2 * fitness.policy.chunk + 3
-    sequences = [draw(sequence) for sequence in _sequences(cpu.features, whole // 2)]
+    sequences = _drawn(cpu, whole // 2, draw)
     found = [[_advance(one, [sequence], whole, fitness.min_batch)[0] for sequence in sequences] for one in (cpu, model)]
     if (deviation := _deviation(*found)) > _WRONG:
         raise ModelUnusable(f"self-test: by this provider a sequence differs from the CPU's by {deviation:.2g}")
@@ -163,6 +164,18 @@ def _compare(model: Model, sequences: Sequence[Array], chunk: int, min_batch: in
     return seen if streamable else {"in a batch": seen["in a batch"]}
 
 
+def _drawn(model: Model, chunk: int, draw: Callable[[Array], Array]) -> list[Array]:
+    """Sequences of the least size of numbers that the model tells apart: it may standardise and clip what it takes."""
+    plain = list(_sequences(model.features, chunk))
+    for size in _SIZES:
+        sequences = [draw(np.float32(size) * sequence) for sequence in plain]
+        pair = [sequence[: chunk + 1] for sequence in sequences[-3:-1]]
+        (one, _), (other, _) = _advance(model, pair, chunk + 1, 1)
+        if (np.isfinite(one) & np.isfinite(other) & (one != other)).any():
+            return sequences
+    return list(map(draw, plain))
+
+
 def _sequences(features: int, chunk: int) -> Iterator[Array]:
     rng = np.random.default_rng(0)
     for index, length in enumerate((1, 2, 3, 5, chunk - 1, chunk, chunk + 1, 2 * chunk + 3, 1)):
@@ -199,18 +212,25 @@ def _expect_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
 
 
 def _deviation(alone: list[tuple[Array, State]], other: list[tuple[Array, State]]) -> float:
-    """The largest |a − b| / max(1, |a|) of outputs and states; 0.0 only if all bits agree."""
-    worst = 0.0
-    for (left, left_state), (right, right_state) in zip(alone, other, strict=True):
-        pairs = [(left, right), *((left_state[name], right_state[name]) for name in left_state)]
-        for a, b in pairs:
-            if a.tobytes() == b.tobytes():
-                continue
-            with np.errstate(invalid="ignore"):  # infinities and NaN equal themselves
-                gap = np.abs(a.astype(np.float64) - b) / np.maximum(1.0, np.abs(a))
-            gap[(a == b) | (np.isnan(a) & np.isnan(b))] = 0.0
-            worst = max(worst, float(np.nan_to_num(gap, nan=np.inf).max()), np.finfo(np.float64).tiny)
+    """The largest deviation of outputs and states; 0.0 only if all bits agree."""
+    (outputs, states), (others, other_states) = zip(*alone, strict=True), zip(*other, strict=True)
+    worst = _gap(np.concatenate(outputs), np.concatenate(others), axis=0)
+    for name in states[0]:
+        mine, theirs = (np.stack([state[name] for state in each]) for each in (states, other_states))
+        worst = max(worst, _gap(mine, theirs, axis=None))
     return worst
+
+
+def _gap(a: Array, b: Array, axis: int | None) -> float:
+    """The largest |a − b| relative to |a|, or to the largest |a| along the axis, or 1 if that is less."""
+    if a.tobytes() == b.tobytes():
+        return 0.0
+    size = np.abs(a.astype(np.float64))
+    scale = np.minimum(1.0, size.max(axis=axis, where=np.isfinite(size), initial=0.0))  # outputs may all be tiny
+    with np.errstate(invalid="ignore", divide="ignore"):  # infinities and NaN equal themselves
+        gap = np.abs(a.astype(np.float64) - b) / np.maximum(scale, size)
+    gap[(a == b) | (np.isnan(a) & np.isnan(b))] = 0.0
+    return max(float(np.nan_to_num(gap, nan=np.inf).max(initial=0.0)), float(np.finfo(np.float64).tiny))
 
 
 def prove(model: AdaptedModel, fitness: Fitness) -> None:
@@ -224,7 +244,7 @@ def prove(model: AdaptedModel, fitness: Fitness) -> None:
     if not signature.states:
         return
     rows = fitness.min_batch
-    inputs = np.stack([model.draw(list(_sequences(model.features, 5))[3])] * rows)  # [B, 5, F]
+    inputs = np.stack([_drawn(model, 5, model.draw)[3]] * rows)  # [B, 5, F]
     lengths = np.full(rows, inputs.shape[1], np.int32)
     fresh = {name: np.zeros((rows, *shape), np.float32) for name, shape in model.state_shapes.items()}
     outputs, after = model.run(inputs, lengths, fresh)
@@ -235,6 +255,5 @@ def prove(model: AdaptedModel, fitness: Fitness) -> None:
         raise ModelUnusable("self-test: the states change nothing")
     if signature.last:
         whole = model.whole(inputs, fresh)[:, -1]
-        gap = float(np.abs(whole - outputs[:, -1]).max() / max(1.0, np.abs(whole).max()))
-        if gap > _WRONG:
+        if (gap := _gap(whole, outputs[:, -1], axis=None)) > _WRONG:
             raise ModelUnusable(f"self-test: the answer of a sequence differs from that of its steps by {gap:.2g}")

@@ -21,11 +21,11 @@ _WORDS = (  # what marks an input, and an output
         re.I,
     ),
     re.compile(
-        r"^(state_out|out_state|out|next|new|present|updated|cur(rent)?)[._]|[._](out(put)?|next|new)$|(?<=[._])out[._]",
+        r"^(state_out|out_state|out|next|new|final|present|updated|cur(rent)?)[._]|[._](out(put)?|next|new|final)$|(?<=[._])out[._]",
         re.I,
     ),
 )
-_MARKS = re.compile(r"[._]?0$|[._]?prev$"), re.compile(r"[._]?[nN1]$|[._]?next$")
+_MARKS = re.compile(r"[._]?0$|[._]?prev$|(?<=^[hc])x$"), re.compile(r"[._]?[nN1]$|[._]?next$|(?<=^[hc])y$")
 
 
 _CALLED = re.compile(r"state|prev|past|cache|hidden|memory", re.I)  # whatever its sizes
@@ -64,7 +64,9 @@ def paired(graph: Mapping[str, Any], declared: Declared, faults: list[str], know
         for pair in _by_name(inputs, outputs, affixes, faults):
             named.append(pair)
             del inputs[pair.input], outputs[pair.output]
-    shaped = [] if declared.state else list(_by_shape(inputs, outputs, graph["inputs"], faults))
+    known_so = {*(pair.input for pair in pairs + named), *declared.constants}
+    alone = len(graph["inputs"].keys() - known_so) == 1  # what is left is the sequence
+    shaped = [] if declared.state or alone else list(_by_shape(inputs, outputs, faults))
     return pairs + named + shaped
 
 
@@ -86,10 +88,10 @@ def _by_metadata(graph: Mapping[str, Any]) -> Iterator[Pair]:
 
 
 def _may_be_state(one: Tensor) -> bool:
-    """Whether it is called so; or at most the batch is free, and it is no scalar."""
+    """Whether it is called so; or at most the batch is free."""
     if one.shape is None or _CALLED.search(one.name):
-        return one.shape != ()
-    return bool(one.shape) and sum(not isinstance(size, int) for size in one.shape) <= 1
+        return True
+    return sum(not isinstance(size, int) for size in one.shape) <= 1
 
 
 def _by_name(
@@ -108,15 +110,13 @@ def _by_name(
     return pairs
 
 
-def _by_shape(
-    inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor], all_inputs: Mapping[str, Tensor], faults: list[str]
-) -> Iterator[Pair]:
+def _by_shape(inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor], faults: list[str]) -> Iterator[Pair]:
     """Pairs that no other input or output could be part of; one input is left, as the sequence."""
     for before, one in inputs.items():
         after = [name for name, other in outputs.items() if _alike(one, other, known=True)]
         rivals = [name for name, other in inputs.items() if _alike(other, one, known=True)]
-        if not after or len(all_inputs) == 1 or len(outputs) == 1:
-            continue  # what is left is the sequence, or its answer
+        if not after or len(outputs) == 1:
+            continue  # what is left is its answer
         if len(after) == len(rivals) == 1:
             yield Pair(before, after[0], "shape")
         else:

@@ -48,6 +48,10 @@ def with_outputs(content: bytes, signature: Signature) -> Signature:
             raise ModelUnusable(f"the output {port.name!r} is {list(base)} whatever the number of rows")
     outputs = [port for port in follow if port.time is not None] or follow
     left_out = tuple(name for name in names if name not in {port.name for port in outputs})
+    if empty := [port.name for port in outputs if port.width == 0]:
+        raise ModelUnusable(
+            f'the output {empty[0]!r} has no numbers: tell the others by outputs = ["NAME"] in model.toml'
+        )
     if sum(port.width for port in outputs) > MOST_WIDTH:
         raise ModelUnusable(
             f"the outputs of a step have width {sum(port.width for port in outputs)}, more than {MOST_WIDTH}"

@@ -31,7 +31,12 @@ from service.models.signature import (
 if TYPE_CHECKING:
     from service.models.declared import Declared
 
-_LENGTHS = re.compile(r"len|^num_?(steps|frames)$", re.I)
+_OF = r"x|in|input|seq|sequence|src|source|target|audio|wav|speech|feat|feature|text|token|enc|encoder|valid|actual"
+_LENGTHS = re.compile(  # x_lens, seqlen, lengths; not hop_length, wavelength, calendar
+    rf"^(.*[._](?=len(s|gths)([^a-z]|$)))?((.*[._])?({_OF})s?[._]?)?len(s|gths?)?([._]?(in|input|\d+))?(:0)?$"
+    r"|^num_?(steps|frames)$",
+    re.I,
+)
 
 _NO_TIME = (
     "without time where others have it: tell its value by {name} = … under [constants], or its output under [state]"
@@ -66,7 +71,9 @@ def _readings(graph: Graph, declared: Declared, pairs: Sequence[Pair]) -> Iterat
     inputs = {name: _as_declared(one, declared) for name, one in graph.inputs.items()}
     known = [pair for pair in declared.state.items() if pair[0] in graph.inputs and pair[1] in graph.outputs]
     declared = replace(declared, state=dict(known))
-    found = paired({**graph.__dict__, "inputs": inputs}, declared, faults, pairs)
+    lengthy = {name for name, one in inputs.items() if name == declared.lengths or _is_lengths(one, declared)}
+    others = {name: one for name, one in inputs.items() if name not in lengthy}
+    found = paired({**graph.__dict__, "inputs": others}, declared, faults, pairs)
     states, lengths = _states(inputs, found, declared, faults), None
     constants: list[Constant] = []
     sequences: list[Tensor] = []
@@ -74,7 +81,7 @@ def _readings(graph: Graph, declared: Declared, pairs: Sequence[Pair]) -> Iterat
     for name, one in inputs.items():
         if name in taken:
             continue
-        if name == declared.lengths or (declared.lengths is None and _is_lengths(one)):
+        if name in lengthy:
             lengths = Port(name, one.kind, (), 0 if one.shape else None)
         elif name in declared.constants or (declared.inputs and name not in declared.inputs) or _is_fixed(one, inputs):
             constants.extend(_constant(one, declared, faults))
@@ -125,8 +132,10 @@ def _as_declared(one: Tensor, declared: Declared) -> Tensor:
     return one if shape is None else replace(one, shape=shape)
 
 
-def _is_lengths(one: Tensor) -> bool:
+def _is_lengths(one: Tensor, declared: Declared) -> bool:
     whole = one.kind.startswith(("int", "uint"))
+    if declared.lengths is not None or one.name in {*declared.state, *declared.inputs, *declared.constants}:
+        return False
     return whole and one.shape is not None and len(one.shape) <= 1 and bool(_LENGTHS.search(one.name))
 
 
@@ -141,9 +150,12 @@ def _is_fixed(one: Tensor, inputs: Mapping[str, Tensor]) -> bool:
 
 def _constant(one: Tensor, declared: Declared, faults: list[str]) -> Iterator[Constant]:
     if one.name not in declared.constants:
-        sizes = "" if one.shape else f', or its sizes by {one.name} = ["batch", "time", 3], say, under [shapes]'
+        others = f', or lengths = "{one.name}"' if "int" in one.kind else ""
+        if not one.shape:
+            others += f', or its next one by {one.name} = "OUTPUT" under [state]'
+            others += f', or its sizes by {one.name} = ["batch", "time", 3], say, under [shapes]'
         faults.append(
-            f"{one.name!r} is no sequence and no state: tell its value by {one.name} = … under [constants]{sizes}"
+            f"{one.name!r} is no sequence and no state: tell its value by {one.name} = … under [constants]{others}"
         )
         return
     shape = list(one.shape or ())

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from service.models.signature import Port
 
+EXACT = 2**24  # float32 has all whole numbers below
 _PARTS = 3  # numbers of float32 that hold one of 64 bits
 AnyArray = NDArray[Any]
 Array = NDArray[np.float32]
@@ -76,6 +77,8 @@ def held(values: AnyArray, port: Port) -> AnyArray:
         bad |= (values < np.iinfo(kind).min) | (values >= float(np.iinfo(kind).max) + 1)
     if bad.any():
         raise ValueError(f"{port.name}: {values[bad].item(0):g} is no {port.kind}")
+    if values.dtype == np.float32 and kind.kind in "iu" and (np.abs(values) >= EXACT).any():
+        raise ValueError(f"{port.name}: a whole number of {EXACT} or more may have lost digits: steps are float32")
     return cast
 
 

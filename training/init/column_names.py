@@ -13,7 +13,7 @@ TIME = re.compile(r"time|date|epoch|stamp|unix|^when$|^ts$|^dt$|^utc|_at$|datum|
 COUNT = re.compile(
     r"cycle|step|tick|year|frame|elapsed|^t$|^(day|week|hour|minute|second|month)s?$|^age$"
 )  # of numbers that rise
-CLOCK = re.compile(r"^(time|hour|hr|clock|uhrzeit|zeit|heure|hora)")
+CLOCK = re.compile(r"^(time|hour|hr|he$|clock|uhrzeit|zeit|heure|hora)")
 CALENDAR = re.compile(
     r"^(year|yr|month|week|day|weekday|dow|hour|hr|minute|min|second|sec|quarter|date|time)s?$|"
     r"^(settlement[ _]?)?(period|interval|slot)s?$|"

@@ -44,10 +44,9 @@ def order_notes(table: Table, how: Order, rows: Sequence[Rows], keys: dict[str, 
         notes.append(Note(" + ".join(how.sequence), "sequence", f"times go one way within each of its {count} values"))
     if table.part is not None:
         notes.append(Note(table.part, "part", "it says training, validation or test"))
-    if how.rank == 2:
-        backward = how.steps <= 0 if how.steps.sum() > 0 else how.steps >= 0
-        first = table.place(int(np.argmax(backward)) + 1)
-        why = f"{len(table.frame) - sum(map(len, rows))} rows, the first in {first}, have a time that is not after the "
+    if how.repeats:
+        left = np.setdiff1d(np.arange(len(table.frame)), np.concatenate([one.index for one in rows]))
+        why = f"{len(left)} rows, the first in {table.place(int(left[0]))}, have a time that is not after the "
         why += "rows before them; they are left out: a doubled row, or the end of summer time"
         notes.append(Note("data.repeats", "first", why))
     return notes + [Note(f"data.{key}", str(keys[key]), why) for key, why in SAID.items() if key in keys]

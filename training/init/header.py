@@ -4,12 +4,15 @@ import re
 
 import polars as pl
 
-from training.data.dates import SAMPLE, readings
+from training.data.dates import MONTHS, SAMPLE, readings
 from training.data.sources import Table
 
 NUMBER = r"[-+]?\d+([.,]\d+)?"
 TWICE = NUMBER + r"\.\d+"  # 5.2.1 is a second 5.2
 YEAR = r"(1[89]|20|21)\d\d"
+CLOCK = r"\d{1,2}:\d{2}(:\d{2})?"
+HOUR = r"(h|hr|hour|he)[ _]?\d{1,2}"
+HOURS = 24  # columns that are hours
 FEWEST = 3  # columns that are times
 
 
@@ -23,7 +26,11 @@ def check(table: Table, time: tuple[str, ...]) -> None:
     alike = (one.name in values or (one.dtype == pl.String and one.is_in([one.name]).any()) for one in columns)
     if any(map(_are_dates, dates)) or (values and all(alike)):
         raise table.error("its first line holds values; write a line of column names above it")
-    times = [one.name for one in columns if re.fullmatch(YEAR, one.name)] or [one.name for one in dates]
+    years, clocks, hours = (
+        [one.name for one in columns if re.fullmatch(how, one.name.lower())] for how in (YEAR, CLOCK, HOUR)
+    )
+    months = [one.name for one in columns if one.name.lower() in MONTHS]
+    times = years or [one.name for one in dates] or months or clocks or hours * (len(hours) >= HOURS)
     if len(times) >= FEWEST and 2 * len(times) >= len(columns) and not time:
         raise table.error(
             f"its columns {times[0]} to {times[-1]} are times: write one row for each time, with a column that tells "

@@ -5,15 +5,17 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
+from training.data.columns import words
 from training.data.dates import ORDERS, WRITTEN, parsed
 from training.data.sources import Table
 from training.data.times import times
 from training.errors import TableError
-from training.init.column_names import IDENTITY, TIME, named
-from training.init.sequence_column import explaining, named_like_one
+from training.init.column_names import CALENDAR, IDENTITY, TIME, named
+from training.init.sequence_column import behind, explaining, named_like_one
 from training.init.time_column import YEARS, Names, Order, candidates, direction, same_time
 
-FEW = 0.05  # of the rows may repeat a time in one series
+FEW = 0.05  # of the rows may repeat a time
+DATED = r"^\W?(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.](\d{1,2}|[A-Za-z]{3})[-/.]\d{4})\b"  # begins with a date
 NONE = ("none",)  # --time none: the rows are in order; --sequence none: they are one sequence
 NO_TIME = "say --time none if the rows are in order"
 
@@ -42,21 +44,32 @@ def order(table: Table, time: Names, sequence: Names) -> Order:
 def _explained(table: Table, one: Order, sequence: Names) -> Order | None:
     """Return how the rows are in order by these times, or None."""
     if sequence and sequence != NONE:
-        return replace(one, sequence=sequence, rank=1)
+        given = table.arranged(None, sequence if len(sequence) > 1 else sequence[0])
+        ids = words(given, given.sequence or "")
+        return replace(one, sequence=sequence, rank=1, repeats=0 < behind(ids, one) <= FEW * len(ids))
     if direction(one.steps):
         return one
-    found, sure = explaining(table, one) if not sequence else ([], True)
-    if found:
-        return replace(one, sequence=found[0], rank=1, rivals=tuple(found[1:]), sure=sure)
-    forth = one.ticks if one.ticks[-1] >= one.ticks[0] else one.ticks[::-1]
-    behind = (forth[1:] <= np.maximum.accumulate(forth)[:-1]).sum()  # rows that are not after all rows before them
+    for spare in (0.0, FEW) if not sequence else ():
+        found, sure = explaining(table, one, spare)
+        if found:
+            rivals = tuple(found[1:])
+            return replace(one, sequence=found[0], rank=1, rivals=rivals, sure=sure, repeats=spare > 0)
     likely = one.dates or any(named(TIME, name) for name in one.time)
-    return replace(one, rank=2) if likely and behind <= max(FEW * len(forth), 1) else None
+    repeats = behind(pl.repeat("", len(one.clock), eager=True), one)
+    return replace(one, rank=2, repeats=True) if likely and repeats <= max(FEW * len(one.clock), 1) else None
 
 
 def _refuse_broken(table: Table, given: list[Order]) -> None:
-    """Refuse dates that do not explain the rows, cannot all be read, or are unlikely."""
+    """Refuse dates that do not explain the rows, cannot all be read, or are unlikely; and times that begin anew."""
     for one in given:
+        falls = np.flatnonzero(one.steps <= 0) + 1
+        counts = not one.dates and not named(CALENDAR, one.time[0])
+        if counts and len(falls) and (one.ticks[falls] == one.ticks[0]).all():
+            raise table.error(
+                f"{one.time[0]} begins anew, and no column tells why: add one that tells the sequences apart and name "
+                f"it by --sequence, or {NO_TIME}",
+                row=int(falls[0]),
+            )
         if one.dates:
             raise table.error(
                 f"{' + '.join(one.time)} holds dates that neither rise nor fall throughout, and no column explains "
@@ -69,7 +82,8 @@ def _refuse_broken(table: Table, given: list[Order]) -> None:
         like_one = named(TIME, name) and values.dtype == pl.String and 2 * values.n_unique() > len(values)
         dated = values.dtype.is_temporal() and values.dtype != pl.Duration
         if values.dtype == pl.String and not like_one:
-            dated = 2 * max(len(values) - parsed(values, order).null_count() for order in ORDERS) > len(values)
+            read = [values.str.contains(DATED).sum(), *(parsed(values, order).count() for order in ORDERS)]
+            dated = 2 * max(read) > len(values)
         if (like_one or dated) and values.dtype != pl.Time:
             try:
                 clock = times(table, name)
@@ -78,7 +92,11 @@ def _refuse_broken(table: Table, given: list[Order]) -> None:
             if np.issubdtype(clock.dtype, np.datetime64):
                 unlikely = np.flatnonzero(~pl.Series(clock).is_between(*YEARS).to_numpy())
                 row = int(unlikely[0]) if 0 < 2 * len(unlikely) < len(clock) else None
-                what = f"holds dates from {clock.min()} on" if row is None else f"is {values[row]!r}, an unlikely date"
+                what = (
+                    f"holds dates from {clock.min()} on"
+                    if row is None
+                    else f"is {str(values[row])!r}, an unlikely date"
+                )
                 raise table.error(f"{name} {what}: take it by --time {name!r}, or {NO_TIME}", row=row)
 
 

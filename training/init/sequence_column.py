@@ -14,6 +14,7 @@ from training.init.time_column import Names, Order, direction
 SHARED = 0.5  # of the rows must share their time with another one, or a column is no identity by its values
 SURE = 0.1  # the same for a column that is named like an identity
 MOST = 12  # columns of which two together are tried
+PERIODS = (24, 48, 96, 144, 288, 1440)  # of a day
 FULL = 0.8  # of the times between its first and last row that an id has, over all ids
 
 
@@ -30,9 +31,10 @@ def _in_blocks(ids: pl.Series) -> bool:
     return int((ids[1:] != ids[:-1]).sum()) == ids.n_unique() - 1
 
 
-def explaining(table: Table, how: Order) -> tuple[list[Names], bool]:
+def explaining(table: Table, how: Order, spare: float = 0.0) -> tuple[list[Names], bool]:
     """Return the columns that explain why times repeat or fall, alone or two together; and whether that is sure.
 
+    A share `spare` of the rows may repeat all the same; then only a column that is named like an identity explains.
     The first is the one to take; the others cut the rows otherwise. It is not sure where times hardly repeat: then the
     name of the column is all that speaks for it.
     """
@@ -42,8 +44,9 @@ def explaining(table: Table, how: Order) -> tuple[list[Names], bool]:
         if found and len(names) > len(found[0][3]):
             break
         values = ids[names[0]] if len(names) == 1 else ids[names[0]] + " / " + ids[names[1]]
-        if values.n_unique() <= len(values) // 2 and _goes_one_way(values, how):
-            identity = all(named(IDENTITY, name) for name in names)
+        identity = all(named(IDENTITY, name) for name in names)
+        apart = values.n_unique() <= len(values) // 2 and (identity or not (spare or _divide_days(values, how)))
+        if apart and behind(values, how) <= spare * len(values):
             sure = _evident(values, how, identity)
             if sure or identity:
                 found.append((not sure, not identity, values.n_unique(), names))
@@ -70,11 +73,18 @@ def _ids(table: Table, leave: Iterable[str]) -> dict[str, pl.Series]:
     return found
 
 
-def _goes_one_way(values: pl.Series, how: Order) -> bool:
-    """Return whether times rise within each id, or fall within each."""
-    rows = pl.DataFrame({"id": values, "t": how.ticks})
-    steps = rows.select(pl.col("t").diff().over("id")).to_series().drop_nulls().to_numpy()
-    return len(steps) > 0 and direction(steps) != 0
+def behind(ids: pl.Series, how: Order) -> int:
+    """Return how many rows are not after all rows of their id before them; or not before, where times fall."""
+    rows, t = pl.DataFrame({"id": ids, "t": how.ticks}), pl.col("t")
+    return min(int(rows.select((t <= t.cum_max().shift().over("id")).sum()).item()) for t in (t, -t))
+
+
+def _divide_days(ids: pl.Series, how: Order) -> bool:
+    """Return whether the ids of days are whole numbers such as 1 to 24: more likely hours than sequences."""
+    periods = range(ids.n_unique() + 1)
+    days = how.dates and bool((how.clock == how.clock.astype("datetime64[D]")).all())
+    known = {word.lstrip("0") or "0" for word in ids.unique()}
+    return days and len(known) in PERIODS and known in ({*map(str, periods[:-1])}, {*map(str, periods[1:])})
 
 
 def _evident(values: pl.Series, how: Order, identity: bool) -> bool:

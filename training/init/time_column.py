@@ -31,13 +31,14 @@ Names = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Order:
-    """Keys of `[data]`, and why each column is what it is. `rank` 0: in order; 1: by sequences; 2: some rows repeat."""
+    """Keys of `[data]`, and why each column is what it is. `rank` 0: in order; 1: by sequences; 2: but for some."""
 
     time: Names = ()
     clock: Times = field(default_factory=lambda: np.zeros(0))  # [N]; empty without a time
     keys: dict[str, Any] = field(default_factory=dict)
     sequence: Names = ()
     rank: int = 0
+    repeats: bool = False  # some rows have a time that is not after those before them
     reading: str = ""
     rivals: tuple[Names, ...] = ()  # other columns that explain the rows as well as `sequence`
     sure: bool = True  # False: little speaks for `sequence` but its name
@@ -61,7 +62,7 @@ class Order:
         """Return all keys of `[data]` that tell the order."""
         columns = {"time": self.time, "sequence": self.sequence}
         named = {key: list(value) if len(value) > 1 else value[0] for key, value in columns.items() if value}
-        return named | self.keys | ({"repeats": "first"} if self.rank == 2 else {})
+        return named | self.keys | ({"repeats": "first"} if self.repeats else {})
 
 
 def direction(steps: Times) -> int:
@@ -127,14 +128,16 @@ def _single(table: Table, name: str, *, given: bool = False) -> Iterator[Order]:
         if table.time_format is not None and (given or text):
             yield _formatted(table, name, table.time_format)
         elif values.dtype.is_temporal() or (text and not elapsed(values).has_nulls()):
-            yield Order((name,), times(table, name))
+            found = Order((name,), times(table, name))
+            if given or not found.dates or pl.Series(found.clock).is_between(*YEARS).all():
+                yield found
         elif not values.cast(pl.Float64, strict=False).has_nulls():
             yield from _numeric(table, name, given=given)
         else:
-            found = readings(values)
-            for how, read in found.items():
+            dates = readings(values)
+            for how, read in dates.items():
                 if given or read.is_between(*YEARS).all():
-                    keys = _told(values, how) if len(found) > 1 else {}
+                    keys = _told(values, how) if len(dates) > 1 else {}
                     yield Order((name,), read.to_numpy().astype("datetime64[us]"), keys, reading=how)
 
 

@@ -12,6 +12,7 @@ from service.models.model import Array, Lengths, OnnxModel, State
 from service.models.speed import Policy, measured
 from tests.fakes import FakeClock, RunningSum
 from tests.graphs import Cell, write
+from tests.service.models import foreign
 
 
 def found(model: OnnxModel | RunningSum) -> Fitness:
@@ -59,6 +60,27 @@ def test_a_plain_rnn_is_bit_equal_in_company_only(tmp_path: Path) -> None:
 def test_a_model_that_needs_the_whole_sequence_is_not_streamable(tmp_path: Path) -> None:
     fitness = found(OnnxModel(*read(write(tmp_path / "model.onnx", "bidirectional"))))
     assert (fitness.streamable, fitness.bit_equal, fitness.min_batch) == (False, True, 1)
+
+
+LOOK_AHEAD = """
+g (float[batch, time, 1] x) => (float[batch, time, 1] y)
+<float mean = {500.0}, float deviation = {20.0}, float low = {-3.0}, float high = {3.0}, int64[1] axis = {1},
+ float small = {0.00001}>
+{ moved = Sub (x, mean)
+  scaled = Div (moved, deviation)
+  z = Clip (scaled, low, high)
+  level = ReduceMean (z, axis)
+  sum = Add (z, level)
+  y = SIZED }
+"""
+
+
+@pytest.mark.parametrize("sized", ["Identity (sum)", "Mul (sum, small)"])
+def test_a_model_that_clips_what_it_takes_or_gives_tiny_numbers_is_seen_to_need_its_sequence_whole(
+    tmp_path: Path, sized: str
+) -> None:
+    _, fitness = foreign.load(foreign.write(tmp_path / "model.onnx", LOOK_AHEAD.replace("SIZED", sized)))
+    assert not fitness.streamable
 
 
 def test_a_model_with_nan_among_its_outputs_is_judged_by_the_others(tmp_path: Path) -> None:
@@ -170,5 +192,5 @@ class Misshapen(RunningSum):
 
 
 def test_an_output_of_another_shape_than_the_input_is_refused() -> None:
-    with pytest.raises(ModelUnusable, match=r"'output' is \[1, 1, 1\], not \[1, 2, 1\]"):
+    with pytest.raises(ModelUnusable, match=r"'output' is \[2, 1, 1\], not \[2, 9, 1\]"):
         found(Misshapen())

@@ -29,7 +29,10 @@ def test_a_first_line_of_values_stops_it(rows: list[tuple[object, ...]], tmp_pat
 
 @pytest.mark.parametrize(
     "names",
-    [[f"{1990 + i}" for i in range(30)], [f"{day:%Y-%m-%d}" for day in DAYS], [f"{day:%m/%d/%y}" for day in DAYS]],
+    [
+        *([f"{1990 + i}" for i in range(30)], [f"{day:%Y-%m-%d}" for day in DAYS], [f"{day:%m/%d/%y}" for day in DAYS]),
+        *(["Jan", "Feb", "Mar", "Apr"], [f"{hour}:00" for hour in range(24)], [f"h{hour}" for hour in range(24)]),
+    ],
 )
 def test_times_as_columns_stop_it_and_an_option_takes_them_as_features(names: list[str], tmp_path: Path) -> None:
     rows = [(f"c{row}", *(value(row + i) for i in range(len(names)))) for row in range(60)]

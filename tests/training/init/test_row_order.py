@@ -2,6 +2,7 @@ from datetime import date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from tests.training.init.drafts import START, drafted, features, first, hours, loaded, series, table, told, value
@@ -156,6 +157,31 @@ def test_an_unlikely_date_is_named_by_its_line(tmp_path: Path) -> None:
         drafted(tmp_path, table("d,x", rows))
 
 
+def test_an_unlikely_date_of_a_parquet_file_is_named_by_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pl.DataFrame({"d": [*hours(), datetime(9999, 12, 31)], "x": [value(i) for i in range(121)]}).write_parquet(path)
+    with pytest.raises(TableError, match="row 120: d is '9999-12-31 00:00:00', an unlikely date"):
+        drafted(tmp_path, path.read_bytes(), path.name)
+
+
+@pytest.mark.parametrize("written", ["{0:%d.%m.%Y %H:%M} - {1:%d.%m.%Y %H:%M}", "[{0:%d/%b/%Y:%H:%M:%S}]"])
+def test_cells_that_begin_with_a_date_and_are_none_stop_it_whatever_their_column_is_called(
+    written: str, tmp_path: Path
+) -> None:
+    rows = [(written.format(t, t + timedelta(hours=1)), value(i)) for i, t in enumerate(hours())]
+    with pytest.raises(TableError, match=r"line 2: MTU is .*, which is no date and time"):
+        drafted(tmp_path, table("MTU,load", rows))
+
+
+def test_numbers_that_begin_anew_stop_it_where_no_column_tells_sequences_apart(tmp_path: Path) -> None:
+    text = table("time_s,load", [(i % 30 / 10, value(i)) for i in range(240)])
+    with pytest.raises(TableError, match=r"line 32: time_s begins anew, and no column tells why: .* --sequence"):
+        drafted(tmp_path, text)
+    assert "time" not in told(drafted(tmp_path, text, time=("none",)))
+    fields = table("hour,load", [(i % 24, value(i)) for i in range(240)])
+    assert features(drafted(tmp_path, fields)) == ["hour", "load"]
+
+
 def test_a_number_of_two_digits_for_the_year_is_no_epoch(tmp_path: Path) -> None:
     assert told(drafted(tmp_path, series("%y%m%d%H%M"))) == {"time": "when", "time_format": "%y%m%d%H%M"}
 
@@ -170,6 +196,18 @@ def test_a_period_of_the_day_tells_no_sequences_apart(tmp_path: Path) -> None:
     rows = [(START.date() + timedelta(days=i // 48), i % 48 + 1, value(i)) for i in range(480)]
     with pytest.raises(TableError, match="no column explains why"):
         drafted(tmp_path, table("settlement_date,settlement_period,load", rows))
+
+
+@pytest.mark.parametrize(("name", "time"), [("HE", ["day", "HE"]), ("k", None)])
+def test_numbers_from_1_to_24_within_each_day_are_hours_or_stop_it(
+    name: str, time: list[str] | None, tmp_path: Path
+) -> None:
+    text = table(f"day,{name},load", [(START.date() + timedelta(i // 24), i % 24 + 1, value(i)) for i in range(240)])
+    if time is not None:
+        assert told(drafted(tmp_path, text)) == {"time": time}
+        return
+    with pytest.raises(TableError, match="no column explains why"):
+        drafted(tmp_path, text)
 
 
 def test_of_two_times_the_one_that_says_the_same_is_left_out_and_another_stops_it(tmp_path: Path) -> None:

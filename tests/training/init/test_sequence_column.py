@@ -1,5 +1,6 @@
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,6 +34,16 @@ def by_id(rows: list[Row]) -> list[Row]:
 )
 def test_an_identity_that_explains_repeated_times_is_the_sequence(name: str, rows: list[Row], tmp_path: Path) -> None:
     assert told(drafted(tmp_path, table(f"time,{name},load,level", rows))) == {"time": "time", "sequence": name}
+
+
+@pytest.mark.parametrize("given", [{}, {"sequence": ("meter",)}])
+def test_an_hour_that_comes_twice_in_each_sequence_is_left_out_and_said(given: dict[str, Any], tmp_path: Path) -> None:
+    rows = panel(["a", "b"])
+    summer_ends = [(time - timedelta(hours=1) * (i >= 40), *cells) for i, (time, *cells) in enumerate(rows)]
+    made = drafted(tmp_path, table("time,meter,load,level", summer_ends), **given)
+    assert told(made) == {"time": "time", "sequence": "meter", "repeats": "first"}
+    assert any("2 rows, the first in line 42, have a time" in note.why for note in made.notes)
+    assert made.refusal is None
 
 
 def test_two_columns_together_may_tell_sequences_apart(tmp_path: Path) -> None:
