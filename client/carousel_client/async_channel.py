@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from carousel_client.closing import Closing
-from carousel_client.frames import Array
+from carousel_client.frames import Array, alone
 from carousel_client.order import ChannelState
 from carousel_client.sequences import forecast
 from carousel_client.stream_calls import Forecast, Rewind
@@ -26,11 +26,11 @@ class AsyncChannel(ChannelState, Closing):
 
     async def step(self, inputs: ArrayLike, *, timeout: float | None = None) -> Array:
         """Advance the session alone: by a row [F] → [K], or by [T, F] → [T, K]. See AsyncStream.step."""
-        return (await self._stream.step([self], np.asarray(inputs)[None], timeout=timeout))[0]
+        return (await self._stream.step([self], alone(inputs), timeout=timeout))[0]
 
     async def forecast(self, inputs: ArrayLike | None = None, steps: int = 0, *, timeout: float | None = None) -> Array:
         """What a copy answers to [T, F] and then to its own outputs → [T + steps, K]. See AsyncSession.forecast."""
-        asked, _ = forecast(None if inputs is None else np.atleast_2d(np.asarray(inputs)), steps)
+        asked, _ = forecast(None if inputs is None else np.atleast_2d(alone(inputs)[0]), steps)
         return await self._stream._ask(Forecast, self, asked, timeout)
 
     async def rewind(self, step: int, *, timeout: float | None = None) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from carousel_client.errors import InvalidInput
 
@@ -90,7 +90,13 @@ class StepFrame:
             raise InvalidInput(f"inputs[{item}]: feature {feature} of step {step} is no finite float32")
 
 
+def alone(inputs: ArrayLike) -> NDArray[Any]:
+    """The inputs of one channel [F] or [T, F] as those of a list of channels. Raises InvalidInput."""
+    return _array(inputs, "inputs")[None]
+
+
 def _array(item: Any, place: str) -> NDArray[Any]:
+    _check_unmasked(item, place)
     try:
         return np.asarray(item)
     except ValueError as error:  # ragged
@@ -109,6 +115,7 @@ def _check_block(inputs: NDArray[Any], n: int, features: int) -> None:
         raise InvalidInput(f"inputs: {shape[-1]} features, the model has {features}")
     if not inputs.size:
         raise InvalidInput(f"inputs: no steps in shape {shape}")
+    _check_unmasked(inputs, "inputs")
     _check_numbers(inputs, "inputs")
 
 
@@ -123,6 +130,11 @@ def _check_list(parts: Sequence[NDArray[Any]], n: int, features: int) -> None:
         if not len(part):
             raise InvalidInput(f"inputs[{item}]: no steps")
         _check_numbers(part, f"inputs[{item}]")
+
+
+def _check_unmasked(item: Any, place: str) -> None:
+    if np.ma.is_masked(item):
+        raise InvalidInput(f"{place}: an array without masked numbers is wanted")
 
 
 def _check_numbers(array: NDArray[Any], place: str) -> None:

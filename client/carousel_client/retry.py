@@ -63,8 +63,11 @@ class Policy:
     jitter: Callable[[float, float], float] = random.uniform
 
     def __post_init__(self) -> None:
-        """Check the timeout. Raises InvalidRequest."""
+        """Check all but what is of a test. Raises InvalidRequest."""
         self.deadline(None)
+        for given, least in ((self.retries or 0, 0), (self.max_answer_bytes, 1)):
+            if not (isinstance(given, int) and given >= least):
+                raise InvalidRequest(f"retries or max_answer_bytes: {given!r} is no whole number from {least} on")
 
     def deadline(self, timeout: float | None) -> float:
         """When a call that begins now ends at the latest; `timeout` None: by the timeout of the client.

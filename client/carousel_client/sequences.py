@@ -75,6 +75,8 @@ def _encode_array(inputs: NDArray[Any]) -> Encoded[Any]:
         raise InvalidInput(f"an array of numbers is wanted, not of {inputs.dtype}")
     if inputs.ndim not in {1, 2}:
         raise InvalidInput(f"a sequence is an array [T, F], a lone step [F]; this array has shape {list(inputs.shape)}")
+    if np.ma.is_masked(inputs):
+        raise InvalidInput("an array without masked numbers is wanted")
     steps = np.atleast_2d(inputs) if inputs.size or inputs.ndim == 2 else inputs
     return Encoded(steps.tolist(), array=True, lone=inputs.ndim == 1)
 
@@ -83,7 +85,7 @@ def to_json(body: Mapping[str, Any]) -> bytes:
     """The body as JSON, floats with all their bits. Raises InvalidInput for what is no finite number."""
     try:
         return json.dumps(body, allow_nan=False, separators=(",", ":"), default=_plain).encode()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"not finite numbers: {error}") from error
 
 
@@ -92,6 +94,8 @@ def _plain(value: Any) -> Any:
         return dict(value)
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return list(value)
+    if isinstance(value, np.longdouble):  # is its own `tolist`
+        return float(value)
     if hasattr(value, "tolist"):  # NumPy scalars and arrays inside lists
         return value.tolist()
     raise TypeError(f"{type(value).__name__} is no number")

@@ -6,14 +6,13 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from typing import Unpack
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from carousel_client.async_channel import AsyncChannel
 from carousel_client.async_stream import AsyncStream, OpenOptions
 from carousel_client.blocking import Blocking, blocking, giving, run
 from carousel_client.errors import CarouselError
-from carousel_client.frames import Array, Inputs, Outputs
+from carousel_client.frames import Array, Inputs, Outputs, alone
 from carousel_client.order import Call
 
 
@@ -35,7 +34,7 @@ class Channel(Blocking):
 
     def step(self, inputs: ArrayLike, *, timeout: float | None = None) -> Array:
         """Advance the session alone: by a row [F] → [K], or by [T, F] → [T, K]. See AsyncStream.step."""
-        return _step(self._async._stream, [self], np.asarray(inputs)[None], timeout)[0]
+        return _step(self._async._stream, [self], alone(inputs), timeout)[0]
 
     def resume(self) -> None:
         """After a failed `submit`: take calls again. See AsyncChannel.resume."""

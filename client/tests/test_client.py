@@ -146,5 +146,14 @@ async def test_a_timeout_that_is_no_time_is_refused_where_it_is_given(client: An
         await session.step([[1, 2]], timeout=seconds)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"retries": -1}, {"retries": "3"}, {"retries": 1.5}, {"max_answer_bytes": 0}, {"max_answer_bytes": None}]
+)
+def test_a_count_that_is_none_is_refused_where_it_is_given(wrong: Any) -> None:
+    for kind in (Client, AsyncClient):
+        with pytest.raises(InvalidRequest, match="no whole number"):
+            kind("http://127.0.0.1:9", **wrong)
+
+
 async def test_a_timeout_without_end_is_none(client: Any) -> None:
     assert await client.models(timeout=math.inf)

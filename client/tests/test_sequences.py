@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import reduce
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +18,9 @@ LISTS = [[1.0, 2.0], [3.0, 4.0]]
 DICTS = [{"a": 1.0, "b": 2.0}, {"a": 3.0, "b": 4.0}]
 
 
+NESTED = reduce(lambda inner, _: [inner], range(100_000), [1.0])
+
+
 def echo(inputs: Any) -> Any:
     """What comes back from a model whose outputs are its inputs."""
     encoded = encode(inputs)
@@ -29,7 +33,7 @@ def test_lists_and_dicts_come_back_as_they_went(inputs: Any) -> None:
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (1, 3), (3,), (1,), (4, 1)])
-@pytest.mark.parametrize("dtype", ["f4", "f8", "f2", "i8", "u1", ">f4"])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "f2", "g", "i8", "u1", ">f4"])
 def test_arrays_come_back_as_float32_of_the_same_shape(shape: tuple[int, ...], dtype: str) -> None:
     inputs = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
     outputs = echo(inputs)
@@ -51,7 +55,7 @@ def test_shortest_decimals_of_a_float32_are_read_back_to_its_bits(values: list[f
 
 
 def test_numpy_scalars_rows_and_odd_containers_inside_lists_are_numbers() -> None:
-    assert echo([np.float32(1.5), np.int64(2)]) == [1.5, 2]
+    assert echo([np.float32(1.5), np.int64(2), np.longdouble(3)]) == [1.5, 2, 3]
     assert echo([np.array([1.0, 2.0])]) == [[1.0, 2.0]]
     assert echo((range(2), (3, 4))) == [[0, 1], [3, 4]]
     frozen: Mapping[str, float] = MappingProxyType({"a": 1.0})
@@ -75,6 +79,9 @@ def test_numpy_scalars_rows_and_odd_containers_inside_lists_are_numbers() -> Non
         [[float("nan")]],
         [float("inf")],
         np.array([np.nan]),
+        np.ma.array([1.0, 2.0], mask=[False, True]),
+        np.array([np.longdouble(2) ** 2000]),
+        NESTED,
         [[object()]],
         {"a": float("nan")},
     ],

@@ -231,6 +231,9 @@ async def test_problems_are_the_clients_errors(make: Callable[..., Any], server:
         a, b = await stream.open("sum", "a"), await stream.open("sum", "b")
         with pytest.raises(InvalidInput, match="it is invalid_input"):
             await a.step([REFUSED, 0])
+        for wrong in ([[1, 2], [3]], np.ma.array([1, 2], mask=[0, 1])):
+            with pytest.raises(InvalidInput, match=r"^invalid_input: inputs: "):
+                await a.step(wrong)
         with pytest.raises(InvalidInput, match="5 features"):
             await a.step([1, 2, 3, 4, 5])
         del server.streams.sessions["b"]

@@ -145,6 +145,8 @@ def test_inputs_in_each_form_give_outputs_in_that_form(wire: Wire) -> None:
         ([np.ones((1, 2)), np.ones((0, 2))], r"inputs\[1\]: no steps"),
         ([np.ones((1, 2)), [[1, 2], [3]]], r"inputs\[1\]"),
         ([np.ones((2, 2)), np.array([[1, 2], [3, np.nan]])], r"inputs\[1\]: feature 1 of step 1"),
+        (np.ma.array(np.ones((2, 2)), mask=[[0, 0], [0, 1]]), r"inputs: an array without masked"),
+        ([np.ones((1, 2)), np.ma.array([[1, 2]], mask=[[0, 1]])], r"inputs\[1\]: an array without masked"),
         (np.full((2, 2), 1e300), r"inputs\[0\]: feature 0 of step 0"),
     ],
 )
