@@ -169,7 +169,7 @@ class Rest:
         state = None
         if "history" in asked:
             history = sequence(asked["history"], served.description.features, "history").inputs
-            state = await target.moves.warmed(history, deadline)
+            state = await target.migrations.warmed(history, deadline)
             await reach(self._sessions, id)
             session = self._sessions.get(id)
         engine, _ = self._of(session)
@@ -177,7 +177,7 @@ class Rest:
             raise StateMismatch(f"version {target.version} has states of other shapes: send a history")
         if target is engine and state is None:
             return body.answer(self._told(session))
-        return body.answer(await engine.moves.migrate(session, target, self._told, state=state))
+        return body.answer(await engine.migrations.migrate(session, target, self._told, state=state))
 
     async def read_state(self, id: str) -> Response:
         """The state as bytes, once the accepted work is done."""

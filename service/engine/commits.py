@@ -1,6 +1,6 @@
-"""What a tick came to: committed to the store, then applied to the table, then told.
+"""Results of a batch: committed to the store, then written to the table, then told.
 
-A commit may be done later: its calls keep their places, and other sessions go on.
+A commit may be done later: its calls stay in the order, and other sessions go on.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Commits:
         self._pending: set[Entry] = set()  # their commit is under way
 
     def finish(self, outcome: Outcome) -> None:
-        """Commit what a run came to; what is to go on is scheduled, and what failed is told."""
+        """Commit the rows that are done, schedule those that have steps left, and tell the failed ones."""
         begin = time.perf_counter()
         finished: list[Finished] = []
         failures: list[Failure] = [(piece.call, piece.index(0), error) for piece, error in outcome.refused]
@@ -62,7 +62,7 @@ class Commits:
         self._engine.counters.answering.add(time.perf_counter() - begin)
 
     def finish_alone(self, call: Call, state: State) -> None:
-        """Commit a step that has run before it was begun, since nothing else was there; then as `finish`."""
+        """Commit a step that was run at once, since the engine was idle; then as `finish`."""
         begin = time.perf_counter()
         one = Finished(call, ALL, call.rows, call.starts, call.lengths, call.outputs, state)
         try:
@@ -117,7 +117,7 @@ class Commits:
         self._apply(finished, result)
 
     def _snapshots(self, finished: list[Finished]) -> list[Snapped]:
-        """The snapshots that are due after these rows. Such a row has one call in a batch: see `Engine.submit`."""
+        """The snapshots that are due after these rows. Such a row has one call in a batch: see `Engine.go_on`."""
         due = self._engine.rewinds.due
         return [
             Snapped(row, start + length, pick(one.state, np.array([place])))
@@ -135,7 +135,7 @@ class Commits:
         entries: Sequence[Entry],
         then: Callable[[Conflicts | CarouselError], None],
     ) -> None:
-        """Commit changes of entries, `then` go on with the conflicts, or with the error if nothing was written."""
+        """Commit changes of entries; call `then` with the conflicts, or with the error if nothing was written."""
         try:
             pending = self._store.commit(self._engine, changes)
         except Exception as error:
@@ -187,7 +187,7 @@ class Commits:
     def _sort_riders(
         self, piece: Piece, riders: Sequence[Call], outputs: Array, state: State, finished: list[Finished]
     ) -> None:
-        """A single step and those that ran behind it are done: the last one has the state after all."""
+        """A single step and those that ran behind it are done: the last one has the state after them all."""
         for depth, call in enumerate([piece.call, *riders]):
             call.outputs = np.ascontiguousarray(outputs[:, depth])
             last = depth == len(riders)

@@ -21,7 +21,7 @@ from service.engine.calls import Calls
 from service.engine.commits import Commits
 from service.engine.forecasts import Forecasts
 from service.engine.lifecycle import Lifecycle
-from service.engine.moves import Moves
+from service.engine.migrations import Migrations
 from service.engine.operations import Operations
 from service.engine.reruns import Reruns
 from service.engine.runner import Runner
@@ -86,7 +86,7 @@ class Engine:
         self._commits = Commits(self, store, self.calls, self._scheduler)
         self.operations = Operations(sessions, self.operate)
         self.lifecycle, self.forecasts = Lifecycle(self, sessions), Forecasts(self)
-        self.moves = Moves(self, sessions)
+        self.migrations = Migrations(self, sessions)
         self.shadow: Shadow | None = None
         self._resting = False  # nothing runs, and nothing is ready
 
@@ -167,7 +167,7 @@ class Engine:
         self.table.close()
         self.calls.close()
         self.reruns.close()
-        del self.lifecycle, self.operations, self.forecasts, self.moves, self._commits
+        del self.lifecycle, self.operations, self.forecasts, self.migrations, self._commits
 
     def wake(self, model: Model) -> None:
         """Serve again, by the same file."""

@@ -24,7 +24,7 @@ from service.models.prepare import Prepared, elsewhere, prepared, with_threads
 from service.models.providers import CPU, Provider, Threads, providers_of
 from service.models.speed import measured
 
-_IMPORT = 0.7  # seconds more for the first file that has to be changed: it loads the package onnx
+_IMPORT = 0.7  # seconds more for the first file that is rewritten: that imports onnx
 _MOST_REASON = 500  # characters
 
 
@@ -74,7 +74,7 @@ def _answer(asked: dict[str, Any], file: IO[bytes], signature: IO[bytes], longer
 
 
 def _threaded(found: Prepared, digest: str, asked: dict[str, Any]) -> Fitness:
-    """The fitness with more threads in a run; a file that can be served without is not refused for them."""
+    """The fitness with more threads in a run; where they fail, the one without them counts."""
     threads = Threads(*asked["threads"])
     signal.setitimer(signal.ITIMER_PROF, asked["seconds"] * (1 + threads.most))
     _bound_memory(asked["memory"])
@@ -95,7 +95,7 @@ def _providers(asked: dict[str, Any], own: Sequence[str]) -> tuple[Provider, ...
 
 
 def _bound_memory(more: int | None) -> None:
-    """Bound the address space to what is used now, and so many bytes more; None: a GPU's driver takes terabytes."""
+    """Bound the address space to `more` bytes above what is used; None: no bound, as a GPU's driver takes terabytes."""
     if more is None:
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
@@ -108,7 +108,7 @@ def _bound_memory(more: int | None) -> None:
 
 
 def _give_way() -> None:
-    """Run when no other process wants the core: a mere nice value lets a call wait for slices of 3 ms."""
+    """Run when no other process wants the core: with a nice value alone, calls would wait 3 ms for it."""
     os.nice(19)
     if sys.platform == "linux":
         with suppress(PermissionError):  # a sandbox may forbid it

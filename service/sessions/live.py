@@ -1,6 +1,6 @@
 """The sessions in memory: the rows that they have, when they become visible, and when they are forgotten.
 
-How a session stands is in the columns of its row. It knows ids and an injected clock; not bounds, stores or calls.
+Its step, TTL and deadline are columns of its row. It knows ids and an injected clock; not bounds, stores or calls.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from service.sessions.expired import Expired
+from service.sessions.expired_ids import ExpiredIds
 from service.sessions.ids import random_ids
 from service.sessions.pages import Pages
 from service.sessions.places import Places
@@ -30,11 +30,11 @@ class LiveSessions:
         self._live = Places()
         self._opening: set[str] = set()  # not visible yet
         self.ending: dict[str, Future[None]] = {}  # their delete was accepted: not visible any more
-        self.recovering = set[str]()  # a store brings them here, or away: not visible, and their rows stay
-        self.expired = Expired()
+        self.recovering = set[str]()  # being loaded or moved away: not visible, and their rows stay
+        self.expired = ExpiredIds()
         self._unswept: list[str] = []
         self.pages, self._ids = Pages(self._live), random_ids()
-        self.lapsed: Callable[[Session, float], None] = _ignore  # is told of one that expires, and until when
+        self.lapsed: Callable[[Session, float], None] = _ignore  # gets one that expires, and when to forget it
         self.born = 0  # the number of the newest session; none is used twice
         self._bytes = self._opened = self._deleted = 0
 
@@ -85,12 +85,12 @@ class LiveSessions:
         return session
 
     def seat(self, session: Session, home: Home) -> Session:
-        """The session as it will be in another home; it is not there before it has `moved`."""
+        """Reserve a row in another home, for a session that goes there with `moved`."""
         rule = session.home.rewinds.rule(session.row)
         return self._seat(session.id, home, session.ttl, rule, session.birth)
 
     def unseat(self, new: Session) -> None:
-        """It has not moved."""
+        """Undo `seat`: the session does not move."""
         new.home.rewinds.rows.pop(new.row, None)
         new.home.table.free(new.row)
 
@@ -180,12 +180,12 @@ class LiveSessions:
         self._drop(session)
 
     def sweep(self, most: int) -> None:
-        """Expire idle sessions among the next `most` in turn; `get` is exact without it."""
+        """Expire idle sessions among the next `most` in turn; `Sessions.get` is exact without it."""
         for _ in range(min(most, len(self._unswept) + len(self._live))):
             self._unswept = self._unswept or list(self._live)
             if not self._unswept:
                 return
-            if (id := self._unswept.pop()) in self._live:  # not in memory, its due time is looked at
+            if (id := self._unswept.pop()) in self._live:  # else it has left memory meanwhile
                 self.in_memory(id)
 
     def _idle(self, session: Session) -> bool:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Opened(NamedTuple):
-    """A session begins: new, a fork, or restored from a blob. `state` [1, …] is None for the zero state."""
+    """A session begins: new, a fork, or made of exported bytes. `state` [1, …] is None for the zero state."""
 
     row: int
     id: str
@@ -59,7 +59,7 @@ class Deleted(NamedTuple):
 
 
 class Snapped(NamedTuple):
-    """A snapshot of a session is kept, to which it may be rewound. It stands behind the steps that lead there."""
+    """A snapshot of a session is kept, to which it may be rewound. In a commit it follows the steps that lead there."""
 
     row: int
     step: int
@@ -69,13 +69,13 @@ class Snapped(NamedTuple):
 class Moved(NamedTuple):
     """A session goes on in another engine, without kept answers and snapshots; the only change of its commit."""
 
-    row: int  # that it gets there
+    row: int  # its new row
     id: str
     step: int
     state: State  # [1, …]
     home: Home  # where it goes
     source: Home  # that it leaves
-    left: int  # its row there
+    left: int  # its old row
 
 
 Change: TypeAlias = Opened | Copied | Advanced | Replaced | Deleted | Snapped | Moved
@@ -141,7 +141,7 @@ class Keeper(Store, Protocol):
         return
 
     def ends(self) -> None:
-        """Tell a successor that waits for the store that this process drains."""
+        """This process drains: tell the successor that waits for the store."""
         return
 
     async def close(self) -> None:

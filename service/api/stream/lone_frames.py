@@ -1,4 +1,4 @@
-"""Binary frames of one session each: those that one turn of the loop brings, of all sockets, are taken together.
+"""Batches binary frames of one session each: all that arrive in one turn of the loop, on any socket.
 
 They are decoded as one array and submitted as one call, and their answers are cut from one buffer. To take each by
 itself costs half as much CPU again.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from service.models.model import Array, Index
 
 _HEAD = 24  # bytes: id, n, channel, length, step
-_LONGEST = 2**14  # bytes; a longer frame gains nothing by company
+_LONGEST = 2**14  # bytes; longer frames gain nothing by batching
 _ONE = b"\1\0\0\0"
 
 _Frame: TypeAlias = "tuple[Stream, bytes]"
@@ -36,10 +36,10 @@ class Turn:
     def __init__(self) -> None:
         self._frames: list[_Frame] = []
         self._came = 0  # frames of this turn
-        self._lonely = True  # the last turn that brought any brought one: the next frame waits for no other
+        self._lonely = True  # the last turn with frames had one: the next frame is taken at once
 
     def add(self, stream: Stream, content: bytes) -> bool:
-        """Take a frame, at the end of the turn at the latest, if it is of one session and short → whether it is."""
+        """Queue a short frame of one session until the turn ends, at the latest → whether it is one."""
         if content[4:8] != _ONE or not _HEAD < len(content) <= _LONGEST:
             return False
         self._frames.append((stream, content))

@@ -26,15 +26,18 @@ if TYPE_CHECKING:
     from service.store.embedded.shared import SharedStore
     from service.workers.worker import Worker
 
-_HERE, _GONE, _LENT, _EXPIRED = range(4)  # kinds of what a worker knows of an id, the strongest first
+_HERE, _GONE, _LENT, _EXPIRED = range(4)  # what a worker may know of an id, the surest first
 
 _log = logging.getLogger("carousel.store")
 
 
 class Handover:
-    """See Elsewhere. Invariant: what is in `hidden` is lent to another worker, or about to come: no call reaches it."""
+    """The `Elsewhere` of workers.
 
-    count = bytes = 0  # what is not in memory here is in the records here, or at other workers, which count it
+    Invariant: what is in `hidden` is lent to another worker, or about to come: no call reaches it.
+    """
+
+    count = bytes = 0  # sessions that are not in memory are counted by the records, or by other workers
 
     def __init__(self, store: SharedStore, sessions: Sessions, others: Worker, patience: float) -> None:
         self._store, self._sessions, self._others = store, sessions, others
@@ -44,10 +47,10 @@ class Handover:
         others.answers |= {part.__name__: part for part in parts}
         others.answers |= {"standing": self._standing, "ids": self._ids}
 
-    # Sessions that come: see Elsewhere.
+    # Sessions that come: see `Elsewhere`.
 
     def owned(self) -> None:
-        """See Elsewhere: a worker that stands still past its lease is dead before another has its sessions."""
+        """See `Elsewhere`: a worker that stands still past its lease is killed before another one gets its sessions."""
 
     def fetch(self, id: str) -> asyncio.Future[None] | None:
         """See Elsewhere. Raises StoreUnavailable: it cannot be looked up."""
@@ -99,8 +102,8 @@ class Handover:
     # Sessions that go.
 
     async def lend(self, id: str) -> Lent | float | CarouselError | None:
-        """Finish what a session has accepted, and hide it → the session; for how long its id is told as expired; why it
-        cannot be had; None: it is not here.
+        """Finish what a session has accepted, and hide it → the session; or the seconds for which its id is told as
+        expired; or why it cannot be had; or None: it is not here.
         """
         self._check()
         while id in self._sessions.ending:

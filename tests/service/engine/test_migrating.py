@@ -29,7 +29,7 @@ async def test_a_session_moves_behind_its_accepted_calls_with_state_step_and_ttl
     other = await beside(serve, it)
     session = it.open()
     first = it.step(session, 1, 2, 3)
-    moving = it.engine.moves.migrate(session, other.engine)
+    moving = it.engine.migrations.migrate(session, other.engine)
     it.start()
     assert outputs(await first) == [1, 3, 6]
     moved = await moving
@@ -47,7 +47,7 @@ async def test_what_comes_behind_a_move_ends_unapplied_and_what_shares_a_call_wi
     other = await beside(serve, it)
     session, stays = it.open("s"), it.open("t")
     first = it.step(session, 1)
-    moving = it.engine.moves.migrate(session, other.engine)
+    moving = it.engine.migrations.migrate(session, other.engine)
     step, frame = it.step(session, 2, step=1), it.frame((session, [3], None), (stays, [4], None))
     reading, deleting = it.lifecycle.read(session), it.lifecycle.delete(session)
     it.start()
@@ -72,7 +72,7 @@ async def test_a_session_may_go_on_from_another_state(serve: Serve) -> None:
     session = it.open()
     await it.step(session, 1)
     state = {name: array + 100 for name, array in it.engine.table.gather(session.home.table.last[:1]).items()}
-    moved = await it.engine.moves.migrate(session, other.engine, state=state)
+    moved = await it.engine.migrations.migrate(session, other.engine, state=state)
     assert outputs(await other.step(moved, 1, step=1)) == [101]
     await end((other, moved))
 
@@ -84,15 +84,15 @@ async def test_a_move_that_is_refused_changes_nothing(serve: Serve) -> None:
     await it.step(session, 1)
     whole = await beside(serve, it, fitness=Fitness(False, 0.0, 1, 0.0))
     with pytest.raises(NotStreamable):
-        it.engine.moves.migrate(session, whole.engine)
+        it.engine.migrations.migrate(session, whole.engine)
     closed = await beside(serve, it)
     closed.engine.admission.closed = True
     with pytest.raises(ShuttingDown):
-        it.engine.moves.migrate(session, closed.engine)
+        it.engine.migrations.migrate(session, closed.engine)
     good = await beside(serve, it)
     store.error = StoreUnavailable()
     with pytest.raises(StoreUnavailable):
-        await it.engine.moves.migrate(session, good.engine)
+        await it.engine.migrations.migrate(session, good.engine)
     store.error = None
     await until(lambda: good.engine.table.used == 0)
     assert it.sessions.get("s") == session
@@ -107,7 +107,7 @@ async def test_calls_that_come_while_a_move_is_written_are_told(serve: Serve) ->
     opening = asyncio.ensure_future(it.lifecycle.open("s", TTL))
     store.release()
     session = await opening
-    moving = asyncio.ensure_future(it.engine.moves.migrate(session, other.engine))
+    moving = asyncio.ensure_future(it.engine.migrations.migrate(session, other.engine))
     late = it.step(session, 1)
     store.held = False
     store.release()
@@ -127,7 +127,7 @@ async def test_many_copies_of_a_session_that_migrates_meanwhile_are_not_made(ser
     await it.step(session, 1)
     copying = asyncio.ensure_future(it.lifecycle.fork_many(session, 600))
     await until(lambda: it.engine.table.used > 400)
-    moved = await it.engine.moves.migrate(session, other.engine)
+    moved = await it.engine.migrations.migrate(session, other.engine)
     with pytest.raises(StoreUnavailable):
         await copying
     assert it.sessions.statistics().live == 3

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from service.errors import CarouselError, Overloaded, SessionExists, SessionExpired, SessionNotFound, StateMismatch
-from service.sessions import expired as module
+from service.sessions import expired_ids as module
 from service.sessions.budget import Budget
 from service.sessions.replay import Answers
 from service.sessions.session import Session

@@ -28,7 +28,7 @@ async def test_a_session_that_is_migrated_while_another_is_opened_runs_where_it_
     store.held = True
     answering = asyncio.ensure_future(many.steps(read["items"], "model", None, may_open=True, deadline=None))
     await until(lambda: len(store) == 1)
-    moving = it.engine.moves.migrate(session, other.engine)
+    moving = it.engine.migrations.migrate(session, other.engine)
     await until(lambda: len(store) == 2)
     store.held = False
     store.release()

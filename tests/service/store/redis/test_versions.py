@@ -28,14 +28,14 @@ async def test_a_migrated_session_is_of_its_new_version_everywhere(begin: Begin)
     new, there = await version(one, "2"), await version(other, "2")
     session = await one.opened("s")
     await one.step(session, 1, 2, step=0)
-    moved = await one.engine.moves.migrate(session, new)
+    moved = await one.engine.migrations.migrate(session, new)
     assert (moved.home, moved.step, moved.birth) == (new, 2, session.birth)
     assert not len(one.store.book(one.store.books[one.engine].kind).owned())
     found = await other.get("s")
     assert (found.home, found.version, found.birth) == (there, "2", session.birth)
     _, state = await there.lifecycle.read(found)
     assert float(state["sum"][0, 0]) == 3
-    back = await there.moves.migrate(found, other.engine)
+    back = await there.migrations.migrate(found, other.engine)
     assert (await other.step(back, 4, step=2)).sums == [7.0]
     assert (await one.step(await one.get("s"), 5, step=3)).sums == [12.0]
 
@@ -45,12 +45,12 @@ async def test_a_session_that_another_had_moves_as_it_is_then(begin: Begin, clie
     new, session = await version(one, "2"), await one.opened("s")
     fence = client.hget(key_of("s"), "fence")
     client.hset(key_of("s"), "fence", bytes(16) + fence[16:])  # type: ignore[operator]  # as if it had left
-    moved = await one.engine.moves.migrate(session, new)
+    moved = await one.engine.migrations.migrate(session, new)
     assert (moved.home, moved.step) == (new, 0)
     assert (one.engine.table.used, new.table.used) == (0, 1)
     client.delete(key_of("s"))
     with pytest.raises(SessionNotFound):
-        await new.moves.migrate(moved, one.engine)
+        await new.migrations.migrate(moved, one.engine)
     assert one.engine.table.used == 0
 
 
@@ -80,7 +80,7 @@ async def test_a_version_goes_a_while_after_its_last_session_anywhere(begin: Beg
     new = await version(one, "2")
     there = await version(other, "2")
     await new.lifecycle.open("s", 60.0)
-    await there.moves.migrate(await other.get("s"), other.engine)
+    await there.migrations.migrate(await other.get("s"), other.engine)
     for seconds, kept in ((0, True), (59, True), (2, False)):
         one.clock.advance(seconds)
         await one.renew()
@@ -123,7 +123,7 @@ async def test_a_move_on_its_way_when_the_connection_is_lost_is_done_once_or_not
     for turn in range(6):
         session = await one.get("s")
         source, target = engines[session.version], engines["2" if session.version == "1" else "1"]
-        done = await one.cut(partial(source.moves.migrate, session, target), sent=turn % 2 == 0)
+        done = await one.cut(partial(source.migrations.migrate, session, target), sent=turn % 2 == 0)
         moved = target if done else source
         found = await one.get("s")
         assert (found.home, found.step, found.birth) == (moved, 1, session.birth)

@@ -26,7 +26,7 @@ _FREED = 0.01  # seconds between looks whether a row is free
 _T = TypeVar("_T")
 
 
-class Moves:
+class Migrations:
     """From one engine to others. Invariant: a session is here or there, also in the store."""
 
     def __init__(self, engine: Engine, sessions: Sessions) -> None:

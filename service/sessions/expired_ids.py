@@ -5,7 +5,7 @@ from collections import OrderedDict
 _REMEMBERED = 100_000
 
 
-class Expired:
+class ExpiredIds:
     """The newest ids, each until a time on the clock of sessions."""
 
     def __init__(self) -> None:
