@@ -157,7 +157,7 @@ def test_what_is_no_http_is_told_so_behind_an_error_too(server: Server, body: by
     assert b'"status":400,"detail":"no HTTP: ' in answers.rpartition(b"HTTP/1.1 ")[2]
 
 
-@pytest.mark.parametrize("target", [b"http://localhost", b"HTTP://localhost:80?x=/y"])
+@pytest.mark.parametrize("target", [b"http://localhost", b"HTTP://localhost:80?x=/y", b"http://x/"])
 def test_a_target_without_a_path_is_that_of_the_root(server: Server, target: bytes) -> None:
     head, body = raw(server, b"GET %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % target)
     assert head.startswith(b"http/1.1 404")

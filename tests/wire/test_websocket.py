@@ -132,6 +132,7 @@ def test_no_other_path_has_a_socket(small: Server, path: bytes) -> None:
         (b"Connection: Upgrade", b"Connection: keep-alive, Upgrade"),  # Firefox
         (b"Connection: Upgrade", b"connection: upgrade"),
         (b"Upgrade: websocket", b"Upgrade: WebSocket"),
+        (b"GET /v1", b"GET http://localhost/v1"),
         (b"Host: x", b"Host: x\r\nSec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Protocol: a, b"),
         (b"Host: x", b"Host: x\r\nContent-Length: 0"),
         (b"/v1/stream", b"/v1/stream?ticket=t"),

@@ -22,7 +22,7 @@ from service.errors import CarouselError, HeadTooLarge, InvalidRequest
 if TYPE_CHECKING:
     from service.api.guard import Guard
 
-_NO_PATH = re.compile(rb"^([a-z]+://[^/?]+)(?=\?|$)", re.IGNORECASE)  # a target that names a host alone means its "/"
+_ORIGIN = re.compile(rb"^[a-z]+://[^/?]+/?", re.IGNORECASE)  # of a target in absolute form (RFC 9112, 3.2.2)
 _TURN, _BODY = 2**12, 2**15  # bytes that are parsed in one turn of the loop: of heads, of a body
 
 
@@ -177,7 +177,7 @@ class Http(GuardedHttp):
             return  # it comes again without its offer
         check(self.parser.get_http_version(), self.headers)
         if not self.url.startswith(b"/"):
-            self.url = _NO_PATH.sub(rb"\1/", self.url)
+            self.url = _ORIGIN.sub(b"/", self.url)
         self._served, self._mark, self.due = True, self._received, self.loop.time() + WINDOW
         super().on_headers_complete()
 
