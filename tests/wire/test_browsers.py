@@ -39,6 +39,8 @@ def page(guarded: Server, name: str) -> Iterator[httpx.Client]:
 def test_a_page_of_another_origin_moves_nothing(page: httpx.Client, name: str, headers: dict[str, str]) -> None:
     refused(page.post(f"/v1/sessions/{name}/steps", json=STEPS, headers=headers), "forbidden")
     refused(page.delete(f"/v1/sessions/{name}", headers=headers), "forbidden")
+    asked = headers | {"Access-Control-Request-Method": "POST"}
+    refused(page.options(f"/v1/sessions/{name}/steps", headers=asked), "forbidden")
     assert done(page.get(f"/v1/sessions/{name}"))["step"] == 0
 
 
@@ -46,6 +48,7 @@ def test_a_page_of_an_allowed_origin_and_one_of_the_service_itself_may_call(page
     path = f"/v1/sessions/{name}/steps"
     answer = page.post(path, json=STEPS, headers={"Origin": HERE})
     assert (done(answer)["step"], answer.headers["access-control-allow-origin"]) == (1, HERE)
+    assert {"X-Request-Id", "Retry-After"} <= {*answer.headers["access-control-expose-headers"].split(", ")}
     assert done(page.post(path, json=STEPS, headers={"Origin": str(page.base_url).rstrip("/")}))["step"] == 2
     asked = {"Origin": HERE, "Access-Control-Request-Method": "POST"}
     assert page.options(path, headers=asked).headers["access-control-allow-origin"] == HERE

@@ -27,6 +27,7 @@ _HOST = re.compile(rb"(\[[^\]]*\]|[^:]*)(?::[0-9]*)?")  # without its port
 _SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 _LOOPBACK = ("127.", "localhost", "::1")
 _HEADERS = {"x-content-type-options": "nosniff", "x-frame-options": "DENY", "referrer-policy": "no-referrer"}
+_TOLD = ("Allow", "Inference-Header-Content-Length", "Retry-After", "X-Request-Id")  # beside what browsers show anyway
 _NOTHING = "default-src 'none'; frame-ancestors 'none'"
 _DOCS = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
@@ -74,7 +75,12 @@ class Guarded:
     """Wraps an application: checks hosts and origins, adds headers, and answers CORS requests of allowed origins."""
 
     def __init__(self, app: ASGIApp, browsers: Browsers) -> None:
-        cors = {"allow_origins": browsers.origins, "allow_methods": ["*"], "allow_headers": ["*"]}
+        cors = {
+            "allow_origins": browsers.origins,
+            "allow_methods": ["*"],
+            "allow_headers": ["*"],
+            "expose_headers": _TOLD,
+        }
         self._app = CORSMiddleware(app, **cors) if browsers.origins else app  # type: ignore[arg-type]
         self._browsers = browsers
 
@@ -94,7 +100,8 @@ class Guarded:
             await send(message)
 
         headers = dict(scope["headers"])
-        refusal = self._browsers.refusal(headers, unsafe=scope["method"] not in _SAFE)
+        unsafe = scope["method"] not in _SAFE or b"access-control-request-method" in headers
+        refusal = self._browsers.refusal(headers, unsafe=unsafe)
         app = self._app if refusal is None or path.startswith("/health/") else body.refusal(refusal, path)
         await app(scope, receive, send_with_headers)
 
