@@ -40,6 +40,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         """Bind and listen, and say where."""
         self._loop = asyncio.get_running_loop()
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # else it is ignored, as nohup has it
+            self._loop.add_signal_handler(signal.SIGHUP, self.handle_exit, signal.SIGHUP, None)
         await super().startup(sockets)  # type: ignore[arg-type]
         if self.started:
             gc.collect()

@@ -52,8 +52,9 @@ class Supervisor:
     async def run(self) -> int:
         """Serve until a signal stops all workers → the exit code."""
         loop = asyncio.get_running_loop()
-        for one in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(one, self._stop, one)
+        for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(one) is not signal.SIG_IGN:  # as nohup has it
+                loop.add_signal_handler(one, self._stop, one)
         watching = asyncio.create_task(self._watch())
         codes = await asyncio.gather(*(self._keep(slot) for slot in self._slots))
         watching.cancel()

@@ -104,12 +104,12 @@ class Server:
     def metric(self, name: str, **labels: str) -> float:
         return self.metrics().get((name, frozenset(labels.items())), 0.0)
 
-    def terminate(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
+    def terminate(self, by: signal.Signals = signal.SIGTERM) -> None:
+        self.process.send_signal(by)
 
-    def stop(self) -> int:
-        """SIGTERM, and the exit code; killed, and a failure, if it does not go."""
-        self.terminate()
+    def stop(self, by: signal.Signals = signal.SIGTERM) -> int:
+        """A signal, and the exit code; killed, and a failure, if it does not go."""
+        self.terminate(by)
         try:
             return self.process.wait(timeout=20)
         except subprocess.TimeoutExpired:

@@ -1,5 +1,6 @@
-"""SIGTERM: accepted work is answered, new work is refused, streams close with 1001, the process exits with 0."""
+"""Signals: accepted work is answered, new work is refused, streams close with 1001, the process exits with 0."""
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -60,6 +61,29 @@ def test_an_idle_server_stops_at_once_with_0(server: Server) -> None:
     begin = time.monotonic()
     assert server.stop() == 0
     assert time.monotonic() - begin < 3
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGHUP])
+def test_other_signals_drain_too(server: Server, http: httpx.Client, sign: signal.Signals) -> None:
+    with ThreadPoolExecutor(1) as caller, dial(server.stream_url) as stream:
+        asked = {"sequences": [[STEP] * LONG]}
+        predict = caller.submit(httpx.post, f"{server.url}/v1/models/slow/predict", json=asked, timeout=30)
+        waiting(server, 1)
+        assert server.stop(sign) == 0
+        done(predict.result())
+        assert rest_of(stream) == ([], 1001)
+
+
+def test_a_hang_up_that_is_ignored_ends_nothing(launch: Callable[..., Server], slow: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        server = launch(slow).wait_until_ready()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    server.terminate(signal.SIGHUP)
+    assert httpx.get(f"{server.url}/health/ready").status_code == 200
+    assert server.stop() == 0
+    assert "SIGHUP" not in server.log
 
 
 def test_a_signal_is_logged_as_part_of_no_request(server: Server, http: httpx.Client) -> None:

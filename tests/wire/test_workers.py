@@ -67,7 +67,7 @@ def test_metrics_are_of_all_workers_and_an_end_is_clean(shared: Callable[..., Se
     assert server.metric("carousel_engine_alive", model="sum", version="1") == 1
     workers = server.workers()
     assert len(workers) == 2
-    assert server.stop() == 0, server.log
+    assert server.stop(signal.SIGHUP) == 0, server.log
     assert not any(worker.is_running() for worker in workers)
     assert not server.errors(), "\n".join(server.errors())
 
