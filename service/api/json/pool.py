@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing import connection
 from typing import Any, TypeVar
 
 from service.api.json.codec import dump, parse, parse_any, parse_fast, things
 from service.api.json.fields import pack
-from service.errors import CarouselError, Overloaded
+from service.errors import Overloaded
 
 LARGE = 2**13  # bytes; fewer are parsed in 3 ms, whatever they are
 _SURELY = 2**18  # bytes; more are not
@@ -86,7 +87,10 @@ class JsonPool:
         """As `codec.dump`, of a content with so many numbers."""
         if numbers <= MANY:
             return dump(content)
-        written: bytes = await self._run(4 * numbers, dump, content)
+        try:
+            written: bytes = await self._run(4 * numbers, dump, content)
+        except BrokenProcessPool:
+            return dump(content)  # the call was applied: its answer is worth the wait of the loop
         return written
 
     def close(self) -> None:
@@ -104,13 +108,22 @@ class JsonPool:
         return Overloaded(f"{self._bytes} bytes of large bodies wait already", max(1, min(30_000, delay)))
 
     async def _in_pieces(self, text: bytes, parse: Callable[..., Any], *how: Any) -> Any:
+        """Let the worker parse a text, and if it is lost, once more another one. Raises Overloaded if that is lost."""
+        with suppress(BrokenProcessPool):
+            return await self._sent(text, parse, *how)
+        try:
+            return await self._sent(text, parse, *how)
+        except BrokenProcessPool as lost:
+            raise Overloaded("two processes that parse large JSON were lost") from lost
+
+    async def _sent(self, text: bytes, parse: Callable[..., Any], *how: Any) -> Any:
         """Send a text piece by piece: the interpreter does nothing else while one is copied for the worker."""
         key, ahead = next(self._keys), len(text) - 1 - (len(text) - 1) % _PIECE  # all but the last piece
         self._bytes += ahead
         try:
             for at in range(0, ahead, _PIECE):
                 await self._run(_PIECE, _keep, key, text[at : at + _PIECE])
-            return await self._run(len(text) - ahead, _parse_kept, key, text[ahead:], parse, *how)
+            return await self._run(len(text) - ahead, _parse_kept, key, len(text), text[ahead:], parse, *how)
         finally:
             self._bytes -= ahead
             self._freed.set()
@@ -132,8 +145,6 @@ class JsonPool:
         future.add_done_callback(done)
         try:
             return await asyncio.shield(future)  # a job whose caller left is done all the same: its bytes are held
-        except BrokenProcessPool as lost:
-            raise CarouselError("the process that parses and writes large JSON was lost") from lost
         finally:
             del future  # its error holds this frame, and the frame the body
 
@@ -167,8 +178,11 @@ def _keep(key: int, piece: bytes) -> None:
     _pieces.setdefault(key, []).append(piece)
 
 
-def _parse_kept(key: int, last: bytes, parse: Callable[..., Any], *how: Any) -> Any:
-    return parse(b"".join((*_pieces.pop(key, ()), last)), *how)
+def _parse_kept(key: int, size: int, last: bytes, parse: Callable[..., Any], *how: Any) -> Any:
+    text = b"".join((*_pieces.pop(key, ()), last))
+    if len(text) < size:
+        raise BrokenProcessPool("the other pieces went to a worker that is lost")
+    return parse(text, *how)
 
 
 def _parse_packed(text: bytes, most: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import pytest
 from service.api.json import codec as json_codec
 from service.api.json.fields import Named
 from service.api.json.pool import JsonPool
-from service.errors import CarouselError, InvalidRequest, Overloaded
+from service.errors import InvalidRequest, Overloaded
 from tests.fakes import until
 from tests.service.api.json.test_json_codec import plain
 
@@ -131,17 +131,49 @@ async def test_more_bytes_than_may_wait_are_refused_or_wait_for_room(pool: JsonP
     await pool.parse(LARGE)
 
 
-async def test_the_callers_of_a_lost_worker_are_told_and_the_next_caller_is_served(pool: JsonPool) -> None:
+async def test_what_a_lost_worker_had_to_do_is_done_by_another(pool: JsonPool) -> None:
     await pool.parse(LARGE)
     (lost,) = workers()
     os.kill(pid(lost), signal.SIGSTOP)
     asked = [asyncio.ensure_future(pool.parse(LARGE)) for _ in range(2)]
+    written = asyncio.ensure_future(pool.dump({"outputs": LONG}, LONG.size))
     await asyncio.sleep(0)
     lost.kill()
-    for error in await asyncio.gather(*asked, return_exceptions=True):
-        assert type(error) is CarouselError
-    assert plain(await pool.parse(LARGE)) == plain(json_codec.parse(LARGE))
+    for answer in await asyncio.gather(*asked):
+        assert plain(answer) == plain(json_codec.parse(LARGE))
+    assert await written == json_codec.dump({"outputs": LONG})
     assert lost not in workers()
+
+
+async def test_a_text_of_which_a_lost_worker_has_a_piece_is_parsed_whole() -> None:
+    class Losing(JsonPool):
+        """Loses its worker before the last piece of a text, once."""
+
+        lost = False
+
+        def _submit(self, *job: Any) -> asyncio.Future[Any]:
+            if job[0].__name__ == "_parse_kept" and not self.lost:
+                self.lost = True
+                for worker in workers():
+                    worker.kill()
+                    worker.join()
+            return super()._submit(*job)
+
+    pool, text = Losing(10 * len(LARGE), 2**16), LARGE + b" " * 2**21
+    assert plain(await pool.parse(text)) == plain(json_codec.parse(text))
+    assert pool.lost
+    pool.close()
+    await until(lambda: not workers())
+
+
+async def test_a_text_at_which_two_workers_are_lost_is_refused(pool: JsonPool) -> None:
+    with pytest.raises(Overloaded):
+        await pool.parse_by(LARGE, _die)
+    assert plain(await pool.parse(LARGE)) == plain(json_codec.parse(LARGE))
+
+
+def _die(_: bytes) -> None:
+    os._exit(1)
 
 
 async def test_signals_to_the_group_do_not_end_the_worker(pool: JsonPool) -> None:
