@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     workers: int = Field(default=1, ge=1, le=64)  # processes that serve together over the port
     models: Path = Path("models")
     versions: str = "all"  # that are served of a model: all, latest:N, or numbers by commas
-    watch_seconds: float = Field(default=0, ge=0)  # between looks at the folder of models; 0: it is not watched
+    watch_seconds: float = Field(default=0, ge=0, le=_LONGEST)  # between looks at the folder of models; 0: none
     providers: Annotated[tuple[str, ...], NoDecode] = Field(("cpu",), min_length=1)  # the first that can run; by commas
     provider_options: Path | None = None  # a TOML file with a table for each provider
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     state_key: SecretStr | None = None  # ID:SECRET, comma-separated: the first seals states, all open them
     max_body_bytes: int = Field(default=64 * 2**20, ge=1)
     max_connections: int | None = Field(default=None, ge=1)  # else as many as there are descriptors for
-    head_seconds: float = Field(default=10, gt=0)  # from the connection to a whole head
+    head_seconds: float = Field(default=10, gt=0, le=_LONGEST)  # from the connection to a whole head
     body_bytes_per_second: int = Field(default=1024, ge=0)  # of each 10 s, while a body is on its way
     max_unfinished_bytes: int = Field(default=256 * 2**20, ge=1)  # of messages on their way, over all connections
     max_unread_bytes: int = Field(default=256 * 2**20, ge=1)  # of answers that are not read, over all connections
@@ -65,8 +65,9 @@ class Settings(BaseSettings):
     store_behind_ms: int = Field(default=100, ge=1, le=60_000)  # of answered steps that may be lost, written behind
     resident_bytes: int = Field(default=2**30, ge=1)  # of sessions in memory, where a store has the others
     store_replay_seconds: float = Field(default=10, gt=0, le=3600)
-    lame_duck_seconds: float | None = Field(default=None, ge=0)  # not ready, but serving; else 2, on a terminal 0
-    drain_seconds: float = Field(default=30, gt=0)
+    # not ready, but serving; else 2, on a terminal 0
+    lame_duck_seconds: float | None = Field(default=None, ge=0, le=_LONGEST)
+    drain_seconds: float = Field(default=30, gt=0, le=_LONGEST)
 
     @property
     def store_folder(self) -> Path:

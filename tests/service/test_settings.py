@@ -46,6 +46,7 @@ def test_the_variable_of_trainings_data_is_none_of_ours(clean: pytest.MonkeyPatc
         *(("port", value) for value in (-1, 65536, "http")),
         *((name, 0) for name in ("replay", "max_sessions", "max_queue_rows", "max_body_bytes", "drain_seconds")),
         *((name, value) for name in ("default_ttl_seconds", "max_ttl_seconds") for value in (0, "inf", "nan", 1e12)),
+        *((f"{name}_seconds", "inf") for name in ("lame_duck", "drain", "watch", "head")),
         ("log_level", "loud"),
         ("replay", 257),
         ("grpc_port", 8000),
