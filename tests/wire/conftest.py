@@ -1,6 +1,7 @@
 """One server for most tests of the wire, and the means to start others."""
 
 import shutil
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,14 @@ METADATA = {
     "metrics": {"mse": 0.25},
     "memory_horizon": 48,
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _hang_ups() -> Iterator[None]:
+    """Let servers hear SIGHUP where nohup runs the tests: what is ignored is inherited, what is handled is not."""
+    before = signal.signal(signal.SIGHUP, lambda *_: None)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(scope="session")
