@@ -23,7 +23,7 @@ from tests.wire.tally import UNPROVOKED
 SEED = 2026
 LEAST = 5 / 6  # of the mutants of each route, and of each code, are answered so
 ROOM = 8_000  # sessions besides those of the channels
-FLAT = 40 * 2**20  # bytes the server may grow after its warm-up: sessions, kept answers, arenas of the allocator
+FLAT = 16 * 2**20  # bytes the server may grow after its warm-up: sessions, kept answers, arenas of the allocator
 
 
 class Canaries:

@@ -119,8 +119,8 @@ class Http(GuardedHttp):
                 continue
             except httptools.HttpParserError as error:
                 ours = isinstance(error, httptools.HttpParserCallbackError)  # else the context is that of our caller
-                cause = error.__context__ if ours else None
-                self._refuse(cause if isinstance(cause, CarouselError) else InvalidRequest(f"no HTTP: {error}"))
+                known = ours and isinstance(error.__context__, CarouselError)  # in a variable: a cycle
+                self._refuse(cast("CarouselError", error.__context__) if known else InvalidRequest(f"no HTTP: {error}"))
                 return
             if self._head.endless:
                 self._refuse(HeadTooLarge("a line does not end"))
