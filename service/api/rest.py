@@ -155,7 +155,10 @@ class Rest:
             await asyncio.wait([answer])
         if answer.cancelled():
             return Response(status_code=LEFT)
-        outputs, step = answer.result()
+        try:
+            outputs, step = answer.result()
+        finally:
+            del answer  # its error holds this frame, and the frame the inputs
         return body.answer({"outputs": written(outputs), "step": step})
 
     async def migrate(self, request: Request, id: str) -> Response:

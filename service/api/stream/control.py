@@ -131,13 +131,13 @@ class Control:
 
         def ended(answer: Future[tuple[Array, int]]) -> None:
             self._forecasts.discard(answer)
-            try:
+            if answer.cancelled():
+                tell(told, size)  # to no client
+            elif isinstance(error := answer.exception(), CarouselError):
+                tell(told | {"error": error.problem()}, size)
+            else:
                 outputs, step = answer.result()
                 tell(told | {"outputs": written(outputs), "step": step}, size)
-            except CarouselError as error:
-                tell(told | {"error": error.problem()}, size)
-            except asyncio.CancelledError:
-                tell(told, size)  # to no client
 
         forecast = engine.forecasts.forecast(session, feeding)
         self._forecasts.add(forecast)
