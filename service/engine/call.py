@@ -49,6 +49,7 @@ class Entry:
     before: set[Entry] = field(init=False, default_factory=set)  # unfinished, and on one of its rows
     behind: list[Entry] = field(init=False, default_factory=list)
     told: bool = field(init=False, default=False)  # it has ended; it keeps its place until its turn
+    pending: int = field(init=False, default=0)  # commits of it that are under way
 
     def __post_init__(self) -> None:
         """Derive what is looked at often."""

@@ -197,9 +197,11 @@ class Calls:
         self.release([operation])
 
     def end_waiting(self, row: int, error: CarouselError) -> None:
-        """End what waits on a session unapplied; what has begun ends when its commit does."""
+        """End what waits on a session unapplied. What has begun, or ran along with it, ends when its commit does."""
         calls: list[tuple[Call, int, CarouselError]] = []
         for entry in [*self.order.waiting(row)][-2::-1]:
+            if entry.pending:
+                continue
             if isinstance(entry, Operation) and not (entry.told or entry.stays):
                 self._end(entry)
                 self._refuse(entry, error)

@@ -39,7 +39,6 @@ class Commits:
     def __init__(self, engine: Engine, store: Store, calls: Calls, scheduler: Scheduler) -> None:
         self._engine, self._store, self._calls, self._scheduler = engine, store, calls, scheduler
         self._writes = Writes(engine.table, engine.answers, calls.touch)
-        self._pending: set[Entry] = set()  # their commit is under way
 
     def finish(self, outcome: Outcome) -> None:
         """Commit the rows that are done, schedule those that have steps left, and tell the failed ones."""
@@ -97,7 +96,7 @@ class Commits:
 
     def abort(self, error: CarouselError) -> None:
         """End everything that is accepted unapplied; what is being committed is of unknown outcome."""
-        self._calls.abort(lambda entry: CommitUnknown() if entry in self._pending else error)
+        self._calls.abort(lambda entry: CommitUnknown() if entry.pending else error)
         self._engine.reruns.abort(error)
 
     def _commit_steps(self, finished: list[Finished]) -> None:
@@ -155,14 +154,16 @@ class Commits:
         """Go on when a commit of entries is done."""
 
         def done(future: Future[Conflicts]) -> None:
-            self._pending.difference_update(entries)
+            for entry in entries:
+                entry.pending -= 1
             error = None if future.cancelled() else future.exception()
             try:
                 then(CommitUnknown() if future.cancelled() else _refusal(error) if error else future.result())
             except Exception as defect:
                 self._engine.die(defect)
 
-        self._pending.update(entries)
+        for entry in entries:
+            entry.pending += 1
         pending.add_done_callback(done)
 
     def _sort(self, advance: Advance, finished: list[Finished], failures: list[Failure]) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from service.engine.admission import Bounds
 from service.engine.engine import Engine
@@ -21,6 +21,7 @@ LEASE = 1.0  # seconds
 _DIGEST, _OTHER = "ab" * 32, "cd" * 32
 
 Begin = Callable[..., Awaitable["Shared"]]
+T = TypeVar("T")
 
 
 class Mute:
@@ -75,20 +76,33 @@ class Shared(Serving):
         for one in self.store.owners:
             one._until = self.clock() + seconds
 
-    async def cut(self, call: Callable[[], Awaitable[object]], *, sent: bool) -> bool:
-        """Lose the connection while the commit of a call is on its way → whether it was applied, in the end."""
-        link, stream = self.owner().link, self.owner().link._stream
+    async def cut_off(self, call: Callable[[], Awaitable[T]], *, sent: bool) -> tuple[asyncio.Future[T], asyncio.Event]:
+        """Lose the connection while the commit of a call is on its way; there is a new one once the event is set."""
+        link, stream, back = self.owner().link, self.owner().link._stream, asyncio.Event()
         assert stream is not None
+        connect = link._connect
+
+        async def reconnect() -> Any:
+            await back.wait()
+            return await connect()
+
+        link._connect = reconnect
         if not sent:
             link._stream = Mute()  # type: ignore[assignment]
         asked = asyncio.ensure_future(call())
         while not link._asked:  # noqa: ASYNC110  # it is written
             await asyncio.sleep(0)
         stream.transport.abort()
+        return asked, back
+
+    async def cut(self, call: Callable[[], Awaitable[object]], *, sent: bool) -> bool:
+        """Lose the connection while the commit of a call is on its way → whether it was applied, in the end."""
+        asked, back = await self.cut_off(call, sent=sent)
+        back.set()
         try:
             await asked
         except StoreUnavailable:
-            await link.risen()
+            await self.owner().link.risen()
             return False
         return True
 
