@@ -141,6 +141,7 @@ class Handover:
         epoch = store.new_epoch()
         fence = FENCE.pack(owner.name, epoch, found.step)
         taken = Operation(-1, found.key, found.fence, fence)
+        taken.put_before(found.fence)
         taken.put_state(found.deadline, found.ttl, found.state)
         if await owner.commit(grouped([taken])):
             return False  # another was sooner

@@ -67,6 +67,10 @@ class Operation:
         """Write the field `held`: the bytes, and the model and version, for which it counts against the bounds."""
         self._put_sealed(b"held", b"%d " % size, version.encode())
 
+    def put_before(self, fence: bytes) -> None:
+        """Write the field `before`: the fence at which it is taken; its owner may not know how far it came."""
+        self._put_sealed(b"before", fence, b"")
+
     def put_snapshot(self, places: int, number: int, step: int, state: bytes) -> None:
         """Write a snapshot, in one of so many places."""
         self._put_sealed(b"r%d" % (number % places), SNAPSHOT.pack(number, step), state)

@@ -2,10 +2,11 @@
 
 Keys, all of a session in one slot of a cluster: `carousel:{XX}:s:TENANT:ID`, where XX is one of 16 buckets; the indexes
 `carousel:{XX}:expiry` and `carousel:{XX}:ids` of a bucket, and its marks `carousel:{XX}:expired:TENANT:ID`. Fields:
-`fence` (owner, epoch, step), `state`, `about` (what never changes), `held` (see `put_held`), an answer kept for a retry
-in each of `a0`, `a1`, and a snapshot to which it may be rewound in each of `r0`, `r1`, … `carousel:{XX}:held` sums up
-what sessions of a bucket count for: their number by model and version, and by the empty name their bytes. Tables of
-owners are `carousel:{owners}:…` on a single server, and `carousel:{XX}:…` for each bucket of a cluster.
+`fence` (owner, epoch, step), `before` (the fence at which an owner took it last), `state`, `about` (what never
+changes), `held` (see `put_held`), an answer kept for a retry in each of `a0`, `a1`, and a snapshot to which it may be
+rewound in each of `r0`, `r1`, … `carousel:{XX}:held` sums up what sessions of a bucket count for: their number by model
+and version, and by the empty name their bytes. Tables of owners are `carousel:{owners}:…` on a single server, and
+`carousel:{XX}:…` for each bucket of a cluster.
 
 Every field but `fence` ends with the XXH3 of its name and content, with that of the session's key as the seed; `state`
 is sealed behind epoch and step.
@@ -141,6 +142,8 @@ def decode(key: bytes, fields: Mapping[bytes, bytes]) -> Found:
         raise ValueError(f"it has format {told}, not {FORMAT}")
     kind = kinds.decode(encoded)
     content(b"held")
+    if b"before" in fields:
+        content(b"before")
     state = content(b"state", fence[16:])
     if len(state) != STATE.size + 4 * kind.width:
         raise ValueError("its state has another size")

@@ -86,13 +86,11 @@ class RedisStore(Keeper):
         """Drop a session that is owned by another process, or unknown, when its calls have ended."""
         id = id_of(book.keys[row]) if book.keys[row] else ""
         session = self.sessions.find(id) if id else None
-        if book.lost[row] or session is None or (session.home, session.row) != (book.engine, row):
+        if session is None or (session.home, session.row) != (book.engine, row):
             return
         book.lost[row] = True
         book.engine.calls.end_waiting(row, SessionMoved(id))
-        if self.sessions.opening(session):
-            book.forget(row)  # it goes by itself, as its opening fails
-        elif id not in self.leaving:
+        if id not in self.leaving and not self.sessions.opening(session):  # else its commit is under way: see `Writer`
             self._leave(session)
 
     def _leave(self, session: Session) -> asyncio.Future[bytes]:

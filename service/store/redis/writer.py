@@ -16,7 +16,7 @@ import numpy as np
 from service.errors import CarouselError, CommitUnknown, SessionExists, SessionMoved, SessionNotFound, StoreUnavailable
 from service.store.redis.link import FencedError, LostError
 from service.store.redis.operations import Group, ended, grouped
-from service.store.redis.records import ABSENT, id_of
+from service.store.redis.records import ABSENT, FENCE, id_of
 from service.store.store import Advanced, Copied
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class _Commit:
     conflicts: dict[int, CarouselError] = field(default_factory=dict)  # by row: why it is not written
     waiting: int = 1  # parts whose outcome is unknown, and the one that is being sent
     written: list[tuple[Owner, Group]] = field(default_factory=list)
+    settled: list[int] = field(default_factory=list)  # rows that were read back: they may be lost all the same
 
 
 class _Part(NamedTuple):
@@ -147,27 +148,32 @@ class Writer:
         """Read back what became of a commit. What the lost connection left on its way is refused from now on."""
         try:
             async with asyncio.timeout(self._timeout):
-                fences = await self._read_back(part)
+                found = await self._read_back(part)
         except TimeoutError:
             self._close(part, part.all(CommitUnknown()))
             return
         errors: dict[int, CarouselError] = {}
-        for number, ((group, place), now) in enumerate(zip(part.each(), fences, strict=True)):
+        for number, ((group, place), (now, before)) in enumerate(zip(part.each(), found, strict=True)):
             old, new = group.fences(place)
-            if (now or ABSENT) == old != new:
+            if new in (now, before):
+                part.commit.settled.append(group.rows[place])
+            elif old == (now or ABSENT):
                 errors[number] = _untaken()
-            elif now not in (old, new):
+            elif old == before or not now:
                 errors[number] = _refusal(part, number, now)
+            else:  # it was taken twice, or replaced since: nothing tells what it was taken at
+                errors[number] = CommitUnknown()
         self._close(part, errors)
 
     @staticmethod
-    async def _read_back(part: _Part) -> list[bytes]:
+    async def _read_back(part: _Part) -> list[tuple[bytes, bytes | None]]:
+        """The fence of each session, and that at which another owner took it."""
         link, keys = part.owner.link, [group.keys[place] for group, place in part.each()]
         while True:
             await link.risen()
             try:
-                told = await asyncio.gather(*(link.ask("HGET", key, b"fence") for key in keys))
-                return [one or b"" for one in told]
+                told = await asyncio.gather(*(link.ask("HMGET", key, b"fence", b"before") for key in keys))
+                return [(now or b"", before and before[: FENCE.size]) for now, before in told]
             except LostError:
                 continue
             except StoreUnavailable:
@@ -199,6 +205,8 @@ class Writer:
             self._later(self._undo(commit))
         else:
             commit.answer.set_result(commit.conflicts)
+            for row in (row for row in commit.settled if commit.book.lost[row]):  # an opening is told first
+                asyncio.get_running_loop().call_soon(self._lose, commit.book, row)
 
     def _fail(self, commit: _Commit, row: int, old: bytes, error: CarouselError) -> None:
         """Note why an operation is not written; drop a session that has another fence or an unknown one."""
