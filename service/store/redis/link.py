@@ -127,10 +127,19 @@ class Link:
                 answer.exception()  # the caller may have left
 
     async def _watch(self) -> None:
-        """Give the connection up when the oldest command has waited for too long."""
-        while not self._asked or time.monotonic() - self._asked[0][1] < self._timeout:  # noqa: ASYNC110  # time passes
+        """Give the connection up when the oldest command is found late twice: its answer may be there, but not be read,
+        after this process stood still.
+        """
+        late = None
+        while True:
+            oldest = self._asked[0] if self._asked else None
+            if oldest is None or time.monotonic() - oldest[1] < self._timeout:
+                late = None
+            elif oldest is late:
+                raise TimeoutError("no answer")
+            else:
+                late = oldest
             await asyncio.sleep(self._timeout / 8)
-        raise TimeoutError("no answer")
 
     async def _read(self, connection: AbstractConnection) -> None:
         while True:

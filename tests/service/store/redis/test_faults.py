@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import redis
 
 from service.errors import CarouselError, CommitUnknown, SessionNotFound, StepConflict, StoreUnavailable
+from service.store.redis.link import Link
 from service.store.redis.records import key_of
 from service.store.store import StoreRefusedError
 from tests.redis_server import RedisServer
@@ -164,3 +166,16 @@ def test_a_server_that_is_not_there_is_refused_at_the_start(begin: Begin, monkey
     monkeypatch.setattr("service.store.redis.store._BEGIN", 0.1)
     with pytest.raises(StoreRefusedError, match="cannot be used"):
         asyncio.run(begin("redis://127.0.0.1:1/0"))  # type: ignore[arg-type]
+
+
+async def test_a_command_is_given_up_when_it_is_found_late_twice() -> None:
+    async def never() -> Any:
+        raise NotImplementedError
+
+    link, answer = Link(never, never, 0.08), asyncio.get_running_loop().create_future()
+    link._asked.append((answer, 0.0))  # this process stood still: the answer may be there, and is not read yet
+    watch = asyncio.ensure_future(link._watch())
+    await asyncio.sleep(0)
+    assert not watch.done()
+    with pytest.raises(TimeoutError):
+        await watch
