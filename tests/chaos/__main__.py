@@ -53,6 +53,7 @@ def main(
     slowest = max(campaign.recoveries, default=0.0)
     print(
         f"{kills} ends in {time.perf_counter() - begin:.0f} s, {figures.steps} answered steps,"
+        f" {figures.unnamed} more that named none,"
         f" {figures.resumed} sessions resumed, {figures.replayed} frames replayed, {figures.resent} sent again;"
         f" 0 lost, doubled, torn or leaked; ready again after {slowest:.1f} s at most"
     )

@@ -16,11 +16,14 @@ from tests import graphs
 from tests.chaos.lives import Lives
 from tests.chaos.reference import Network, Reference, Sums, same
 from tests.chaos.streams import Client, Figures, Violation
+from tests.chaos.unnamed import Unnamed
 from tests.redis_server import RedisCluster, RedisServer
 from tests.wire.server import Server
 
 _ENDS = 120.0  # seconds for the clients to get what they wait for, and for a server to be ready
 _LEASE, _WORKERS_LEASE = 1.0, 3.0  # seconds
+_ON_ITS_WAY = 0.02  # seconds for calls to come
+_TAKES = 0.5  # seconds for a successor to take sessions before their owner goes on
 _LEAVES = 0.02  # of a client's frames after which it hangs up
 _LATE = 0.2  # seconds that answers may take to arrive on a busy machine
 _FEW = 16  # sessions of a client where the reference is slower than the server
@@ -77,6 +80,8 @@ class Campaign:
         ]
         how = {"behind": plan.behind > 0, "wanders": plan.workers > 1, "bulk": plan.store != "cluster"}
         self._lives = Lives(next(seeds), self.figures, **how)
+        shared = 0 if plan.behind else 2  # sessions; answered steps that are lost would be counted anew
+        self._unnamed = [Unnamed(next(seeds), self.figures) for _ in range(shared)]
         self._redis = None if plan.store == "embedded" else _REDIS[plan.store](folder / "redis")
         self._server = self._start()
         self.recoveries: list[float] = []
@@ -96,7 +101,8 @@ class Campaign:
     async def _run(self) -> None:
         stop = asyncio.Event()
         await self._ready()
-        tasks = [asyncio.create_task(client.run(self._port, stop)) for client in (*self._clients, self._lives)]
+        clients = (*self._clients, self._lives, *self._unnamed)
+        tasks = [asyncio.create_task(client.run(self._port, stop)) for client in clients]
         killing = asyncio.create_task(self._kill_often(stop))
         try:
             await asyncio.wait([killing, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -144,9 +150,13 @@ class Campaign:
             await asyncio.to_thread(redis.start)
         elif kind == "stopped":
             stopped = self._server
+            redis.pause()  # so that it is stopped while commits are on their way
+            await asyncio.sleep(_ON_ITS_WAY)
             stopped.process.send_signal(signal.SIGSTOP)
+            redis.go_on()
             await asyncio.sleep(_LEASE)
             await self._succeed()
+            await asyncio.sleep(self._random.uniform(0, _TAKES))
             stopped.process.send_signal(signal.SIGCONT)
             await asyncio.sleep(seconds)  # its clients go on there, those that come go to the other
             stopped.kill()
@@ -200,6 +210,11 @@ class Campaign:
                     blob = decode(_asked(http, f"/v1/sessions/{id}/state").content, Seals())
                     if (blob.step, float(blob.state["sum"][0, 0])) != stands:
                         raise Violation(f"{id}: {blob}, not {stands}")
+                for one in self._unnamed:
+                    blob = decode(_asked(http, f"/v1/sessions/{one.id}/state").content, Seals())
+                    if float(blob.state["sum"][0, 0]) != blob.step:
+                        raise Violation(f"{one.id}: {blob}")
+                    one.check(blob.step)
                 for id in self._lives.dead:
                     if _asked(http, f"/v1/sessions/{id}").status_code != 404:
                         raise Violation(f"{id} is back")

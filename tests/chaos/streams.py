@@ -62,6 +62,7 @@ class Figures:
     replayed: int = 0  # frames that were sent again after they were answered
     resumed: int = 0  # sessions, on a new connection
     harms: Counter[str] = field(default_factory=Counter)  # of Redis and of its owners
+    unnamed: int = 0  # steps answered of clients that name none
     resent: int = 0  # calls that were answered, and lost by a server that writes behind
 
 
