@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -51,14 +51,13 @@ class Slot:
     async def serve(self, lost: Callable[[Channel], None]) -> tuple[int, float]:
         """Run one worker → its exit code, and how many seconds it lived. `lost` is told when it has ended."""
         loop = asyncio.get_running_loop()
-        begin, (ours, its) = loop.time(), socket.socketpair()
-        self.seen, self.heard = begin, False
-        with its:
-            process = self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "service.workers.worker", str(its.fileno())),
-                pass_fds=[its.fileno()] if self._lock is None else [its.fileno(), self._lock],
-                start_new_session=True,  # what a terminal sends comes once, from here
-            )
+        begin = loop.time()
+        try:
+            process, ours = await self._begin()
+        except OSError as error:  # too many processes or files, say: that may pass
+            _log.error("worker %d cannot be started: %s", self.number, error)
+            return 1, 0.0
+        self._process, self.seen, self.heard = process, begin, False
         _log.info("worker %d is process %d", self.number, process.pid)
         with suppress(BrokenPipeError):
             Order(self._settings, self.number, late=self.served, lock=self._lock).send(ours)
@@ -78,6 +77,19 @@ class Slot:
             if stopping:
                 break  # the next start compares the folders
         return code, loop.time() - begin
+
+    async def _begin(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
+        """Begin a process → it, and this end of its channel."""
+        ours, its = socket.socketpair()
+        with its, ExitStack() as failing:
+            failing.enter_context(ours)
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "service.workers.worker", str(its.fileno())),
+                pass_fds=[its.fileno()] if self._lock is None else [its.fileno(), self._lock],
+                start_new_session=True,  # what a terminal sends comes once, from here
+            )
+            failing.pop_all()
+        return process, ours
 
     def stop(self) -> None:
         """Let the process drain; the second time, let it cut."""
