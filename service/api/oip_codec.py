@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import quote
 
 import numpy as np
@@ -194,12 +194,13 @@ def _typed(value: Any, kind: type, place: str) -> Any:
 
 
 def _object(one: dict[str, Any], key: str) -> dict[str, Any]:
-    found: dict[str, Any] = _typed(one.get(key, {}), dict, key)
-    return found
+    """An object that may be left out: null says so too."""
+    found = one.get(key)
+    return {} if found is None else cast("dict[str, Any]", _typed(found, dict, key))
 
 
 def _objects(told: dict[str, Any], key: str, least: int = 1) -> list[dict[str, Any]]:
-    found = told.get(key, [])
+    found = [] if told.get(key) is None else told[key]
     if not isinstance(found, list) or not least <= len(found) <= _MOST or any(type(one) is not dict for one in found):
         raise InvalidRequest(f"{key}: not a list of {least} to {_MOST} objects")
     return found

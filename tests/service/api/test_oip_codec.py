@@ -105,3 +105,12 @@ def test_a_raw_header_that_comes_again_is_read_with_the_new_numbers_and_for_the_
     turned = Tensors(Signature((Port("input", "float32", (2,), 1, 0),), (_OUTPUT,)))
     assert turned.rows(header, memoryview(np.ones(4, "<f4").tobytes())).lengths == [1, 1]  # two rows of a step
     assert rows(1, 2, 3, 4) == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("told", [{}, {"id": None, "parameters": None, "outputs": None}])
+@pytest.mark.parametrize("of_input", [{}, {"parameters": None}])
+def test_null_stands_for_what_is_left_out(told: dict[str, None], of_input: dict[str, None]) -> None:
+    one = {"name": "input", "shape": [1, 2], "datatype": "FP32", "data": [1, 2], **of_input}
+    header = codec.header_of({"inputs": [one], **told})
+    assert (header.id, header.sequence, header.timeout, header.outputs, header.binary) == (None, None, None, {}, False)
+    assert OURS.rows(header, memoryview(b"")).inputs.tolist() == [[1, 2]]
