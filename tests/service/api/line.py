@@ -16,6 +16,7 @@ from service.errors import Overloaded
 from service.settings import Settings
 
 MOST = 1000  # bytes of a body
+OVERLOADED = "/v1/models/overloaded/predict"
 
 
 class Wire(asyncio.Transport):
