@@ -80,11 +80,15 @@ class Clients:
         self.named: list[tuple[Session, int, list[float]]] = []  # calls that may be repeated
         self.operations: list[Awaitable[Any]] = []
 
-    def sessions(self, places: Sequence[int]) -> list[Session]:
-        """Some of the sessions that are found now, all different."""
+    def visible(self) -> list[Session]:
+        """The sessions that clients find now."""
         found = [self.it.sessions.find(id) for id in list(self.it.sessions._live)]
-        visible = [one for one in found if one is not None and not self.it.sessions.opening(one)]
-        here = [one for one in visible if one.id not in self.it.sessions.ending]
+        open = [one for one in found if one is not None and not self.it.sessions.opening(one)]
+        return [one for one in open if one.id not in self.it.sessions.ending]
+
+    def sessions(self, places: Sequence[int]) -> list[Session]:
+        """Some of them, all different."""
+        here = self.visible()
         return list({here[place % len(here)].id: here[place % len(here)] for place in places if here}.values())
 
     def submit(
@@ -127,7 +131,7 @@ class Clients:
         self.submit([(one, [*self.values(1), NAN], None) for one in self.sessions([place])])
 
     async def retry(self) -> None:
-        if self.named and self.it.sessions.find(self.named[-1][0].id) == self.named[-1][0]:
+        if self.named and self.named[-1][0] in self.visible():
             session, step, values = self.named[-1]
             self.submit([(session, values, step)])
 
