@@ -54,10 +54,10 @@ class Outbox:
             return
 
         def written(answer: Future[bytes]) -> None:
-            try:
-                text = answer.result()
-            except CarouselError as error:
+            if isinstance(error := answer.exception(), CarouselError):
                 text = dump({"id": view["id"], "channel": view["channel"], "error": error.problem()})
+            else:
+                text = answer.result()
             self.answer(text, size, text=True)
 
         asyncio.ensure_future(self._pool.dump(view, numbers)).add_done_callback(written)

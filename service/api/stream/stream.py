@@ -208,10 +208,10 @@ class Stream:
         """Answer when an operation is done, with what it tells too."""
 
         def done(operation: Future[Any]) -> None:
-            try:
-                view = told | (operation.result() or {})
-            except CarouselError as error:
+            if isinstance(error := operation.exception(), CarouselError):  # raised here, it would hold this frame
                 view = {key: told[key] for key in ("id", "channel") if key in told} | {"error": error.problem()}
+            else:
+                view = told | (operation.result() or {})
             self.outbox.tell(view, 0)
 
         self.outbox.count(0)
