@@ -131,7 +131,10 @@ def test_no_other_path_has_a_socket(small: Server, path: bytes) -> None:
     [
         (b"Connection: Upgrade", b"Connection: keep-alive, Upgrade"),  # Firefox
         (b"Connection: Upgrade", b"connection: upgrade"),
+        (b"Connection: Upgrade", b"Connection: Upgrade\r\nConnection: keep-alive"),
         (b"Upgrade: websocket", b"Upgrade: WebSocket"),
+        (b"Upgrade: websocket", b"Upgrade: h2c, websocket"),
+        (b"Upgrade: websocket", b"Upgrade: websocket\r\nUpgrade: h2c"),
         (b"GET /v1", b"GET http://localhost/v1"),
         (b"Host: x", b"Host: x\r\nSec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Protocol: a, b"),
         (b"Host: x", b"Host: x\r\nContent-Length: 0"),

@@ -133,6 +133,15 @@ class Http(GuardedHttp):
         parser.set_dangerous_leniencies(lenient_data_after_close=True, lenient_chunked_length=True)  # see `check`
         return parser
 
+    def _get_upgrade(self) -> bytes | None:
+        """`websocket` if the client offers it, in any place of a list: uvicorn reads the last line as one offer."""
+        offered = self._tokens(b"connection") >= {b"upgrade"} and b"websocket" in self._tokens(b"upgrade")
+        return b"websocket" if offered else None
+
+    def _tokens(self, name: bytes) -> set[bytes]:
+        lists = (value for one, value in self.headers if one == name)
+        return {token.strip().lower() for value in lists for token in value.split(b",")}
+
     def _upgrade(self, rest: bytes) -> bytes:
         """Hand the connection over to the stream → b"", or the request without its offer (RFC 9110, 7.8), to parse."""
         lines = [(name, value) for name, value in self.headers if name != b"upgrade"]
