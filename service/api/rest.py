@@ -131,7 +131,7 @@ class Rest:
         session = self._sessions.get(id)
         engine, _ = self._of(session)
         if many is not None:
-            return await self._bulk.forked(await engine.lifecycle.fork_many(session, many))
+            return await self._bulk.forked(*await engine.lifecycle.fork_many(session, many))
         return body.answer(await engine.lifecycle.fork(session, new, self._told), 201)
 
     async def rewind(self, request: Request, id: str) -> Response:

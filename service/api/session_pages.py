@@ -17,7 +17,7 @@ from service.sessions.reach import reach
 
 if TYPE_CHECKING:
     from service.engine.engine import Engine
-    from service.sessions.session import Session, Standing
+    from service.sessions.session import Standing
     from service.sessions.sessions import Sessions
 
 _FILTERS = ("model", "prefix")
@@ -61,12 +61,12 @@ class Bulk:
         session = self._sessions.known(id)
         await cast("Engine", session.home).lifecycle.delete(session)
 
-    async def forked(self, made: Sequence[Session]) -> Response:
-        """What is told of new copies."""
+    async def forked(self, ids: Sequence[str], standing: Standing) -> Response:
+        """What is told of new copies, which all stand so."""
         told = list[dict[str, Any]]()
-        for first in range(0, len(made), _AT_ONCE):
-            part = made[first : first + _AT_ONCE]
-            told += [views.session(self._sessions.stands(one), self._sessions.promises) for one in part]
+        for first in range(0, len(ids), _AT_ONCE):
+            part = ids[first : first + _AT_ONCE]
+            told += [views.session(standing._replace(id=id), self._sessions.promises) for id in part]
             await asyncio.sleep(0)
         return body.answer({"sessions": told}, 201)
 

@@ -200,7 +200,7 @@ class Calls:
         """End what waits on a session unapplied. What has begun, or ran along with it, ends when its commit does."""
         calls: list[tuple[Call, int, CarouselError]] = []
         for entry in [*self.order.waiting(row)][-2::-1]:
-            if entry.pending:
+            if entry.pending:  # of any row: what of it is not begun on this one is refused when it is committed
                 continue
             if isinstance(entry, Operation) and not (entry.told or entry.stays):
                 self._end(entry)
@@ -211,7 +211,7 @@ class Calls:
 
     def _end(self, operation: Operation) -> None:
         operation.told = True
-        self._table.waiting[operation.where] -= 1
+        self._table.waiting[operation.where] -= self._table.birth[operation.where] != 0  # else its row was freed before
 
     def _refuse(self, operation: Operation, error: Exception) -> None:
         """An operation was not applied: it is told so, or asked again."""

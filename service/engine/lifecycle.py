@@ -20,7 +20,7 @@ from service.store.store import Change, Copied, Deleted, Opened, Replaced
 if TYPE_CHECKING:
     from service.engine.engine import Engine
     from service.models.model import Array, State
-    from service.sessions.session import Session
+    from service.sessions.session import Session, Standing
     from service.sessions.sessions import Sessions
     from service.sessions.snapshots import Rule
 
@@ -115,8 +115,11 @@ class Lifecycle:
 
         return self._begin(session, copy, stands, forked)
 
-    async def fork_many(self, session: Session, asked: Sequence[str] | int) -> list[Session]:
-        """Open a session for each id, or so many, as `fork` does: all or none, and visible together."""
+    async def fork_many(self, session: Session, asked: Sequence[str] | int) -> tuple[list[str], Standing]:
+        """Open a session for each id, or so many, as `fork` does: all or none, and visible together.
+
+        Returns their ids, and how the first of them stood then, as all others did.
+        """
         self._engine.admission.check_operation(session)
         if not isinstance(asked, int) and self._sessions.find(asked[0]) is not None:
             raise SessionExists(f"session {asked[0]!r} exists")  # a retry is told so where there is no room, too
@@ -124,7 +127,7 @@ class Lifecycle:
         ids = [None] * asked if isinstance(asked, int) else asked
         return await asyncio.shield(asyncio.ensure_future(self._fork_many(session, ids)))  # the client may leave
 
-    async def _fork_many(self, session: Session, ids: Sequence[str | None]) -> list[Session]:
+    async def _fork_many(self, session: Session, ids: Sequence[str | None]) -> tuple[list[str], Standing]:
         copies: list[Session] = []
         session = await self._again(session.id)  # a row holds for one turn of the loop
         ttl = session.ttl
@@ -141,7 +144,12 @@ class Lifecycle:
                 self._table.scatter(part, state)
                 await asyncio.sleep(0)
             copied = Copied(rows, [copy.id for copy in copies], ttl, step, state)
-            await self._operate(copies[0], lambda _: self._sessions.opened(*copies), lambda _: [copied])
+
+            def act(first: Session) -> Standing:
+                self._sessions.opened(*copies)
+                return self._sessions.stands(first)
+
+            standing = await self._operate(copies[0], act, lambda _: [copied])
         except BaseException:
             for copy in copies:
                 self._sessions.delete(copy)
@@ -149,7 +157,7 @@ class Lifecycle:
         source = self._sessions.find(session.id)
         if source is not None and source.birth == session.birth:
             self._sessions.touch(source)
-        return copies
+        return [copy.id for copy in copies], standing
 
     async def _again(self, id: str) -> Session:
         await reach(self._sessions, id)

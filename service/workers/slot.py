@@ -54,7 +54,7 @@ class Slot:
         begin = loop.time()
         try:
             process, ours = await self._begin()
-        except OSError as error:  # too many processes or files, say: that may pass
+        except OSError as error:  # too many processes or files, say
             _log.error("worker %d cannot be started: %s", self.number, error)
             return 1, 0.0
         self._process, self.seen, self.heard = process, begin, False

@@ -45,7 +45,7 @@ class Link:
         greet: Callable[[], Awaitable[None]],
         timeout: float,
     ) -> None:
-        """`greet` is done on every new connection before others may use it; answers come within `timeout` seconds."""
+        """`greet` is done on every new connection before others may use it; no answer for `timeout` seconds ends it."""
         self._connect, self._greet, self._timeout = connect, greet, timeout
         self._asked: deque[tuple[Future[Any], float]] = deque()
         self._stream: asyncio.StreamWriter | None = None

@@ -68,7 +68,7 @@ class Operation:
         self._put_sealed(b"held", b"%d " % size, version.encode())
 
     def put_before(self, fence: bytes) -> None:
-        """Write the field `before`: the fence at which it is taken; its owner may not know how far it came."""
+        """Write the field `before`: the fence at which it is taken, by which its owner knows how far it came."""
         self._put_sealed(b"before", fence, b"")
 
     def put_snapshot(self, places: int, number: int, step: int, state: bytes) -> None:

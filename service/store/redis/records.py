@@ -2,11 +2,11 @@
 
 Keys, all of a session in one slot of a cluster: `carousel:{XX}:s:TENANT:ID`, where XX is one of 16 buckets; the indexes
 `carousel:{XX}:expiry` and `carousel:{XX}:ids` of a bucket, and its marks `carousel:{XX}:expired:TENANT:ID`. Fields:
-`fence` (owner, epoch, step), `before` (the fence at which an owner took it last), `state`, `about` (what never
-changes), `held` (see `put_held`), an answer kept for a retry in each of `a0`, `a1`, and a snapshot to which it may be
-rewound in each of `r0`, `r1`, … `carousel:{XX}:held` sums up what sessions of a bucket count for: their number by model
-and version, and by the empty name their bytes. Tables of owners are `carousel:{owners}:…` on a single server, and
-`carousel:{XX}:…` for each bucket of a cluster.
+`fence` (owner, epoch, step), `before` (the fence at which it was taken last, unless it was written whole since),
+`state`, `about` (what never changes), `held` (see `put_held`), an answer kept for a retry in each of `a0`, `a1`, and a
+snapshot to which it may be rewound in each of `r0`, `r1`, … `carousel:{XX}:held` sums up what sessions of a bucket
+count for: their number by model and version, and by the empty name their bytes. Tables of owners are
+`carousel:{owners}:…` on a single server, and `carousel:{XX}:…` for each bucket of a cluster.
 
 Every field but `fence` ends with the XXH3 of its name and content, with that of the session's key as the seed; `state`
 is sealed behind epoch and step.
@@ -40,6 +40,7 @@ STATE = struct.Struct("<dd")  # deadline, on the store's own clock, and TTL
 SNAPSHOT = struct.Struct("<QQ")  # number of all of the session, step
 _ANSWER = struct.Struct("<QQ16s")  # number of all of the session, first step, digest of the inputs
 _SEAL = 8
+STANDS = (b"fence", b"before", b"about")  # fields that `stands` reads
 _PREFIX = len("carousel:{00}:")
 
 Part: TypeAlias = "bytes | memoryview"
@@ -60,6 +61,14 @@ class Snapped(NamedTuple):
     number: int  # of all of the session
     step: int
     state: bytes
+
+
+class Stands(NamedTuple):
+    """By what a process knows what became of a commit."""
+
+    fence: bytes  # empty: there is no session
+    before: bytes | None  # the fence at which an owner took it last
+    birth: int  # tells it from others of its id
 
 
 class Found(NamedTuple):
@@ -123,6 +132,11 @@ def of_bucket(bucket: int, name: str) -> bytes:
 def tables_of(tag: bytes) -> list[bytes]:
     """The keys of owners and their generations, of their processes, what leases begin with, and the clock."""
     return [b"carousel:{%b}:%b" % (tag, name) for name in (b"names", b"processes", b"lease:", b"clock")]
+
+
+def stands(fence: bytes | None, before: bytes | None, about: bytes | None) -> Stands:
+    """Read the fields STANDS of a session."""
+    return Stands(fence or b"", before and before[: FENCE.size], int(about.split(b" ", 2)[1]) if about else 0)
 
 
 def decode(key: bytes, fields: Mapping[bytes, bytes]) -> Found:

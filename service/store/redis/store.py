@@ -82,15 +82,18 @@ class RedisStore(Keeper):
 
     # Sessions that leave the table.
 
-    def _lose(self, book: Book, row: int) -> None:
-        """Drop a session that is owned by another process, or unknown, when its calls have ended."""
-        id = id_of(book.keys[row]) if book.keys[row] else ""
-        session = self.sessions.find(id) if id else None
-        if session is None or (session.home, session.row) != (book.engine, row):
+    def _lose(self, key: bytes) -> None:
+        """Drop a session that is owned by another process, or unknown, when its calls have ended.
+
+        One that is opening is dropped when that is told: see `Writer`.
+        """
+        id = id_of(key)
+        session = self.sessions.find(id)
+        if session is None or (book := self.books[session.home]).keys[session.row] != key:
             return
-        book.lost[row] = True
-        book.engine.calls.end_waiting(row, SessionMoved(id))
-        if id not in self.leaving and not self.sessions.opening(session):  # else its commit is under way: see `Writer`
+        book.lost[session.row] = True
+        book.engine.calls.end_waiting(session.row, SessionMoved(id))
+        if id not in self.leaving and not self.sessions.opening(session):
             self._leave(session)
 
     def _leave(self, session: Session) -> asyncio.Future[bytes]:
@@ -100,21 +103,23 @@ class RedisStore(Keeper):
         gone: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
         def act() -> bytes:
-            if self.sessions.find(session.id) != session:
-                return b""  # deleted before
+            if self.sessions.find(session.id) != session:  # deleted before, or it went to another version
+                left()
+                return b""
             fence = b"" if book.lost[session.row] else book.fence(session.row)
             self.sessions.spill(session)
             book.forget(session.row)
             return fence
 
-        def ended(_: object) -> None:
-            hidden.discard(session.id)
-            self.leaving.pop(session.id, None)
+        def left(_: object = None) -> None:
+            if self.leaving.get(session.id) is gone:
+                del self.leaving[session.id]
+                hidden.discard(session.id)
 
         hidden.add(session.id)
         engine.table.generation += 1
         self.leaving[session.id] = gone
-        gone.add_done_callback(ended)
+        gone.add_done_callback(left)
         engine.operate(Turn(np.array([session.row]), act, gone, stays=True))
         return gone
 
@@ -157,7 +162,7 @@ class RedisStore(Keeper):
         for book in self.books.values():
             for row in book.owned().tolist():
                 if book.place[row] == place:
-                    self._lose(book, row)
+                    self._lose(book.keys[row])
 
     def stored(self) -> set[tuple[str, str]]:
         """See Keeper."""
@@ -176,7 +181,7 @@ class RedisStore(Keeper):
         book = self._book(cast("Engine", home))
         if (absent := self._absents.get(book.kind.served_as)) is not None:
             for row in absent.owned().tolist():
-                self._lose(absent, row)
+                self._lose(absent.keys[row])
         if not self._tasks:
             links = [owner.link.run() for owner in self.owners]
             works = (self._renew_often(), self._handover.listen(), self._upkeep.run(), *links)

@@ -16,7 +16,7 @@ import numpy as np
 from service.errors import CarouselError, CommitUnknown, SessionExists, SessionMoved, SessionNotFound, StoreUnavailable
 from service.store.redis.link import FencedError, LostError
 from service.store.redis.operations import Group, ended, grouped
-from service.store.redis.records import ABSENT, FENCE, id_of
+from service.store.redis.records import ABSENT, STANDS, Stands, id_of, stands
 from service.store.store import Advanced, Copied
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ class _Commit:
     answer: asyncio.Future[Conflicts]
     conflicts: dict[int, CarouselError] = field(default_factory=dict)  # by row: why it is not written
     waiting: int = 1  # parts whose outcome is unknown, and the one that is being sent
-    written: list[tuple[Owner, Group]] = field(default_factory=list)
-    settled: list[int] = field(default_factory=list)  # rows that were read back: they may be lost all the same
+    written: list[tuple[_Part, Group]] = field(default_factory=list)
 
 
 class _Part(NamedTuple):
@@ -46,6 +45,7 @@ class _Part(NamedTuple):
 
     commit: _Commit
     owner: Owner
+    name: bytes  # of the owner, as the fences have it
     groups: list[Group]
 
     def each(self) -> Iterator[tuple[Group, int]]:
@@ -63,7 +63,7 @@ class Writer:
     def __init__(
         self,
         owners: Sequence[Owner],
-        lose: Callable[[Book, int], None],
+        lose: Callable[[bytes], None],
         *,
         timeout: float,
         clock: Callable[[], float] = time.monotonic,
@@ -82,18 +82,19 @@ class Writer:
         for group in book.operations(changes, self._monotonic()):
             for place, some in self._split(commit, group):
                 if apart:
-                    self._send(_Part(commit, self._owners[place], [some]))
+                    self._send(commit, self._owners[place], [some])
                 else:
                     together.setdefault(place, []).append(some)
         for place, groups in together.items():
-            self._send(_Part(commit, self._owners[place], groups))
+            self._send(commit, self._owners[place], groups)
         self._end(commit)
         return commit.answer
 
-    def _send(self, part: _Part) -> None:
-        part.commit.waiting += 1
+    def _send(self, commit: _Commit, owner: Owner, groups: list[Group]) -> None:
+        part = _Part(commit, owner, owner.name, groups)
+        commit.waiting += 1
         try:
-            asked = part.owner.commit(part.groups, whole=part.commit.whole)
+            asked = owner.commit(groups, whole=commit.whole)
         except StoreUnavailable as error:
             self._close(part, part.all(error))
         else:
@@ -153,27 +154,31 @@ class Writer:
             self._close(part, part.all(CommitUnknown()))
             return
         errors: dict[int, CarouselError] = {}
-        for number, ((group, place), (now, before)) in enumerate(zip(part.each(), found, strict=True)):
+        births = part.commit.book.engine.table.birth
+        for number, ((group, place), (now, before, birth)) in enumerate(zip(part.each(), found, strict=True)):
             old, new = group.fences(place)
-            if new in (now, before):
-                part.commit.settled.append(group.rows[place])
-            elif old == (now or ABSENT):
+            same = birth == births.item(group.rows[place])
+            if new in (now, before) or (same and old == ABSENT):
+                continue
+            if old == (now or ABSENT):
                 errors[number] = _untaken()
-            elif old == before or not now:
+            elif not same:  # there is none, or another one of this id
+                errors[number] = _refusal(part, number, b"")
+            elif old == before:
                 errors[number] = _refusal(part, number, now)
-            else:  # it was taken twice, or replaced since: nothing tells what it was taken at
+            else:  # it was taken twice, or written whole since: nothing tells what it was taken at
                 errors[number] = CommitUnknown()
         self._close(part, errors)
 
     @staticmethod
-    async def _read_back(part: _Part) -> list[tuple[bytes, bytes | None]]:
-        """The fence of each session, and that at which another owner took it."""
+    async def _read_back(part: _Part) -> list[Stands]:
+        """How each session stands."""
         link, keys = part.owner.link, [group.keys[place] for group, place in part.each()]
         while True:
             await link.risen()
             try:
-                told = await asyncio.gather(*(link.ask("HMGET", key, b"fence", b"before") for key in keys))
-                return [(now or b"", before and before[: FENCE.size]) for now, before in told]
+                told = await asyncio.gather(*(link.ask("HMGET", key, *STANDS) for key in keys))
+                return [stands(*fields) for fields in told]
             except LostError:
                 continue
             except StoreUnavailable:
@@ -193,7 +198,7 @@ class Writer:
                 written = group.pick(good)
             if written.rows:
                 commit.book.written(written)
-                commit.written.append((part.owner, written))
+                commit.written.append((part, written))
         self._end(commit)
 
     def _end(self, commit: _Commit) -> None:
@@ -205,22 +210,29 @@ class Writer:
             self._later(self._undo(commit))
         else:
             commit.answer.set_result(commit.conflicts)
-            for row in (row for row in commit.settled if commit.book.lost[row]):  # an opening is told first
-                asyncio.get_running_loop().call_soon(self._lose, commit.book, row)
+            asyncio.get_running_loop().call_soon(self._told, commit)
+
+    def _told(self, commit: _Commit) -> None:
+        """Drop what was written under a name that this owner has no more, now that openings and migrations are told."""
+        for part, group in commit.written:
+            if part.name != part.owner.name:
+                for key in group.keys:
+                    self._lose(key)
 
     def _fail(self, commit: _Commit, row: int, old: bytes, error: CarouselError) -> None:
         """Note why an operation is not written; drop a session that has another fence or an unknown one."""
         commit.conflicts[row] = error
         if old == ABSENT:
             commit.book.forget(row)
-        elif isinstance(error, SessionMoved | SessionNotFound | CommitUnknown):
-            self._lose(commit.book, row)
+        elif isinstance(error, SessionMoved | SessionNotFound | CommitUnknown) and (key := commit.book.keys[row]):
+            self._lose(key)
 
     async def _undo(self, commit: _Commit) -> None:
         """Delete the copies that some servers of a cluster wrote, since another server refused its part."""
-        for owner, group in commit.written:
+        for part, group in commit.written:
+            gone = grouped(ended(key, group.fences(place)[1]) for place, key in enumerate(group.keys))
             try:
-                await owner.commit(grouped(ended(key, group.fences(place)[1]) for place, key in enumerate(group.keys)))
+                await part.owner.commit(gone)
             except (LostError, StoreUnavailable) as error:
                 _log.error("copies that were not told are left in the session store: %s", error or "connection lost")
             for row in group.rows:

@@ -217,8 +217,9 @@ async def test_many_copies_stand_where_the_accepted_calls_lead_and_go_their_own_
     source = it.open()
     step, forking = it.step(source, 5), asyncio.ensure_future(it.lifecycle.fork_many(source, 3000))
     await step
-    copies = await forking
-    assert len({copy.id for copy in copies}) == 3000
+    ids, standing = await forking
+    assert (len(set(ids)), standing.id, standing.step) == (3000, ids[0], 1)
+    copies = [it.sessions.get(id) for id in ids]
     assert {copy.step for copy in copies} == {1}
     assert it.engine.table.state["sum"][[copy.row for copy in copies]].tolist() == [[5.0]] * 3000
     assert outputs(await it.step(copies[7], 1)) == [6]

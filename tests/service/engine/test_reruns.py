@@ -202,7 +202,8 @@ async def test_what_looks_at_a_session_waits_for_it_behind_a_call_that_conflicts
     calls += [it.lifecycle.fork_many(session, ["a", "b"])]
     calls += [it.engine.forecasts.forecast(session, Asked(column(1), 1, np.array([0])))]
     it.start()
-    read, copy, copies, (outputs, at) = await outcomes(*calls)
+    read, copy, (ids, _), (outputs, at) = await outcomes(*calls)
+    copies = [it.sessions.get(id) for id in ids]
     assert await outcomes(step) == [[21]]
     assert (read[0], float(read[1]["sum"][0, 0])) == (3, 21)
     assert [await it.state(one) for one in (copy, *copies)] == [(3, 21)] * 3
