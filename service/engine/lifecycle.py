@@ -116,16 +116,13 @@ class Lifecycle:
         return self._begin(session, copy, stands, forked)
 
     async def fork_many(self, session: Session, asked: Sequence[str] | int) -> tuple[list[str], Standing]:
-        """Open a session for each id, or so many, as `fork` does: all or none, and visible together.
-
-        Returns their ids, and how the first of them stood then, as all others did.
-        """
+        """Open sessions of these ids, or so many, as `fork` does: all or none → ids, and how all of them stood."""
         self._engine.admission.check_operation(session)
         if not isinstance(asked, int) and self._sessions.find(asked[0]) is not None:
             raise SessionExists(f"session {asked[0]!r} exists")  # a retry is told so where there is no room, too
         self._engine.admission.check(opening=asked if isinstance(asked, int) else len(asked))
-        ids = [None] * asked if isinstance(asked, int) else asked
-        return await asyncio.shield(asyncio.ensure_future(self._fork_many(session, ids)))  # the client may leave
+        forking = self._fork_many(session, [None] * asked if isinstance(asked, int) else asked)
+        return await asyncio.shield(asyncio.ensure_future(forking))  # the client may leave
 
     async def _fork_many(self, session: Session, ids: Sequence[str | None]) -> tuple[list[str], Standing]:
         copies: list[Session] = []
@@ -147,17 +144,15 @@ class Lifecycle:
 
             def act(first: Session) -> Standing:
                 self._sessions.opened(*copies)
+                if (source := self._sessions.find(session.id)) is not None and source.birth == session.birth:
+                    self._sessions.touch(source)
                 return self._sessions.stands(first)
 
-            standing = await self._operate(copies[0], act, lambda _: [copied])
+            return [copy.id for copy in copies], await self._operate(copies[0], act, lambda _: [copied])
         except BaseException:
             for copy in copies:
                 self._sessions.delete(copy)
             raise
-        source = self._sessions.find(session.id)
-        if source is not None and source.birth == session.birth:
-            self._sessions.touch(source)
-        return [copy.id for copy in copies], standing
 
     async def _again(self, id: str) -> Session:
         await reach(self._sessions, id)
