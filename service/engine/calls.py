@@ -199,13 +199,11 @@ class Calls:
     def end_waiting(self, row: int, error: CarouselError) -> None:
         """End what waits on a session unapplied. What has begun, or ran along with it, ends when its commit does."""
         calls: list[tuple[Call, int, CarouselError]] = []
-        for entry in [*self.order.waiting(row)][-2::-1]:
-            if entry.pending:  # of any row: what of it is not begun on this one is refused when it is committed
-                continue
-            if isinstance(entry, Operation) and not (entry.told or entry.stays):
+        for entry in (one for one in [*self.order.waiting(row)][-2::-1] if not (one.told or one.pending)):
+            if isinstance(entry, Operation) and not entry.stays:
                 self._end(entry)
                 self._refuse(entry, error)
-            elif isinstance(entry, Call) and not entry.told:
+            elif isinstance(entry, Call):
                 calls.append((entry, entry.place(row), error))
         self.failures.fail(calls)
 
