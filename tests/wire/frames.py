@@ -20,8 +20,9 @@ class Frames:
         self._reader, self._writer = reader, writer
 
     @classmethod
-    async def dial(cls, port: int) -> "Frames":
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**24)
+    async def dial(cls, port: int, limit: int = 2**24) -> "Frames":
+        """`limit`: about how many bytes are read before they are heard."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=limit)
         try:
             writer.write(HANDSHAKE)
             head = await reader.readuntil(b"\r\n\r\n")
