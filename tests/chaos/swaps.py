@@ -19,6 +19,7 @@ from tests import graphs
 from tests.wire.server import Server
 
 _CLIENTS = 4
+_OPENED = 60  # seconds: in which one of the clients opens its next session, on cores however busy
 
 
 @dataclass
@@ -29,7 +30,7 @@ class Load:
     faults: list[str] = field(default_factory=list)
     calls: list[tuple[float, float]] = field(default_factory=list)  # when it began, and how long it took
     swapped: tuple[float, float] = 0.0, 0.0  # when the first swap began and the last one ended
-    versions: set[str] = field(default_factory=set)
+    versions: set[str] = field(default_factory=set)  # in which sessions were opened
     stop: bool = False
 
     async def drive(self, client: int) -> None:
@@ -39,6 +40,7 @@ class Load:
             number += 1
             id, total = f"c{client}-{number}", 0.0
             opened = await self._ask("POST", "/v1/models/sum/sessions", {"id": id})
+            self.versions.add(str(opened.get("version")))
             for step in range(int(rng.integers(1, 60))):
                 value = float(rng.integers(-99, 99))
                 total += value
@@ -48,7 +50,6 @@ class Load:
             ended = await self._ask("GET", f"/v1/sessions/{id}")
             if ended.get("version") != opened.get("version"):
                 self.faults.append(f"{id} went from {opened} to {ended}")
-            self.versions.add(str(opened.get("version")))
             await self._ask("POST", "/v1/models/sum/predict", {"sequences": [[[1], [2]]]})
             await self._ask("DELETE", f"/v1/sessions/{id}")
 
@@ -71,6 +72,7 @@ class Load:
 async def swap(server: Server, folder: Path, swaps: int, *, quiet: float = 0.0, pause: float = 0.0) -> Load:
     """Write a version after the other beside the last one and let the server load it, while clients are at work.
 
+    The next one is not written before a session was opened in the last one.
     `quiet` are seconds of load alone, half of them before the first swap and half behind the last; `pause` are those
     between two swaps.
     """
@@ -85,6 +87,9 @@ async def swap(server: Server, folder: Path, swaps: int, *, quiet: float = 0.0, 
                 answer = await http.post("/v2/repository/models/sum/load")
                 assert (answer.status_code, answer.content) == (200, b""), answer.text
                 assert (await http.get("/v1/models/sum")).json()["version"] == str(version)
+                async with asyncio.timeout(_OPENED):
+                    while str(version) not in load.versions:  # noqa: ASYNC110  # the clients are at work
+                        await asyncio.sleep(0.001)
                 await asyncio.sleep(pause)
             load.swapped = begin, time.perf_counter()
             await asyncio.sleep(quiet / 2)

@@ -63,8 +63,7 @@ class Server:
 
     def workers(self) -> list[psutil.Process]:
         """The processes that serve, of several workers, the oldest first."""
-        found: list[psutil.Process] = self._seen.children()
-        return sorted(found, key=psutil.Process.create_time)
+        return sorted(filter(lives, self._seen.children()), key=psutil.Process.create_time)
 
     def ways(self) -> list[httpx.Client]:
         """A client for each of several workers, whose connection is with that one until it rests for 5 s."""
@@ -119,6 +118,14 @@ class Server:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether a process has not ended. Its parent's list of children has it until the parent has seen its end."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def environment(**settings: object) -> dict[str, str]:

@@ -37,7 +37,7 @@ def test_hot_swaps_fail_no_request_and_move_no_session(launch: Launch, folder: P
     server = launch(folder, versions="latest:1").wait_until_ready()
     load = asyncio.run(swap(server, folder, 6))
     assert not load.faults, load.faults[:5]
-    assert len(load.versions) > 2
+    assert load.versions >= {str(version) for version in range(2, 8)}
     until(lambda: len([key for key in server.metrics() if key[0] == "carousel_engine_alive"]) == 1, what="one engine")
     assert not server.errors()
 
