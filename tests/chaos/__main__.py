@@ -22,12 +22,15 @@ def main(
         typer.Option(help="embedded, redis, or cluster: three of Redis. It and its owners are stopped and killed too."),
     ] = "embedded",
     workers: Annotated[int, typer.Option(help="That share the store; they are stopped and killed too.")] = 1,
+    replicas: Annotated[int, typer.Option(help="Services over one Redis, which are stopped and killed in turn.")] = 1,
     pause: Annotated[float, typer.Option(help="Seconds that a process stands still at most.")] = 2.0,
     write: Annotated[
         str, typer.Option(help="When steps are written by the embedded store: before, sync or behind.")
     ] = "before",
 ) -> None:
     """Kill and restart a server under load, and compare every answer with an undisturbed run."""
+    if replicas > 1 and store == "embedded":
+        raise typer.BadParameter("several services need --store redis or cluster")
     seed = random.randrange(2**16) if seed is None else seed
     print(f"seed {seed}", flush=True)
     settings: dict[str, object] = {"store_sync": 1} if write == "sync" else {}
@@ -43,6 +46,7 @@ def main(
                 pause=pause,
                 behind=behind,
                 workers=workers,
+                replicas=replicas,
                 settings=settings,
             ),
             Path(folder),

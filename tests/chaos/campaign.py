@@ -4,7 +4,7 @@ import asyncio
 import random
 import signal
 import time
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,9 @@ import psutil  # type: ignore[import-untyped]  # ships no types
 
 from service.sessions.state_bytes import Seals, decode
 from tests import graphs
+from tests.chaos.balancer import is_ready
 from tests.chaos.lives import Lives
+from tests.chaos.proxy import HARMS, Proxy
 from tests.chaos.reference import Network, Reference, Sums, same
 from tests.chaos.streams import Client, Figures, Violation
 from tests.chaos.unnamed import Unnamed
@@ -46,6 +48,7 @@ class Plan:
     pause: float = 2.0  # seconds that a process or Redis stands still at most
     behind: int = 0  # milliseconds of answers that may be lost
     workers: int = 1  # that share a store, about: their number changes between two services
+    replicas: int = 1  # services over one Redis; a client goes to any of them
     settings: dict[str, object] = field(default_factory=dict)
 
 
@@ -65,6 +68,7 @@ class Campaign:
         self._random = random.Random(plan.seed)
         references = write_models(folder / "models")
         self.figures = Figures()
+        wanders = plan.workers > 1 or plan.replicas > 1
         seeds = iter(range(plan.seed * 1000, plan.seed * 1000 + 999))
         self._clients = [
             Client(
@@ -73,17 +77,18 @@ class Campaign:
                 plan.streams if model == "sum" else _FEW,
                 *(next(seeds), self.figures),
                 behind=plan.behind / 1000 + _LATE if plan.behind else 0.0,
-                leaves=_LEAVES if plan.workers > 1 else 0.0,
+                leaves=_LEAVES if wanders else 0.0,
             )
             for model, reference in references.items()
             for _ in range(plan.clients)
         ]
-        how = {"behind": plan.behind > 0, "wanders": plan.workers > 1, "bulk": plan.store != "cluster"}
+        how = {"behind": plan.behind > 0, "wanders": wanders, "bulk": plan.store != "cluster"}
         self._lives = Lives(next(seeds), self.figures, **how)
         shared = 0 if plan.behind else 2  # sessions; answered steps that are lost would be counted anew
         self._unnamed = [Unnamed(next(seeds), self.figures) for _ in range(shared)]
         self._redis = None if plan.store == "embedded" else _REDIS[plan.store](folder / "redis")
-        self._server = self._start()
+        self._proxy = Proxy(self._redis.servers[0].port, random.Random(plan.seed)) if plan.store == "redis" else None
+        self._servers = [self._start() for _ in range(plan.replicas)]  # the first is harmed next
         self.recoveries: list[float] = []
 
     def run(self) -> Figures:
@@ -92,15 +97,19 @@ class Campaign:
             asyncio.run(self._run())
             self._look_at_all()
         finally:
-            if self._server.process.poll() is None:
-                self._server.kill()
+            for server in self._servers:
+                if server.process.poll() is None:
+                    server.kill()
             if self._redis is not None:
                 self._redis.kill()
+            if self._proxy is not None:
+                self._proxy.close()
         return self.figures
 
     async def _run(self) -> None:
         stop = asyncio.Event()
-        await self._ready()
+        for server in self._servers:
+            await _ready(server)
         clients = (*self._clients, self._lives, *self._unnamed)
         tasks = [asyncio.create_task(client.run(self._port, stop)) for client in clients]
         killing = asyncio.create_task(self._kill_often(stop))
@@ -117,14 +126,15 @@ class Campaign:
             await asyncio.sleep(self._random.uniform(0, self._plan.longest))
             if stop.is_set():
                 return
+            self._random.shuffle(self._servers)
             if self._redis is not None and await self._harm(self._random.choice(self._redis.servers)):
                 continue
             if self._plan.workers > 1 and await self._harm_worker():
                 continue
             if self._random.random() < self._plan.gentle:
-                await asyncio.to_thread(self._server.stop)
+                await asyncio.to_thread(self._servers[0].stop)
             else:
-                self._server.kill()
+                self._servers[0].kill()
             await self._succeed()
         await asyncio.sleep(0.2)
         stop.set()
@@ -132,13 +142,14 @@ class Campaign:
     async def _succeed(self) -> None:
         """Start another server, and return when it is ready."""
         begin = time.perf_counter()
-        self._server = self._start()
-        await self._ready()
+        self._servers[0] = self._start()
+        await _ready(self._servers[0])
         self.recoveries.append(time.perf_counter() - begin)
 
     async def _harm(self, redis: RedisServer) -> bool:
         """Let Redis stand still, or die and come back; or stop the server past its lease, and go on beside another."""
-        kind = self._random.choice(["kill", "kill", "redis stops", "redis dies", "stopped"])
+        between = HARMS if self._proxy is not None else ()
+        kind = self._random.choice(["kill", "kill", "redis stops", "redis dies", "stopped", *between])
         seconds = self._random.uniform(0, self._plan.pause)
         if kind == "redis stops":
             redis.pause()
@@ -149,7 +160,7 @@ class Campaign:
             await asyncio.sleep(seconds / 4)
             await asyncio.to_thread(redis.start)
         elif kind == "stopped":
-            stopped = self._server
+            stopped = self._servers[0]
             redis.pause()  # so that it is stopped while commits are on their way
             await asyncio.sleep(_ON_ITS_WAY)
             stopped.process.send_signal(signal.SIGSTOP)
@@ -160,13 +171,15 @@ class Campaign:
             stopped.process.send_signal(signal.SIGCONT)
             await asyncio.sleep(seconds)  # its clients go on there, those that come go to the other
             stopped.kill()
+        elif self._proxy is not None and kind in between:
+            await self._proxy.harm(kind, seconds)
         self.figures.harms[kind] += 1
         return kind != "kill"
 
     async def _harm_worker(self) -> bool:
         """Kill one of the workers, or let it stand still past its lease and go on, unless it is dead by then."""
         kind = self._random.choice(["service", "worker dies", "worker stops"])
-        workers = self._server.workers()
+        workers = self._servers[0].workers()
         if kind == "service" or not workers:
             return False
         one = self._random.choice(workers)
@@ -181,27 +194,12 @@ class Campaign:
         return True
 
     def _port(self) -> int:
-        return self._server.port
-
-    async def _ready(self) -> None:
-        """Return when the server is ready. It is looked at seldom: both share the cores with the clients."""
-        request = b"GET /health/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-        async with asyncio.timeout(_ENDS):
-            while True:
-                assert self._server.process.poll() is None, self._server.log
-                with suppress(OSError):
-                    reader, writer = await asyncio.open_connection("127.0.0.1", self._server.port)
-                    with closing(writer):
-                        writer.write(request)
-                        answer = await reader.read()
-                    if answer.startswith(b"HTTP/1.1 200 "):
-                        return
-                await asyncio.sleep(0.05)
+        return random.choice(self._servers).port
 
     def _look_at_all(self) -> None:
         """Every session stands where its client left it, before and after one more kill."""
         for _ in range(2):
-            with httpx.Client(base_url=self._server.url, timeout=20) as http:
+            with httpx.Client(base_url=self._servers[0].url, timeout=20) as http:
                 for stream in (stream for client in self._clients for stream in client.streams):
                     blob = decode(_asked(http, f"/v1/sessions/{stream.id}/state").content, Seals())
                     if blob.step != stream.step or not same(blob.state, stream.state):
@@ -218,14 +216,14 @@ class Campaign:
                 for id in self._lives.dead:
                     if _asked(http, f"/v1/sessions/{id}").status_code != 404:
                         raise Violation(f"{id} is back")
-            self._server.kill()
-            self._server = self._start().wait_until_ready()
+            self._servers[0].kill()
+            self._servers[0] = self._start().wait_until_ready()
 
     def _start(self) -> Server:
         if self._redis is not None:
             settings: dict[str, object] = {
                 "store": "redis",
-                "store_url": self._redis.url,
+                "store_url": self._redis.url if self._proxy is None else self._proxy.url,
                 "store_lease_seconds": _LEASE,
             }
         else:
@@ -238,6 +236,14 @@ class Campaign:
             settings |= {"store_write": "behind", "store_behind_ms": self._plan.behind}
         count = len(list(self._folder.glob("log-*")))
         return Server(self._folder / "models", self._folder / f"log-{count:04d}", **(settings | self._plan.settings))
+
+
+async def _ready(server: Server) -> None:
+    """Return when a server is ready."""
+    async with asyncio.timeout(_ENDS):
+        while not await is_ready(server):
+            assert server.process.poll() is None, server.log
+            await asyncio.sleep(0.05)
 
 
 def _asked(http: httpx.Client, path: str) -> httpx.Response:

@@ -18,7 +18,8 @@ def test_a_killed_server_loses_doubles_tears_and_leaks_nothing(
     tmp_path: Path, store: str, sync: int, behind: int
 ) -> None:
     how: dict[str, Any] = {"store": store, "behind": behind, "settings": {"store_sync": sync}}
-    plan = Plan(seed=11 + sync, kills=6 if store == "redis" else 2, clients=1, streams=16, **how)
+    kills, replicas = (6, 2) if store == "redis" else (2, 1)
+    plan = Plan(seed=11 + sync, kills=kills, replicas=replicas, clients=1, streams=16, **how)
     figures = Campaign(plan, tmp_path).run()
     assert figures.steps
     assert figures.resumed

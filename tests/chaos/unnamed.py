@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing, suppress
 
@@ -40,12 +41,13 @@ class Unnamed:
 
     def check(self, step: int) -> None:
         """Compare where the session stands with what was told of it since the last time."""
-        twice, most = len(self._told) - len({*self._told}), max(self._told, default=0)
-        untold = sorted({*range(self._stands + 1, step + 1)} - {*self._told})
-        if twice or most > step or min(self._told, default=step + 1) <= self._stands or len(untold) > self._unknown:
+        told, steps = Counter(self._told), {*range(self._stands + 1, step + 1)}
+        wrong = sorted(one for one, times in told.items() if times > 1 or one not in steps)
+        untold = sorted(steps - {*told})
+        if wrong or len(untold) > self._unknown:
             raise Violation(
-                f"{self.id} stands at {step}, after {self._stands}; told were {sorted(self._told)}, not told {untold},"
-                f" where {self._unknown} calls were of unknown outcome"
+                f"{self.id} stands at {step}, after {self._stands}; told twice or beyond are {wrong}, not told are"
+                f" {untold}, where {self._unknown} calls were of unknown outcome"
             )
         self._stands, self._told, self._unknown = step, [], 0
 
