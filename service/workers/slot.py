@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -81,14 +81,16 @@ class Slot:
     async def _begin(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
         """Begin a process → it, and this end of its channel."""
         ours, its = socket.socketpair()
-        with its, ExitStack() as failing:
-            failing.enter_context(ours)
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "service.workers.worker", str(its.fileno())),
-                pass_fds=[its.fileno()] if self._lock is None else [its.fileno(), self._lock],
-                start_new_session=True,  # what a terminal sends comes once, from here
-            )
-            failing.pop_all()
+        with its:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "service.workers.worker", str(its.fileno())),
+                    pass_fds=[its.fileno()] if self._lock is None else [its.fileno(), self._lock],
+                    start_new_session=True,  # what a terminal sends comes once, from here
+                )
+            except BaseException:
+                ours.close()
+                raise
         return process, ours
 
     def stop(self) -> None:
