@@ -9,22 +9,21 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from asyncio import Future, TimerHandle
     from collections.abc import Callable, Sequence
 
-    from service.engine.reruns import Again
     from service.errors import CarouselError
     from service.models.model import Array, Index, State
+    from service.sessions.digests import Digests
     from service.sessions.session import Session
     from service.store.store import Change
 
 UNCHECKED = -1  # the step of a call that names none
 LAST = 2**63 - 1  # stands for every step that no session reaches
-Digests: TypeAlias = NDArray[np.uint64]
 Places: TypeAlias = "Index | slice"
+Again: TypeAlias = "Callable[[Session | CarouselError], None]"  # asks once more of a session, or tells why it cannot be
 ALL = slice(None)
 _NO_OUTPUTS: Array = np.empty((0, 0), np.float32)
 

@@ -13,9 +13,10 @@ from service.store.store import Advanced, Opened
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from service.engine.call import Call, Digests, Places
+    from service.engine.call import Call, Places
     from service.engine.failures import Failure
     from service.models.model import Array, Index, State
+    from service.sessions.digests import Digests
     from service.sessions.replay import Answers
     from service.sessions.table import Table
     from service.store.store import Change, Conflicts

@@ -13,7 +13,7 @@ from service.engine.call import Operation
 from service.errors import CarouselError
 
 if TYPE_CHECKING:
-    from service.engine.reruns import Again
+    from service.engine.call import Again
     from service.sessions.session import Session
     from service.sessions.sessions import Sessions
     from service.store.store import Change

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -17,11 +17,10 @@ from service.engine.call import Call
 from service.errors import CarouselError, SessionMoved, SessionNotFound, StoreUnavailable
 
 if TYPE_CHECKING:
+    from service.engine.call import Again
     from service.models.model import Index
     from service.sessions.session import Session
     from service.sessions.sessions import Sessions
-
-Again: TypeAlias = "Callable[[Session | CarouselError], None]"
 
 
 class Reruns:

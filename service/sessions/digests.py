@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from xxhash import xxh3_128_digest
 
 if TYPE_CHECKING:
-    from service.engine.call import Digests
     from service.models.model import Array, Index
 
+Digests: TypeAlias = NDArray[np.uint64]
 _ONE = np.ones(1, np.int64)
 
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from service.sessions.ring import LongAnswer, Ring, size_of
 
 if TYPE_CHECKING:
-    from service.engine.call import Digests
     from service.models.model import Array, Index
     from service.sessions.budget import Budget
+    from service.sessions.digests import Digests
     from service.sessions.table import Table
 
 _OLDER_BYTES = 64 * 2**10  # of all but a session's newest answer

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from service.sessions.memory import zeros
 
 if TYPE_CHECKING:
-    from service.engine.call import Digests
     from service.models.model import Array, Index
+    from service.sessions.digests import Digests
 
 
 class LongAnswer(NamedTuple):

@@ -18,9 +18,9 @@ from service.store.embedded import entries
 from service.store.kind import flat, shaped
 
 if TYPE_CHECKING:
-    from service.engine.call import Digests
     from service.models.fitness import Fitness
     from service.models.model import Array, Index, Model
+    from service.sessions.digests import Digests
     from service.store.embedded.entries import Written
     from service.store.embedded.record import Record
     from service.store.embedded.recovery import Recovery

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine.call import Digests
 from service.models.model import Array
 from service.sessions.budget import Budget
-from service.sessions.digests import Digester
+from service.sessions.digests import Digester, Digests
 from service.sessions.replay import RECORD_BYTES, Answers
 from service.sessions.table import Table
 from tests.fakes import column
