@@ -17,7 +17,7 @@ from typing import IO, Any
 from service.errors import ModelUnusable
 from service.models import files
 from service.models.declared import parse
-from service.models.examiner import LONGER, MOST_MESSAGE, TIMES_OTHERS
+from service.models.examiner import IDLE, LONGER, MOST_MESSAGE, TIMES_OTHERS
 from service.models.fitness import Fitness
 from service.models.model import available
 from service.models.prepare import Prepared, elsewhere, prepared, with_threads
@@ -26,6 +26,7 @@ from service.models.speed import measured
 
 _IMPORT = 0.7  # seconds more for the first file that is rewritten: that imports onnx
 _MOST_REASON = 500  # characters
+_NICE = 5  # a quarter of a core that another process wants
 
 
 def _serve(connection: socket.socket) -> None:
@@ -107,17 +108,17 @@ def _bound_memory(more: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
 
 
-def _give_way() -> None:
-    """Run when no other process wants the core: with a nice value alone, calls would wait 3 ms for it."""
-    os.nice(19)
-    if sys.platform == "linux":
+def _give_way(priority: str) -> None:
+    """Leave the core to calls: with a nice value alone, they would wait 3 ms for it."""
+    os.nice(19 if priority == IDLE else _NICE)
+    if priority == IDLE and sys.platform == "linux":
         with suppress(PermissionError):  # a sandbox may forbid it
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 if __name__ == "__main__":
     if sys.argv[1:]:
-        _give_way()
+        _give_way(sys.argv[1])
     logging.disable()  # what is to be told is in the answers
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the whole group; the service decides
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

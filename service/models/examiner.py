@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from service.errors import ModelUnusable
 from service.models import files
@@ -34,7 +34,8 @@ TIMES_OTHERS = 20  # as much for providers that compile the graph
 _TIMES_CPU = 10  # seconds of an examination, for each second of CPU time
 _MEMORY, _TIMES_BYTES = 2**30, 6  # address space: 1 GiB, and 6 times the files; one of 286 MB took 3, and 5 if changed
 _LONGEST_RUN = 10.0  # seconds, where values decide
-_ASIDE_TIMES = 20  # as much by the clock beside calls: it gets what they leave
+IDLE, LOW = "idle", "low"  # priorities of a child beside calls: it gets what they leave, or a quarter of a core
+_ASIDE_TIMES = 20  # as much by the clock with a low one
 _REST_SECONDS = 60.0  # without a file, after which the child ends: its start takes 0.2 s, a small file 0.01
 LONGER = b"+"  # before the answer: it will take as long as by another provider
 MOST_MESSAGE = 2**15  # bytes; so small that it is received in one piece
@@ -42,10 +43,21 @@ MOST_MESSAGE = 2**15  # bytes; so small that it is received in one piece
 _log = logging.getLogger("carousel.models")
 
 
+class _ClockError(TimeoutError):
+    """The time by the clock is over; that of the CPU is not."""
+
+
+class _Child(NamedTuple):
+    process: subprocess.Popen[bytes]
+    connection: socket.socket
+    idle: bool  # it runs only when no other process wants a core
+
+
 class Examiner:
     """One child process at a time; it is started when it is needed, and replaced if it ends.
 
-    `aside` runs only when no other process wants the core: others are served meanwhile.
+    `aside` leaves the cores to the calls that are served meanwhile: its child runs when no other process wants one.
+    Where that takes too long, another child does it again, and competes a little.
     """
 
     def __init__(
@@ -60,7 +72,7 @@ class Examiner:
     ) -> None:
         self._how = {"batch": batch, "chunk": chunk, "providers": providers, "options": options, "threads": threads}
         self._providers, self._options, self._aside = providers, options, aside
-        self._child: tuple[subprocess.Popen[bytes], socket.socket] | None = None
+        self._child: _Child | None = None
         self._asking = threading.Lock()
         self._asked = 0.0  # when it was asked last
 
@@ -98,7 +110,7 @@ class Examiner:
         """End the child. A call that waits for it ends with ModelUnusable."""
         while not self._asking.acquire(timeout=0.01):  # a call waits, or has yet to start its child
             if (running := self._child) is not None:
-                running[0].kill()
+                running.process.kill()
         self._end()
         self._asking.release()
 
@@ -109,32 +121,46 @@ class Examiner:
             self._asking.release()
 
     def _ask(self, question: dict[str, Any], *files: IO[bytes]) -> dict[str, Any]:
-        seconds = question["seconds"]
         with self._asking:
-            if self._child is not None and self._child[0].poll() is not None:
+            if self._child is not None and self._child.process.poll() is not None:
                 self._end()  # while it had nothing to do
-            _, connection = self._child = self._child or _start(aside=self._aside)
-            patience = _TIMES_CPU * (_ASIDE_TIMES if self._aside else 1)
-            connection.settimeout(patience * seconds)
-            try:
-                socket.send_fds(connection, [json.dumps(question).encode()], [one.fileno() for one in files])
-                answer = connection.recv(MOST_MESSAGE)
-                if answer.startswith(LONGER):
-                    seconds *= TIMES_OTHERS
-                    connection.settimeout(patience * seconds)
-                    answer = answer.removeprefix(LONGER) or connection.recv(MOST_MESSAGE)
-                if answer:
-                    return dict(json.loads(answer))
-            except TimeoutError:
-                self._end()
-                raise _late(seconds) from None
-            except ConnectionError:
-                pass
-            finally:
-                self._asked = time.monotonic()
-            status = self._end()
+            child = self._child = self._child or _start(IDLE if self._aside else None)
+            if child.idle:
+                try:
+                    return self._hear(child, question, files, 1)
+                except _ClockError:
+                    _log.info("no core is free to examine %s: it competes for one", question["path"])
+                for one in files:
+                    one.truncate(0)
+                    one.seek(0)
+                child = self._child = _start(LOW)
+            return self._hear(child, question, files, _TIMES_CPU * (_ASIDE_TIMES if self._aside else 1))
+
+    def _hear(
+        self, child: _Child, question: dict[str, Any], files: Sequence[IO[bytes]], times: float
+    ) -> dict[str, Any]:
+        """Ask a child, which has so many times its CPU time by the clock."""
+        seconds, connection = question["seconds"], child.connection
+        connection.settimeout(times * seconds)
+        try:
+            socket.send_fds(connection, [json.dumps(question).encode()], [one.fileno() for one in files])
+            answer = connection.recv(MOST_MESSAGE)
+            if answer.startswith(LONGER):
+                seconds *= TIMES_OTHERS
+                connection.settimeout(times * seconds)
+                answer = answer.removeprefix(LONGER) or connection.recv(MOST_MESSAGE)
+            if answer:
+                return dict(json.loads(answer))
+        except TimeoutError:
+            self._end()
+            raise _ClockError(_late(seconds)) from None
+        except ConnectionError:
+            pass
+        finally:
+            self._asked = time.monotonic()
+        status = self._end()
         if status == -signal.SIGPROF:
-            raise _late(seconds)
+            raise TimeoutError(_late(seconds))
         ended = signal.Signals(-status).name if status < 0 else f"status {status}"
         raise ModelUnusable(f"the file ended the process that examined it ({ended})")
 
@@ -142,26 +168,26 @@ class Examiner:
         """End the child → its exit status."""
         if self._child is None:
             return 0
-        (child, connection), self._child = self._child, None
-        child.kill()  # changes nothing if it ends by another signal already
-        connection.close()
-        return child.wait()
+        child, self._child = self._child, None
+        child.process.kill()  # changes nothing if it ends by another signal already
+        child.connection.close()
+        return child.process.wait()
 
 
-def _late(seconds: float) -> TimeoutError:
-    return TimeoutError(f"the examination takes more than {seconds:.1f} s")
+def _late(seconds: float) -> str:
+    return f"the examination takes more than {seconds:.1f} s"
 
 
-def _start(*, aside: bool) -> tuple[subprocess.Popen[bytes], socket.socket]:
+def _start(priority: str | None) -> _Child:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with theirs:
         child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "service.models.examination", *(["aside"] if aside else [])],
+            [sys.executable, "-P", "-m", "service.models.examination", *filter(None, [priority])],
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"},
         )
-    return child, ours
+    return _Child(child, ours, idle=priority == IDLE)
 
 
 def _nameless() -> IO[bytes]:

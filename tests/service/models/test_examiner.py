@@ -98,8 +98,8 @@ def test_the_largest_sizes_are_examined_within_the_bounds(
 def test_a_child_that_ends_between_two_files_is_replaced(examiner: Examiner, tmp_path: Path) -> None:
     assert_serves(examiner, tmp_path)
     assert examiner._child is not None
-    examiner._child[0].kill()
-    examiner._child[0].wait()
+    examiner._child.process.kill()
+    examiner._child.process.wait()
     assert_serves(examiner, tmp_path)
 
 
@@ -124,7 +124,7 @@ def test_to_close_an_examiner_ends_what_it_waits_for(tmp_path: Path) -> None:
 def test_a_child_that_does_not_answer_is_late(examiner: Examiner, tmp_path: Path) -> None:
     assert_serves(examiner, tmp_path)
     assert examiner._child is not None
-    examiner._child[0].send_signal(signal.SIGSTOP)
+    examiner._child.process.send_signal(signal.SIGSTOP)
     with pytest.raises(TimeoutError):
         examiner.load(tmp_path / "good/1/model.onnx", share=0.001)
     assert_serves(examiner, tmp_path)
@@ -141,18 +141,31 @@ def test_a_child_that_has_nothing_to_do_is_ended_and_another_one_takes_the_next_
     assert_serves(examiner, tmp_path)
 
 
-def test_an_examination_beside_calls_runs_when_nothing_else_does(tmp_path: Path) -> None:
+def test_an_examination_beside_calls_runs_when_nothing_else_does_and_competes_where_that_never_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     examiner = Examiner(aside=True)
-    assert_serves(examiner, tmp_path)
+    with monkeypatch.context() as patient:
+        patient.setattr("service.models.examiner._SECONDS", 100)  # others may want the cores of this machine
+        assert_serves(examiner, tmp_path)
     assert examiner._child is not None
-    assert os.sched_getscheduler(examiner._child[0].pid) == os.SCHED_IDLE
+    starved = examiner._child.process
+    assert os.sched_getscheduler(starved.pid) == os.SCHED_IDLE
+    starved.send_signal(signal.SIGSTOP)  # as if others had all cores
+    assert_serves(examiner, tmp_path)
+    assert starved.returncode == -signal.SIGKILL
+    competes = examiner._child.process.pid
+    assert os.sched_getscheduler(competes) == os.SCHED_OTHER
+    assert os.getpriority(os.PRIO_PROCESS, competes) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 5)
+    assert_serves(examiner, tmp_path)  # it stays for the next file, as the other would have
+    assert examiner._child.process.pid == competes
     examiner.close()
 
 
 def test_the_child_ends_when_the_service_is_gone(examiner: Examiner, tmp_path: Path) -> None:
     assert_serves(examiner, tmp_path)
     assert examiner._child is not None
-    child, connection = examiner._child
+    child, connection, _ = examiner._child
     connection.shutdown(socket.SHUT_RDWR)
     assert child.wait(timeout=60) == 0
 
@@ -160,7 +173,7 @@ def test_the_child_ends_when_the_service_is_gone(examiner: Examiner, tmp_path: P
 def test_the_child_leaves_an_interrupt_from_the_terminal_to_the_service(examiner: Examiner, tmp_path: Path) -> None:
     assert_serves(examiner, tmp_path)
     assert examiner._child is not None
-    examiner._child[0].send_signal(signal.SIGINT)
-    before = examiner._child[0].pid
+    examiner._child.process.send_signal(signal.SIGINT)
+    before = examiner._child.process.pid
     assert_serves(examiner, tmp_path)
-    assert examiner._child[0].pid == before
+    assert examiner._child.process.pid == before
