@@ -123,7 +123,10 @@ class Campaign:
 
     async def _kill_often(self, stop: asyncio.Event) -> None:
         for _ in range(self._plan.kills):
+            frames = self.figures.frames
             await asyncio.sleep(self._random.uniform(0, self._plan.longest))
+            while self.figures.frames == frames and not stop.is_set():  # noqa: ASYNC110  # clients are at work
+                await asyncio.sleep(0.01)  # on busy cores there is nothing to lose yet
             if stop.is_set():
                 return
             self._random.shuffle(self._servers)

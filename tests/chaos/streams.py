@@ -59,6 +59,7 @@ class Figures:
     """What was seen."""
 
     steps: int = 0  # answered
+    frames: int = 0  # answered
     replayed: int = 0  # frames that were sent again after they were answered
     resumed: int = 0  # sessions, on a new connection
     harms: Counter[str] = field(default_factory=Counter)  # of Redis and of its owners
@@ -183,6 +184,7 @@ class Client:
             stream.step = start + len(expected)
             self._figures.steps += len(expected)
         self._last = sent
+        self._figures.frames += 1
         if self._behind:
             now = time.monotonic()
             self._answered.append((now, sent))

@@ -19,7 +19,7 @@ from tests import graphs
 from tests.wire.server import Server
 
 _CLIENTS = 4
-_OPENED = 60  # seconds: in which one of the clients opens its next session, on cores however busy
+_PATIENCE = 300  # seconds for a call, on cores however busy
 
 
 @dataclass
@@ -76,7 +76,7 @@ async def swap(server: Server, folder: Path, swaps: int, *, quiet: float = 0.0, 
     `quiet` are seconds of load alone, half of them before the first swap and half behind the last; `pause` are those
     between two swaps.
     """
-    async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
+    async with httpx.AsyncClient(base_url=server.url, timeout=_PATIENCE) as http:
         load = Load(http)
         clients = [asyncio.create_task(load.drive(client)) for client in range(_CLIENTS)]
         try:
@@ -87,7 +87,7 @@ async def swap(server: Server, folder: Path, swaps: int, *, quiet: float = 0.0, 
                 answer = await http.post("/v2/repository/models/sum/load")
                 assert (answer.status_code, answer.content) == (200, b""), answer.text
                 assert (await http.get("/v1/models/sum")).json()["version"] == str(version)
-                async with asyncio.timeout(_OPENED):
+                async with asyncio.timeout(_PATIENCE):
                     while str(version) not in load.versions:  # noqa: ASYNC110  # the clients are at work
                         await asyncio.sleep(0.001)
                 await asyncio.sleep(pause)
@@ -104,7 +104,7 @@ def reload(server: Server, cycles: int) -> list[int]:
     seen = []
     for _ in range(cycles):
         for verb in ("unload", "load"):
-            answer = httpx.post(f"{server.url}/v2/repository/models/sum/{verb}", timeout=60)
+            answer = httpx.post(f"{server.url}/v2/repository/models/sum/{verb}", timeout=_PATIENCE)
             assert answer.status_code == 200, answer.text
         assert httpx.post(f"{server.url}/v1/models/sum/predict", json={"sequences": [[[1]]]}).status_code == 200
         seen.append(server.memory())
