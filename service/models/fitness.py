@@ -62,14 +62,10 @@ def warm(model: Model, fitness: Fitness) -> None:
         model.run(inputs, np.full(rows, steps, np.int32), state)
 
 
-def _as_it_is(values: Array) -> Array:
-    return values
-
-
 def examine(
     model: Model,
     policy: Policy,
-    draw: Callable[[Array], Array] = _as_it_is,
+    draw: Callable[[Array], Array] = np.asarray,
     *,
     clock: Callable[[], float] = time.thread_time,
     stated: bool = True,
@@ -108,7 +104,7 @@ def examine(
     )
 
 
-def compared(fitness: Fitness, model: Model, cpu: Model, draw: Callable[[Array], Array] = _as_it_is) -> Fitness:
+def compared(fitness: Fitness, model: Model, cpu: Model, draw: Callable[[Array], Array] = np.asarray) -> Fitness:
     """Compare a model by another provider with the same one on the CPU → the fitness, with a tolerance that holds it.
 
     Raises:
@@ -128,7 +124,7 @@ def threaded(
     one: Model,
     many: Model,
     threads: Threads,
-    draw: Callable[[Array], Array] = _as_it_is,
+    draw: Callable[[Array], Array] = np.asarray,
     *,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Fitness:
@@ -165,14 +161,17 @@ def _compare(model: Model, sequences: Sequence[Array], chunk: int, min_batch: in
 
 
 def _drawn(model: Model, chunk: int, draw: Callable[[Array], Array]) -> list[Array]:
-    """Sequences of the least size of numbers that the model tells apart: it may standardise and clip what it takes."""
-    plain = list(_sequences(model.features, chunk))
+    """Sequences of the first size of numbers that the model tells apart: it may standardise and clip what it takes."""
+    plain, finite = list(_sequences(model.features, chunk)), False
     for size in _SIZES:
         sequences = [draw(np.float32(size) * sequence) for sequence in plain]
         pair = [sequence[: chunk + 1] for sequence in sequences[-3:-1]]
         (one, _), (other, _) = _advance(model, pair, chunk + 1, 1)
         if (np.isfinite(one) & np.isfinite(other) & (one != other)).any():
             return sequences
+        finite |= bool(np.isfinite(one).any())
+    if not finite:
+        raise ModelUnusable("self-test: no answer is finite: its weights may have become NaN in training")
     return list(map(draw, plain))
 
 

@@ -91,6 +91,13 @@ def test_the_fake_of_these_tests_is_a_good_model() -> None:
     assert found(RunningSum()).bit_equal
 
 
+def test_a_model_without_a_finite_answer_is_refused_with_the_reason(tmp_path: Path) -> None:
+    text = "g (float[batch, time, 1] x) => (float[batch, time, 1] y) <float zero = {0}>"
+    text += " { none = Mul (x, zero) y = Div (none, none) }"
+    with pytest.raises(ModelUnusable, match="no answer is finite"):
+        foreign.load(foreign.write(tmp_path / "model.onnx", text))
+
+
 @pytest.mark.parametrize(
     "how", ["swaps its states", "mixes rows", "ignores lengths", "forgets its state", "is NaN when stepped"]
 )
