@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from service.models.providers import Threads
 
 _SHORTER = 0.8  # of the time of a run
-_SIZES = (1, 10, 100, 1000, 10_000)  # of the numbers of tests
+_SIZES = (1, 10, 100, 1000, 10_000, -1, -10, -100, -1000, -10_000)  # of the numbers of tests
 _WRONG = 1e-3  # relative deviation; a larger one is not rounding, and the file is refused
 
 

@@ -64,7 +64,7 @@ def test_a_model_that_needs_the_whole_sequence_is_not_streamable(tmp_path: Path)
 
 LOOK_AHEAD = """
 g (float[batch, time, 1] x) => (float[batch, time, 1] y)
-<float mean = {500.0}, float deviation = {20.0}, float low = {-3.0}, float high = {3.0}, int64[1] axis = {1},
+<float mean = {MEAN}, float deviation = {20.0}, float low = {-3.0}, float high = {3.0}, int64[1] axis = {1},
  float small = {0.00001}>
 { moved = Sub (x, mean)
   scaled = Div (moved, deviation)
@@ -75,11 +75,14 @@ g (float[batch, time, 1] x) => (float[batch, time, 1] y)
 """
 
 
-@pytest.mark.parametrize("sized", ["Identity (sum)", "Mul (sum, small)"])
+@pytest.mark.parametrize(
+    ("sized", "mean"), [("Identity (sum)", "500.0"), ("Identity (sum)", "-60.0"), ("Mul (sum, small)", "500.0")]
+)
 def test_a_model_that_clips_what_it_takes_or_gives_tiny_numbers_is_seen_to_need_its_sequence_whole(
-    tmp_path: Path, sized: str
+    tmp_path: Path, sized: str, mean: str
 ) -> None:
-    _, fitness = foreign.load(foreign.write(tmp_path / "model.onnx", LOOK_AHEAD.replace("SIZED", sized)))
+    text = LOOK_AHEAD.replace("SIZED", sized).replace("MEAN", mean)
+    _, fitness = foreign.load(foreign.write(tmp_path / "model.onnx", text))
     assert not fitness.streamable
 
 
