@@ -71,9 +71,9 @@ def prepared(content: bytes, digest: str, declared: Declared, policy: Callable[[
             if isinstance(model, AdaptedModel):
                 prove(model, fitness)
         except ModelUnusable as error:
-            faults.append(f"{error}{_guessed(found.signature)}")
+            faults.append(f"{error}{_guessed(found)}")
         except Exception as error:  # whatever a file does to NumPy and ONNX Runtime
-            faults.append(f"{type(error).__name__}: {error}{_guessed(found.signature)}")
+            faults.append(f"{type(error).__name__}: {error}{_guessed(found)}")
         else:
             reason = None if fitness.streamable else found.reason or _WHOLE
             return Prepared(found.content, found.signature, replace(fitness, reason=reason, in_thread=in_thread))
@@ -137,11 +137,14 @@ def _readings(content: bytes, declared: Declared, faults: list[str]) -> Iterator
             yield replace(one, reason=backward)
 
 
-def _guessed(signature: Signature | None) -> str:
-    """What to do if the states were guessed wrongly."""
-    states = [one for one in signature.states if one.told in ("name", "shape", "declared")] if signature else []
-    pairs = ", ".join(f"{one.port.name} → {one.output}" for one in states)
-    return f"; if its states are other than {pairs}, tell them under [state] in model.toml" if pairs else ""
+def _guessed(found: _Reading) -> str:
+    """What to do if the states were guessed wrongly, or are not all there."""
+    states = found.signature.states if found.signature else ()
+    guessed = [one for one in states if one.told in ("name", "shape", "declared")]
+    pairs = ", ".join(f"{one.port.name} → {one.output}" for one in guessed)
+    told = f"; if its states are other than {pairs}, tell them under [state] in model.toml" if pairs else ""
+    bare = " and ".join(rewrite.stateless(found.content)) if states or found.signature is None else ""
+    return f"; {bare} takes no state: export all its states as inputs and outputs, or none of them" if bare else told
 
 
 def _stated(signature: Signature | None) -> bool:

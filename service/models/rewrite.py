@@ -109,6 +109,22 @@ def backward(content: bytes) -> str | None:
     return next((reason for reason in found if reason is not None), None)
 
 
+def stateless(content: bytes) -> list[str]:
+    """The recurrent nodes whose first state follows from no input: each call begins them anew."""
+    if not recurrent(content):
+        return []
+    import onnx
+
+    graph, found = onnx.ModelProto.FromString(content).graph, []
+    valued = {one.name for one in graph.input} - {one.name for one in graph.initializer}
+    for node in graph.node:
+        if node.op_type in _NODES and valued.isdisjoint(node.input[_INITIAL : _INITIAL + 1]):
+            found.append(f"{node.op_type} {node.name!r}")
+        if node.op_type not in ("Shape", "Size") and not valued.isdisjoint(node.input):
+            valued.update(node.output)
+    return found
+
+
 def _backward(node: Any) -> str | None:
     way = next((one.s for one in node.attribute if one.name == "direction"), b"forward")
     if node.op_type not in _NODES or way == b"forward":

@@ -11,6 +11,7 @@ import torch
 from onnxruntime.quantization import quantize_dynamic
 from torch import nn
 
+from service.errors import ModelUnusable
 from service.models import rewrite
 from service.models.adapter import AdaptedModel
 from service.models.files import read
@@ -47,6 +48,18 @@ class Decoder(Network):
         return answer
 
 
+class HalfStated(Network):
+    """The state of its second layer is neither input nor output."""
+
+    def __init__(self) -> None:
+        super().__init__("GRU")
+        self.second = nn.GRU(H, H, batch_first=True)
+
+    def forward(self, x: torch.Tensor, h0: torch.Tensor) -> Any:  # type: ignore[override]
+        y, last = self.rnn(x, h0)
+        return self.head(self.second(y)[0]), last
+
+
 class Averaged(Network):
     """It subtracts the mean of the whole sequence: the graph can be rewritten, and the proof refutes it."""
 
@@ -56,8 +69,8 @@ class Averaged(Network):
         return answer
 
 
-def export(network: nn.Module, path: Path, *given: torch.Tensor, **axes: Any) -> Path:
-    """Export a network of x, and of h0 and c0 where they are given."""
+def export(network: nn.Module, path: Path, *given: torch.Tensor, names: Any = ("x", "y"), **axes: Any) -> Path:
+    """Export a network by the names of its inputs and outputs."""
     given = given or (torch.randn(2, 5, F),)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -66,8 +79,8 @@ def export(network: nn.Module, path: Path, *given: torch.Tensor, **axes: Any) ->
             given,
             path,
             dynamo=False,
-            input_names=["x", "h0", "c0"][: len(given)],
-            output_names=["y", "hn", "cn"][: len(given)],
+            input_names=names[: len(given)],
+            output_names=names[len(given) :],
             dynamic_axes=axes or {"x": BT, "y": BT},
         )
     return path
@@ -156,6 +169,17 @@ def test_an_lstm_that_is_quantised_as_it_runs_has_states_of_float32(tmp_path: Pa
     model, fitness = load(tmp_path / "model.onnx")
     assert fitness.streamable
     assert {one.port.kind for one in model.tensors.states} == {"float32"}
+
+
+@pytest.mark.parametrize("names", [("x", "h0", "y", "hn"), ("input", "state.h", "output", "next_state.h")])
+def test_a_layer_without_a_state_beside_one_that_has_it_is_named(tmp_path: Path, names: tuple[str, ...]) -> None:
+    x, h0, y, hn = names
+    axes = {x: BT, y: BT, h0: {1: "batch"}, hn: {1: "batch"}}
+    file = export(
+        HalfStated(), tmp_path / "model.onnx", torch.randn(2, 5, F), torch.zeros(1, 2, H), names=names, **axes
+    )
+    with pytest.raises(ModelUnusable, match=r"; GRU '/second/GRU' takes no state: export all its states"):
+        load(file)
 
 
 def test_a_bidirectional_file_of_the_contract_says_why_it_does_not_stream(tmp_path: Path) -> None:
