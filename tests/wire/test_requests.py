@@ -164,6 +164,16 @@ def test_a_target_without_a_path_is_that_of_the_root(server: Server, target: byt
     assert problem(orjson.loads(body), "not_found")["detail"] == "GET /"
 
 
+@pytest.mark.parametrize(
+    "line", [b"Host: x", b"Host: x\r\nX-Request-Timeout-Ms: 60000", b"Host: x\r\nOrigin: http://x"]
+)
+def test_blanks_behind_the_value_of_a_header_are_no_part_of_it(server: Server, line: bytes) -> None:
+    body = b'{"sequences":[[[1,2,3]]]}'
+    lines = b"%b \t\r\nConnection: close\r\nContent-Length: %d" % (line, len(body))
+    head, _ = raw(server, b"POST /v1/models/lstm/predict HTTP/1.1\r\n%b\r\n\r\n%b" % (lines, body))
+    assert head.startswith(b"http/1.1 200")
+
+
 def test_requests_sent_ahead_are_answered_in_their_order(server: Server, http: httpx.Client, name: str) -> None:
     http.post("/v1/models/lstm/sessions", json={"id": name})
     body = b'{"inputs":[[1,2,3]]}'

@@ -174,10 +174,10 @@ class Http(GuardedHttp):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count; trailers are not headers."""
+        """Count; trailers are not headers, and blanks behind a value are no part of it (RFC 9110, 5.5)."""
         self._head.add(len(name) + len(value))
         if not self._served:
-            super().on_header(name, value)
+            super().on_header(name, value.rstrip(b" \t"))
 
     def on_headers_complete(self) -> None:
         """Check the head; the application begins."""
