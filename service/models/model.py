@@ -6,6 +6,7 @@ Knows one file and how to run it; not sessions, queues or names of versions.
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -239,11 +240,10 @@ def _bounded(session: ort.InferenceSession, seconds: float, names: list[str], fe
 
 
 def numbers(value: Any, place: str) -> NDArray[np.float64]:
-    """Finite numbers, from nested lists of one shape. Raises InvalidInput with the place otherwise."""
-    try:
+    """Numbers whose float32 is finite, from nested lists of one shape. Raises InvalidInput with the place otherwise."""
+    with suppress(ValueError, OverflowError), np.errstate(over="ignore"):
         array = np.asarray(value)
-        if array.dtype.kind in "iuf" and np.isfinite(array).all():
+        finite = array.dtype.kind in "iuf" and np.isfinite(array.astype(np.float32)).all()
+        if finite and bool not in map(type, np.asarray(value, object).reshape(-1).tolist()):
             return array.astype(np.float64)
-    except (ValueError, OverflowError):
-        pass
-    raise InvalidInput(f"{place}: not finite numbers of one shape")
+    raise InvalidInput(f"{place}: not finite numbers (float32) of one shape")

@@ -66,17 +66,18 @@ def filled(value: Any, port: Port) -> AnyArray:
 
 
 def held(values: AnyArray, port: Port) -> AnyArray:
-    """Values in the type of an input; ValueError if it cannot hold one."""
-    if port.kind == values.dtype.name:
+    """Values in the type of an input; ValueError if it, or `carried`, cannot hold one."""
+    if port.kind == values.dtype.name != "float64":
         return values
     kind = np.dtype(port.kind)
     with np.errstate(over="ignore", invalid="ignore"):
         cast = values.astype(kind)
-    bad = ~np.isfinite(cast) if kind.kind == "f" else cast.astype(np.float64) != values
+        bad = ~np.isfinite(cast.astype(np.float32)) if kind.kind == "f" else cast.astype(np.float64) != values
     if kind.kind in "iu":  # beyond the range, a cast may give anything
         bad |= (values < np.iinfo(kind).min) | (values >= float(np.iinfo(kind).max) + 1)
     if bad.any():
-        raise ValueError(f"{port.name}: {values[bad].item(0):g} is no {port.kind}")
+        told = port.kind.replace("float64", "float32")
+        raise ValueError(f"{port.name}: {values[bad].item(0):g} is no {told}")
     if values.dtype == np.float32 and kind.kind in "iu" and (np.abs(values) >= EXACT).any():
         raise ValueError(f"{port.name}: a whole number of {EXACT} or more may have lost digits: steps are float32")
     return cast

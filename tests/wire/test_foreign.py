@@ -135,6 +135,8 @@ def test_a_file_of_the_contract_takes_first_states_too(client: httpx.Client) -> 
     assert answers[0] != answers[1]
     told = refused(client.post("/v1/models/lstm/sessions", json={"initial": {"h": [1, 2]}}), "invalid_input")
     assert told["detail"] == "initial.h: shape [2], not [8]"
+    for value in (1e39, [1] * 7 + [-1e39], [True] * 8):
+        refused(client.post("/v1/models/lstm/sessions", json={"initial": {"h": value}}), "invalid_input")
     refused(client.post("/v1/models/lstm/sessions", json={"constants": {"rate": 1}}), "invalid_input")
     refused(client.post("/v1/models/lstm/sessions", json={"constants": [1]}), "invalid_request")
 

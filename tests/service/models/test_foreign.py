@@ -236,6 +236,26 @@ def test_initial_states_come_from_the_file_beside_it_or_from_the_session(tmp_pat
     assert fitness.streamable
 
 
+WIDE = """
+g (float[batch, 1] x, double[batch, 1] s, double gain) => (float[batch, 1] y, double[batch, 1] s_out)
+{ xd = Cast <to = 11> (x)
+  scaled = Mul (xd, gain)
+  s_out = Add (scaled, s)
+  y = Cast <to = 1> (s_out) }
+"""
+
+
+def test_numbers_beyond_float32_are_refused_where_float64_holds_them_too(tmp_path: Path) -> None:
+    model, _ = load(write(tmp_path / "model.onnx", WIDE, "constants = {gain = 2}"))
+    for constants, initial in (({"gain": 1e39}, {}), ({}, {"s": -1e39}), ({}, {"s": [True]})):
+        with pytest.raises(InvalidInput, match=r"not finite numbers \(float32\)"):
+            model.opening(constants, initial)
+    with pytest.raises(InvalidInput, match=r"gain: 1e\+39 is no float32"):
+        model.begun({"gain": np.array([1e39])}, 1)
+    with pytest.raises(ModelUnusable, match=r"gain: 1e\+39 is no float32"):
+        load(write(tmp_path / "model.onnx", WIDE, "constants = {gain = 1e39}"))
+
+
 def test_states_in_a_branch_and_without_any_recurrent_node_are_served(tmp_path: Path) -> None:
     """A window of three inputs, kept by a branch: a convolution's cache."""
     text = """
