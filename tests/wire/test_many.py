@@ -60,7 +60,7 @@ def test_open_creates_nothing_for_a_step_other_than_0(http: httpx.Client, name: 
 def test_open_creates_nothing_under_a_bad_name(http: httpx.Client, session: str) -> None:
     (told,) = items(http, [item(session)], open=True)
     assert told["session"] == session
-    assert told["error"]["status"] in (400, 404)
+    assert problem(told["error"], "invalid_request")["detail"].startswith("items[0].session: ")
 
 
 def test_one_bad_item_never_harms_another(http: httpx.Client, name: str) -> None:

@@ -231,10 +231,12 @@ def _refuse_unknown(items: list[_Item | CarouselError], may_open: bool) -> None:
     for index, item in enumerate(items):
         if isinstance(item, CarouselError) or item.session is not None or item.id in opening:
             continue
-        if may_open and item.step in (UNCHECKED, 0) and NAME.fullmatch(item.id):
+        if not may_open or item.step not in (UNCHECKED, 0):
+            items[index] = SessionNotFound(f"no session {item.id!r}")
+        elif NAME.fullmatch(item.id):
             opening.add(item.id)
         else:
-            items[index] = SessionNotFound(f"no session {item.id!r}")
+            items[index] = views.bad_name(f"items[{index}].session", item.id)
 
 
 def _views(asked: list[Any], items: list[_Item | CarouselError], opened: set[str]) -> list[dict[str, Any]]:
