@@ -157,6 +157,8 @@ class Tensors:
                 told.plan[self] = Plan(len(raw), rows._replace(inputs=_NONE))
             return rows
         lengths = tensors[self.lengths.name][0]
+        if self.lengths.batch is None and lengths.size == 1:
+            lengths = lengths.repeat(B)  # the file takes one for all rows
         if lengths.size != B or lengths.min() < 1 or lengths.max() > T:
             raise InvalidInput(f"{self.lengths.name}: not {B} numbers from 1 to {T}")
         inside = np.arange(T) < lengths.reshape(B, 1)  # [B, T]

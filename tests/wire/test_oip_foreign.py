@@ -49,6 +49,12 @@ g (float[batch, time, 1] x, float[batch, 2] weights, float[batch, 1] s)
   tail = Slice(y, last, end, one)
   s_out = Squeeze(tail, one) }
 """
+# It takes one length for all of its rows, and adds it.
+MEASURED = """
+g (float[batch, time, 1] x, int64 x_len) => (float[batch, time, 1] y)
+{ length = Cast<to = 1>(x_len)
+  y = Add(x, length) }
+"""
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +62,13 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("foreign")
     foreign.write(folder / "rated/1/model.onnx", RATED, "[constants]\nrate = 2\n[initial]\ns = 100")
     foreign.write(folder / "weighed/1/model.onnx", WEIGHED, "[constants]\nweights = 0.5")
-    for name, text in {"tokens": TOKENS, "last": LAST, "turned": TURNED, "several": SEVERAL}.items():
+    for name, text in {
+        "tokens": TOKENS,
+        "last": LAST,
+        "turned": TURNED,
+        "several": SEVERAL,
+        "measured": MEASURED,
+    }.items():
         foreign.write(folder / f"{name}/1/model.onnx", text)
     server = Server(folder, tmp_path_factory.mktemp("server") / "log").wait_until_ready()
     with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as one:
@@ -120,6 +132,11 @@ def test_tensors_of_all_types_go_in_and_out_as_the_runtime_has_them(
     for name, array in zip(names, client.file("several").run(names, arrays), strict=True):
         assert answer.as_numpy(name).dtype == array.dtype
         assert np.array_equal(answer.as_numpy(name), array)
+
+
+def test_one_length_may_be_that_of_all_rows(client: Any) -> None:
+    arrays = {"x": f32([[1], [2]], [[3], [4]]), "x_len": np.array(2)}
+    assert np.array_equal(client.infer("measured", given(**arrays)).as_numpy("y"), arrays["x"] + 2)
 
 
 def test_only_the_outputs_that_are_asked_for_are_answered(client: Any) -> None:
