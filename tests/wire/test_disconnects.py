@@ -97,3 +97,22 @@ def test_lost_sockets_leave_nothing_behind_but_their_sessions(server: Server, ht
             connection.socket.shutdown(socket.SHUT_RDWR)
     steps = [done(http.get(f"/v1/sessions/{name}-{index}"))["step"] for index in range(20)]
     assert all(step % 40 == 0 for step in steps)
+
+
+GET = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
+LONG = request("/v1/models/lstm/predict", {"sequences": [[STEP] * 900]})
+UNKNOWN = request("/v1/unknown", "x" * 4500)  # it is answered before its body is read
+
+
+@pytest.mark.parametrize("half_closed", [False, True])
+@pytest.mark.parametrize("sent", [[GET, LONG], [GET, GET, GET, UNKNOWN, GET]])
+def test_requests_sent_ahead_are_answered_however_long(server: Server, sent: list[bytes], half_closed: bool) -> None:
+    last = [] if half_closed else [GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")]
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(b"".join(sent + last))
+        if half_closed:
+            connection.shutdown(socket.SHUT_WR)
+        answers = b""
+        while piece := connection.recv(65_536):
+            answers += piece
+    assert answers.count(b"HTTP/1.1 ") == len(sent + last)

@@ -225,10 +225,10 @@ class Http(GuardedHttp):
         else:
             self.server_state.total_requests += 1
             self.flow.resume_reading()
-            if self._later:
-                self.loop.call_soon(self._go_on)
-            elif not self._parses:
+            if not self._parses and not self._later:
                 self._rest()
+        if self._later and not self.pipeline:
+            self.loop.call_soon(self._go_on)  # be it with the body of the one that has just begun
 
     def _drop_last(self) -> bool:
         """Forget a request of which a part is missing → whether nothing of it was to be answered yet."""
