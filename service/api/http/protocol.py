@@ -203,7 +203,7 @@ class Http(GuardedHttp):
         self._release()
         if self._served:
             super().on_message_complete()
-            if not self._owes() and not self._later:
+            if not (self._owes() or self._later or self._half_closed):  # what is parsed may have another request
                 self._rest()
 
     # Answers.

@@ -121,7 +121,7 @@ class Line:
 
 
 async def _by_asgi(scope: Scope, receive: Receive, send: Send) -> None:
-    more = True
+    more = scope["path"] != "/early"  # which is answered before its body is read
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":

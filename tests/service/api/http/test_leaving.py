@@ -23,6 +23,12 @@ class TestAClientThatClosesItsSendingHalf:
         assert b"".join(await line.answers()).count(b"HTTP/1.1 200 OK") == 3
         assert line.wire.closed
 
+    @pytest.mark.parametrize("size", [1, 5000, 50_000])
+    async def test_is_answered_behind_what_was_answered_before_it_was_read(self, line: Line, size: int) -> None:
+        line.send(request("/early", body=b"x" * size) + request(verb="GET"))
+        assert line.http.eof_received()
+        assert b"".join(await line.answers()).count(b"HTTP/1.1 200 OK") == 2
+
     @pytest.mark.parametrize("cut", [request()[:-1], request()[:9], request(verb="GET")[:-1], b""])
     async def test_is_not_waited_for_if_it_asks_nothing_whole(self, line: Line, cut: bytes) -> None:
         line.send(cut)
