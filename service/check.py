@@ -1,18 +1,17 @@
 """`carousel check`: say all about model files without a server: what they are, how they are served, and if not, why."""
 
 import math
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from service.errors import ModelUnusable
 from service.models.examiner import Examiner
 from service.models.fitness import Fitness
+from service.models.folder import LAYOUT, NAME, NO_NAME, NO_NUMBER, NUMBER
 from service.models.model import OnnxModel
 from service.models.signature import Signature
 
 _FILE, _DEPTH = "model.onnx", 2  # models/NAME/VERSION/model.onnx
-_VERSION = re.compile("0|[1-9][0-9]*")
 _SHOWN = 8  # names of columns
 
 
@@ -34,11 +33,10 @@ def _found(path: Path, depth: int = 0) -> Iterator[tuple[Path, str]]:
     if not path.is_dir():
         yield path, ""
     elif (path / _FILE).exists():
-        number = depth == 0 or _VERSION.fullmatch(path.name)
-        yield (
-            path / _FILE,
-            "" if number else "not served: a version is a decimal number: rename its folder, to 1 for example",
-        )
+        fault = NO_NUMBER if depth == _DEPTH else f"{LAYOUT}, VERSION a decimal number"
+        yield path / _FILE, "" if depth == 0 or NUMBER.fullmatch(path.name) else f"not served: {fault}"
+    elif depth == 1 and not NAME.fullmatch(path.name):
+        yield path, f"not served: {NO_NAME}"
     else:
         inside = [one for one in sorted(path.iterdir()) if not one.name.startswith(".")]
         if not inside or depth == _DEPTH:
@@ -47,7 +45,7 @@ def _found(path: Path, depth: int = 0) -> Iterator[tuple[Path, str]]:
             if one.is_dir():
                 yield from _found(one, depth + 1)
             elif one.suffix == ".onnx":
-                yield one, f"not served: a model is NAME/VERSION/{_FILE}"
+                yield one, f"not served: {LAYOUT}"
 
 
 def _examined(examiner: Examiner, path: Path) -> tuple[list[str], bool]:

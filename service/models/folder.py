@@ -17,6 +17,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._:@-]{1,128}")  # of models and sessions
 NUMBER = re.compile(r"0|[1-9][0-9]*")
+NO_NAME = "a name is 1-128 characters of A-Z a-z 0-9 . _ : @ -"
+LAYOUT = "a model is NAME/VERSION/model.onnx"
 NO_NUMBER = "a version is a decimal number: rename its folder, to 1 for example"
 SERVING = "serving.toml"  # beside the versions of a model
 _CHOICE = re.compile(r"all|latest:[1-9][0-9]*|[0-9]+(?: *, *[0-9]+)*")
@@ -137,7 +139,7 @@ class Folder:
             if NAME.fullmatch(model.name):
                 yield model
             else:
-                self._tell(model, "a name is 1-128 characters of A-Z a-z 0-9 . _ : @ -")
+                self._tell(model, NO_NAME)
 
     def _versions_of(self, model: Path) -> Iterator[tuple[str, Path]]:
         """The versions of a model and their files; those whose names are no numbers too."""
@@ -148,14 +150,14 @@ class Folder:
                 if not NUMBER.fullmatch(folder.name):
                     self._tell(folder, NO_NUMBER)
             elif folder.name != SERVING:
-                self._tell(folder, "it has no model.onnx")
+                self._tell(folder, "it has no model.onnx" if folder.is_dir() else LAYOUT)
 
     def _entries(self, folder: Path) -> list[Path]:
         """The entries of a folder, by name, without hidden ones (.git, ..data of Kubernetes)."""
         try:
             found = sorted(folder.iterdir())
         except OSError as error:
-            self._tell(folder, f"{error.strerror}; a model is NAME/VERSION/model.onnx")
+            self._tell(folder, f"{error.strerror}; {LAYOUT}")
             return []
         for hidden in (one for one in found if one.name.startswith(".")):
             self._tell(hidden, "it is hidden", logging.INFO)

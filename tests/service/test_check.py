@@ -40,6 +40,8 @@ def test_all_under_a_folder_is_told_and_one_fault_makes_the_exit_code(tmp_path: 
     write(tmp_path / "theirs/2/model.onnx", CONSTANTS)
     (tmp_path / "empty/1").mkdir(parents=True)
     (tmp_path / "flat.onnx").write_bytes(b"")
+    graphs.write(tmp_path / "our own/1/model.onnx")
+    graphs.write(tmp_path / "unnumbered/model.onnx")
     code, told = carousel("check", tmp_path)
     assert code == 1
     for line in (
@@ -48,7 +50,9 @@ def test_all_under_a_folder_is_told_and_one_fault_makes_the_exit_code(tmp_path: 
         "'scale' is no sequence and no state",
         "'offset' is",
         "not served: it has no model.onnx",
-        "not served: a model is NAME/VERSION/model.onnx",
+        "not served: a model is NAME/VERSION/model.onnx\n",
+        "not served: a name is 1-128 characters",
+        "not served: a model is NAME/VERSION/model.onnx, VERSION a decimal number",
     ):
         assert line in told
     assert carousel("check", tmp_path / "ours/1")[0] == 0

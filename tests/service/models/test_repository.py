@@ -204,13 +204,26 @@ def empty(folder: Path) -> None:
     (folder / "a/1").mkdir(parents=True)
 
 
-@pytest.mark.parametrize(("make", "name"), [(flat, "flat.onnx"), (empty, "a/1")])
+def unnumbered(folder: Path) -> None:
+    (folder / "a").mkdir()
+    (folder / "a/model.onnx").touch()
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "why"),
+    [
+        (flat, "flat.onnx", "a model is NAME/VERSION/model.onnx"),
+        (unnumbered, "a/model.onnx", "a model is NAME/VERSION/model.onnx"),
+        (empty, "a/1", "it has no model.onnx"),
+    ],
+)
 def test_what_lies_in_the_wrong_place_is_named_in_the_log(
-    tmp_path: Path, make: Callable[[Path], None], name: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, make: Callable[[Path], None], name: str, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     make(tmp_path)
     assert repository(tmp_path).versions() == []
     assert str(tmp_path / name) in caplog.text
+    assert why in caplog.text
 
 
 async def test_links_to_folders_are_followed_and_what_they_lead_to_is_not_found_twice(tmp_path: Path) -> None:
