@@ -97,6 +97,8 @@ def bench(
     from loadtest import load
     from loadtest.report import bench as run
 
+    if "@" in url:
+        raise typer.BadParameter("the URL has a user and a password, which are not sent: write http://HOST:PORT")
     if not url.startswith(("http://", "https://")):
         raise typer.BadParameter(f"{url}: write http://{url}")
     least, _, most = lengths.partition("-")

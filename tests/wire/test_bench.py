@@ -39,6 +39,14 @@ def test_it_asks_which_model_where_there_are_several(server: Server) -> None:
     assert "--model" in result.output
 
 
+@pytest.mark.parametrize("url", ["http://me:s3cret@127.0.0.1:9", "me:s3cret@127.0.0.1:9"])
+def test_an_address_with_a_password_is_refused_without_showing_it(url: str) -> None:
+    result = CliRunner().invoke(app, ["bench", url, "--model", "lstm"])
+    assert result.exit_code == 2
+    assert "not sent" in result.output
+    assert "s3cret" not in result.output
+
+
 def test_an_address_without_http_is_told_with_it() -> None:
     result = CliRunner().invoke(app, ["bench", "127.0.0.1:8000", "--model", "lstm"])
     assert result.exit_code == 2
