@@ -172,8 +172,9 @@ class Versions:
             return Overloaded(f"model {model!r} {f'version {version} ' if version else ''}is loading")
         if version is not None and asked:
             return VersionNotFound(f"model {model!r} version {version} is unavailable: {asked[0].reason}")
-        states = ", ".join(f"{one.version} {one.reason or one.state}" for one in self.models[model].values())
-        return VersionNotFound(f"model {model!r} has no {version or 'ready'} version: {states}")
+        states = ", ".join(f"{one.version} {one.reason or one.state}" for one in self.versions() if one.model == model)
+        missing = "ready version" if version is None else f"version {version!r}"
+        return VersionNotFound(f"model {model!r} has no {missing}: {states}")
 
     def unready(self) -> str | None:
         """Why traffic should not come here now; None if it should."""

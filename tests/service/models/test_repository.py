@@ -150,13 +150,20 @@ async def test_a_version_that_is_loading_is_overloaded_and_one_that_failed_is_no
     assert refusal("b", None) is VersionNotFound
 
 
-@pytest.mark.parametrize(("model", "version", "error"), [("b", None, ModelNotFound), ("a", "2", VersionNotFound)])
+@pytest.mark.parametrize(
+    ("model", "version", "error", "told"),
+    [
+        ("b", None, ModelNotFound, "no model 'b'"),
+        ("a", "2", VersionNotFound, "no version '2': 1 ready, 10 ready"),
+        ("a", "", VersionNotFound, "no version '': 1 ready, 10 ready"),
+    ],
+)
 async def test_what_is_not_there_is_not_found(
-    tmp_path: Path, model: str, version: str | None, error: type[Exception]
+    tmp_path: Path, model: str, version: str | None, error: type[Exception], told: str
 ) -> None:
-    found = repository(tmp_path, "a/1")
+    found = repository(tmp_path, "a/10", "a/1")
     await found.load(load)
-    with pytest.raises(error):
+    with pytest.raises(error, match=told):
         found.ready(model, version)
 
 
