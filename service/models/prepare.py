@@ -144,7 +144,7 @@ def _guessed(found: _Reading) -> str:
     pairs = ", ".join(f"{one.port.name} → {one.output}" for one in guessed)
     told = f"; if its states are other than {pairs}, tell them under [state] in model.toml" if pairs else ""
     bare = " and ".join(rewrite.stateless(found.content)) if states or found.signature is None else ""
-    return f"; {bare} takes no state: export all its states as inputs and outputs, or none of them" if bare else told
+    return f"; {bare} takes no state, or not all: export each as input and output, or none of them" if bare else told
 
 
 def _stated(signature: Signature | None) -> bool:

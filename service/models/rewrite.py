@@ -110,7 +110,7 @@ def backward(content: bytes) -> str | None:
 
 
 def stateless(content: bytes) -> list[str]:
-    """The recurrent nodes whose first state follows from no input: each call begins them anew."""
+    """The recurrent nodes of which a first state follows from no input: each call begins it anew."""
     if not recurrent(content):
         return []
     import onnx
@@ -118,7 +118,8 @@ def stateless(content: bytes) -> list[str]:
     graph, found = onnx.ModelProto.FromString(content).graph, []
     valued = {one.name for one in graph.input} - {one.name for one in graph.initializer}
     for node in graph.node:
-        if node.op_type in _NODES and valued.isdisjoint(node.input[_INITIAL : _INITIAL + 1]):
+        end = _INITIAL + (2 if "LSTM" in node.op_type else 1)
+        if node.op_type in _NODES and not (len(node.input) >= end and valued.issuperset(node.input[_INITIAL:end])):
             found.append(f"{node.op_type} {node.name!r}")
         if node.op_type not in ("Shape", "Size") and not valued.isdisjoint(node.input):
             valued.update(node.output)

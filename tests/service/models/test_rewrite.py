@@ -49,13 +49,16 @@ class Decoder(Network):
 
 
 class HalfStated(Network):
-    """The state of its second layer is neither input nor output."""
+    """The state of its second layer is neither input nor output; of an LSTM, the second state of its first one."""
 
-    def __init__(self) -> None:
-        super().__init__("GRU")
-        self.second = nn.GRU(H, H, batch_first=True)
+    def __init__(self, cell: str) -> None:
+        super().__init__(cell)
+        self.second = nn.GRU(H, H, batch_first=True) if cell == "GRU" else None
 
     def forward(self, x: torch.Tensor, h0: torch.Tensor) -> Any:  # type: ignore[override]
+        if self.second is None:
+            y, (last, _) = self.rnn(x, (h0, torch.zeros_like(h0)))
+            return self.head(y), last
         y, last = self.rnn(x, h0)
         return self.head(self.second(y)[0]), last
 
@@ -172,13 +175,16 @@ def test_an_lstm_that_is_quantised_as_it_runs_has_states_of_float32(tmp_path: Pa
 
 
 @pytest.mark.parametrize("names", [("x", "h0", "y", "hn"), ("input", "state.h", "output", "next_state.h")])
-def test_a_layer_without_a_state_beside_one_that_has_it_is_named(tmp_path: Path, names: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("cell", "named"), [("GRU", "GRU '/second/GRU'"), ("LSTM", "LSTM '/rnn/LSTM'")])
+def test_a_layer_without_a_state_beside_one_that_has_it_is_named(
+    tmp_path: Path, names: tuple[str, ...], cell: str, named: str
+) -> None:
     x, h0, y, hn = names
     axes = {x: BT, y: BT, h0: {1: "batch"}, hn: {1: "batch"}}
     file = export(
-        HalfStated(), tmp_path / "model.onnx", torch.randn(2, 5, F), torch.zeros(1, 2, H), names=names, **axes
+        HalfStated(cell), tmp_path / "model.onnx", torch.randn(2, 5, F), torch.zeros(1, 2, H), names=names, **axes
     )
-    with pytest.raises(ModelUnusable, match=r"; GRU '/second/GRU' takes no state: export all its states"):
+    with pytest.raises(ModelUnusable, match=f"; {named} takes no state, or not all: export"):
         load(file)
 
 
