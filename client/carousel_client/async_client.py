@@ -143,6 +143,7 @@ class AsyncClient(Closing):
 
     def stream(self) -> AsyncStream:
         """One socket for any number of sessions and many calls at once. See AsyncStream."""
+        self._exchange.transport.check_open()
         return AsyncStream(self._service, self._policy)
 
     async def restore(self, id: str, state: bytes, *, timeout: float | None = None) -> AsyncSession:

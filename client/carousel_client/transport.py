@@ -85,6 +85,12 @@ class HttpTransport:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._session = PerProcess(self._connect)
+        self._closed = False
+
+    def check_open(self) -> None:
+        """Raise InvalidRequest once it is closed."""
+        if self._closed:
+            raise InvalidRequest("the client is closed")
 
     async def send(self, request: Request, headers: Mapping[str, str], limit: int) -> Answer:
         """The whole answer to the request, sent once.
@@ -93,10 +99,9 @@ class HttpTransport:
 
         Compression is refused: it would undo the limit.
         """
-        content, session = request.content, self._session()
-        if session.closed:
-            raise InvalidRequest("the client is closed")
-        response = await session.request(
+        self.check_open()
+        content = request.content
+        response = await self._session().request(
             request.method,
             self._service.route(request.path),
             data=io.BytesIO(content) if content and len(content) > LARGE else content,  # is sent piece by piece
@@ -115,6 +120,7 @@ class HttpTransport:
 
     async def close(self) -> None:
         """Close all connections."""
+        self._closed = True
         await self._session().close()
 
     def _connect(self) -> aiohttp.ClientSession:

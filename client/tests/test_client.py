@@ -42,8 +42,9 @@ async def test_ready_is_a_plain_answer_asked_once(client: Any, service: FakeServ
 def test_a_closed_client_says_so() -> None:
     with Client("http://127.0.0.1:9", timeout=5) as client:
         pass
-    with pytest.raises(InvalidRequest, match="the client is closed"):
-        client.models()
+    for call in (client.models, client.stream):
+        with pytest.raises(InvalidRequest, match="the client is closed"):
+            call()
 
 
 async def test_predict_keeps_order_lengths_and_style_of_each_sequence(client: Any) -> None:
