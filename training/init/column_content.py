@@ -22,6 +22,9 @@ FAR = 0.5  # of the range of all other numbers
 MOST = 0.5  # of the last values of a column that drifts lie outside of the others
 COUNTS = "it counts the rows"
 ID = "it is named like an id, whose size says nothing: --sequence takes it, or make it a category"
+CODES = (
+    "its whole numbers begin with zeros, as codes do, whose size says nothing: add it as a feature if it is a number"
+)
 COARSE = "float32, which models take, cannot tell its values apart"
 DRIFTS = "; it drifts: leave it out if the verdict is bad, for later values lie outside of what was learnt"
 
@@ -89,12 +92,14 @@ def _guess(table: Table, name: str, how: Order, training: Integers) -> Guess:
 def _content(table: Table, name: str, how: Order, seen: int, training: Integers) -> Guess:
     """Guess whether a column that varies is numbers or words; `seen` of its values are not empty."""
     known = Vocabulary.learnt(columns.words(table, name))
-    if table.column(name).dtype == pl.Boolean:
-        return Guess(name, "words", known.words, "it holds truth values")
+    short, padded = len(known.words) <= min(FEW, seen // 2), _padded(table, name)
+    if (truth := table.column(name).dtype == pl.Boolean) or (padded and short):
+        what = "truth values" if truth else f"codes such as {padded}"
+        return Guess(name, "words", known.words, f"it holds {what}")
     try:
         number = columns.numbers(table, name)
     except TableError as error:
-        if len(known.words) <= min(FEW, seen // 2):
+        if short:
             return Guess(name, "words", known.words, f"it holds {len(known.words)} different words")
         fault = str(error).split(", which")[0].removeprefix(f"{table.name}: ")
         others = int(columns.words(table, name).cast(pl.Float64, strict=False).is_finite().sum())
@@ -115,7 +120,7 @@ def _content(table: Table, name: str, how: Order, seen: int, training: Integers)
         return Guess(name, "nothing", reason=f"it tells the time again, which is {' + '.join(how.time)}")
     counts = counts and number.min() in (0, 1) and not named(MEASURE, name)
     coarse = not columns.survives(number) or _coarse(table, name, number)
-    doubts = {COUNTS: counts, COARSE: coarse, ID: named(NUMBERED, name)}
+    doubts = {COUNTS: counts, COARSE: coarse, CODES: bool(padded), ID: named(NUMBERED, name)}
     doubt = next((why for why, holds in doubts.items() if holds), "")
     few = not known.labels and len(known.words) <= FEW
     drifts = table.sequence is None and _drifts(number[np.sort(training)])
@@ -133,6 +138,14 @@ def _nines(table: Table, name: str, number: Doubles) -> str:
         if far and len(rows) > 1 and re.fullmatch(r"-?99+([.,]9*0*)?", written):
             return f"; {written} stands in {len(rows)} rows, far from all others: if it is a gap, name it in data.empty"
     return ""
+
+
+def _padded(table: Table, name: str) -> str | None:
+    """Return the first of whole numbers that begins with a zero, as codes do; so do hours, months and some measures."""
+    written = columns.words(table, name).drop_nulls()
+    if named(CALENDAR, name) or named(MEASURE, name) or not written.str.contains(r"^\d+$").all():
+        return None
+    return next(iter(written.filter(written.str.contains(r"^0\d"))), None)
 
 
 def _coarse(table: Table, name: str, number: Doubles) -> bool:

@@ -152,6 +152,22 @@ def test_an_id_that_tells_no_sequences_apart_is_no_number(tmp_path: Path) -> Non
     assert features(drafted(tmp_path, table("time,void,load", rows)))[0] == "void"
 
 
+def test_whole_numbers_that_begin_with_zeros_are_codes(tmp_path: Path) -> None:
+    rows = [
+        (t, ("00123", "00045", "12345")[i * 7 % 3], f"{i * 7919 % 100:05d}", f"{i * 7919 % 40:05d}", f"{i % 24:02d}")
+        for i, t in enumerate(hours())
+    ]
+    made = drafted(tmp_path, table("time,zip,parcel,load,hour", rows))
+    kinds = {one["name"]: (one.get("kind"), one.get("labels")) for one in tomllib.loads(made.text)["features"]}
+    assert kinds == {
+        "zip": ("category", ["00045", "00123", "12345"]),
+        "load": (None, None),
+        "hour": (None, None),
+    }
+    assert next(note.why for note in made.notes if note.column == "parcel").startswith("its whole numbers begin with")
+    assert features(drafted(tmp_path, table("parcel", [row[2:3] for row in rows]))) == ["parcel"]
+
+
 def test_another_column_of_dates_is_no_number(tmp_path: Path) -> None:
     rows = [(t, t - timedelta(days=i * 7 % 30), value(i)) for i, t in enumerate(hours())]
     made = drafted(tmp_path, table("time,served,load", rows))
