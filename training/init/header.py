@@ -1,4 +1,4 @@
-"""Refuse a first line that holds values instead of names, and columns that are times: a series a row."""
+"""Refuse a header of values, one of times (a series a row), and a second line of it, such as of units."""
 
 import re
 
@@ -6,6 +6,7 @@ import polars as pl
 
 from training.data.dates import MONTHS, SAMPLE, readings
 from training.data.sources import Table
+from training.init import number_marks
 
 NUMBER = r"[-+]?\d+([.,]\d+)?"
 TWICE = NUMBER + r"\.\d+"  # 5.2.1 is a second 5.2
@@ -26,6 +27,7 @@ def check(table: Table, time: tuple[str, ...]) -> None:
     alike = (one.name in values or (one.dtype == pl.String and one.is_in([one.name]).any()) for one in columns)
     if any(map(_are_dates, dates)) or (values and all(alike)):
         raise table.error("its first line holds values; write a line of column names above it")
+    _check_units(table)
     years, clocks, hours = (
         [one.name for one in columns if re.fullmatch(how, one.name.lower())] for how in (YEAR, CLOCK, HOUR)
     )
@@ -36,6 +38,25 @@ def check(table: Table, time: tuple[str, ...]) -> None:
             f"its columns {times[0]} to {times[-1]} are times: write one row for each time, with a column that tells "
             "the series apart; or say --time none if each row is a time and these are features"
         )
+
+
+def _check_units(table: Table) -> None:
+    """Refuse a first row that holds no value, but units or other words above numbers."""
+    filled = [one for one in table.frame.get_columns() if one[0] is not None]
+    words = [one for one in filled if one.dtype == pl.String and one[0].lower() not in number_marks.GAPS]
+    above = [repr(one[0]) for one in words if 2 * one.str.contains(number_marks.NUMBER).sum() > one.count()]
+    if above and not any(one.dtype != pl.String or _is_value(one) for one in filled):
+        raise table.error(
+            f"holds {', '.join(above)} above numbers: a table has one line of names, its first, and none of units",
+            row=0,
+        )
+
+
+def _is_value(column: pl.Series) -> bool:
+    """Return whether the first cell is a number or a date, or a word that other rows have."""
+    first = column[:1]
+    written = first.str.contains(number_marks.NUMBER).any() or _are_dates(first)
+    return bool(written or (first[0].lower() not in number_marks.GAPS and column[1:].is_in([first[0]]).any()))
 
 
 def _are_dates(values: pl.Series) -> bool:

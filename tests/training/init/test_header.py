@@ -1,4 +1,4 @@
-"""Names of columns that are none: a first line of values, and times as columns."""
+"""Names of columns that are none: a first line of values, a second header, and times as columns."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -40,6 +40,23 @@ def test_times_as_columns_stop_it_and_an_option_takes_them_as_features(names: li
     with pytest.raises(TableError, match=f"its columns {names[0]} to {names[-1]} are times: write one row for each"):
         drafted(tmp_path, text)
     assert features(drafted(tmp_path, text, time=("none",))) == names
+
+
+@pytest.mark.parametrize("first", [("", "°C", "", "kW"), ("UTC", "°C", "-", "kW"), ("time", "temp", "wx", "load")])
+def test_a_line_of_units_or_names_above_numbers_stops_it(first: tuple[str, ...], tmp_path: Path) -> None:
+    rows = [(t, value(2 * i), "ab"[i % 2], value(i)) for i, t in enumerate(hours())]
+    with pytest.raises(
+        TableError, match=f"line 2: holds '{first[1]}', '{first[3]}' above numbers: a table has one line of names"
+    ):
+        drafted(tmp_path, table("time,temp,wx,load", [first, *rows]))
+    with pytest.raises(TableError, match="line 2: holds 'kW' above numbers"):
+        drafted(tmp_path, table("load", [("kW",), *[row[3:] for row in rows]]))
+
+
+def test_a_first_row_with_a_gap_or_a_word_of_other_rows_is_no_line_of_units(tmp_path: Path) -> None:
+    rows = [(value(i), "ab"[i % 2], value(2 * i)) for i in range(60)]
+    for first in (("-", "-", "?"), ("", "a", "error"), (5, "", "error")):
+        assert "y" in features(drafted(tmp_path, table("y,wx,x", [first, *rows])))
 
 
 def test_names_that_are_words_of_their_columns_or_numbers_are_names(tmp_path: Path) -> None:
