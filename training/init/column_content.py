@@ -14,9 +14,12 @@ from training.data.sources import Table
 from training.data.vocabulary import Vocabulary
 from training.errors import TableError
 from training.init.column_names import CALENDAR, COUNTER, IDENTITY, MEASURE, NUMBERED, TIME, named
+from training.init.number_marks import NUMBER
 from training.init.time_column import Order, same_time
 
 FEW = 50  # most words of a category
+MANY = 10  # different numbers for each word among them: they are no codes
+UNIT = r"^[$€£¥]?\s*[-+]?\d[\d.,]*\s*(\D*)$"  # a number, and its unit
 RARE = 0.95  # a column that is empty more often is left out
 FAR = 0.5  # of the range of all other numbers
 MOST = 0.5  # of the last values of a column that drifts lie outside of the others
@@ -99,13 +102,7 @@ def _content(table: Table, name: str, how: Order, seen: int, training: Integers)
     try:
         number = columns.numbers(table, name)
     except TableError as error:
-        if short:
-            return Guess(name, "words", known.words, f"it holds {len(known.words)} different words")
-        fault = str(error).split(", which")[0].removeprefix(f"{table.name}: ")
-        others = int(columns.words(table, name).cast(pl.Float64, strict=False).is_finite().sum())
-        if 2 * others > seen:
-            fault += f", which is no finite number, as {others} others are: mend it, or name it in data.empty"
-        return Guess(name, "nothing", reason=f"it has {len(known.words)} different words ({fault})")
+        return _words(table, name, known.words, str(error), short=short)
     steps = np.diff(number)
     counts = len(steps) > 0 and abs(steps[0]) == 1 and bool((steps == steps[0]).all())  # up or down by 1
     if counts and named(COUNTER, name):
@@ -126,6 +123,25 @@ def _content(table: Table, name: str, how: Order, seen: int, training: Integers)
     drifts = table.sequence is None and _drifts(number[np.sort(training)])
     reason = "it holds numbers" + _nines(table, name, number) + DRIFTS * drifts
     return Guess(name, "numbers", known.words if few else (), reason, doubt)
+
+
+def _words(table: Table, name: str, known: tuple[str, ...], error: str, *, short: bool) -> Guess:
+    """Guess whether a column is a category, or numbers with a unit or with a few words among them."""
+    written = columns.words(table, name).drop_nulls()
+    unit = len(known) >= MANY and written.str.extract(UNIT).n_unique() == 1 and written.str.contains(UNIT).all()
+    if unit and not written.str.contains(NUMBER).any():
+        return Guess(name, "nothing", reason=f"its numbers have a unit, as {written[0]!r}: write them without it")
+    numbers, count = (
+        int(one.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False).is_finite().sum())
+        for one in (written, pl.Series(known))
+    )
+    mixed = 2 * numbers > len(written) and count >= MANY * (len(known) - count)
+    if short and not mixed:
+        return Guess(name, "words", known, f"it holds {len(known)} different words")
+    fault = error.partition(", which")[0].removeprefix(f"{table.name}: ")
+    if len(written) > numbers > len(written) / 2:
+        fault += f", which is no finite number, as {numbers} others are: mend it, or name it in data.empty"
+    return Guess(name, "nothing", reason=f"it has {len(known)} different words ({fault})")
 
 
 def _nines(table: Table, name: str, number: Doubles) -> str:

@@ -182,6 +182,21 @@ def test_a_column_of_numbers_with_one_that_is_none_is_left_out_and_the_line_is_s
     assert f"(line 32: x is '{wrong}', which is no finite number, as " in said
 
 
+def test_few_numbers_with_a_word_among_them_or_a_unit_are_no_category(tmp_path: Path) -> None:
+    few = [int(value(i)) % 30 for i in range(120)]
+    rows = [(t, few[i], value(i), few[i] if i % 30 else "trace", f"{few[i]} %") for i, t in enumerate(hours())]
+    made = drafted(tmp_path, table("time,gust,load,rain,humidity", rows))
+    assert features(made) == ["gust", "load", "hour"]
+    left = {note.column: note.why for note in made.notes if note.role == "left out"}
+    assert "(line 2: rain is 'trace', which is no finite number, as 116 others are: mend it" in left["rain"]
+    assert left["humidity"] == "its numbers have a unit, as '10 %': write them without it"
+    with pytest.raises(TableError, match=r"there is nothing to learn from .*line 2: rain is 'trace', which is no"):
+        drafted(tmp_path, table("time,rain", [(t, rain) for t, *_, rain, _ in rows]))
+    for code in (lambda i: str(few[i] % 5) if i % 7 else "X", lambda i: f"10.0.0.{few[i]}"):
+        codes = table("time,load,code", [(t, value(i), code(i)) for i, t in enumerate(hours())])
+        assert features(drafted(tmp_path, codes)) == ["load", "code", "hour"]
+
+
 def test_numbers_whose_squares_are_0_are_left_out_if_float32_cannot_tell_them(tmp_path: Path) -> None:
     rows = [(t, f"{value(2 * i) / 100}e-300", value(i)) for i, t in enumerate(hours())]
     assert features(drafted(tmp_path, table("time,x,load", rows))) == ["load", "hour"]
