@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from carousel_client.closing import Closing
+from carousel_client.closing import STOPPING, Closing
 from carousel_client.frames import Array, alone
 from carousel_client.order import ChannelState
 from carousel_client.sequences import forecast
@@ -40,3 +40,6 @@ class AsyncChannel(ChannelState, Closing):
     async def close(self, *, end: bool | None = None, timeout: float | None = None) -> None:
         """Close the channel after its calls. `end` deletes the session; None: if the client made its id."""
         await self._stream._close(self, end, timeout)
+
+    async def _stop(self) -> None:
+        await self.close(timeout=STOPPING)

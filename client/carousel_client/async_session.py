@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Self
 
 from carousel_client.answers import SessionObject
-from carousel_client.closing import Closing
+from carousel_client.closing import STOPPING, Closing
 from carousel_client.errors import (
     SessionExists,
     SessionExpired,
@@ -44,24 +44,18 @@ class AsyncSession(Closing):
         id: str | None = None,
         version: str | None = None,
         *,
-        ttl_seconds: float | None = None,
         history: Any = None,
-        snapshots: Mapping[str, int] | None = None,
-        constants: Mapping[str, Any] | None = None,
-        initial: Mapping[str, Any] | None = None,
+        **settings: Any,  # other keys of the call that creates a session
     ) -> None:
         self._exchange, self._policy = exchange, exchange.policy
         self._asked = (model, version)
-        self._ttl_seconds = ttl_seconds
-        self._begins = {"constants": constants, "initial": initial}
+        self._settings = settings
         self._history: list[Any] = [] if history is None else encode(history).steps
-        self._rule = None if snapshots is None else dict(snapshots)
         self._owner = os.getpid() if id is None else None  # the process whose `with` block ends the session
         self._turn = PerProcess(asyncio.Lock)
         self._recent = Recent[Request](exchange.policy.clock)
         self.id = uuid.uuid4().hex if id is None else id
-        self.model = model
-        self.version = version
+        self.model, self.version = model, version
         self.next_step: int | None = None
         self.created = False
 
@@ -194,12 +188,18 @@ class AsyncSession(Closing):
         """Delete the session. Raises SessionNotFound if there was none."""
         await self._delete(self._policy.deadline(timeout))
 
-    @in_turn
     async def close(self) -> None:
         """Delete the session if the client made its id, in this process. A session with an id of the caller stays."""
+        await self._close(None)
+
+    async def _stop(self) -> None:
+        await self._close(STOPPING)
+
+    @in_turn
+    async def _close(self, timeout: float | None) -> None:
         if self._owner == os.getpid() and self.next_step is not None:
             with suppress(SessionNotFound, SessionExpired):
-                await self._delete(self._policy.deadline(None))
+                await self._delete(self._policy.deadline(timeout))
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -215,19 +215,17 @@ class AsyncSession(Closing):
         if self.next_step is not None:
             return
         model, version = self._asked
-        wanted: dict[str, Any] = {"id": self.id, "ttl_seconds": self._ttl_seconds, "snapshots": self._rule}
-        wanted |= {"history": self._history or None, **self._begins}
+        wanted = {"id": self.id, "history": self._history or None, **self._settings}
         body = to_json({key: value for key, value in wanted.items() if value is not None})
         request = Request("POST", route("models", model, "sessions", version=version), body, replayable=True)
-        steps = len(self._history)
         try:
             answer = await self._exchange(request, deadline)
-            self._keep(answer.session(self.id, model=model, version=version, step=steps), created=True)
+            self._keep(answer.session(self.id, model=model, version=version, step=len(self._history)), created=True)
         except SessionExists as error:
             if self._owner is not None and not error.uncertain:
                 raise
             found = await self._find(deadline)
-            fresh = error.uncertain and found.step == steps  # as our own lost attempt left it
+            fresh = error.uncertain and found.step == len(self._history)  # as our own lost attempt left it
             if self._owner is not None and not fresh:
                 raise
             self._keep(found, created=fresh)
@@ -249,8 +247,9 @@ class AsyncSession(Closing):
         found = (await self._exchange(Request("GET", self._route(), replayable=True), deadline)).session(self.id)
         model, version = self._asked
         if model not in {"", found.model} or version not in {None, found.version}:
-            wanted = f"{model}/{version or 'any'}"
-            raise StateMismatch(f"session {self.id} is of {found.model}/{found.version}, not {wanted}")
+            raise StateMismatch(
+                f"session {self.id} is of {found.model}/{found.version}, not {model}/{version or 'any'}"
+            )
         return found
 
     def _keep(self, session: SessionObject, *, created: bool | None = None) -> None:

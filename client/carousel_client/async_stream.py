@@ -169,9 +169,6 @@ class AsyncStream(Closing):
             await self._answered.wait()
         await self._stop()
 
-    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
-        await (self._stop() if error else self.close())
-
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._socket.url}>"
 

@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from fake_service import FakeService, answer_with, lose_answer, problem
+from fake_clock import Clock
+from fake_service import FakeService, answer_with, lose_answer, problem, refuse_connection
 
 from carousel_client import (
     AsyncClient,
@@ -187,6 +188,22 @@ def test_threads_that_share_a_session_never_use_one_step_twice(service: FakeServ
         for thread in threads:
             thread.join()
     assert sorted(a for a, _ in outputs) == list(range(1, 21))
+
+
+async def test_leaving_by_an_error_waits_for_a_service_that_is_gone_a_second_at_most(
+    connect: Callable[..., Any], service: FakeService, clock: Clock
+) -> None:
+    async with connect(timeout=60) as client:
+        with pytest.raises(ConnectionFailed, match="refused"):
+            async with client.session("sum") as s:
+                service.faults.extend([refuse_connection] * 999)
+                await s.step([1, 1])
+        assert 59 < clock.now < 61
+        service.faults.clear()
+        with pytest.raises(KeyError):
+            async with client.session("sum") as s:
+                raise KeyError
+    assert s.id not in service.sessions
 
 
 async def test_a_session_is_set_back_to_a_snapshot_that_it_keeps(client: Any, service: FakeService) -> None:
