@@ -21,7 +21,7 @@ from carousel_client.errors import (
 )
 from carousel_client.recent import Recent
 from carousel_client.retry import Exchange, route
-from carousel_client.sequences import S, encode, forecast, to_json
+from carousel_client.sequences import S, encode, forecast, listed, to_json
 from carousel_client.transport import PerProcess, Request
 from carousel_client.turns import in_turn
 
@@ -132,7 +132,7 @@ class AsyncSession(Closing):
     async def fork_many(self, ids: int | Sequence[str], *, timeout: float | None = None) -> list[AsyncSession]:
         """Many copies, by their number or ids: all of them or, if an error is raised, none. See `fork`."""
         deadline = self._policy.deadline(timeout)
-        own = [uuid.uuid4().hex for _ in range(ids)] if isinstance(ids, int) else list(ids)
+        own = [uuid.uuid4().hex for _ in range(ids)] if isinstance(ids, int) else listed(ids)
         copies = [AsyncSession(self._exchange, "", id) for id in own]
         request = Request("POST", self._route("fork"), to_json({"ids": own}), replayable=True)
         try:

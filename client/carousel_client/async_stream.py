@@ -23,6 +23,7 @@ from carousel_client.frames import Inputs, Outputs
 from carousel_client.order import Call, ChannelState
 from carousel_client.order import Future as Answer
 from carousel_client.retry import FOREVER, Policy
+from carousel_client.sequences import listed
 from carousel_client.stream_calls import Asked
 from carousel_client.stream_protocol import StreamProtocol
 from carousel_client.stream_socket import StreamSocket
@@ -103,7 +104,7 @@ class AsyncStream(Closing):
         self, model: str, sessions: Iterable[str | None], **options: Unpack[OpenOptions]
     ) -> list[AsyncChannel]:
         """`open` for many sessions, without a round trip for each."""
-        return await asyncio.gather(*(self.open(model, session, **options) for session in sessions))
+        return await asyncio.gather(*(self.open(model, session, **options) for session in listed(sessions)))
 
     async def step(self, channels: Sequence[ChannelState], inputs: Inputs, *, timeout: float | None = None) -> Outputs:
         """Advance sessions of one model version, and wait for the outputs.

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import json
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from carousel_client.errors import InvalidInput
+from carousel_client.errors import InvalidInput, InvalidRequest
 
+T = TypeVar("T")
 S = TypeVar(
     "S",
     NDArray[Any],
@@ -68,6 +69,13 @@ def encode(inputs: S) -> Encoded[S]:
         lone = len(inputs) > 0 and isinstance(inputs[0], numbers.Real)
         return Encoded([inputs] if lone else list(inputs), array=False, lone=lone)
     raise InvalidInput(f"a sequence is an array [T, F] or a list of lists or dicts, not {type(inputs).__name__}")
+
+
+def listed(ids: Iterable[T]) -> list[T]:
+    """Ids as a list. Raises InvalidRequest for one id alone, whose letters would be taken for ids."""
+    if isinstance(ids, str):
+        raise InvalidRequest(f"a list of ids is wanted, not {ids!r} alone")
+    return list(ids)
 
 
 def _encode_array(inputs: NDArray[Any]) -> Encoded[Any]:

@@ -17,6 +17,7 @@ from carousel_client import (
     ConnectionFailed,
     ForeignAnswer,
     InvalidInput,
+    InvalidRequest,
     SessionExists,
     SessionNotFound,
     StateMismatch,
@@ -204,6 +205,15 @@ async def test_leaving_by_an_error_waits_for_a_service_that_is_gone_a_second_at_
             async with client.session("sum") as s:
                 raise KeyError
     assert s.id not in service.sessions
+
+
+async def test_one_id_is_no_list_of_ids(client: Any, service: FakeService) -> None:
+    async with client.session("sum") as s:
+        with pytest.raises(InvalidRequest, match="a list of ids is wanted, not 'ab' alone"):
+            await s.fork_many("ab")
+    with Client("http://carousel.test").stream() as stream, pytest.raises(InvalidRequest, match="not 'sensor-7' alone"):
+        stream.open_many("sum", "sensor-7")
+    assert service.routes() == ["POST /v1/models/sum/sessions", f"DELETE /v1/sessions/{s.id}"]
 
 
 async def test_a_session_is_set_back_to_a_snapshot_that_it_keeps(client: Any, service: FakeService) -> None:
