@@ -59,6 +59,18 @@ def test_predict_and_evaluate_take_a_file_and_a_table(tmp_path: Path, monkeypatc
     assert "given part" in result.output
 
 
+def test_a_table_in_place_of_the_model_is_told_in_one_sentence(tmp_path: Path) -> None:
+    table = tmp_path / "tiny.csv"
+    table.write_text(tables.line())
+    for command in (
+        ["predict", str(table), "model.onnx", "-o", str(tmp_path / "o.csv")],
+        ["evaluate", str(table), "m"],
+    ):
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 1
+        assert result.output.endswith("tiny.csv: is no ONNX file; give a model.onnx that `carousel-train fit` wrote\n")
+
+
 def test_init_prints_what_it_understood_of_each_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     rows = zip(range(120), tables.hours(120), (i * i % 17 for i in range(120)), strict=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from google.protobuf.message import DecodeError
 
 from training.data.feature import Feature
 from training.errors import RecipeError
@@ -55,8 +56,11 @@ class Description:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """Return the metadata of a model file; empty if it has none."""
-    properties = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    """Return the metadata of a model file; empty if it has none. Raises RecipeError unless it is an ONNX file."""
+    try:
+        properties = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    except DecodeError:
+        raise RecipeError(f"{path}: is no ONNX file; give a model.onnx that `carousel-train fit` wrote") from None
     return dict(json.loads(properties.get(METADATA_KEY, "{}")))
 
 
