@@ -84,12 +84,17 @@ def predict(
     """Write the outputs of every row of a table: what a server streams, offline."""
     from training.apply import Applied
     from training.data.outside import flag
+    from training.data.sources.formats import KINDS
 
+    if output.resolve() == table.resolve():
+        raise TrainingError(f"--output {output}: is the table; name another file")
+    if (kind := output.suffix.lower()) in KINDS and kind != ".parquet":
+        raise TrainingError(f"--output {output}: name a .csv or a .parquet file")
     make_folder(output)
     applied = Applied.of(model, table)
     with steps_shown(sum(map(len, applied.rows))) as told:
         frame = applied.predict(told)
-    frame.write_parquet(output) if output.suffix == ".parquet" else frame.write_csv(output)
+    frame.write_parquet(output) if kind == ".parquet" else frame.write_csv(output)
     typer.echo(f"Wrote {output}: {len(frame)} rows")
     if (sentence := flag(applied.outside)) is not None:
         typer.echo(sentence)

@@ -59,6 +59,18 @@ def test_predict_and_evaluate_take_a_file_and_a_table(tmp_path: Path, monkeypatc
     assert "given part" in result.output
 
 
+def test_predict_neither_writes_over_its_table_nor_a_file_that_its_name_belies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("out.csv").write_text(tables.line())
+    for options, said in ([], "out.csv: is the table"), (["-o", "x.xlsx"], "x.xlsx: name a .csv or a .parquet file"):
+        result = CliRunner().invoke(app, ["predict", "model.onnx", "./out.csv", *options])
+        assert result.exit_code == 1
+        assert said in result.output
+    assert [path.read_text() for path in tmp_path.iterdir()] == [tables.line()]
+
+
 def test_a_table_in_place_of_the_model_is_told_in_one_sentence(tmp_path: Path) -> None:
     table = tmp_path / "tiny.csv"
     table.write_text(tables.line())
