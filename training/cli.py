@@ -153,8 +153,8 @@ def init(
     settings = {"time_format": time_format, "decimal": decimal, "separator": separator}
     settings |= {"encoding": encoding, "sheet": sheet}
     told = {key: value for key, value in settings.items() if value is not None}
-    drafted = draft(table, output, Given(tuple(time or ()), tuple(sequence or ()), target, told))
     make_folder(output)
+    drafted = draft(table, output, Given(tuple(time or ()), tuple(sequence or ()), target, told))
     output.write_text(drafted.text, encoding="utf-8")
     Console().print(as_table(drafted.notes))
     if drafted.refusal is not None:

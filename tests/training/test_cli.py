@@ -87,7 +87,7 @@ def test_init_prints_what_it_understood_of_each_column(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     rows = zip(range(120), tables.hours(120), (i * i % 17 for i in range(120)), strict=True)
     Path("t.csv").write_text("nr,time,x\n" + "\n".join(f"{nr},{time},{x}" for nr, time, x in rows), encoding="utf-8")
-    result = CliRunner().invoke(app, ["init", "t.csv", "--time", "time", "--target", "x"])
+    result = CliRunner().invoke(app, ["init", "t.csv", "--time", "time", "--target", "x", "-o", "new/recipe.toml"])
     assert result.exit_code == 0, result.output
     lines = [" ".join(line.split()) for line in result.output.splitlines()]
     assert "time time dates in order" in lines
