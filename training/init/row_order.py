@@ -86,7 +86,7 @@ def _refuse_broken(table: Table, given: list[Order]) -> None:
             dated = 2 * max(read) > len(values)
         if (like_one or dated) and values.dtype != pl.Time:
             try:
-                clock = times(table, name)
+                clock = times(replace(table, time=name), name)
             except TableError as error:
                 raise TableError(f"{error}; or {NO_TIME}") from None
             if np.issubdtype(clock.dtype, np.datetime64):

@@ -60,6 +60,8 @@ def test_dates_of_which_two_readings_are_even_stop_it_and_a_format_decides(tmp_p
         drafted(tmp_path, text)
     made = drafted(tmp_path, text, settings={"time_format": "%d/%m/%Y"})
     assert told(made) == {"time": "d", "time_format": "%d/%m/%Y"}
+    with pytest.raises(TableError, match=r"line 2: d is '.*', which is not written as data.time_format = '%d.%m.%Y'"):
+        drafted(tmp_path, text, settings={"time_format": "%d.%m.%Y"})
 
 
 @pytest.mark.parametrize(

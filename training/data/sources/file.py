@@ -27,6 +27,13 @@ def _encoding(name: str) -> str:
         raise ValueError(f"there is no encoding {name!r}; try utf-8, cp1252, latin-1 or utf-16") from None
 
 
+def _separator(given: str) -> str:
+    mark = "\t" if given == r"\t" else given  # as a shell passes it on
+    if len(mark) != 1 or not mark.isascii() or mark in '\0\n\r"':
+        raise ValueError(rf"{given!r} is no separator: one ASCII character; write ';', '|' or '\t'")
+    return mark
+
+
 def _known_zone(name: str) -> str:
     if name not in (known := available_timezones()):
         near = ", ".join(get_close_matches(name, known)) or "UTC, Europe/Paris, America/New_York"
@@ -50,7 +57,7 @@ class TableFile(Value):
     shortest: int | None = (
         None  # leave out sequences of fewer rows; default: those too short for the horizon are errors
     )
-    separator: Annotated[str, Field(pattern=r"^[\x01-\x7f]$")] | None = None  # default: seen from the first rows
+    separator: Annotated[str, AfterValidator(_separator)] | None = None  # default: seen from the first rows
     decimal: Literal[".", ","] = "."
     thousands: Literal[",", ".", " ", "'"] | None = None  # mark between groups of digits
     empty: tuple[str, ...] = EMPTY  # spellings of an empty cell

@@ -34,7 +34,7 @@ def decoded(content: bytes, encoding: str | None) -> str:
         text = content.decode(encoding or marked)
     except UnicodeError as error:
         line = content[: getattr(error, "start", 0)].count(b"\n") + 1
-        advice = "save the file as UTF-8, or name its encoding as data.encoding, such as 'cp1252'"
+        advice = "save the file as UTF-8, or name its encoding as data.encoding (--encoding), such as 'cp1252'"
         raise TableError(f"line {line}: it is not {(encoding or marked).upper()}; {advice}") from None
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 

@@ -19,6 +19,13 @@ def test_the_separator_is_seen_from_the_header(separator: str, tmp_path: Path) -
     assert table.frame.to_dicts() == [{"a": "1", "b": "x"}]
 
 
+def test_a_tab_may_be_written_as_a_shell_passes_it_on_and_no_other_two_characters(tmp_path: Path) -> None:
+    assert read(tmp_path, "a;x\tb\n1\t2\n", separator=r"\t").frame.columns == ["a;x", "b"]
+    for separator in (";;", "", "\n", '"', "·"):
+        with pytest.raises(ValueError, match=r"is no separator: one ASCII character; write ';', '\|' or '\\t'"):
+            TableFile(path=Path("t.csv"), separator=separator)
+
+
 def test_everything_stays_text_and_what_says_nothing_is_empty(tmp_path: Path) -> None:
     table = read(tmp_path, '\ufeffa , b\r\n007 ,"x, y"\r\nNA,\r\n"",n/a\r\nnull,z\r\n')
     assert table.frame.rows() == [("007", "x, y"), (None, "z")]
