@@ -1,5 +1,6 @@
 """Read one column of a table as an array of numbers or words; name the row of the first invalid value."""
 
+import re
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -54,7 +55,8 @@ def numbers(table: Table, name: str) -> Doubles:
     wrong = raw.is_not_null() & (values.is_null() | ~(values.abs() <= LARGEST))
     if wrong.any():
         row = int(wrong.arg_true()[0])
-        hint = "; data.decimal = ',' reads it" if "," in str(raw[row]) and table.decimal == "." else ""
+        groups = " or data.thousands = ','" if re.search(r"\d,\d{3}\b", str(raw[row])) else ""
+        hint = f"; data.decimal = ','{groups} reads it" if "," in str(raw[row]) and table.decimal == "." else ""
         fix = hint or "; mend it, empty it and give the feature a rule for gaps, or make it a category"
         raise table.error(f"{name} is {raw[row]!r}, which is no finite number{fix}", row=row)
     return values.fill_null(float("nan")).to_numpy()
@@ -63,12 +65,18 @@ def numbers(table: Table, name: str) -> Doubles:
 def _plain(raw: pl.Series, table: Table) -> pl.Series:
     """Remove separators of thousands, and write the fraction after a point.
 
-    Without `thousands` they are seen where some value has both a separator and a fraction.
+    Without `thousands` they are seen where some value has both a separator and a fraction. Points that may be either,
+    in a table of decimal commas, are an error.
     """
     mark, decimal = table.thousands, table.decimal
     other = "," if decimal == "." else "."
     if mark is None and raw.str.contains(rf"^-?\d{{1,3}}([{other}]\d{{3}})+[{decimal}]\d*$").any():
         mark = other
+    grouped = raw.str.contains(r"^[-+]?[1-9]\d{0,2}(\.\d{3})+$")
+    if mark is None and decimal == "," and grouped.any() and (raw.str.contains(".", literal=True) == grouped).all():
+        row = int(grouped.arg_true()[0])
+        fix = "name data.thousands = '.' if its points are between groups of digits, or write decimal commas"
+        raise table.error(f"{raw.name} is {raw[row]!r}, and data.decimal is ',': {fix}", row=row)
     if mark is not None:
         group = {" ": SPACES, "'": "['’]"}.get(mark, f"[{mark}]")
         grouped = raw.str.contains(rf"^[-+]?\d{{1,3}}({group}\d{{2,3}})*{group}\d{{3}}([{decimal}]\d*)?$")

@@ -23,7 +23,15 @@ def test_thousands_may_be_grouped_where_a_fraction_tells_the_two_marks_apart() -
         numbers(table("1.192,5", "-1.234.567", "12", decimal=","), "x"), [1192.5, -1234567, 12]
     )
     np.testing.assert_array_equal(numbers(table("1,192.5", "1,000"), "x"), [1192.5, 1000])
-    np.testing.assert_array_equal(numbers(table("1.192", "0,5", decimal=","), "x"), [1.192, 0.5])
+    np.testing.assert_array_equal(numbers(table("1.192", "1.5", "0,5", decimal=","), "x"), [1.192, 1.5, 0.5])
+
+
+def test_points_before_three_digits_in_a_table_of_decimal_commas_are_no_fractions() -> None:
+    with pytest.raises(
+        TableError, match=r"line 3: x is '1\.192', and data\.decimal is ',': name data\.thousands = '\.'"
+    ):
+        numbers(table("0,5", "1.192", decimal=","), "x")
+    np.testing.assert_array_equal(numbers(table("1.192", decimal=",", thousands="."), "x"), [1192])
 
 
 @pytest.mark.parametrize("wrong", ["ten", "inf", "1e39", "1 000"])
@@ -40,6 +48,8 @@ def test_a_column_of_lists_is_an_error_that_names_it() -> None:
 def test_a_decimal_comma_is_told_how_to_be_read() -> None:
     with pytest.raises(TableError, match=r"data\.decimal = ',' reads it"):
         numbers(table("1,5"), "x")
+    with pytest.raises(TableError, match=r"data\.decimal = ',' or data\.thousands = ',' reads it"):
+        numbers(table("1,500"), "x")
 
 
 def test_an_unknown_column_is_an_error_that_guesses_what_was_meant() -> None:
