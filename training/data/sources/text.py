@@ -77,7 +77,9 @@ def _separator(text: str) -> str:
             counted = Counter()
         widths[separator] = next(iter(counted), 1) if len(counted) == 1 else 1
     best = max(SEPARATORS, key=lambda separator: widths[separator])
-    return best if widths[best] > 1 else max(SEPARATORS, key=text.partition("\n")[0].count)
+    first = lines.partition("\n")[0]
+    told = first if any(separator in first for separator in SEPARATORS) else lines  # a title is above the header
+    return best if widths[best] > 1 else max(SEPARATORS, key=told.count)
 
 
 def _lines(text: str, separator: str, skipped: int, rows: int) -> Integers:

@@ -72,6 +72,12 @@ def test_the_separator_is_the_one_that_cuts_all_rows_alike(tmp_path: Path) -> No
     assert read(tmp_path, "a;b\n1,5;2,5\n").frame.rows() == [("1,5", "2,5")]
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_a_title_above_the_header_is_told_whatever_separates_the_columns(separator: str, tmp_path: Path) -> None:
+    with pytest.raises(TableError, match="line 3: 2 columns, the header has 1; remove the lines above the header"):
+        read(tmp_path, "Station 12\n\n" + f"load{separator}x\n" + f"1{separator}2\n" * 60)
+
+
 def test_columns_of_one_name_or_none_get_one_each(tmp_path: Path) -> None:
     assert read(tmp_path, "load,load ,,load.1,\n1,2,3,4,5\n").frame.columns == [
         *("load", "load.1", "column 3", "load.1.1", "column 5"),
