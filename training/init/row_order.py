@@ -79,7 +79,8 @@ def _refuse_broken(table: Table, given: list[Order]) -> None:
             )
     for name in table.frame.columns:
         values = table.frame[name]
-        like_one = named(TIME, name) and values.dtype == pl.String and 2 * values.n_unique() > len(values)
+        like_one = named(TIME, name) or named(CALENDAR, name)
+        like_one = like_one and values.dtype == pl.String and 2 * values.n_unique() > len(values)
         dated = values.dtype.is_temporal() and values.dtype != pl.Duration
         if values.dtype == pl.String and not like_one:
             read = [values.str.contains(DATED).sum(), *(parsed(values, order).count() for order in ORDERS)]

@@ -220,3 +220,10 @@ def test_of_two_times_the_one_that_says_the_same_is_left_out_and_another_stops_i
     with pytest.raises(TableError, match="start and end are both times in order; say which by --time"):
         drafted(tmp_path, table("start,end,load", uneven))
     assert told(drafted(tmp_path, table("start,end,load", uneven), time=("end",))) == {"time": "end"}
+
+
+def test_months_or_weeks_that_cannot_be_read_stop_it_and_a_format_reads_them(tmp_path: Path) -> None:
+    text = table("month,load", [(f"{date(2010 + i // 12, i % 12 + 1, 1):%b-%y}", value(i)) for i in range(90)])
+    with pytest.raises(TableError, match=r"line 2: month is 'Jan-10', which is no date and time.* or say --time none"):
+        drafted(tmp_path, text)
+    assert features(drafted(tmp_path, text, settings={"time_format": "%b-%y"})) == ["load", "month"]
