@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 
 from training.arrays import Floats
 from training.data.columns import column
+from training.data.dates import EPOCHS, aware
 from training.data.feature import Feature
 from training.data.sources import Table
 from training.data.times import times
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 CODES = {"hour": tuple(range(24)), "weekday": tuple(range(7)), "month": tuple(range(1, 13))}
-OFFSET = r"^(.*\d:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?:\s*[AaPp]\.?[Mm]\.?)?)\s*(?:[Zz]|UTC|GMT|[+-]\d{2}(?::?\d{2}){0,2})$"
-EPOCH = r"^(\d{9,10}(\.\d+)?|\d{13}|\d{16}|\d{19})$"  # seconds, milli-, micro- or nanoseconds: a moment, in UTC
 
 
 def calendar(table: Table, one: str) -> tuple[Feature, Floats]:
@@ -26,14 +25,13 @@ def calendar(table: Table, one: str) -> tuple[Feature, Floats]:
     read = pl.Series(clock).dt
     codes = {"hour": read.hour, "weekday": lambda: read.weekday() - 1, "month": read.month}[one]()
     labels = WEEKDAYS if one == "weekday" else ()
-    aware = (offsets or None) if table.zone else None
     return Feature(
-        one, "code", CODES[one], labels, calendar=one, zone=table.zone, offsets=aware
+        one, "code", CODES[one], labels, calendar=one, zone=table.zone, offsets=offsets or None
     ), codes.to_numpy().astype(np.float32)
 
 
 def wall_clock(table: Table, what: str) -> tuple[NDArray[np.datetime64], bool]:
-    """Return the wall clock [N] of the rows, and whether their times have offsets; `what` needs it, for errors.
+    """Return the wall clock [N] of the rows, and whether it is converted from offsets; `what` needs it, for errors.
 
     Without `data.zone` it is the time as it is written. With it, a time with an offset is converted into the zone, and
     one without is a time of the zone.
@@ -46,21 +44,23 @@ def wall_clock(table: Table, what: str) -> tuple[NDArray[np.datetime64], bool]:
     if table.time is None or not np.issubdtype(moments.dtype, np.datetime64):
         raise table.error(f"the calendar feature {what!r} needs a time column of dates; name it as data.time")
     moments = moments.astype("datetime64[us]")
-    aware = _aware(column(table, table.time))
     if table.zone is None:
-        return times(table, table.time, wall=True), bool(aware.any())
-    if aware.any() and not aware.all():
-        row = int((~aware).arg_true()[0])
+        return times(table, table.time, wall=True), False
+    told = _aware(column(table, table.time), table.time_format)
+    if told.any() and not told.all():
+        row = int((~told).arg_true()[0])
         raise table.error(f"{table.time} has no offset here, and has one elsewhere; data.zone cannot tell", row=row)
-    return (_in_zone(moments, table.zone) if aware.any() else moments), bool(aware.any())
+    return (_in_zone(moments, table.zone) if told.any() else moments), bool(told.any())
 
 
-def _aware(written: pl.Series) -> pl.Series:
-    """Return which times name a moment, not only what a clock showed."""
-    if written.dtype == pl.String:
-        return written.str.contains(OFFSET) | written.str.contains(EPOCH)
-    local = written.dtype == pl.Date or (isinstance(written.dtype, pl.Datetime) and written.dtype.time_zone is None)
-    return pl.Series([not local] * len(written), dtype=pl.Boolean)
+def _aware(written: pl.Series, how: str | None) -> pl.Series:
+    """Return which times name a moment, not only what a clock showed; `how` is the format of all of them, if told."""
+    if written.dtype.is_temporal():
+        local = written.dtype == pl.Date or (isinstance(written.dtype, pl.Datetime) and written.dtype.time_zone is None)
+        return pl.repeat(not local, len(written), eager=True)
+    if how is None:
+        return aware(written)
+    return pl.repeat(how in EPOCHS or "%z" in how, len(written), eager=True)
 
 
 def _in_zone(moments: NDArray[np.datetime64], zone: str) -> NDArray[np.datetime64]:

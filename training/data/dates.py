@@ -24,10 +24,13 @@ MONTHS = {
 EPOCHS = {"epoch s": 1e6, "epoch ms": 1e3, "epoch us": 1.0, "epoch ns": 1e-3}  # microseconds of each
 
 _WEEKDAY = r"^(?i:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,?\s+)?"
-_CLOCK = (
-    r"(?:(?:\s*T\s*|,?\s+|:)(\d{1,2})(?::?(\d{2})(?::?(\d{2})(?:[.,](\d{1,9}))?)?)?"
-    r"\s*(?:([AaPp])\.?[Mm]\.?)?\s*(Z|z|UTC|GMT|[+-]\d{2}(?::?\d{2}){0,2})?)?(?:\[.*\])?$"
+_TIME = (
+    r"(?:\s*T\s*|,?\s+|:)(\d{1,2})(?::?(\d{2})(?::?(\d{2})(?:[.,](\d{1,9}))?)?)?"
+    r"\s*(?:([AaPp])\.?[Mm]\.?)?"
 )
+_OFFSET = r"\s*(Z|z|UTC|GMT|[+-]\d{2}(?::?\d{2}){0,2})"
+_ZONE = r"(?:\[.*\])?$"
+_CLOCK = rf"(?:{_TIME}(?:{_OFFSET})?)?{_ZONE}"
 _PARTS = ("hour", "minute", "second", "fraction", "half", "offset")  # groups of `_CLOCK`
 _NAME = r"([A-Za-z]{3,9})\.?"
 # What each group of a form is; `o` is the part of the order of the same place.
@@ -77,6 +80,12 @@ def formatted(text: pl.Series, how: str) -> pl.Series:
         text = text.str.replace("Z$", "+0000")
     found = text.str.to_datetime(how.replace(".%f", "%.f"), time_unit="us", strict=False).dt.replace_time_zone(None)
     return found.set(found.dt.year() < 100, None)
+
+
+def aware(text: pl.Series) -> pl.Series:
+    """Return which dates [N] end with an offset, so that they name a moment."""
+    forms = "|".join(pattern for _, pattern in _FORMS)
+    return text.str.strip_chars().str.contains(rf"{_WEEKDAY}(?:{forms}){_TIME}{_OFFSET}{_ZONE}")
 
 
 def elapsed(text: pl.Series) -> pl.Series:

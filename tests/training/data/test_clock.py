@@ -87,6 +87,21 @@ def test_a_time_counts_as_it_is_written_and_rows_are_ordered_by_the_moment() -> 
     assert told[0] == {"name": "hour", "calendar": "hour", "zone": "UTC", "offsets": True}
 
 
+@pytest.mark.parametrize(
+    ("written", "how", "hour"),
+    [
+        *(("20240701T1200Z", None, 14), ("2024-07-01 12Z", None, 14), ("2024-07-01 1200+00", None, 14)),
+        *(("2024-07-01T08:00-04:00[America/New_York]", None, 14), ("2024-07-01T12:00[Europe/Paris]", None, 12)),
+        *(("1.719835200e+09", "epoch s", 14), ("2024070112", "%Y%m%d%H", 12), ("1/7/24 1200Z", "%d/%m/%y %H%M%z", 14)),
+        *(("1 Jul 2024", None, 0), ("July 1, 2024 12:00 PM", None, 12), ("12:00 01-07-2024", "%H:%M %d-%m-%Y", 12)),
+    ],
+)  # fmt: skip
+def test_with_a_zone_times_are_converted_where_they_name_an_offset(written: str, how: str | None, hour: int) -> None:
+    frame = pl.DataFrame({"time": [written]})
+    told, codes = trained(Table(frame, "t", "", time="time", time_format=how, zone="Europe/Paris"))
+    assert (codes[0, 0], told[0].get("offsets", False)) == (hour, hour == 14)
+
+
 def test_with_a_zone_a_time_without_an_offset_is_refused_where_training_had_offsets() -> None:
     told, _ = trained(
         Table(pl.DataFrame({"time": ["2024-01-01T00:00Z"]}), "table", "", time="time", zone="Europe/Paris")
