@@ -1,5 +1,6 @@
 """Read the time of a table's rows: dates, or numbers that rise; name the row of the first invalid value."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,9 @@ def _formatted(table: Table, name: str, values: pl.Series, how: str, *, wall: bo
         try:
             text = words(table, name)
             if wall and "%z" in how:
-                text, how = text.str.replace(r"\s*(Z|[+-]\d{2}:?\d{2})$", ""), how.replace("%z", "").rstrip()
+                behind = r"()$" if how.endswith("%z") else r"(\s)"  # Sat Jan 13 00:00:00 +0200 2024
+                text = text.str.replace(r"\s*(?:Z|[+-]\d{2}:?\d{2})" + behind, "$1")
+                how = re.sub(r"\s*%z", "", how)
             found = formatted(text, how)
         except PolarsError as error:
             raise table.error(f"data.time_format is {how!r}: {str(error).splitlines()[0]}") from None

@@ -91,6 +91,7 @@ def test_a_time_in_another_format_is_an_error_that_names_the_line() -> None:
         ("20240131T133000+0100", {}),
         ("2024-01-31T13:30+01:00[Europe/Paris]", {}),
         ("31.01.24 13h30 +0100", {"time": "x", "time_format": "%d.%m.%y %Hh%M %z"}),
+        ("Wed Jan 31 13:30:00 +0200 2024", {"time": "x", "time_format": "%a %b %d %H:%M:%S %z %Y"}),
         (datetime(2024, 1, 31, 13, 30, tzinfo=ZoneInfo("Europe/Paris")), {}),
     ],
 )
