@@ -15,7 +15,7 @@ import numpy as np
 
 from service.errors import InvalidInput
 from service.models.description import Description, described
-from service.models.model import Array, Lengths, OnnxModel, State, numbers
+from service.models.model import Array, Given, Lengths, OnnxModel, State, finite
 from service.models.providers import CPU
 from service.models.turning import AnyArray, Turn, carried, filled, held, uncarried
 
@@ -92,7 +92,7 @@ class AdaptedModel(OnnxModel):
                 drawn[..., span] = values[..., span].round() % 2  # an embedding may have two rows
         return drawn
 
-    def opening(self, constants: Mapping[str, Any], initial: Mapping[str, Any]) -> State | None:
+    def opening(self, constants: Given, initial: Given) -> State | None:
         """See OnnxModel.opening."""
         if not constants and not initial:
             return None
@@ -105,7 +105,7 @@ class AdaptedModel(OnnxModel):
             for name, value in values.items():
                 if name not in known:
                     raise InvalidInput(f"{place}.{name}: the model has {', '.join(sorted(known)) or 'none'}")
-                array = numbers(value, f"{place}.{name}")
+                array = finite(value, f"{place}.{name}")
                 try:
                     given[name] = filled(array, self._ports[name])[None]
                 except ValueError as error:

@@ -6,7 +6,6 @@ Knows one file and how to run it; not sessions, queues or names of versions.
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +31,7 @@ Array = NDArray[np.float32]
 Index = NDArray[np.int64]
 Lengths = NDArray[np.int32]
 State = dict[str, Array]  # by name, each [batch, …]
+Given = Mapping[str, NDArray[np.float64] | None]  # by a client, by name; None: no finite numbers of one shape
 
 
 class Model(Protocol):
@@ -170,11 +170,11 @@ class OnnxModel:
         """The nearest values that the inputs can hold, for tests."""
         return values
 
-    def opening(self, constants: Mapping[str, Any], initial: Mapping[str, Any]) -> State | None:
+    def opening(self, constants: Given, initial: Given) -> State | None:
         """The state [1, …] of a session that is opened with such constants and initial states; None: the zero state.
 
         Raises:
-            InvalidInput: the model has no such constant or state, or it has another shape.
+            InvalidInput: the model has no such constant or state, it has another shape, or is None.
 
         """
         if constants:
@@ -183,7 +183,7 @@ class OnnxModel:
         for name, value in initial.items():
             if name not in state:
                 raise InvalidInput(f"initial.{name}: the model has {', '.join(state) or 'none'}")
-            array = numbers(value, f"initial.{name}")
+            array = finite(value, f"initial.{name}")
             if array.shape not in ((), state[name].shape[1:]):
                 raise InvalidInput(f"initial.{name}: shape {list(array.shape)}, not {list(state[name].shape[1:])}")
             state[name][:] = array
@@ -239,11 +239,8 @@ def _bounded(session: ort.InferenceSession, seconds: float, names: list[str], fe
         timer.cancel()
 
 
-def numbers(value: Any, place: str) -> NDArray[np.float64]:
-    """Numbers whose float32 is finite, from nested lists of one shape. Raises InvalidInput with the place otherwise."""
-    with suppress(ValueError, OverflowError), np.errstate(over="ignore"):
-        array = np.asarray(value)
-        finite = array.dtype.kind in "iuf" and np.isfinite(array.astype(np.float32)).all()
-        if finite and bool not in map(type, np.asarray(value, object).reshape(-1).tolist()):
-            return array.astype(np.float64)
-    raise InvalidInput(f"{place}: not finite numbers (float32) of one shape")
+def finite(value: NDArray[np.float64] | None, place: str) -> NDArray[np.float64]:
+    """What a client gave in this place. Raises InvalidInput if it is none."""
+    if value is None:
+        raise InvalidInput(f"{place}: not finite numbers (float32) of one shape")
+    return value

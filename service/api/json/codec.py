@@ -6,10 +6,12 @@ wrong. They agree on everything that the fast one takes.
 """
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 from simdjson import Array as List
 from simdjson import Object, Parser
 
@@ -20,10 +22,11 @@ MOST = 2**16  # sequences or items of a call
 
 _FEW = 2048  # bytes, of which it is faster to count them as text
 _KEYS = 64  # of an object; none of the wire has as many
+_MOST_VALUES = 2**12  # constants, or first states
 SAFE = 1e76  # of numbers whose squares sum to less, each has a finite nearest float32
 _PARSED = 2**23  # bytes; the parser keeps its memory for texts up to this: new memory takes as long as the parsing
 _SEQUENCES = ("inputs", "history")  # keys whose value is a sequence of steps
-_VALUES = ("constants", "initial")  # keys whose value is an object of numbers and nested lists
+_VALUES = ("constants", "initial")  # keys whose value is an object of arrays
 _LISTS = ("sequences", "items", "ids")  # keys whose value is a list of things that are counted
 
 FAULTS = (ValueError, TypeError, LookupError, RuntimeError, AttributeError)  # that the parser raises
@@ -32,7 +35,9 @@ _parser = Parser()  # shared on the thread: each call parses and drops the resul
 
 
 def parse(text: bytes | str, most: int = MOST) -> dict[str, Any]:
-    """Parse a JSON object: each sequence becomes `Steps`, any list that the wire does not know becomes empty.
+    """Parse a JSON object: each sequence becomes `Steps`, a constant or first state an array, or None if it is none.
+
+    Any list that the wire does not know becomes empty.
 
     Raises:
         InvalidRequest: not UTF-8, not JSON (NaN and Infinity are not), or not an object.
@@ -152,14 +157,25 @@ def _columns(content: Any, most: int, depth: int = 0) -> Any:
     for key, value in content.items():
         if key in _SEQUENCES:
             columns[key] = steps(value)
-        elif key in _VALUES:
-            columns[key] = value
+        elif key in _VALUES and isinstance(value, dict):
+            _count(key, len(value), _MOST_VALUES)
+            columns[key] = {name: numbers(one) for name, one in value.items()}
         elif key in _LISTS and isinstance(value, list):
             _count(key, len(value), most)
             columns[key] = [steps(one) if key == "sequences" else _columns(one, most, 1) for one in value]
         else:
             columns[key] = _columns(value, most, depth + 1)
     return columns
+
+
+def numbers(value: Any) -> NDArray[np.float64] | None:
+    """Numbers whose float32 is finite, from nested lists of one shape; None: it is something else."""
+    with suppress(ValueError, OverflowError), np.errstate(over="ignore"):
+        array = np.asarray(value)
+        finite = array.dtype.kind in "iuf" and np.isfinite(array.astype(np.float32)).all()
+        if finite and bool not in map(type, np.asarray(value, object).reshape(-1).tolist()):
+            return array.astype(np.float64)
+    return None
 
 
 def _count(key: str, count: int, most: int) -> None:

@@ -4,10 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from service.errors import InvalidInput, ModelUnusable
 from service.models.adapter import AdaptedModel
+from service.models.model import Given
 from tests.service.models.foreign import TWO, fresh, load, run, two, write
+
+
+def array(value: object) -> NDArray[np.float64]:
+    """What a client gives."""
+    return np.asarray(value, np.float64)
+
 
 SUM = """
 g (float[batch, 1] x, float[batch, 1] s) => (float[batch, 1] y, float[batch, 1] s_out)
@@ -195,7 +203,7 @@ g (float[batch, time, 2] x, float scale, float[batch, 2] offset) => (float[batch
 
 def test_constants_are_fixed_for_a_session_and_strangers_keep_theirs(tmp_path: Path) -> None:
     model, _ = load(write(tmp_path / "model.onnx", CONSTANTS, "[constants]\nscale = 2\noffset = [0, 1]"))
-    ours, theirs = model.opening({"scale": 10}, {}), model.opening({"offset": [5, 6]}, {})
+    ours, theirs = model.opening({"scale": array(10)}, {}), model.opening({"offset": array([5, 6])}, {})
     assert ours is not None and theirs is not None
     state = {name: np.concatenate([array[:1], ours[name], theirs[name]]) for name, array in fresh(model, 1).items()}
     outputs, after = run(model, [[[1, 1]]] * 3, state)
@@ -206,16 +214,14 @@ def test_constants_are_fixed_for_a_session_and_strangers_keep_theirs(tmp_path: P
 @pytest.mark.parametrize(
     ("constants", "initial", "place"),
     [
-        ({"rate": 1}, {}, "constants.rate: the model has offset, scale"),
-        ({"offset": [1, 2, 3]}, {}, r"constants.offset: shape \[3\], the model has \[2\]"),
-        ({"scale": "1"}, {}, "constants.scale: not finite numbers"),
-        ({"scale": True}, {}, "constants.scale: not finite numbers"),
-        ({"offset": [[1], [2, 3]]}, {}, "constants.offset: not finite numbers"),
-        ({}, {"scale": 1}, "initial.scale: the model has none"),
+        ({"rate": array(1)}, {}, "constants.rate: the model has offset, scale"),
+        ({"offset": array([1, 2, 3])}, {}, r"constants.offset: shape \[3\], the model has \[2\]"),
+        ({"scale": None}, {}, "constants.scale: not finite numbers"),
+        ({}, {"scale": array(1)}, "initial.scale: the model has none"),
     ],
 )
 def test_beginnings_that_do_not_fit_are_refused_by_their_place(
-    tmp_path: Path, constants: dict[str, object], initial: dict[str, object], place: str
+    tmp_path: Path, constants: Given, initial: Given, place: str
 ) -> None:
     model, _ = load(write(tmp_path / "model.onnx", CONSTANTS, "[constants]\nscale = 2\noffset = [0, 1]"))
     with pytest.raises(InvalidInput, match=place):
@@ -232,7 +238,7 @@ def test_initial_states_come_from_the_file_beside_it_or_from_the_session(tmp_pat
     outputs, after = run(model, [[[1], [2]]])
     assert outputs.ravel().tolist() == [101, 103]
     assert run(model, [[[1]]], after)[0].item() == 104
-    assert run(model, [[[1]]], model.opening({}, {"s": 7}))[0].item() == 8
+    assert run(model, [[[1]]], model.opening({}, {"s": array(7)}))[0].item() == 8
     assert fitness.streamable
 
 
@@ -247,9 +253,6 @@ g (float[batch, 1] x, double[batch, 1] s, double gain) => (float[batch, 1] y, do
 
 def test_numbers_beyond_float32_are_refused_where_float64_holds_them_too(tmp_path: Path) -> None:
     model, _ = load(write(tmp_path / "model.onnx", WIDE, "constants = {gain = 2}"))
-    for constants, initial in (({"gain": 1e39}, {}), ({}, {"s": -1e39}), ({}, {"s": [True]})):
-        with pytest.raises(InvalidInput, match=r"not finite numbers \(float32\)"):
-            model.opening(constants, initial)
     with pytest.raises(InvalidInput, match=r"gain: 1e\+39 is no float32"):
         model.begun({"gain": np.array([1e39])}, 1)
     with pytest.raises(ModelUnusable, match=r"gain: 1e\+39 is no float32"):

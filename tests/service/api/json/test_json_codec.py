@@ -109,6 +109,24 @@ def test_objects_become_columns_in_the_order_of_the_model() -> None:
     assert json_codec.dump({"outputs": outputs}) == b'{"outputs":[{"y":0.1},{"y":0.2}]}'
 
 
+@pytest.mark.parametrize("value", ["1", "[]", "[[1,2.5],[3,-4e-3]]"])
+def test_a_constant_or_first_state_is_an_array(value: str) -> None:
+    for key in ("constants", "initial"):
+        read = json_codec.parse(f'{{"{key}":{{"one":{value}}},"items":[{{"{key}":{{"one":{value}}}}}]}}'.encode())
+        assert read[key]["one"].tolist() == read["items"][0][key]["one"].tolist() == json.loads(value)
+
+
+@pytest.mark.parametrize("value", ["true", "[1,true]", "[[1],[2,3]]", "[1e39]", "1e400", "null", "{}", '["a"]'])
+def test_what_is_no_array_of_finite_numbers_is_none(value: str) -> None:
+    read = json_codec.parse(f'{{"constants":{{"one":{value}}},"initial":[0]}}'.encode())
+    assert read == {"constants": {"one": None}, "initial": []}
+
+
+def test_more_constants_than_any_model_has_are_refused() -> None:
+    with pytest.raises(PayloadTooLarge, match="5000 initial"):
+        json_codec.parse(b'{"initial":{' + b",".join(b'"%d":0' % index for index in range(5000)) + b"}}")
+
+
 @pytest.mark.parametrize("body", [b'{"sequences":[%b]}', b'{"items":[%b]}'])
 @pytest.mark.parametrize("one", [b"1", b"{}", b"[[1]]", b'{"inputs":[[1]]}'])
 def test_a_list_of_too_many_things_is_refused_before_any_is_built(body: bytes, one: bytes) -> None:
