@@ -1,6 +1,7 @@
 """Files without state inputs are made stateful, proved, and never written; what cannot be is served whole."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,10 @@ class Averaged(Network):
         return answer
 
 
-def export(network: nn.Module, path: Path, *given: torch.Tensor, names: Any = ("x", "y"), **axes: Any) -> Path:
-    """Export a network by the names of its inputs and outputs."""
+def export(network: nn.Module, path: Path, *given: torch.Tensor, names: Sequence[str] = (), **axes: Any) -> Path:
+    """Export a network of x, and of h0 and c0 where they are given; or by other names of inputs and outputs."""
     given = given or (torch.randn(2, 5, F),)
+    named = list(names) or ["x", "h0", "c0"][: len(given)] + ["y", "hn", "cn"][: len(given)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -82,8 +84,8 @@ def export(network: nn.Module, path: Path, *given: torch.Tensor, names: Any = ("
             given,
             path,
             dynamo=False,
-            input_names=names[: len(given)],
-            output_names=names[len(given) :],
+            input_names=named[: len(given)],
+            output_names=named[len(given) :],
             dynamic_axes=axes or {"x": BT, "y": BT},
         )
     return path
