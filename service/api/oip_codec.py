@@ -89,9 +89,9 @@ def header_of(told: Any) -> Header:
     id, timeout = told.get("id"), how.get("timeout")
     if id is not None:
         _typed(id, str, "id")
-    if timeout is not None and not 0 < _typed(timeout, int, "parameters.timeout") < _MOST_INTEGER:
+    if timeout is not None and not 0 <= _typed(timeout, int, "parameters.timeout") < _MOST_INTEGER:
         raise InvalidRequest("parameters.timeout: not a number of microseconds")
-    seconds = None if timeout is None else timeout / 1e6
+    seconds = timeout / 1e6 if timeout else None  # 0 is none, as in Triton
     binary = _typed(how.get("binary_data_output", False), bool, "binary_data_output")
     outputs = _outputs(_objects(told, "outputs", least=0), binary=binary)
     return Header(id, _sequence(how), seconds, inputs, outputs, binary, {})

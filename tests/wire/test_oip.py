@@ -150,6 +150,7 @@ def test_a_timeout_in_microseconds_is_a_deadline(client: Any, rng: np.random.Gen
     assert len(infer(client, "lstm", given, timeout=60_000_000)) == 64
     message, status = refused(lambda: [infer(client, "lstm", given, timeout=1) for _ in range(20)])
     assert (status, "deadline" in message.lower()) == (504, True)
+    assert len(infer(client, "lstm", given, timeout=0)) == 64  # Triton takes 0 for none
 
 
 def test_errors_are_told_by_the_client_in_our_words(client: Any) -> None:

@@ -129,7 +129,7 @@ def test_lengths_that_are_none(send: Any, lengths: list[Any]) -> None:
         {"parameters": {"sequence_id": 1, "sequence_start": 1}},
         {"parameters": {"sequence_end": True}},
         {"parameters": {"binary_data_output": "true"}},
-        {"parameters": {"timeout": 0}},
+        {"parameters": {"timeout": -1}},
         {"parameters": {"timeout": "5"}},
         {"outputs": {}},
         {"outputs": [{"name": "state"}]},
