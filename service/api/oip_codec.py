@@ -137,7 +137,10 @@ def _check_input(one: dict[str, Any], place: str) -> None:
         raise InvalidRequest(f"{place}: datatype {str(kind)[:20]}, not one of {', '.join(KINDS)}")
     if not isinstance(shape, list) or len(shape) > _MOST or any(type(size) is not int or size < 0 for size in shape):
         raise InvalidRequest(f"{place}.shape: not a list of sizes")
-    size = _object(one, "parameters").get("binary_data_size")
+    parameters = _object(one, "parameters")
+    if "shared_memory_region" in parameters:
+        raise InvalidRequest(f"{place}: shared_memory_region is not supported")
+    size = parameters.get("binary_data_size")
     if (size is None) == ("data" not in one):
         raise InvalidRequest(f"{place}: give either data or the parameter binary_data_size")
     if size is not None and _typed(size, int, "binary_data_size") != math.prod(shape) * KINDS[kind].itemsize:

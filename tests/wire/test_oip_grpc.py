@@ -70,6 +70,13 @@ def refused(ask: Callable[[], Any]) -> tuple[str, str]:
     return str(caught.value.message()), str(caught.value.status()).removeprefix("StatusCode.")
 
 
+def fault(ask: Callable[[Any], Any], request: Any) -> tuple[str | None, Any]:
+    """What a refusal says, and its code."""
+    with pytest.raises(grpc.RpcError) as caught:
+        ask(request)
+    return caught.value.details(), caught.value.code()
+
+
 def test_health_metadata_configuration_and_index_are_those_of_http(client: Any, served: Served) -> None:
     assert client.is_server_live()
     assert client.is_server_ready()
@@ -128,13 +135,13 @@ def test_numbers_may_stand_in_typed_contents(served: Served) -> None:
     with grpc.insecure_channel(served.address) as channel:
         ask = triton.service_pb2_grpc.GRPCInferenceServiceStub(channel)
         assert ask.ModelInfer(request).raw_output_contents[0] == np.float64(7.5).tobytes()
-        request.inputs[0].contents.fp64_contents.append(1)
-        with pytest.raises(grpc.RpcError) as caught:
-            ask.ModelInfer(request)
-        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-        with pytest.raises(grpc.RpcError) as caught:
-            ask.TraceSetting(triton.service_pb2.TraceSettingRequest())
-        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        spoilt = [triton.service_pb2.ModelInferRequest.FromString(request.SerializeToString()) for _ in range(2)]
+        spoilt[0].inputs[0].contents.fp64_contents.append(1)
+        spoilt[1].inputs[2].parameters["shared_memory_region"].string_param = "r"
+        told = [fault(ask.ModelInfer, one) for one in spoilt]
+        assert [code for _, code in told] == [grpc.StatusCode.INVALID_ARGUMENT] * 2
+        assert told[1][0] == "inputs[2]: shared_memory_region is not supported"
+        assert fault(ask.TraceSetting, triton.service_pb2.TraceSettingRequest())[1] is grpc.StatusCode.UNIMPLEMENTED
 
 
 @pytest.mark.parametrize("id", [2**63 - 1, "a sequence/of 'text'"])
@@ -164,9 +171,7 @@ def test_what_is_no_message_is_the_fault_of_its_client(served: Served) -> None:
     with grpc.insecure_channel(served.address) as channel:
         ways = (channel.unary_unary(path + "ModelInfer"), channel.unary_unary(path + "ModelReady"))
         for ask in (*ways, lambda none: [*channel.stream_stream(path + "ModelStreamInfer")(iter([none]))]):
-            with pytest.raises(grpc.RpcError) as caught:
-                ask(b"\xff")
-            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert fault(ask, b"\xff")[1] is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_sequences_go_over_a_stream_and_an_error_does_not_end_it(client: Any) -> None:

@@ -104,7 +104,8 @@ def test_shapes_that_are_none(send: Any, shape: Any) -> None:
         ({"name": "state.sum"}, 400),
         ({"name": ["input"]}, 400),
         ({"parameters": []}, 400),
-        ({"parameters": {"shared_memory_region": "r"}, "data": None}, 422),
+        ({"parameters": {"shared_memory_region": "r"}, "data": None}, 400),
+        ({"parameters": {"shared_memory_region": "r"}}, 400),
     ],
 )
 def test_tensors_that_are_none(send: Any, change: dict[str, Any], status: int) -> None:
