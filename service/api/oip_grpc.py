@@ -236,6 +236,8 @@ def _header(request: Any) -> dict[str, Any]:
     inputs = []
     for place, one in enumerate(request.inputs):
         told = {"name": one.name, "datatype": one.datatype, "shape": [*one.shape], "parameters": _told(one.parameters)}
+        if raw and one.contents.ByteSize():
+            raise InvalidRequest(f"inputs[{place}]: give either contents or raw_input_contents")
         if raw:
             told["parameters"]["binary_data_size"] = len(raw[place])
         else:

@@ -135,12 +135,14 @@ def test_numbers_may_stand_in_typed_contents(served: Served) -> None:
     with grpc.insecure_channel(served.address) as channel:
         ask = triton.service_pb2_grpc.GRPCInferenceServiceStub(channel)
         assert ask.ModelInfer(request).raw_output_contents[0] == np.float64(7.5).tobytes()
-        spoilt = [triton.service_pb2.ModelInferRequest.FromString(request.SerializeToString()) for _ in range(2)]
+        spoilt = [triton.service_pb2.ModelInferRequest.FromString(request.SerializeToString()) for _ in range(3)]
         spoilt[0].inputs[0].contents.fp64_contents.append(1)
         spoilt[1].inputs[2].parameters["shared_memory_region"].string_param = "r"
+        spoilt[2].raw_input_contents.extend([bytes(8), bytes(8), bytes(1)])
         told = [fault(ask.ModelInfer, one) for one in spoilt]
-        assert [code for _, code in told] == [grpc.StatusCode.INVALID_ARGUMENT] * 2
+        assert [code for _, code in told] == [grpc.StatusCode.INVALID_ARGUMENT] * 3
         assert told[1][0] == "inputs[2]: shared_memory_region is not supported"
+        assert told[2][0] == "inputs[0]: give either contents or raw_input_contents"
         assert fault(ask.TraceSetting, triton.service_pb2.TraceSettingRequest())[1] is grpc.StatusCode.UNIMPLEMENTED
 
 
@@ -198,13 +200,8 @@ async def test_the_async_client_infers_and_streams(served: Served) -> None:
 
         async def requests() -> AsyncIterator[dict[str, Any]]:
             for step in range(3):
-                yield {
-                    "model_name": "sum",
-                    "inputs": [tensor([[step + 1]])],
-                    "sequence_id": 5,
-                    "sequence_start": step == 0,
-                    "sequence_end": step == 2,
-                }
+                how = {"sequence_id": 5, "sequence_start": step == 0, "sequence_end": step == 2}
+                yield {"model_name": "sum", "inputs": [tensor([[step + 1]])], **how}
 
         totals = [result.as_numpy("output").item() async for result, error in client.stream_infer(requests())]
         assert totals == [1, 3, 6]
