@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from service.models.turning import AnyArray
 
 LENGTH = b"inference-header-content-length"
-_MOST = 16  # inputs, outputs and dimensions
+_MOST = 1024  # inputs, and outputs
+_MOST_AXES = 16
 _MOST_ID = 256  # characters of a sequence id as it stands in a URL
 _REMEMBERED = 512  # headers
 _MOST_INTEGER = 2**64 - 1
@@ -135,7 +136,11 @@ def _check_input(one: dict[str, Any], place: str) -> None:
     _typed(name, str, f"{place}.name")
     if not isinstance(kind, str) or kind not in KINDS:
         raise InvalidRequest(f"{place}: datatype {str(kind)[:20]}, not one of {', '.join(KINDS)}")
-    if not isinstance(shape, list) or len(shape) > _MOST or any(type(size) is not int or size < 0 for size in shape):
+    if (
+        not isinstance(shape, list)
+        or len(shape) > _MOST_AXES
+        or any(type(size) is not int or size < 0 for size in shape)
+    ):
         raise InvalidRequest(f"{place}.shape: not a list of sizes")
     parameters = _object(one, "parameters")
     if "shared_memory_region" in parameters:

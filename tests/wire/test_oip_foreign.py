@@ -56,6 +56,13 @@ g (float[batch, time, 1] x, int64 x_len) => (float[batch, time, 1] y)
   y = Add(x, length) }
 """
 
+_WIDE = 20  # inputs, and outputs
+WIDE = f"""
+g ({", ".join(f"float[batch, time, 1] x{i}" for i in range(_WIDE))})
+  => ({", ".join(f"float[batch, time, 1] y{i}" for i in range(_WIDE))})
+{{ {" ".join(f"y{i} = Neg(x{i})" for i in range(_WIDE))} }}
+"""
+
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
@@ -68,6 +75,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         "turned": TURNED,
         "several": SEVERAL,
         "measured": MEASURED,
+        "wide": WIDE,
     }.items():
         foreign.write(folder / f"{name}/1/model.onnx", text)
     server = Server(folder, tmp_path_factory.mktemp("server") / "log").wait_until_ready()
@@ -132,6 +140,12 @@ def test_tensors_of_all_types_go_in_and_out_as_the_runtime_has_them(
     for name, array in zip(names, client.file("several").run(names, arrays), strict=True):
         assert answer.as_numpy(name).dtype == array.dtype
         assert np.array_equal(answer.as_numpy(name), array)
+
+
+def test_as_many_tensors_as_the_file_has(client: Any) -> None:
+    asked = [triton.InferRequestedOutput(f"y{index}") for index in range(_WIDE)]
+    answer = client.infer("wide", given(**{f"x{index}": f32([[index]]) for index in range(_WIDE)}), outputs=asked)
+    assert [answer.as_numpy(one.name()).item() for one in asked] == [-index for index in range(_WIDE)]
 
 
 def test_one_length_may_be_that_of_all_rows(client: Any) -> None:

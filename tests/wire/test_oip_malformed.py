@@ -158,7 +158,7 @@ def test_requests_that_are_none(send: Any, others: dict[str, Any]) -> None:
         b"[" * 10_000 + b"]" * 10_000,
         b'{"inputs":' + b"[" * 10_000 + b"]" * 10_000 + b"}",
         text(GOOD, GOOD),
-        text(*[GOOD] * 17),
+        text(*[GOOD | {"name": str(index)} for index in range(1025)]),
         text({"name": "lengths", "shape": [1], "datatype": "INT32", "data": [1]}),
     ],
 )
