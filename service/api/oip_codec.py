@@ -39,7 +39,7 @@ class Sequence:
 
     def session(self, model: str) -> str:
         """The id of its session: one that `/v1` cannot create; the integer 42 is MODEL~42, the string MODEL~'42'."""
-        return f"{model}~{self.id}" if isinstance(self.id, int) else f"{model}~'{quote(self.id)}'"
+        return f"{model}~{self.id}" if isinstance(self.id, int) else f"{model}~'{quote(self.id, safe='')}'"
 
 
 class Header(NamedTuple):
@@ -110,7 +110,7 @@ def _sequence(how: dict[str, Any]) -> Sequence | None:
     start, end = (_typed(how.get(name, False), bool, name) for name in ("sequence_start", "sequence_end"))
     if type(id) not in (int, str) or (isinstance(id, int) and not 0 <= id <= _MOST_INTEGER):
         raise InvalidRequest("sequence_id: neither an unsigned integer of 64 bits nor a string")
-    if isinstance(id, str) and len(quote(id)) > _MOST_ID:
+    if isinstance(id, str) and len(quote(id, safe="")) > _MOST_ID:
         raise InvalidRequest(f"sequence_id: more than {_MOST_ID} characters, as it stands in a URL")
     if not id and (start or end):
         raise InvalidRequest("sequence_start and sequence_end need a sequence_id other than 0 and the empty string")

@@ -125,7 +125,8 @@ def test_a_model_that_needs_the_whole_takes_only_whole_sequences(client: Any, nu
 def test_a_sequence_is_a_session_that_v1_can_look_at_and_end(step: Step, server: Server, number: int) -> None:
     step(number, 1, start=True)
     step("camera 7", 1, start=True)
-    for id in (f"sum~{number}", "sum~'camera%2520%37'"):
+    step("site/7", 1, start=True)
+    for id in (f"sum~{number}", "sum~'camera%2520%37'", "sum~'site%252F7'"):
         told = httpx.get(f"{server.url}/v1/sessions/{id}").json()
         assert (told["model"], told["step"]) == ("sum", 1), told
         assert httpx.delete(f"{server.url}/v1/sessions/{id}").status_code == 204
