@@ -39,8 +39,8 @@ class Lookups:
                 raise error
             return None
         if id not in self.running:
-            self.running[id] = asyncio.get_running_loop().create_future()
-            task = asyncio.ensure_future(self._run(id))
+            running = self.running[id] = asyncio.get_running_loop().create_future()
+            task = asyncio.ensure_future(self._run(id, running))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return self.running[id]
@@ -67,7 +67,7 @@ class Lookups:
         if running is not None:
             running.set_result(None)
 
-    async def _run(self, id: str) -> None:
+    async def _run(self, id: str, running: asyncio.Future[None]) -> None:
         error: CarouselError | None = None
         try:
             async with asyncio.timeout(self._patience):
@@ -79,6 +79,8 @@ class Lookups:
         except Exception:
             _log.exception("session %r cannot be looked up", id)
             error = CarouselError()
+        if self.running.get(id) is not running:
+            return  # the session came here, and may have ended or gone since
         if error is not None or not self.here(id):
             if len(self._results) >= _REMEMBERED:
                 self._results.clear()

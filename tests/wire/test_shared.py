@@ -72,6 +72,18 @@ def test_a_channel_stays_with_its_session_wherever_that_was_meanwhile(pair: tupl
             assert told_text["outputs"] == [[step + 3]]
 
 
+def test_an_id_that_was_ended_where_it_came_is_found_where_it_is_opened_anew(
+    pair: tuple[httpx.Client, httpx.Client],
+) -> None:
+    one, other = pair
+    for _ in range(10):
+        done(one.post("/v1/models/sum/sessions", json={"id": "s"}), 201)
+        assert other.delete("/v1/sessions/s").status_code == 204
+        done(one.post("/v1/models/sum/sessions", json={"id": "s"}), 201)
+        assert _step(other, "s", 0, 1) == [[1.0]]
+        assert one.delete("/v1/sessions/s").status_code == 204
+
+
 def test_all_sessions_are_listed_looked_at_and_deleted_from_anywhere(
     pair: tuple[httpx.Client, httpx.Client],
 ) -> None:

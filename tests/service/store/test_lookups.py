@@ -43,12 +43,17 @@ async def test_a_session_that_came_is_found_before_its_lookup_has_ended() -> Non
     others = Others()
     waiting = others.lookups.fetch("a")
     others.serving.start()
-    await others.serving.lifecycle.open("a", 60.0)
+    session = await others.serving.lifecycle.open("a", 60.0)
     others.lookups.end("a")
     assert waiting is not None
     await waiting
     assert others.lookups.here("a")
+    await others.serving.lifecycle.delete(session)
     others.goes_on.set()
+    await asyncio.sleep(0)  # the lookup ends, and tells nothing of an id that others may open now
+    await asyncio.sleep(0)
+    assert others.lookups.fetch("a") is not None
+    await asyncio.wait([*others.lookups.running.values()])
     await others.serving.stop()
 
 
