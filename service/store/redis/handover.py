@@ -110,6 +110,8 @@ class Handover:
         flat, told, lease, process = await owner.link.ask("EVAL", scripts.READ, 4, *keys, owner.lease)
         if told > 0:
             self._store.sessions.expired.remember(id, self._store.sessions.now() + told / 1000)
+        elif not flat:
+            self._store.sessions.expired.forget(id)  # it was deleted elsewhere since
         try:
             is_dead = dead(process)
             return decode(key, pairs(flat)) if flat else None, bool(lease) and not is_dead, is_dead

@@ -213,6 +213,10 @@ async def test_an_expired_session_is_told_as_such_everywhere(begin: Begin) -> No
     other = await begin()
     with pytest.raises(SessionExpired):
         await other.get("s")
+    await other.lifecycle.delete(await other.opened("s"))
+    for process in (one, other):
+        with pytest.raises(SessionNotFound):
+            await process.get("s")
 
 
 async def test_idle_time_goes_on_without_a_process(begin: Begin, wall: FakeClock) -> None:
