@@ -176,6 +176,7 @@ async def test_sessions_of_a_worker_that_is_no_more_go_to_the_first(path: Path, 
     await workers[0].step(workers[0].sessions.get("c"), 4.0)
     assert await stands(workers[1], "c") == (2, 5.0)
     await workers[1].lifecycle.delete(workers[1].sessions.get("d"))
+    await still(workers)  # else the exchange would have the folder open that is settled
     for one in workers:
         await (one.end() if clean else one.die())
     settle(path, 1)
