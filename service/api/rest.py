@@ -172,7 +172,9 @@ class Rest:
         state = None
         if "history" in asked:
             history = sequence(asked["history"], served.description.features, "history").inputs
-            state = await target.migrations.warmed(history, deadline)
+            engine, source = self._of(session)
+            begun = views.going_on(engine.table.gather(np.array([session.row])), source, served)
+            state = await target.migrations.warmed(history, deadline, begun)
             await reach(self._sessions, id)
             session = self._sessions.get(id)
         engine, _ = self._of(session)

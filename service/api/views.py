@@ -130,6 +130,16 @@ def beginning(asked: dict[str, Any], served: OnnxModel) -> State | None:
     return served.opening(constants, initial) if constants or initial else None
 
 
+def going_on(state: State, source: OnnxModel, served: OnnxModel) -> State | None:
+    """The state in which a history begins when its session goes on in another version; None: the zero state.
+
+    It has the constants of the session, where that version has such inputs.
+    """
+    ports = {one.port for one in served.tensors.constants}
+    constants = {port.name: value for port, value in source.constants(state).items() if port in ports}
+    return served.begun(constants, 1) if constants else None
+
+
 def step(asked: dict[str, Any], place: str) -> int:
     """`step`, LAST at most; UNCHECKED: it was not given.
 

@@ -32,8 +32,8 @@ class Migrations:
     def __init__(self, engine: Engine, sessions: Sessions) -> None:
         self._engine, self._table, self._sessions = engine, engine.table, sessions
 
-    def warmed(self, history: Array, deadline: Deadline | None) -> asyncio.Future[State]:
-        """The state [1, …] of this engine after a history [T, F].
+    def warmed(self, history: Array, deadline: Deadline | None, begun: State | None = None) -> asyncio.Future[State]:
+        """The state [1, …] of this engine after a history [T, F] that began with another one; None: the zero state.
 
         Raises, or the future raises:
             Overloaded, PayloadTooLarge, ShuttingDown, EngineFailed, InvalidInput, NonFiniteOutput, DeadlineExceeded.
@@ -45,7 +45,7 @@ class Migrations:
             settle(found, call.errors[0] if call.errors else call.state)
 
         row, lengths, asked = np.array([ZERO]), np.array([len(history)]), np.array([UNCHECKED])
-        state = self._table.gather(row)
+        state = self._table.gather(row) if begun is None else begun
         self._engine.submit(Onward(row, lengths, asked, history, ended, deadline, state=state))
         return found
 

@@ -127,6 +127,11 @@ class AdaptedModel(OnnxModel):
             if not np.array_equal(kept[name], _held(array, self._ports[name])):
                 raise InvalidInput(f"{name}: another value than the one with which the sequence was started")
 
+    def constants(self, state: State) -> dict[Port, AnyArray]:
+        """See OnnxModel.constants."""
+        kept = {} if self._begins and not state[BEGUN].item() else self._given(state, 1)
+        return {one.port: kept[one.port.name] for one in self.signature.constants if kept}
+
     def _together(self, lengths: Lengths) -> bool:
         """Whether all rows run in one call."""
         if len(lengths) == 1:

@@ -201,6 +201,10 @@ class OnnxModel:
     def keeps(self, constants: Mapping[str, Any], state: State) -> None:
         """Raise InvalidInput unless a session with this state [1, …] was opened with these constants [1, …]."""
 
+    def constants(self, state: State) -> dict[Port, Any]:
+        """The constants [1, …] of a session with this state [1, …]; none: it has not begun, or the model has none."""
+        return {}
+
     def run(self, inputs: Array, lengths: Lengths, state: State) -> tuple[Array, State]:
         """See Model.run."""
         if self.provider == "cpu" or (lengths == inputs.shape[1]).all():

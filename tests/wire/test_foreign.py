@@ -103,6 +103,14 @@ def test_forks_and_states_as_bytes_keep_them(client: httpx.Client) -> None:
     assert step(client, fork, 1) == step(client, "restored", 1) == [20]
 
 
+def test_a_history_of_a_migration_begins_with_the_constants_of_the_session(client: httpx.Client) -> None:
+    own, plain = opened(client, constants={"rate": 10}), opened(client)
+    for id, rate in ((own, 10), (plain, 2)):
+        asked = {"version": "1", "history": [[1]]}
+        assert client.post(f"/v1/sessions/{id}/migrate", json=asked).status_code == 200
+        assert step(client, id, 1) == [100 + 2 * rate]
+
+
 def test_a_restarted_service_keeps_them(tmp_path: Path) -> None:
     foreign.write(tmp_path / "models/rated/1/model.onnx", RATED, "[constants]\nrate = 2")
     stored = {"store": "embedded", "store_path": tmp_path / "sessions"}
