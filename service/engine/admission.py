@@ -96,9 +96,15 @@ class Admission:
         if opening and not self._sessions.room(opening, self._table.row_bytes):
             raise Overloaded(f"the session table has no room for {opening} more")
 
-    def check_call(self, call: Call) -> None:
-        """Refuse a call for which there is no room, or one that would be too many on one of its sessions."""
-        self.check(len(call.rows), len(call.inputs))
+    def check_call(self, call: Call, *, held: bool = False) -> None:
+        """Refuse a call for which there is no room, or one that would be too many on one of its sessions.
+
+        `held`: room was held for it, so it is accepted while the service drains, too.
+        """
+        if not held:
+            self.check(len(call.rows), len(call.inputs))
+        elif self.dead is not None:
+            raise self.failure()
         if call.commits and call.opens is None:  # else `create` has looked
             self._sessions.owned()
         if call.commits and self.rows >= PENDING:  # with fewer rows none of them has so many
@@ -114,8 +120,10 @@ class Admission:
         """Refuse, all or nothing, calls on these sessions, or on new ones by id."""
         each = Counter(calls)
         self.check(len(calls), steps, opening=sum(isinstance(one, str) for one in each))
-        for session, count in each.items():
-            self._may_wait(np.array([session.row if isinstance(session, Session) else ZERO]), count)
+        rows = np.array([one.row if isinstance(one, Session) else ZERO for one in each], np.int64)
+        counts = np.array([*each.values()])
+        for count in np.unique(counts).tolist():
+            self._may_wait(rows[counts == count], count)
 
     def room(self) -> int:
         """How many single steps fit now; 0 where `check` would refuse any."""
@@ -150,6 +158,11 @@ class Admission:
     def refuse(self, error: CarouselError) -> None:
         """Count a refusal by its code. A stream that waits for room is not refused."""
         self._counters.refused[error.code] += 1
+
+    def hold_rows(self, count: int, steps: int) -> None:
+        """Count rows that were checked and enter in a later turn of the loop, or count them off."""
+        self.rows += count
+        self.size += steps * self._step_bytes
 
     def enter(self, call: Call) -> None:
         """Count a call that was accepted."""

@@ -95,14 +95,16 @@ class Engine:
 
     # What doors call.
 
-    def submit(self, call: Call) -> None:
+    def submit(self, call: Call, *, held: bool = False) -> None:
         """Accept a call, all of it. It may be told before this returns: a repeated call, or a step that conflicts.
+
+        `held`: room was held for it until now, see Admission.
 
         Raises:
             Overloaded, PayloadTooLarge, ShuttingDown, EngineFailed: nothing of it was accepted.
 
         """
-        self.admission.check_call(call)
+        self.admission.check_call(call, held=held)
         if self.shadow is not None and call.state is None:
             self.shadow.watch(call)
         self.go_on(call)

@@ -39,7 +39,7 @@ class JsonCalls(Answering):
     def __init__(self, repository: Repository, sessions: Sessions, settings: Settings, pool: JsonPool) -> None:
         super().__init__(settings.max_body_bytes)
         self._repository, self._sessions, self._pool = repository, sessions, pool
-        self._many = Many(repository, sessions, settings)
+        self._many = Many(repository, sessions, settings, pool)
         self._routes = {STEPS: self._steps, MANY: self._many_steps, PREDICT: self._predict}
 
     def serve(self, asked: Asked) -> None:
@@ -152,7 +152,7 @@ class JsonCalls(Answering):
             raise InvalidInput("items: empty")
         how = {"may_open": known.get("open", False), "deadline": deadline}
         answers = self._many.steps(known["items"], asked.name, asked.version, **how)
-        self._then(asked, answers, lambda told: self._tell(asked, {"items": told[0]}, told[1]))
+        self._then(asked, answers, lambda told: asked.answer(body.Json(told, 200)))
 
     def _tell(self, asked: Asked, content: Any, numbers: int) -> None:
         if numbers <= MANY_NUMBERS:
