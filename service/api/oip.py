@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from service.models.repository import Repository
     from service.settings import Settings
 
-_MOST = 2**16  # bytes of a body that asks about models
+MOST_ASKED = 2**16  # bytes of a body that asks about models
 _EXTENSIONS = [
     "binary_tensor_data",
     "sequence",
@@ -184,7 +184,7 @@ class Oip:
 
     async def _object(self, request: Request) -> dict[str, Any]:
         """The body, which may be empty."""
-        text = await body.read(request, _MOST)
+        text = await body.read(request, MOST_ASKED)
         return parse_any(text) if text else {}
 
 

@@ -19,17 +19,19 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from tritonclient.grpc import service_pb2 as pb
 
-from service.api import oip_codec, oip_tensors
+from service.api import oip_messages, oip_tensors
 from service.api.http.request import INFER, Asked
+from service.api.oip import MOST_ASKED
 from service.api.oip_infer import Infer
 from service.engine.call import Deadline
-from service.errors import CarouselError, InvalidRequest
+from service.errors import CarouselError
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
     from service.api.oip import Oip
     from service.api.oip_codec import Header
+    from service.api.oip_messages import Message
     from service.api.oip_tensors import Rows
     from service.engine.engine import Engine
     from service.models.model import Array
@@ -39,7 +41,6 @@ _SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 _LAST_SECONDS = 1.0  # for what was answered to be sent
 _MOST = 1024  # connections, and calls at once, streams among them
 _IDLE_MS = 300_000  # milliseconds after which a connection without a call is closed
-_CONTENTS = {"FP32": "fp32", "FP64": "fp64", "BOOL": "bool", "INT64": "int64", "UINT64": "uint64"}  # others: int, uint
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     404: grpc.StatusCode.NOT_FOUND,
@@ -59,9 +60,9 @@ class Called(Asked):
 
     __slots__ = ("told",)
 
-    def __init__(self, request: Any) -> None:
-        super().__init__(INFER, request.model_name, {}, request.ByteSize())
-        self.version = request.model_version or None
+    def __init__(self, message: Message) -> None:
+        super().__init__(INFER, message.model, {}, len(message.raw))
+        self.version = message.version or None
         self.told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def answer(self, response: Response) -> None:
@@ -77,14 +78,20 @@ class Called(Asked):
 class InferByGrpc(Infer):
     """As `Infer`, by messages."""
 
-    def begin(self, request: Any, deadline: Deadline | None) -> Called:
+    async def read(self, content: bytes) -> Message:
+        """Read a message. Raises InvalidRequest: it is none; Overloaded: too many bytes wait to be read."""
+        short = oip_messages.beside_raw(content) <= oip_messages.SHORT
+        return oip_messages.read(content) if short else await self._pool.parse_by(content, oip_messages.read)
+
+    def begin(self, message: Message, deadline: Deadline | None) -> Called:
         """Begin an inference. `told` of what is returned is its answer."""
-        asked = Called(request)
+        asked = Called(message)
 
         def begin() -> None:
+            if isinstance(message.header, CarouselError):
+                raise message.header
             self.spare(asked, asked.length)
-            raw = b"".join(request.raw_input_contents)
-            self._infer(asked, memoryview(raw), deadline, oip_codec.header_of(_header(request)))
+            self._infer(asked, memoryview(message.raw), deadline, message.header)
 
         self._try(asked, begin)
         return asked
@@ -131,7 +138,8 @@ class GrpcDoor:
             "RepositoryModelUnload": lambda asked: self._oip.unload_model(asked.model_name),
         }
         handlers = {name: _unary(name, _answering(name, tell)) for name, tell in told.items()}
-        handlers["ModelInfer"] = _unary("ModelInfer", self._one)
+        one = grpc.unary_unary_rpc_method_handler(self._one, None, pb.ModelInferResponse.SerializeToString)
+        handlers["ModelInfer"] = one
         handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
             self._stream, None, pb.ModelStreamInferResponse.SerializeToString
         )
@@ -149,10 +157,12 @@ class GrpcDoor:
     async def _statistics(self, asked: Any) -> Response:
         return await (self._oip.stats(asked.name, asked.version or None) if asked.name else self._oip.all_stats())
 
-    async def _one(self, request: Any, context: Any) -> Any:
+    async def _one(self, content: bytes, context: Any) -> Any:
         """ModelInfer."""
         left = context.time_remaining()
-        called = self._infer.begin(request, None if left is None else Deadline(time.monotonic() + left))
+        deadline = None if left is None else Deadline(time.monotonic() + left)
+        message = await self._message(content, context)
+        called = self._infer.begin(message, deadline)
         try:
             return await called.told
         except asyncio.CancelledError:  # the client has left
@@ -164,19 +174,26 @@ class GrpcDoor:
     async def _stream(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
         """ModelStreamInfer: requests of a stream are answered one after the other, errors among them."""
         async for content in requests:
-            request = await _read(pb.ModelInferRequest, content, context)
-            called = self._infer.begin(request, None)
+            message = await self._message(content, context)
+            called = self._infer.begin(message, None)
             try:
                 answer = await called.told
             except asyncio.CancelledError:
                 called.leave()
                 raise
             except CarouselError as error:
-                failed = pb.ModelInferResponse(model_name=request.model_name, id=request.id)
+                failed = pb.ModelInferResponse(model_name=message.model, id=message.id)
                 yield pb.ModelStreamInferResponse(error_message=error.detail, infer_response=failed)
             else:
                 answer.parameters["triton_final_response"].bool_param = True
                 yield pb.ModelStreamInferResponse(infer_response=answer)
+
+    async def _message(self, content: bytes, context: Any) -> Message:
+        try:
+            return await self._infer.read(content)
+        except CarouselError as error:
+            await context.abort(_code(error), error.detail)
+            raise
 
 
 def _unary(name: str, serve: Callable[[Any, Any], Awaitable[Any]]) -> Any:
@@ -191,6 +208,8 @@ def _unary(name: str, serve: Callable[[Any, Any], Awaitable[Any]]) -> Any:
 
 async def _read(message: Any, content: bytes, context: Any) -> Any:
     """Read a message. Where gRPC itself does, one that is none is logged as a defect of ours."""
+    if len(content) > MOST_ASKED:
+        await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"a message over {MOST_ASKED} bytes, and no inference")
     try:
         return message.FromString(content)
     except DecodeError as error:
@@ -226,28 +245,3 @@ async def _within(told: Awaitable[Response], name: str) -> dict[str, Any]:
 
 def _code(error: CarouselError) -> grpc.StatusCode:
     return _CODES.get(error.status, grpc.StatusCode.INTERNAL)
-
-
-def _header(request: Any) -> dict[str, Any]:
-    """The JSON of a request that says the same."""
-    raw = request.raw_input_contents
-    if raw and len(raw) != len(request.inputs):
-        raise InvalidRequest(f"raw_input_contents: {len(raw)}, for {len(request.inputs)} inputs")
-    inputs = []
-    for place, one in enumerate(request.inputs):
-        told = {"name": one.name, "datatype": one.datatype, "shape": [*one.shape], "parameters": _told(one.parameters)}
-        if raw and one.contents.ByteSize():
-            raise InvalidRequest(f"inputs[{place}]: give either contents or raw_input_contents")
-        if raw:
-            told["parameters"]["binary_data_size"] = len(raw[place])
-        else:
-            kind = "uint" if one.datatype.startswith("UINT") else "int"
-            told["data"] = [*getattr(one.contents, f"{_CONTENTS.get(one.datatype, kind)}_contents")]
-        inputs.append(told)
-    outputs = [{"name": one.name, "parameters": _told(one.parameters)} for one in request.outputs]
-    parameters = _told(request.parameters) | {"binary_data_output": True}
-    return {"id": request.id, "parameters": parameters, "inputs": inputs, "outputs": outputs}
-
-
-def _told(parameters: Any) -> dict[str, Any]:
-    return {name: getattr(one, one.WhichOneof("parameter_choice") or "bool_param") for name, one in parameters.items()}

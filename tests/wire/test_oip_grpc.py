@@ -176,6 +176,20 @@ def test_what_is_no_message_is_the_fault_of_its_client(served: Served) -> None:
             assert fault(ask, b"\xff")[1] is grpc.StatusCode.INVALID_ARGUMENT
 
 
+def test_a_large_message_is_read_and_one_of_a_million_inputs_is_refused(served: Served) -> None:
+    count = 10**5
+    request = triton.service_pb2.ModelInferRequest(model_name="sum")
+    one = request.inputs.add(name="input", datatype="FP32", shape=[1, count, 1])
+    one.contents.fp32_contents.extend([1.0] * count)
+    with grpc.insecure_channel(served.address) as channel:
+        told = triton.service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request).raw_output_contents[0]
+        assert np.frombuffer(told, np.float32)[-1] == count
+        for name, content in (("ModelInfer", b"\x2a\x00"), ("RepositoryModelLoad", b"\x12\x00")):
+            with pytest.raises(grpc.RpcError) as caught:
+                channel.unary_unary(f"/inference.GRPCInferenceService/{name}")(content * 10**6)
+            assert caught.value.code() in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
 def test_sequences_go_over_a_stream_and_an_error_does_not_end_it(client: Any) -> None:
     answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
     client.start_stream(lambda result, error: answers.put((result, error)))
