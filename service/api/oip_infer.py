@@ -43,7 +43,7 @@ class Infer(Answering):
     def __init__(self, repository: Repository, sessions: Sessions, settings: Settings, pool: JsonPool) -> None:
         super().__init__(settings.max_body_bytes)
         self._repository, self._sessions, self._pool = repository, sessions, pool
-        self._ttl = settings.default_ttl_seconds
+        self._ttl, self._most_rows = settings.default_ttl_seconds, settings.max_queue_rows
 
     def serve(self, asked: Asked) -> None:
         """See Answering."""
@@ -78,7 +78,7 @@ class Infer(Answering):
             engine, served = self._repository.ready(asked.name, asked.version)
         else:
             engine, served = self._repository.new(asked.name, asked.version, sequence.session(asked.name))
-        given = oip_tensors.of(served).rows(told, raw)
+        given = oip_tensors.of(served).rows(told, raw, self._most_rows)
         if sequence is not None and len(given.lengths) > 1:
             raise InvalidRequest(f"a request of a sequence has a batch of 1, not of {len(given.lengths)}")
         if session is not None and given.constants:

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from service.errors import InvalidInput, InvalidRequest
+from service.errors import InvalidInput, InvalidRequest, PayloadTooLarge
 from service.models.turning import Turn
 from service.sessions.table import every
 
@@ -125,10 +125,11 @@ class Tensors:
             self.outputs[port.name] = Laid(port), slice(first, first + port.width)
             first += port.width
 
-    def rows(self, told: Header, raw: memoryview) -> Rows:
+    def rows(self, told: Header, raw: memoryview, most: int = 2**16) -> Rows:
         """The sequences of a request.
 
         Raises:
+            PayloadTooLarge: they are more than `most`.
             InvalidRequest: the raw bytes do not add up, or a tensor that the model does not have.
             InvalidInput: a shape or a value that the model cannot take.
 
@@ -147,6 +148,8 @@ class Tensors:
         if len(sizes) > 1:
             raise InvalidInput(f"inputs: their rows and steps differ: {sorted(sizes)}")
         ((B, T, timed),) = sizes
+        if most < B:
+            raise PayloadTooLarge(f"{B} sequences; a call has at most {most}")
         steps = (parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)).reshape(B * T, -1)
         given = {one.name: one.constant(*tensors[one.name], B) for one in self.constants if one.name in tensors}
         outputs = self._asked(told)

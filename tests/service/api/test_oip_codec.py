@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from service.api import oip_codec as codec
 from service.api.oip_codec import Sequence
 from service.api.oip_tensors import Tensors
-from service.errors import CarouselError, InvalidRequest
+from service.errors import CarouselError, InvalidRequest, PayloadTooLarge
 from service.models.folder import NAME
 from service.models.signature import Port, Signature
 
@@ -105,6 +105,14 @@ def test_a_raw_header_that_comes_again_is_read_with_the_new_numbers_and_for_the_
     turned = Tensors(Signature((Port("input", "float32", (2,), 1, 0),), (_OUTPUT,)))
     assert turned.rows(header, memoryview(np.ones(4, "<f4").tobytes())).lengths == [1, 1]  # two rows of a step
     assert rows(1, 2, 3, 4) == [[1, 2], [3, 4]]
+
+
+def test_rows_are_counted_before_anything_is_built_for_them() -> None:
+    one = {"name": "input", "shape": [3, 1, 2], "datatype": "FP32", "data": [0] * 6}
+    header = codec.header_of({"inputs": [one]})
+    with pytest.raises(PayloadTooLarge, match="3 sequences"):
+        OURS.rows(header, memoryview(b""), most=2)
+    assert OURS.rows(header, memoryview(b""), most=3).lengths == [1, 1, 1]
 
 
 @pytest.mark.parametrize("told", [{}, {"id": None, "parameters": None, "outputs": None}])
