@@ -159,7 +159,8 @@ class Rest:
             outputs, step = answer.result()
         finally:
             del answer  # its error holds this frame, and the frame the inputs
-        return body.answer({"outputs": written(outputs), "step": step})
+        told = await self._pool.dump({"outputs": written(outputs), "step": step}, outputs.size)
+        return body.Json(told, 200)
 
     async def migrate(self, request: Request, id: str) -> Response:
         """Let a session go on in another version, once the accepted work is done."""

@@ -14,6 +14,7 @@ from tests.wire.expect import Array, bits, done, problem, refused
 from tests.wire.oracle import Oracle
 from tests.wire.poll import until
 from tests.wire.server import Server
+from tests.wire.test_large import workers
 from tests.wire.ws import Socket, dial
 
 NAMES = {
@@ -80,6 +81,13 @@ def test_without_inputs_it_begins_with_the_newest_answer_and_objects_are_answere
     named = [{"level": float(one[1]), "flow": float(one[0])} for one in first]
     told = done(asks(inputs=named, steps=2))
     assert bits([[one["level"], one["flow"]] for one in told["outputs"]]) == bits(fed(oracle, past, first, 2))
+
+
+def test_a_large_forecast_is_written_by_the_second_process(ahead: Any, asks: Any, rng: np.random.Generator) -> None:
+    until(lambda: not workers(ahead[0]), what="the end of the second process")
+    told = done(asks(ahead[1].inputs(rng, 5), steps=17_000))
+    assert len(told["outputs"]) == 17_000
+    assert workers(ahead[0])
 
 
 def test_the_stream_forecasts_between_steps(ahead: tuple[Server, Oracle], name: str, rng: np.random.Generator) -> None:
