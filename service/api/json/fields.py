@@ -87,7 +87,7 @@ def sequence(given: Steps, features: "Sequence[Column]", place: str) -> Sequence
     if isinstance(first, int) and first != len(features):
         raise InvalidInput(f"{place}[0]: {_other_width(first, len(features))}")
     if isinstance(first, tuple):
-        inputs = _in_model_order(inputs, first, tuple(column.name for column in features), place)
+        inputs = _in_model_order(inputs, first, features, place)
         if words:
             inputs = _with_codes(inputs, first, words, features, place)
     if fault:
@@ -104,11 +104,13 @@ def pack(given: list[Steps]) -> list[Steps] | list[Packed]:
     return [Packed(Steps(inputs, given[0].first), [len(one.inputs) for one in given])]
 
 
-def _in_model_order(inputs: Array, given: tuple[str, ...], names: tuple[str, ...], place: str) -> Array:
+def _in_model_order(inputs: Array, given: tuple[str, ...], features: "Sequence[Column]", place: str) -> Array:
+    """Put numbers into the model's order. A few names are refused by a look at a few of the model's."""
+    names = tuple(column.name for column in features) if len(given) == len(features) else None
     if given == names:
         return inputs
-    if set(given) != set(names):
-        raise InvalidInput(f"{place}[0]: {_other_names(given, names)}")
+    if names is None or set(given) != set(names):
+        raise InvalidInput(f"{place}[0]: {_other_names(given, features)}")
     columns = {name: column for column, name in enumerate(given)}
     return np.take(inputs, [columns[name] for name in names], axis=1) if len(inputs) else inputs
 
@@ -195,15 +197,19 @@ def _other_width(width: int, features: int) -> str:
 _SHOWN = 100  # names listed in one message; a table of thousands of columns would make each error a megabyte
 
 
-def _other_names(step: Iterable[str], names: Sequence[str]) -> str:
-    """Describe how the names of a step differ from those expected."""
+def _other_names(step: Iterable[str], expected: "Sequence[str | Column]") -> str:
+    """Describe how the names of a step differ from those expected, or from those of these columns."""
     given = set(step)
-    missing = [name for name in names if name not in given]
-    known = set(names)
-    unknown = [name for name in step if name not in known]
-    what = f"no {missing[0]!r}" if missing else f"unknown feature {unknown[0][:_SHOWN]!r}"
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{what}; the model's features are {', '.join(names[:_SHOWN])}{more}"
+    names = (one if isinstance(one, str) else one.name for one in expected)
+    missing = next((name for name in names if name not in given), None)
+    shown = [one if isinstance(one, str) else one.name for one in expected[:_SHOWN]]
+    if missing is None:
+        known = {one if isinstance(one, str) else one.name for one in expected}
+        what = f"unknown feature {next(name for name in step if name not in known)[:_SHOWN]!r}"
+    else:
+        what = f"no {missing!r}"
+    more = f" and {len(expected) - _SHOWN} more" if len(expected) > _SHOWN else ""
+    return f"{what}; the model's features are {', '.join(shown)}{more}"
 
 
 def _at(index: int, first: int | tuple[str, ...] | None) -> str:

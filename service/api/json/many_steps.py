@@ -71,7 +71,7 @@ class Many:
         try:
             return self._good_item(one, index, model, version)
         except CarouselError as error:
-            return error
+            return error.with_traceback(None)  # it would hold what was looked at until the call is answered
 
     def _good_item(self, one: Any, index: int, model: str, version: str | None) -> Item:
         place = f"items[{index}]"

@@ -109,6 +109,24 @@ def test_objects_become_columns_in_the_order_of_the_model() -> None:
     assert json_codec.dump({"outputs": outputs}) == b'{"outputs":[{"y":0.1},{"y":0.2}]}'
 
 
+def test_a_few_wrong_names_are_refused_by_a_look_at_a_few_of_the_models() -> None:
+    looked = 0
+
+    class Watched(Column):
+        def __getattribute__(self, name: str) -> Any:
+            nonlocal looked
+            looked += name == "name"
+            return super().__getattribute__(name)
+
+    features = [Watched(f"f{index}") for index in range(10_000)]
+    for names, told in ((["x"], "no 'f0'"), (["f0", "f1"], "no 'f2'"), ([], "no 'f0'")):
+        with pytest.raises(
+            InvalidInput, match=rf"^inputs\[0\]: {told}; the model's features are f0, .* and 9900 more$"
+        ):
+            sequence(steps([dict.fromkeys(names, 1)]), features, "inputs")
+    assert looked < 400
+
+
 @pytest.mark.parametrize("value", ["1", "[]", "[[1,2.5],[3,-4e-3]]"])
 def test_a_constant_or_first_state_is_an_array(value: str) -> None:
     for key in ("constants", "initial"):
