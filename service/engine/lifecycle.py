@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from service.sessions.snapshots import Rule
 
 _T = TypeVar("_T")
-_SLICE = 500  # sessions that are made in one turn of the loop: 2 ms
+_SLICE = 500  # sessions that are made or dropped in one turn of the loop: 2 ms
+_SLICE_BYTES = 2**23  # of their states, likewise
 
 
 def itself(session: Session) -> Any:
@@ -90,11 +91,10 @@ class Lifecycle:
         def ended(call: Call) -> None:
             if call.errors:  # the row is free once the call has given up its place
                 asyncio.get_running_loop().call_soon(self._sessions.delete, session)
-                result: Any = call.errors[0]
+                settle(answer, call.errors[0])
             else:
                 self._sessions.opened(session)
-                result = told(session)
-            settle(answer, result)
+                settle(answer, told(session))
 
         rows, lengths = np.array([session.row]), np.array([len(history)])
         opens = (session.id, ttl)
@@ -136,7 +136,8 @@ class Lifecycle:
             session = await self._again(session.id)  # else it has ended meanwhile
             step, state = await self.read(session)
             rows = np.array([copy.row for copy in copies])
-            for part in (rows[first : first + _SLICE] for first in range(0, len(rows), _SLICE)):
+            count = max(1, min(_SLICE, _SLICE_BYTES // max(1, self._table.row_bytes)))
+            for part in (rows[first : first + count] for first in range(0, len(rows), count)):
                 self._table.step[part] = self._table.ahead[part] = step
                 self._table.scatter(part, state)
                 await asyncio.sleep(0)
@@ -150,8 +151,10 @@ class Lifecycle:
 
             return [copy.id for copy in copies], await self._operate(copies[0], act, lambda _: [copied])
         except BaseException:
-            for copy in copies:
+            for index, copy in enumerate(copies, 1):
                 self._sessions.delete(copy)
+                if index % _SLICE == 0:
+                    await asyncio.sleep(0)
             raise
 
     async def _again(self, id: str) -> Session:
@@ -188,8 +191,7 @@ class Lifecycle:
         rewinds = self._engine.rewinds
 
         def changes(one: Session) -> Sequence[Change]:
-            state = find(one)
-            return [] if state is None else [Replaced(one.row, step, state)]
+            return [] if (state := find(one)) is None else [Replaced(one.row, step, state)]
 
         def act(one: Session) -> _T:
             state = find(one)
@@ -224,9 +226,7 @@ class Lifecycle:
         return shielded(done)
 
     def take_back(self, session: Session, deadline: float) -> None:
-        """Delete a session that was opened for steps none of which was applied, unless something was called on it since
-        its idle clock stood at `deadline`.
-        """
+        """Delete a session of no applied step, unless it was called since its idle clock stood at `deadline`."""
         unused = not session.step and not session.waiting and session.deadline == deadline
         if unused and self._sessions.find(session.id) == session:
             self.delete(session)
