@@ -73,15 +73,18 @@ class Acceptance:
 
     def _accept_with_repeats(self, call: Call, fits: Flags) -> None:
         """Accept a call of which not every step is the next one: repeats of kept or waiting calls, or a conflict."""
-        found = {index: self._repeated(call, index) for index in np.flatnonzero(~fits).tolist()}
-        for index, repeated in found.items():
+        found: dict[int, tuple[Call, int] | Array] = {}
+        for index in np.flatnonzero(~fits).tolist():
+            repeated = self._repeated(call, index)
             if repeated is None:
                 error = StepConflict(call.asked.item(index), call.starts.item(index))
                 call.refused, call.errors = True, {index: error}
                 self._calls.tell(call)
                 return
+            found[index] = repeated
         self._calls.admit(call)
         call.outputs = np.empty((len(call.inputs), self._answers.width), np.float32)
+        kept = []
         for index, repeated in found.items():
             call.starts[index] = call.asked[index]
             if isinstance(repeated, tuple):
@@ -89,8 +92,9 @@ class Acceptance:
                 self._calls.follow(first, Repeat(place, call, index))
             else:
                 call.outputs[call.span(index)] = repeated
-                call.left -= 1
-                self._calls.touch(call.rows[[index]])
+                kept.append(index)
+        call.left -= len(kept)
+        self._calls.touch(call.rows[kept])
         if fits.any():
             self._begin(call, np.flatnonzero(fits))
         elif not call.left:

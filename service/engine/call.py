@@ -87,6 +87,7 @@ class Call(Entry):
     commits: bool = field(init=False)  # it moves sessions: it is no predict
     left: int = field(init=False)  # rows not done
     each: int = field(init=False)  # steps of every row; 0: they differ, and it is run in parts
+    ends: Index | None = field(init=False, default=None)  # [N] of the steps of each row, where they differ; see `span`
     parts: list[Call] = field(init=False, default_factory=list)  # calls that are run in its place
     charge: tuple[int, int] = field(init=False, default=(0, 0))  # rows and bytes that it counts for while it waits
     arrived: float = field(init=False, default=0.0)
@@ -110,7 +111,9 @@ class Call(Entry):
         """Where the steps of a row lie in inputs and outputs."""
         if self.each:
             return slice(index * self.each, (index + 1) * self.each)
-        end = int(self.lengths[: index + 1].sum())
+        if self.ends is None:
+            self.ends = np.cumsum(self.lengths)
+        end = self.ends.item(index)
         return slice(end - self.lengths.item(index), end)
 
     def steps_of(self, array: Array, places: Places) -> Array:

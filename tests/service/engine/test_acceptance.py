@@ -1,7 +1,7 @@
 """What becomes of a call when it arrives: it runs, repeats another, conflicts, or is split."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -227,3 +227,26 @@ def test_the_parts_of_a_call_have_what_belongs_to_their_rows() -> None:
     assert part.digests.tolist() == [[4, 5], [0, 1]]
     assert whole.asked[1] == UNCHECKED
     assert whole.part(np.arange(3)) is whole
+
+
+async def test_the_first_step_that_conflicts_ends_the_look_for_repeats(serve: Serve) -> None:
+    it, looked = serve(), 0
+
+    class Looked:
+        def find(self, *which: Any) -> Any:
+            nonlocal looked
+            looked += 1
+            return it.engine.answers.find(*which)
+
+    sessions = [it.open(f"s{index}") for index in range(50)]
+    it.engine._acceptance._answers = cast("Any", Looked())
+    refused = await it.frame(*((session, [1], 7) for session in sessions))
+    assert (looked, [*refused.errors]) == (1, [0])
+
+
+def test_where_rows_of_several_lengths_end_is_added_up_once() -> None:
+    one = call([1], [2, 3], [4, 5, 6], rows=[1, 2, 3], asked=[None] * 3)
+    assert [one.span(index) for index in range(3)] == [slice(0, 1), slice(1, 3), slice(3, 6)]
+    ends = one.ends
+    assert one.span(2) == slice(3, 6)
+    assert one.ends is ends is not None
