@@ -161,20 +161,27 @@ class GrpcDoor:
         """ModelInfer."""
         left = context.time_remaining()
         deadline = None if left is None else Deadline(time.monotonic() + left)
-        message = await self._message(content, context)
-        called = self._infer.begin(message, deadline)
+        called: Called | None = None
         try:
+            called = self._infer.begin(await self._infer.read(content), deadline)
             return await called.told
         except asyncio.CancelledError:  # the client has left
-            called.leave()
+            if called is not None:
+                called.leave()
             raise
         except CarouselError as error:
-            await context.abort(_code(error), error.detail)
+            refusal = error.with_traceback(None)
+        content, called = b"", None  # what `abort` raises refers to this frame, and is referred to by the context
+        return await context.abort(_code(refusal), refusal.detail)
 
     async def _stream(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
         """ModelStreamInfer: requests of a stream are answered one after the other, errors among them."""
         async for content in requests:
-            message = await self._message(content, context)
+            try:
+                message = await self._infer.read(content)
+            except CarouselError as error:
+                del content  # see above
+                await context.abort(_code(error), error.with_traceback(None).detail)
             called = self._infer.begin(message, None)
             try:
                 answer = await called.told
@@ -182,18 +189,12 @@ class GrpcDoor:
                 called.leave()
                 raise
             except CarouselError as error:
+                error.__traceback__ = None  # it refers to this frame
                 failed = pb.ModelInferResponse(model_name=message.model, id=message.id)
                 yield pb.ModelStreamInferResponse(error_message=error.detail, infer_response=failed)
             else:
                 answer.parameters["triton_final_response"].bool_param = True
                 yield pb.ModelStreamInferResponse(infer_response=answer)
-
-    async def _message(self, content: bytes, context: Any) -> Message:
-        try:
-            return await self._infer.read(content)
-        except CarouselError as error:
-            await context.abort(_code(error), error.detail)
-            raise
 
 
 def _unary(name: str, serve: Callable[[Any, Any], Awaitable[Any]]) -> Any:
@@ -201,6 +202,9 @@ def _unary(name: str, serve: Callable[[Any, Any], Awaitable[Any]]) -> Any:
     asked, response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
 
     async def read_and_serve(content: bytes, context: Any) -> Any:
+        size, content = len(content), content[:MOST_ASKED]  # what `abort` raises would hold all of it
+        if size > MOST_ASKED:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"a message of {size} bytes, and no inference")
         return await serve(await _read(asked, content, context), context)
 
     return grpc.unary_unary_rpc_method_handler(read_and_serve, None, response.SerializeToString)
@@ -208,8 +212,6 @@ def _unary(name: str, serve: Callable[[Any, Any], Awaitable[Any]]) -> Any:
 
 async def _read(message: Any, content: bytes, context: Any) -> Any:
     """Read a message. Where gRPC itself does, one that is none is logged as a defect of ours."""
-    if len(content) > MOST_ASKED:
-        await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"a message over {MOST_ASKED} bytes, and no inference")
     try:
         return message.FromString(content)
     except DecodeError as error:

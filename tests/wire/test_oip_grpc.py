@@ -190,6 +190,21 @@ def test_a_large_message_is_read_and_one_of_a_million_inputs_is_refused(served: 
             assert caught.value.code() in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED}
 
 
+def test_a_message_that_was_refused_is_not_kept(served: Served) -> None:
+    size = 20 * 2**20
+    request = triton.service_pb2.ModelInferRequest(model_name="sum", raw_input_contents=[bytes(size)])
+    request.inputs.add(name="input", datatype="FP32", shape=[size // 4, 1, 1])
+    rows, fields = request.SerializeToString(), b"\x2a\x00" * (size // 2)
+    with grpc.insecure_channel(served.address) as channel:
+        for count in (2, 20):
+            before = served.server.memory()
+            for name, content in (("ModelInfer", rows), ("ModelInfer", fields), ("RepositoryModelLoad", fields)):
+                for _ in range(count):
+                    with pytest.raises(grpc.RpcError):
+                        channel.unary_unary(f"/inference.GRPCInferenceService/{name}")(content)
+    assert served.server.memory() - before < 10 * size
+
+
 def test_sequences_go_over_a_stream_and_an_error_does_not_end_it(client: Any) -> None:
     answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
     client.start_stream(lambda result, error: answers.put((result, error)))
