@@ -49,8 +49,10 @@ def beside_raw(content: bytes) -> int:
         if tag & 7 != _LENGTH:
             return beside  # no field of ours: it is read with care
         size, at = _number(content, at)
-        beside -= size if tag == _RAW else 0
         at += size
+        if at > len(content):
+            raise _cut_off()
+        beside -= size if tag == _RAW else 0
     raise InvalidRequest(f"a message of more than {_FIELDS} inputs, outputs, raw contents and parameters")
 
 
@@ -76,7 +78,11 @@ def _number(content: bytes, at: int) -> tuple[int, int]:
         number |= (byte & 127) << 7 * place
         if byte < 128:
             return number, at + place + 1
-    raise InvalidRequest("the message is cut off")
+    raise _cut_off()
+
+
+def _cut_off() -> InvalidRequest:
+    return InvalidRequest("the message is cut off")
 
 
 def _header(request: Any) -> dict[str, Any]:

@@ -33,6 +33,12 @@ def test_a_message_of_too_many_fields_is_refused_before_it_is_read(field: bytes)
         messages.beside_raw(request(numbers=1) + field * 1024)
 
 
+@pytest.mark.parametrize("end", [b"\x3a", b"\x3a\x80", b"\x3a\xff\xff\x7f", b"\x3a\x05abcd"])
+def test_raw_contents_that_are_cut_off_take_nothing_off_what_is_long(end: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="cut off"):
+        messages.beside_raw(request(numbers=10**5) + end)
+
+
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused(content: bytes) -> None:
     try:
