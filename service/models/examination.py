@@ -26,7 +26,7 @@ from service.models.speed import measured
 
 _IMPORT = 0.7  # seconds more for the first file that is rewritten: that imports onnx
 _MOST_REASON = 500  # characters
-_NICE = 5  # a quarter of a core that another process wants
+_NICE = 5  # by Linux' weights a quarter of a core that one other process wants
 
 
 def _serve(connection: socket.socket) -> None:

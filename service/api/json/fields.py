@@ -200,16 +200,18 @@ _SHOWN = 100  # names listed in one message; a table of thousands of columns wou
 def _other_names(step: Iterable[str], expected: "Sequence[str | Column]") -> str:
     """Describe how the names of a step differ from those expected, or from those of these columns."""
     given = set(step)
-    names = (one if isinstance(one, str) else one.name for one in expected)
-    missing = next((name for name in names if name not in given), None)
-    shown = [one if isinstance(one, str) else one.name for one in expected[:_SHOWN]]
+    missing = next((name for name in map(_name, expected) if name not in given), None)
     if missing is None:
-        known = {one if isinstance(one, str) else one.name for one in expected}
+        known = set(map(_name, expected))
         what = f"unknown feature {next(name for name in step if name not in known)[:_SHOWN]!r}"
     else:
         what = f"no {missing!r}"
     more = f" and {len(expected) - _SHOWN} more" if len(expected) > _SHOWN else ""
-    return f"{what}; the model's features are {', '.join(shown)}{more}"
+    return f"{what}; the model's features are {', '.join(map(_name, expected[:_SHOWN]))}{more}"
+
+
+def _name(one: "str | Column") -> str:
+    return one if isinstance(one, str) else one.name
 
 
 def _at(index: int, first: int | tuple[str, ...] | None) -> str:

@@ -60,7 +60,7 @@ class Many:
         return await self._told(asked, items, set(opened))
 
     async def _read(self, asked: list[Any], model: str, version: str | None) -> list[Any]:
-        """Each item, or its error, as all of them are at one moment."""
+        """Each item, or its error, by the sessions as they are when it is looked at: see `_again`."""
         items: list[Item | CarouselError] = []
         async for part in slices(asked):
             for one in part:
